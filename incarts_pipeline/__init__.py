@@ -1,0 +1,1 @@
+"""Turn product tables into Incarts links, each made exactly once."""

@@ -1,0 +1,183 @@
+"""Every error that the library raises, each with its data and what to do about it.
+
+IncartsError
+├── SettingsError            a setting is missing or makes no sense
+├── CatalogError             the catalog can't be read
+├── MappingError             the mapping doesn't fit the catalog or the rules
+├── RefusedError             a guard refused the plan; nothing was sent
+├── LedgerError              the ledger can't be used
+│   ├── LedgerLockedError
+│   ├── LedgerForeignError   bound to another base URL, or made by a newer version
+│   └── LedgerDamagedError
+├── PublishError             links.parquet can't be written
+├── TransportError           no answer came
+│   ├── NotSentError         the request provably never left
+│   └── AnswerLostError      it may have arrived: the link may exist
+└── ApiError                 Incarts answered with an error
+    ├── BadRequestError      400, 413
+    ├── UnauthorizedError    401
+    ├── ForbiddenError       403
+    ├── NotFoundError        404
+    ├── ConflictError        409
+    ├── UnprocessableError   422
+    ├── RateLimitedError     429
+    ├── ServerError          5xx
+    └── UnexpectedAnswerError  anything that is not the Incarts API speaking
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class IncartsError(Exception):
+    """Root of all errors raised here; `fix` says what to do."""
+
+    def __init__(self, message: str, *, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}" if self.fix else self.message
+
+
+class SettingsError(IncartsError):
+    """A setting is missing or makes no sense."""
+
+
+class CatalogError(IncartsError):
+    """The catalog can't be read; names the place when it is known.
+
+    `row` is the 0-based catalog row, `byte_offset` counts from the start of the file.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str | None = None,
+        row: int | None = None,
+        column: str | None = None,
+        byte_offset: int | None = None,
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.row = row
+        self.column = column
+        self.byte_offset = byte_offset
+
+
+class MappingError(IncartsError):
+    """The mapping doesn't fit the catalog or the rules; `path` is like `link.products.quantity`."""
+
+    def __init__(self, message: str, *, fix: str | None = None, path: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.path = path
+
+
+class RefusedError(IncartsError):
+    """A guard refused the plan and nothing was sent; `digest` is what `--approve` takes."""
+
+    def __init__(
+        self, message: str, *, fix: str | None = None, guard: str, digest: str | None = None
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.guard = guard
+        self.digest = digest
+
+
+class LedgerError(IncartsError):
+    """The ledger can't be used."""
+
+
+class LedgerLockedError(LedgerError):
+    """Another program holds the ledger's write lock."""
+
+
+class LedgerForeignError(LedgerError):
+    """The ledger belongs to another base URL or to a newer version."""
+
+
+class LedgerDamagedError(LedgerError):
+    """The ledger file is not intact."""
+
+
+class PublishError(IncartsError):
+    """links.parquet can't be written; what was answered is in the ledger."""
+
+
+class TransportError(IncartsError):
+    """No answer came."""
+
+
+class NotSentError(TransportError):
+    """The request provably never left: name resolution, connecting or TLS failed."""
+
+
+class AnswerLostError(TransportError):
+    """The request may have arrived and taken effect, but its answer was lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiProblem:
+    """What an error answer said.
+
+    `status` is the HTTP status; `code`, `message` and `details` come from the body in any of its
+    known shapes; `correlation_id` is Incarts' echo or ours; `retry_after` is in seconds.
+    """
+
+    status: int
+    code: str | None = None
+    message: str | None = None
+    details: object = None
+    correlation_id: str | None = None
+    retry_after: float | None = None
+
+
+class ApiError(IncartsError):
+    """Incarts answered with an error; `problem` carries all that it said."""
+
+    def __init__(self, problem: ApiProblem, *, fix: str | None = None) -> None:
+        said = problem.message or problem.code or "no reason given"
+        super().__init__(f"Incarts answered {problem.status}: {said}.", fix=fix)
+        self.problem = problem
+        self.status = problem.status
+        self.code = problem.code
+        self.correlation_id = problem.correlation_id
+        self.retry_after = problem.retry_after
+
+
+class BadRequestError(ApiError):
+    """400 or 413: malformed body, path or header."""
+
+
+class UnauthorizedError(ApiError):
+    """401: the API key is missing or invalid."""
+
+
+class ForbiddenError(ApiError):
+    """403: the key is valid, but not for this project or scope."""
+
+
+class NotFoundError(ApiError):
+    """404: it does not exist, or is not visible to this key."""
+
+
+class ConflictError(ApiError):
+    """409: idempotency conflict, duplicate identifier or conflicting state."""
+
+
+class UnprocessableError(ApiError):
+    """422: well-formed, but breaks a business rule or a retailer's capability."""
+
+
+class RateLimitedError(ApiError):
+    """429: rate limited; `retry_after` in seconds when the server said so."""
+
+
+class ServerError(ApiError):
+    """5xx: whether the request took effect is unknown."""
+
+
+class UnexpectedAnswerError(ApiError):
+    """The answer is not the Incarts API's: a redirect, an HTML page, a body without a link id."""
