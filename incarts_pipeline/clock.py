@@ -1,0 +1,59 @@
+"""Time as the ledger measures it: a wall clock, and a boot clock that nobody can set."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """One instant: `wall` in seconds since 1970 UTC, `boot` in seconds since `boot_id`'s boot.
+
+    `boot` goes on while a laptop sleeps, and can be compared only under the same `boot_id`.
+    """
+
+    wall: float
+    boot: float
+    boot_id: str
+
+    @property
+    def micros(self) -> int:
+        """The wall clock in whole microseconds, as the ledger stores it."""
+        return round(self.wall * 1e6)
+
+
+class Clock:
+    """The machine's clocks; tests pass their own."""
+
+    def now(self) -> Stamp:
+        """Return this instant on both clocks."""
+        return Stamp(wall=time.time(), boot=_boot_seconds(), boot_id=machine_boot_id())
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that only moves forward, for intervals within the process."""
+        return time.monotonic()
+
+
+def _boot_seconds() -> float:
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+@cache
+def machine_boot_id() -> str:
+    """Return an id that changes with each boot; where there is none, one for this process only."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"process-{os.getpid()}-{time.time_ns()}"
+
+
+def from_micros(micros: int) -> dt.datetime:
+    """Return the UTC time of `micros`, microseconds since 1970."""
+    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=micros)

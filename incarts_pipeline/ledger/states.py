@@ -1,0 +1,94 @@
+"""One operation's life as a pure state machine: no I/O, and the time comes in as an argument.
+
+    intended ─► sent ─┬─ link ─────────────────────────────► done
+                      ├─ 429, 401, 403, wrong endpoint,
+                      │  not sent ─────────────────────────► intended
+                      ├─ 400, 413, 422 ────────────────────► rejected
+                      ├─ 409 on the first attempt ─────────► needs review
+                      └─ anything else, or killed ─────────► in doubt
+    in doubt ─┬─ link ─────────────────────────────────────► done
+              ├─ any other answer ─────────────────────────► in doubt, as old as before
+              └─ too old, key rotated, clock jumped ───────► needs review
+
+A doubt is sticky: a 429 or a 422 on a replay says nothing about the first attempt, so only a link
+id, or a person, clears it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.models import AnswerKind, State
+
+_NOT_EFFECTED = frozenset(
+    {
+        AnswerKind.RATE_LIMITED,
+        AnswerKind.UNAUTHORIZED,
+        AnswerKind.FORBIDDEN,
+        AnswerKind.WRONG_ENDPOINT,
+        AnswerKind.NOT_SENT,
+    }
+)
+
+OPEN_STATES = (State.INTENDED, State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
+DOUBTFUL_STATES = (State.SENT, State.IN_DOUBT)
+
+
+def after_answer(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> State:
+    """Return where an operation stands after one attempt's answer.
+
+    `doubtful` says that an earlier attempt's outcome is unknown; `attempts_before` counts the
+    attempts before this one.
+    """
+    if kind is AnswerKind.LINK:
+        return State.DONE
+    if doubtful or kind is AnswerKind.UNKNOWN:
+        return State.IN_DOUBT
+    if kind in _NOT_EFFECTED:
+        return State.INTENDED
+    if kind is AnswerKind.REFUSED:
+        return State.REJECTED
+    # A 409 on a key that nobody but us can have used means that something is wrong with the key
+    # itself; on a key that was tried before it may be our own earlier attempt still at work.
+    return State.NEEDS_REVIEW if attempts_before == 0 else State.IN_DOUBT
+
+
+class Replay(StrEnum):
+    """Whether an operation in doubt may be sent again under the same key."""
+
+    ALLOWED = "allowed"
+    TOO_OLD = "too_old"  # the server may have forgotten the key
+    KEY_ROTATED = "key_rotated"  # the server may remember keys per API key
+    CLOCK_JUMPED = "clock_jumped"  # the age can't be trusted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRule:
+    """How long a key is trusted: `window` seconds of server memory, less a margin.
+
+    The margin is a fifth of the window, at most 5 minutes; a clock change within it is tolerated.
+    """
+
+    window: float
+    api_key_fingerprint: str
+
+    @property
+    def margin(self) -> float:
+        """Seconds before the window's end after which nothing is replayed."""
+        return min(300.0, self.window / 5)
+
+    def judge(self, first_sent: Stamp, now: Stamp, api_key_fingerprint: str) -> Replay:
+        """Say whether what was first sent at `first_sent` may be sent again at `now`."""
+        if api_key_fingerprint != self.api_key_fingerprint:
+            return Replay.KEY_ROTATED
+        age = now.wall - first_sent.wall
+        if age < -self.margin:
+            return Replay.CLOCK_JUMPED
+        if first_sent.boot_id == now.boot_id:
+            by_boot = now.boot - first_sent.boot
+            if abs(by_boot - age) > self.margin:
+                return Replay.CLOCK_JUMPED
+            age = max(age, by_boot)
+        return Replay.ALLOWED if age < self.window - self.margin else Replay.TOO_OLD

@@ -1,0 +1,147 @@
+"""The ledger's tables. Times are whole microseconds since 1970 UTC, hashes 32 raw bytes."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+# name → value: ledger_id, base_url, schema_version, recipe, sequence
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+link_set = sa.Table(
+    "link_set",
+    metadata,
+    sa.Column("set_id", sa.Integer, primary_key=True),
+    sa.Column("project_id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.UniqueConstraint("project_id", "name"),
+)
+
+# One row per process that ever wrote. Its lease covers every operation that it has claimed.
+run = sa.Table(
+    "run",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("link_sets", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("pid_namespace", sa.Text, nullable=False),
+    sa.Column("process_started", sa.Text, nullable=False),
+    sa.Column("boot_id", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Integer, nullable=False),
+    sa.Column("lease_until", sa.Integer, nullable=False),
+    sa.Column("stop_requested", sa.Boolean, nullable=False, default=False),
+    sa.Column("approved", sa.Text),
+    sa.Column("ended_at", sa.Integer),
+    sa.Column("outcome", sa.Text),
+)
+
+# One row per idempotency key: everything that was ever meant to be sent.
+operation = sa.Table(
+    "operation",
+    metadata,
+    sa.Column("op_id", sa.Integer, primary_key=True),
+    sa.Column("idempotency_key", sa.Text, nullable=False, unique=True),
+    sa.Column("set_id", sa.ForeignKey("link_set.set_id"), nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("retailer", sa.Text, nullable=False),
+    sa.Column("intent", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.LargeBinary, nullable=False),
+    sa.Column("destination_hash", sa.LargeBinary, nullable=False),
+    sa.Column("tracking_hash", sa.LargeBinary, nullable=False),
+    sa.Column("label_hash", sa.LargeBinary, nullable=False),
+    sa.Column("recipe", sa.Integer, nullable=False),
+    sa.Column("follows_op_id", sa.Integer),  # whose link this one replaces
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text),  # who has claimed it
+    sa.Column("epoch", sa.Integer, nullable=False, default=0),  # +1 for each claim
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("first_sent_at", sa.Integer),  # of the oldest attempt that may have taken effect
+    sa.Column("first_sent_boot", sa.Float),
+    sa.Column("boot_id", sa.Text),
+    sa.Column("api_key_fingerprint", sa.Text),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("intended_at", sa.Integer, nullable=False),
+    sa.Column("settled_at", sa.Integer),
+    sa.Column("settled_run_id", sa.Text),
+)
+# At most one operation of a row is open: two runs can't both be making its link.
+sa.Index(
+    "one_open_operation_per_row",
+    operation.c.set_id,
+    operation.c.row_key,
+    unique=True,
+    sqlite_where=operation.c.state.in_(["intended", "sent", "in_doubt", "needs_review"]),
+)
+sa.Index("operation_by_row", operation.c.set_id, operation.c.row_key, operation.c.content_hash)
+
+# The exact bytes of each operation; apart, so that scanning operations stays cheap.
+body = sa.Table(
+    "body",
+    metadata,
+    sa.Column("op_id", sa.ForeignKey("operation.op_id"), primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("op_id", sa.ForeignKey("operation.op_id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("correlation_id", sa.Text, nullable=False),
+    sa.Column("echoed_id", sa.Text),
+    sa.Column("sent_at", sa.Integer, nullable=False),
+    sa.Column("answered_at", sa.Integer),
+    sa.Column("kind", sa.Text),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sqlite_with_rowid=False,
+)
+
+# Every link that was ever answered; two for one operation are an alarm, and both are kept.
+link = sa.Table(
+    "link",
+    metadata,
+    sa.Column("link_id", sa.Text, primary_key=True),
+    sa.Column("op_id", sa.ForeignKey("operation.op_id"), nullable=False, index=True),
+    sa.Column("short_link", sa.Text),
+    sa.Column("short_id", sa.Text),
+    sa.Column("target_url", sa.Text),
+    sa.Column("qr_code_id", sa.Text),
+    sa.Column("qr_image_url", sa.Text),
+    sa.Column("encoded_url", sa.Text),
+    sa.Column("created_at", sa.Integer),
+    sa.Column("received_at", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+)
+
+# The link that a catalog row uses now. Lean, because planning scans it whole.
+row = sa.Table(
+    "row",
+    metadata,
+    sa.Column("set_id", sa.ForeignKey("link_set.set_id"), primary_key=True),
+    sa.Column("row_key", sa.Text, primary_key=True),
+    sa.Column("op_id", sa.ForeignKey("operation.op_id"), nullable=False),
+    sa.Column("content_hash", sa.LargeBinary, nullable=False),
+    sa.Column("link_id", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("missing_since", sa.Integer),
+    sqlite_with_rowid=False,
+)
