@@ -1,0 +1,133 @@
+"""What to do with each row: the plan's decision table, as SQL over the staged requests.
+
+The order of the cases is the rule: a row that has its link is left alone whatever else is open, a
+doubt about the same content is settled, and nothing new is made while an older doubt is open.
+"""
+
+from __future__ import annotations
+
+# Rows that share a key within one link set. `kinds` counts their different contents.
+SHARED = """
+CREATE OR REPLACE TABLE shared AS
+SELECT link_set, row_key, COUNT(*) AS n, COUNT(DISTINCT content_hash) AS kinds,
+       MIN(catalog_row) AS first_row, LIST(catalog_row ORDER BY catalog_row)[:6] AS catalog_rows,
+       BOOL_OR(pinned) AS pinned
+FROM request
+WHERE content_hash IS NOT NULL
+GROUP BY link_set, row_key
+HAVING COUNT(*) > 1
+"""
+
+# After doubts were settled, the links in use may have moved on.
+REJOIN = """
+CREATE OR REPLACE TABLE request AS
+SELECT request.* EXCLUDE (current_op, link_hash),
+       current.op_id AS current_op, current.content_hash AS link_hash
+FROM request
+LEFT JOIN ledger_row AS current USING (link_set, row_key)
+"""
+
+DIFFERING = """
+SELECT link_set, catalog_row, current_op, body
+FROM request
+WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND body IS NOT NULL
+"""
+
+DECISION = """
+CREATE OR REPLACE TABLE decision AS
+WITH judged AS (
+    SELECT r.catalog_row, r.link_set, r.row_key, r.retailer, r.intent, r.priority,
+           r.content_hash, r.current_op, s.first_row,
+           CASE
+               WHEN NOT r.wanted THEN 'skip no_products'
+               WHEN r.content_hash IS NULL THEN 'reject invalid'
+               WHEN s.kinds > 1 THEN 'reject duplicate_key'
+               WHEN r.link_hash = r.content_hash THEN 'unchanged same'
+               WHEN o.op_id IS NOT NULL AND o.content_hash = r.content_hash THEN
+                   CASE WHEN d.may_settle THEN 'settle answer_unknown' ELSE 'hold needs_review' END
+               WHEN o.op_id IS NOT NULL THEN
+                   CASE WHEN d.may_settle THEN 'settle earlier_in_doubt'
+                        ELSE 'hold earlier_in_doubt' END
+               WHEN refused.op_id IS NOT NULL AND NOT $retry_rejected THEN 'reject refused_by_api'
+               WHEN r.current_op IS NULL AND p.op_id IS NULL THEN 'create new'
+               WHEN r.current_op IS NULL THEN 'reuse changed_back'
+               WHEN r.pinned OR s.pinned THEN 'hold pinned'
+               WHEN c.policy = 'hold' THEN 'hold policy_hold'
+               WHEN c.policy = 'ignore' THEN 'unchanged ignored_change'
+               WHEN p.op_id IS NOT NULL THEN 'reuse changed_back'
+               ELSE 'replace changed'
+           END AS verdict,
+           p.op_id AS past_op
+    FROM request AS r
+    LEFT JOIN shared AS s USING (link_set, row_key)
+    LEFT JOIN (
+        SELECT * FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')
+    ) AS o USING (link_set, row_key)
+    LEFT JOIN doubt AS d ON d.op_id = o.op_id
+    LEFT JOIN (
+        SELECT link_set, row_key, content_hash, MAX(op_id) AS op_id FROM unlinked
+        WHERE state = 'rejected' GROUP BY ALL
+    ) AS refused USING (link_set, row_key, content_hash)
+    LEFT JOIN past AS p USING (link_set, row_key, content_hash)
+    LEFT JOIN changed AS c USING (link_set, catalog_row)
+)
+SELECT * EXCLUDE (verdict), SPLIT_PART(verdict, ' ', 1) AS action,
+       SPLIT_PART(verdict, ' ', 2) AS reason,
+       SPLIT_PART(verdict, ' ', 1) IN ('create', 'replace')
+           AND (first_row IS NULL OR catalog_row = first_row) AS is_call,
+       SPLIT_PART(verdict, ' ', 1) = 'reuse'
+           AND (first_row IS NULL OR catalog_row = first_row) AS is_reuse
+FROM judged
+"""
+
+COUNTS = """
+SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
+FROM decision GROUP BY ALL ORDER BY ALL
+"""
+
+CALLS_BY_KIND = """
+SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
+"""
+
+# Rows of the link set that the catalog no longer has, each with whether that is new.
+MISSING = """
+CREATE OR REPLACE TABLE missing AS
+SELECT ledger_row.* FROM ledger_row
+ANTI JOIN request USING (link_set, row_key)
+"""
+
+MISSING_COUNTS = """
+SELECT link_set, COUNT(*), COUNT(*) FILTER (is_missing = 0) FROM missing GROUP BY link_set
+"""
+
+LIVE = """
+SELECT link_set, COUNT(*) FROM ledger_row WHERE is_missing = 0 GROUP BY link_set
+"""
+
+# The calls in sending order; a pilot's limit is spread over the kinds in `$sample_per`.
+CALLS = """
+CREATE OR REPLACE TABLE call AS
+WITH ranked AS (
+    SELECT *, ROW_NUMBER() OVER (
+        PARTITION BY {sample_per} ORDER BY priority DESC NULLS LAST, catalog_row
+    ) AS rank
+    FROM decision WHERE is_call
+)
+SELECT ranked.link_set, ranked.row_key, ranked.retailer, ranked.intent, ranked.action,
+       ranked.content_hash, ranked.current_op, request.body,
+       ROW_NUMBER() OVER (ORDER BY {order} priority DESC NULLS LAST, catalog_row) AS turn
+FROM ranked
+JOIN (SELECT link_set, catalog_row, body FROM request) AS request USING (link_set, catalog_row)
+"""
+
+# Equal for equal plans: what would be done to which row, with which content. The order of rows in
+# the catalog doesn't matter, and rows that stay as they are count only by number.
+DIGEST = """
+SELECT action, reason, COUNT(*),
+       CASE WHEN action IN ('unchanged', 'skip') THEN 0 ELSE
+           BIT_XOR(MD5_NUMBER(CONCAT_WS(
+               CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
+           )))
+       END
+FROM decision GROUP BY ALL ORDER BY ALL
+"""

@@ -1,0 +1,95 @@
+"""Guards: what stops a plan before its first call. Pure functions of the plan's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+SHARE_GUARD = "mass_change"
+OVER_GUARD = "too_many_new"
+EMPTY_GUARD = "empty_catalog"
+SCOPE_GUARD = "missing_scope"
+
+_SHARE = 0.30
+_SHARE_FROM = 20  # links; below it a share says little
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFigures:
+    """What a plan would do to one link set; all are numbers of links or rows."""
+
+    link_set: str
+    rows: int
+    live: int  # links in use that were not already missing
+    create: int
+    replace: int
+    newly_missing: int
+    examples: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One guard's verdict; `approvable` ones are let through by the plan's digest."""
+
+    guard: str
+    message: str
+    fix: str
+    approvable: bool = True
+
+
+def refusals(
+    sets: Sequence[SetFigures],
+    *,
+    refuse_over: int | None,
+    allow_empty: bool,
+    missing_scopes: Sequence[str],
+) -> list[Refusal]:
+    """Return every guard that stands against the plan."""
+    found = [r for figures in sets for r in _of_set(figures, allow_empty=allow_empty)]
+    new = sum(figures.create + figures.replace for figures in sets)
+    if refuse_over is not None and new > refuse_over:
+        found.append(
+            Refusal(
+                guard=OVER_GUARD,
+                message=f"{new:,} new links would be made, more than --refuse-over {refuse_over:,}.",
+                fix="Look at the plan; raise --refuse-over, or approve it.",
+            )
+        )
+    if missing_scopes:
+        found.append(
+            Refusal(
+                guard=SCOPE_GUARD,
+                message=f"The API key lacks scopes that the plan needs: {', '.join(missing_scopes)}.",
+                fix="Use a key that has them, or correct INCARTS_SCOPES.",
+                approvable=False,
+            )
+        )
+    return found
+
+
+def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
+    if figures.rows == 0 and figures.live:
+        if allow_empty:
+            return []
+        return [
+            Refusal(
+                guard=EMPTY_GUARD,
+                message=f"The catalog is empty, but link set {figures.link_set!r} has "
+                f"{figures.live:,} links.",
+                fix="Check where the catalog comes from; --allow-empty if it is meant.",
+                approvable=False,
+            )
+        ]
+    touched = figures.replace + figures.newly_missing
+    if figures.live < _SHARE_FROM or touched <= _SHARE * figures.live:
+        return []
+    examples = "".join(f"\n  {example}" for example in figures.examples)
+    return [
+        Refusal(
+            guard=SHARE_GUARD,
+            message=f"{touched / figures.live:.0%} of the {figures.live:,} links of "
+            f"{figures.link_set!r} would be replaced ({figures.replace:,}) or go missing "
+            f"({figures.newly_missing:,}); the guard is at {_SHARE:.0%}.{examples}",
+            fix="If the change is meant, approve this plan.",
+        )
+    ]

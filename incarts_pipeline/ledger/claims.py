@@ -1,0 +1,295 @@
+"""Taking operations on: what a run may send, recorded before it does.
+
+The functions that take a connection run inside one transaction of the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, group_hashes, idempotency_key
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES
+from incarts_pipeline.models import Action, State
+
+_O = tables.operation.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One link that the plan wants made.
+
+    `expected_op_id` is the operation whose link the row used when the plan was made, None for none.
+    """
+
+    project_id: str
+    link_set: str
+    set_id: int
+    row_key: str
+    action: Action
+    retailer: str
+    intent: str
+    content_hash: bytes
+    body: bytes
+    expected_op_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation that this run owns: all that sending needs.
+
+    `first_sent` is the oldest attempt that may have taken effect; None means provably none did.
+    """
+
+    op_id: int
+    set_id: int
+    idempotency_key: str
+    row_key: str
+    retailer: str
+    intent: str
+    content_hash: bytes
+    body: bytes
+    epoch: int
+    attempts: int
+    first_sent: Stamp | None = None
+    api_key_fingerprint: str | None = None
+
+
+class Claim(StrEnum):
+    """What became of the wish to send one call."""
+
+    OURS = "ours"
+    BUSY = "busy"  # another run is at it
+    MOVED = "moved"  # the row has another link, or this one, since the plan was made
+    DOUBT = "doubt"  # an unsettled operation stands in the way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    claim: Claim
+    take: int | None = None  # an operation to go on with
+    drop: int | None = None  # an operation of older content that was never sent
+    generation: int = 0
+
+
+def decide(
+    call: Call,
+    operations: Sequence[Any],
+    current_op_id: int | None,
+    run_id: str,
+    living: Collection[str],
+    *,
+    retry_rejected: bool,
+) -> _Verdict:
+    """Say what a call may do, given the row's operations and the link that it uses now."""
+    if current_op_id != call.expected_op_id:
+        return _Verdict(claim=Claim.MOVED)
+    open_one = next((o for o in operations if o.state in OPEN_STATES), None)
+    if open_one is not None:
+        if open_one.run_id in living and open_one.run_id != run_id:
+            return _Verdict(claim=Claim.BUSY)
+        if open_one.state != State.INTENDED:
+            return _Verdict(claim=Claim.DOUBT)
+        if open_one.content_hash == call.content_hash:
+            return _Verdict(claim=Claim.OURS, take=open_one.op_id)
+    drop = open_one.op_id if open_one is not None else None
+    same = [o for o in operations if o.content_hash == call.content_hash]
+    last = max(same, key=lambda o: o.generation, default=None)
+    if last is None or last.op_id == drop:
+        return _Verdict(claim=Claim.OURS, drop=drop)
+    if last.state == State.REJECTED and retry_rejected:
+        return _Verdict(claim=Claim.OURS, take=last.op_id, drop=drop)
+    if last.state == State.ABANDONED:
+        return _Verdict(claim=Claim.OURS, drop=drop, generation=last.generation + 1)
+    return _Verdict(claim=Claim.MOVED)
+
+
+def claim_calls(
+    connection: sa.Connection,
+    calls: Sequence[Call],
+    run_id: str,
+    living: Collection[str],
+    now: Stamp,
+    *,
+    retry_rejected: bool,
+) -> list[tuple[Claim, Operation | None]]:
+    """Record the intent to send each call, or say why not; one answer per call, in order."""
+    by_row, pointers = _read_rows(connection, calls)
+    answers: list[tuple[Claim, Operation | None]] = []
+    dropped: list[int] = []
+    taken: list[dict[str, Any]] = []
+    fresh: list[dict[str, Any]] = []
+    bodies: list[dict[str, Any]] = []
+    next_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+    for call in calls:
+        row = (call.set_id, call.row_key)
+        known = by_row.get(row, ())
+        verdict = decide(
+            call, known, pointers.get(row), run_id, living, retry_rejected=retry_rejected
+        )
+        if verdict.claim is not Claim.OURS:
+            answers.append((verdict.claim, None))
+            continue
+        if verdict.drop is not None:
+            dropped.append(verdict.drop)
+        if verdict.take is not None:
+            old = next(o for o in known if o.op_id == verdict.take)
+            taken.append({"id": old.op_id, "run": run_id})
+            answers.append((Claim.OURS, _operation(old, call.body)))
+            continue
+        values = _new_operation(call, next_id, verdict.generation, run_id, now)
+        next_id += 1
+        fresh.append(values)
+        bodies.append({"op_id": values["op_id"], "body": call.body})
+        answers.append((Claim.OURS, _fresh_operation(values, call.body)))
+    _write(connection, dropped, taken, fresh, bodies)
+    return answers
+
+
+def _read_rows(
+    connection: sa.Connection, calls: Sequence[Call]
+) -> tuple[dict[tuple[int, str], list[Any]], dict[tuple[int, str], int]]:
+    """Return the operations and the link in use of each call's row."""
+    by_row: dict[tuple[int, str], list[Any]] = {}
+    pointers: dict[tuple[int, str], int] = {}
+    for set_id in {call.set_id for call in calls}:
+        keys = [call.row_key for call in calls if call.set_id == set_id]
+        for o in connection.execute(
+            sa.select(tables.operation).where(_O.set_id == set_id, _O.row_key.in_(keys))
+        ):
+            by_row.setdefault((set_id, o.row_key), []).append(o)
+        row = tables.row.c
+        for r in connection.execute(
+            sa.select(row.row_key, row.op_id).where(row.set_id == set_id, row.row_key.in_(keys))
+        ):
+            pointers[set_id, r.row_key] = r.op_id
+    return by_row, pointers
+
+
+def _new_operation(
+    call: Call, op_id: int, generation: int, run_id: str, now: Stamp
+) -> dict[str, Any]:
+    destination, tracking, label = group_hashes(call.body)
+    return {
+        "op_id": op_id,
+        "idempotency_key": idempotency_key(
+            endpoint=ENDPOINT_LINKS,
+            project_id=call.project_id,
+            link_set=call.link_set,
+            row_key=call.row_key,
+            content_hash=call.content_hash,
+            generation=generation,
+        ),
+        "set_id": call.set_id,
+        "row_key": call.row_key,
+        "generation": generation,
+        "action": call.action.value,
+        "retailer": call.retailer,
+        "intent": call.intent,
+        "content_hash": call.content_hash,
+        "destination_hash": destination,
+        "tracking_hash": tracking,
+        "label_hash": label,
+        "recipe": RECIPE,
+        "follows_op_id": call.expected_op_id,
+        "state": State.INTENDED.value,
+        "run_id": run_id,
+        "epoch": 1,
+        "attempts": 0,
+        "intended_at": now.micros,
+    }
+
+
+def _write(
+    connection: sa.Connection,
+    dropped: list[int],
+    taken: list[dict[str, Any]],
+    fresh: list[dict[str, Any]],
+    bodies: list[dict[str, Any]],
+) -> None:
+    if dropped:
+        for table in (tables.attempt, tables.body, tables.operation):
+            connection.execute(sa.delete(table).where(table.c.op_id.in_(dropped)))
+    if taken:
+        connection.execute(_TAKE, taken)
+    if fresh:
+        connection.execute(sa.insert(tables.operation), fresh)
+        connection.execute(sa.insert(tables.body), bodies)
+
+
+_TAKE = (
+    sa.update(tables.operation)
+    .where(_O.op_id == sa.bindparam("id"))
+    .values(run_id=sa.bindparam("run"), epoch=_O.epoch + 1, state=State.INTENDED.value)
+)
+
+
+def claim_doubts(
+    connection: sa.Connection,
+    set_ids: Collection[int],
+    run_id: str,
+    living: Collection[str],
+    limit: int = 500,
+) -> list[Operation]:
+    """Take on up to `limit` operations in doubt that no living run is at, with their bytes.
+
+    Ones that this run has taken before are left out, so that calling again brings the next.
+    """
+    found = connection.execute(
+        sa.select(tables.operation, tables.body.c.body)
+        .join(tables.body, tables.body.c.op_id == _O.op_id)
+        .where(
+            _O.set_id.in_(set_ids),
+            _O.state.in_([state.value for state in DOUBTFUL_STATES]),
+            sa.or_(_O.run_id.is_(None), _O.run_id.not_in([*living, run_id])),
+        )
+        .order_by(_O.first_sent_at)
+        .limit(limit)
+    ).all()
+    if found:
+        connection.execute(
+            sa.update(tables.operation)
+            .where(_O.op_id.in_([o.op_id for o in found]))
+            .values(run_id=run_id, epoch=_O.epoch + 1, state=State.IN_DOUBT.value)
+        )
+    return [_operation(o, o.body) for o in found]
+
+
+def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
+    names = ("op_id", "set_id", "idempotency_key", "row_key", "retailer", "intent")
+    return Operation(
+        **{name: values[name] for name in names},
+        content_hash=values["content_hash"],
+        body=body,
+        epoch=values["epoch"],
+        attempts=0,
+    )
+
+
+def _operation(row: Any, body: bytes) -> Operation:
+    """Return the operation of a row as it stands after it was claimed once more."""
+    first_sent = None
+    if row.first_sent_at is not None:
+        first_sent = Stamp(
+            wall=row.first_sent_at / 1e6, boot=row.first_sent_boot, boot_id=row.boot_id
+        )
+    return Operation(
+        op_id=row.op_id,
+        set_id=row.set_id,
+        idempotency_key=row.idempotency_key,
+        row_key=row.row_key,
+        retailer=row.retailer,
+        intent=row.intent,
+        content_hash=row.content_hash,
+        body=body,
+        epoch=row.epoch + 1,
+        attempts=row.attempts,
+        first_sent=first_sent,
+        api_key_fingerprint=row.api_key_fingerprint,
+    )

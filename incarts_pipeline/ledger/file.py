@@ -1,0 +1,171 @@
+"""The ledger's SQLite file: making it, opening it, and refusing one that isn't ours."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from incarts_pipeline.canonical import RECIPE
+from incarts_pipeline.errors import (
+    LedgerDamagedError,
+    LedgerError,
+    LedgerForeignError,
+    LedgerLockedError,
+)
+from incarts_pipeline.ledger import tables
+
+# Statements that lift a ledger from the version that is the key to the next one.
+MIGRATIONS: Mapping[int, Sequence[str]] = {}
+
+_BUSY_SECONDS = 5.0
+
+
+def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
+    """Return an engine on the file: WAL, `synchronous=FULL`, one immediate transaction at a time.
+
+    Raises:
+        LedgerError: the file can't be opened or made.
+    """
+    mode = "ro" if read_only else "rwc"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A deferred transaction that turns into a write can fail at once when another process
+        # writes; an immediate one waits its turn.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def prepare_file(
+    path: Path, base_url: str, *, migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+) -> sa.Engine:
+    """Open the ledger for writing, making or migrating it as needed; return its engine.
+
+    Raises:
+        LedgerForeignError: it belongs to another base URL or was made by a newer version.
+        LedgerLockedError: another program holds the write lock.
+        LedgerDamagedError: the file is not an intact SQLite database.
+        LedgerError: the file can't be made or written.
+    """
+    if not path.parent.is_dir():
+        raise LedgerError(
+            f"The ledger's folder {path.parent} doesn't exist.",
+            fix="Create it, or set INCARTS_LEDGER to another file.",
+        )
+    engine = open_engine(path)
+    try:
+        with engine.begin() as connection:
+            facts = read_facts(connection)
+            if not facts:
+                _create(connection, base_url)
+            else:
+                check_facts(facts, base_url, path)
+                _migrate(connection, int(facts["schema_version"]), migrations)
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        engine.dispose()
+        raise explain(error, path) from error
+    return engine
+
+
+def read_facts(connection: sa.Connection) -> dict[str, str]:
+    """Return the ledger's name → value facts, empty when the file is new."""
+    if not sa.inspect(connection).has_table("meta"):
+        return {}
+    return {name: value for name, value in connection.execute(sa.select(tables.meta))}
+
+
+def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> None:
+    """Refuse a ledger of a newer version, another recipe or (when given) another base URL.
+
+    Raises:
+        LedgerForeignError: as said.
+    """
+    if int(facts["schema_version"]) > tables.SCHEMA_VERSION:
+        raise LedgerForeignError(
+            f"The ledger {path} was made by a newer version of incarts-pipeline "
+            f"(schema {facts['schema_version']}, this one knows {tables.SCHEMA_VERSION}).",
+            fix="Upgrade incarts-pipeline.",
+        )
+    if int(facts["recipe"]) != RECIPE:
+        raise LedgerForeignError(
+            f"The ledger {path} was written with recipe {facts['recipe']} of bodies and keys, "
+            f"this version has {RECIPE}: every link would look changed.",
+            fix="Use the version of incarts-pipeline that wrote it.",
+        )
+    if base_url is not None and facts["base_url"] != base_url:
+        raise LedgerForeignError(
+            f"The ledger {path} belongs to {facts['base_url']}, not to {base_url}.",
+            fix="Set INCARTS_LEDGER to that target's own ledger, or choose another --target.",
+        )
+
+
+def _create(connection: sa.Connection, base_url: str) -> None:
+    tables.metadata.create_all(connection)
+    facts = {
+        "ledger_id": str(uuid.uuid4()),
+        "base_url": base_url,
+        "schema_version": str(tables.SCHEMA_VERSION),
+        "recipe": str(RECIPE),
+        "sequence": "0",
+    }
+    connection.execute(
+        sa.insert(tables.meta), [{"name": name, "value": value} for name, value in facts.items()]
+    )
+
+
+def _migrate(
+    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]]
+) -> None:
+    while version in migrations:
+        for statement in migrations[version]:
+            connection.exec_driver_sql(statement)
+        version += 1
+        connection.execute(
+            sa.update(tables.meta)
+            .where(tables.meta.c.name == "schema_version")
+            .values(value=str(version))
+        )
+
+
+def explain(error: Exception, path: Path) -> LedgerError:
+    """Return the LedgerError that says what an SQLite error means for the user."""
+    text = str(getattr(error, "orig", None) or error)
+    low = text.lower()
+    if "locked" in low or "busy" in low:
+        return LedgerLockedError(
+            f"Another program holds the ledger {path} locked ({text}).",
+            fix="Close what has it open (an SQLite browser, a backup), and run again.",
+        )
+    if "malformed" in low or "not a database" in low or "corrupt" in low:
+        return LedgerDamagedError(
+            f"The ledger {path} is damaged ({text}).",
+            fix="Restore it from a backup, or rebuild it from the published files with "
+            "`incarts import`.",
+        )
+    if "full" in low:
+        fix = "Free some space on its disk, and run again: nothing is sent without a record."
+    elif "readonly" in low or "read-only" in low or "unable to open" in low:
+        fix = "Make the file and its folder writable, or set INCARTS_LEDGER to another file."
+    else:
+        fix = "Check the file and its disk, and run again: nothing is sent without a record."
+    return LedgerError(f"The ledger {path} can't be used ({text}).", fix=fix)

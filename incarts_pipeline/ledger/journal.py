@@ -1,0 +1,172 @@
+"""The ledger's one writer: a thread that commits whatever is waiting, in one transaction.
+
+While a commit is on its way to the disk, the next group gathers, so the cost of an fsync is shared
+by all the requests in flight and nobody waits longer than two commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger.file import explain
+from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_GROUP_SECONDS = 0.1  # an answer is on disk at most this long after it came
+_GROUP_SIZE = 512
+
+
+class Journal:
+    """Records attempts, answers and claims durably; use as an asynchronous context manager.
+
+    Raises, from every awaited method:
+        LedgerError: the record is not on disk; what depends on it must not be sent.
+    """
+
+    def __init__(self, engine: sa.Engine, path: Path, run_id: str) -> None:
+        self._engine = engine
+        self._path = path
+        self._run_id = run_id
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._unrecorded: list[Outcome] = []
+        self._broken: LedgerError | None = None
+        self._thread = threading.Thread(target=self._work, name="incarts-ledger", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Journal:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    @property
+    def broken(self) -> LedgerError | None:
+        """The error that keeps the ledger from recording, if there is one."""
+        return self._broken
+
+    @property
+    def unrecorded(self) -> Sequence[Outcome]:
+        """Answers that could not be recorded."""
+        return self._unrecorded
+
+    async def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in the next group's transaction; return its result once it is on disk."""
+        result: T = await self._ask(_Job(work=work))
+        return result
+
+    async def mark_sent(self, sent: Sent) -> bool:
+        """Record an attempt before it leaves; False when the operation is no longer ours."""
+        return bool(await self._ask(_Job(sent=sent)))
+
+    def record(self, outcome: Outcome) -> None:
+        """Record an answer with the next group, without waiting for it."""
+        self._jobs.put(_Job(outcome=outcome))
+
+    async def flush(self) -> None:
+        """Wait until all that was recorded so far is on disk."""
+        await self.run(lambda _: None)
+
+    def _ask(self, job: _Job) -> asyncio.Future[Any]:
+        job.future = asyncio.get_running_loop().create_future()
+        self._jobs.put(job)
+        return job.future
+
+    def _work(self) -> None:
+        closing = False
+        while not closing:
+            group, closing = self._gather()
+            if group:
+                self._commit(group)
+
+    def _gather(self) -> tuple[list[_Job], bool]:
+        """Wait for a job, then take what else is there; answers alone wait a little for company."""
+        first = self._jobs.get()
+        if first is None:
+            return [], True
+        group = [first]
+        urgent = first.outcome is None
+        until = time.monotonic() + _GROUP_SECONDS
+        while len(group) < _GROUP_SIZE:
+            try:
+                job = self._jobs.get(timeout=0 if urgent else max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if job is None:
+                return group, True
+            group.append(job)
+            urgent = urgent or job.outcome is None
+        return group, False
+
+    def _commit(self, group: list[_Job]) -> None:
+        """Write a group: answers first, since an operation's next attempt may be in it too."""
+        outcomes = [*self._unrecorded, *(job.outcome for job in group if job.outcome)]
+        sent = [(job, job.sent) for job in group if job.sent]
+        try:
+            with self._engine.begin() as connection:
+                if outcomes:
+                    write_outcomes(connection, self._run_id, outcomes)
+                results = [(job, job.work(connection)) for job in group if job.work]
+                if sent:
+                    marks = write_sent(connection, self._run_id, [mark for _, mark in sent])
+                    results += zip((job for job, _ in sent), marks, strict=True)
+        except Exception as error:  # whatever it was, nothing of the group is on disk
+            self._unrecorded = outcomes
+            self._fail(group, error)
+            return
+        self._unrecorded, self._broken = [], None
+        self._resolve([(job.future, result) for job, result in results])
+
+    def _fail(self, group: list[_Job], error: Exception) -> None:
+        """Tell whoever waits that nothing was recorded; the answers are kept for the next try."""
+        told = explain(error, self._path) if isinstance(error, sa.exc.DBAPIError) else error
+        self._broken = told if isinstance(told, LedgerError) else LedgerError(str(error))
+        logger.error("The ledger did not record %d entries: %s", len(group), self._broken)
+        self._resolve([(job.future, told) for job in group])
+
+    def _resolve(self, results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_resolve_all, results)
+
+
+def _resolve_all(results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:
+    for future, result in results:
+        if future is None or future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+class _Job:
+    """One thing to record, and the future of its being on disk."""
+
+    __slots__ = ("future", "outcome", "sent", "work")
+
+    def __init__(
+        self,
+        *,
+        sent: Sent | None = None,
+        outcome: Outcome | None = None,
+        work: Callable[[sa.Connection], Any] | None = None,
+    ) -> None:
+        self.sent = sent
+        self.outcome = outcome
+        self.work = work
+        self.future: asyncio.Future[Any] | None = None

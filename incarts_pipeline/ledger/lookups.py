@@ -1,0 +1,54 @@
+"""Small reads by operation id: what changed on a row, and what a settled row was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from incarts_pipeline.ledger import tables
+
+_CHUNK = 10_000
+
+GroupHashes = tuple[bytes, bytes, bytes]  # destination, tracking, label
+
+
+def group_hashes_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, GroupHashes]:
+    """Return each operation's destination, tracking and label hash (32 bytes each)."""
+    o = tables.operation.c
+    found: dict[int, GroupHashes] = {}
+    for start in range(0, len(op_ids), _CHUNK):
+        rows = connection.execute(
+            sa.select(o.op_id, o.destination_hash, o.tracking_hash, o.label_hash).where(
+                o.op_id.in_(op_ids[start : start + _CHUNK])
+            )
+        )
+        found.update({row[0]: (row[1], row[2], row[3]) for row in rows})
+    return found
+
+
+def bodies_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, bytes]:
+    """Return the exact bytes that each operation sends."""
+    b = tables.body.c
+    rows = connection.execute(sa.select(b.op_id, b.body).where(b.op_id.in_(op_ids)))
+    return {row[0]: row[1] for row in rows}
+
+
+def set_ids_of(
+    connection: sa.Connection, project_id: str, names: Sequence[str]
+) -> dict[str, int]:
+    """Return the ids of those link sets that the ledger has."""
+    s = tables.link_set.c
+    rows = connection.execute(
+        sa.select(s.name, s.set_id).where(s.project_id == project_id, s.name.in_(names))
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def ensure_sets(connection: sa.Connection, project_id: str, names: Sequence[str]) -> dict[str, int]:
+    """Return the link sets' ids, making those that are new."""
+    known = set_ids_of(connection, project_id, names)
+    fresh = [{"project_id": project_id, "name": name} for name in names if name not in known]
+    if fresh:
+        connection.execute(sa.insert(tables.link_set), fresh)
+    return set_ids_of(connection, project_id, names)

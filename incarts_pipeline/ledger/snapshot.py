@@ -1,0 +1,157 @@
+"""Bulk reads of the ledger into Arrow, through ADBC.
+
+ADBC guesses a column's type from the first rows that it sees, so no column here is ever null:
+text and bytes that are absent come as empty, numbers as -1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import adbc_driver_sqlite.dbapi as adbc
+import pyarrow as pa
+
+# The link that each row of a set uses now: what a plan compares the catalog with.
+ROWS = """
+SELECT row_key, op_id, content_hash, link_id, missing_since IS NOT NULL AS is_missing
+FROM row WHERE set_id = ?
+"""
+ROWS_SCHEMA = pa.schema(
+    [
+        ("row_key", pa.string()),
+        ("op_id", pa.int64()),
+        ("content_hash", pa.binary()),
+        ("link_id", pa.string()),
+        ("is_missing", pa.int64()),
+    ]
+)
+
+# Operations that have no link: open, refused or given up.
+UNLINKED = """
+SELECT op_id, row_key, content_hash, state, generation, action, COALESCE(run_id, '') AS run_id,
+       COALESCE(first_sent_at, -1) AS first_sent_at,
+       CAST(COALESCE(first_sent_boot, -1.0) AS REAL) AS first_sent_boot,
+       COALESCE(boot_id, '') AS boot_id,
+       COALESCE(api_key_fingerprint, '') AS api_key_fingerprint,
+       idempotency_key, attempts, COALESCE(http_status, -1) AS http_status,
+       COALESCE(correlation_id, '') AS correlation_id, COALESCE(error_code, '') AS error_code,
+       COALESCE(error_message, '') AS error_message, COALESCE(settled_at, -1) AS settled_at,
+       COALESCE(settled_run_id, '') AS settled_run_id
+FROM operation
+WHERE set_id = ? AND state <> 'done'
+"""
+UNLINKED_SCHEMA = pa.schema(
+    [
+        ("op_id", pa.int64()),
+        ("row_key", pa.string()),
+        ("content_hash", pa.binary()),
+        ("state", pa.string()),
+        ("generation", pa.int64()),
+        ("action", pa.string()),
+        ("run_id", pa.string()),
+        ("first_sent_at", pa.int64()),
+        ("first_sent_boot", pa.float64()),
+        ("boot_id", pa.string()),
+        ("api_key_fingerprint", pa.string()),
+        ("idempotency_key", pa.string()),
+        ("attempts", pa.int64()),
+        ("http_status", pa.int64()),
+        ("correlation_id", pa.string()),
+        ("error_code", pa.string()),
+        ("error_message", pa.string()),
+        ("settled_at", pa.int64()),
+        ("settled_run_id", pa.string()),
+    ]
+)
+
+# Links of earlier content, which a row may come back to.
+PAST = """
+SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
+FROM operation LEFT JOIN row ON row.op_id = operation.op_id
+WHERE operation.set_id = ? AND operation.state = 'done' AND row.op_id IS NULL
+GROUP BY operation.row_key, operation.content_hash
+"""
+PAST_SCHEMA = pa.schema(
+    [("row_key", pa.string()), ("content_hash", pa.binary()), ("op_id", pa.int64())]
+)
+
+# Every link ever made for a set, with what made it.
+LINKS = """
+SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
+       operation.idempotency_key, operation.generation, operation.action,
+       operation.retailer, operation.intent,
+       operation.attempts, COALESCE(operation.http_status, -1) AS http_status,
+       COALESCE(operation.correlation_id, '') AS correlation_id,
+       COALESCE(followed.link_id, '') AS replaces_link_id,
+       COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
+       COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
+       COALESCE(qr_image_url, '') AS qr_image_url,
+       COALESCE(link.created_at, -1) AS created_at, link.received_at, link.run_id,
+       row.op_id IS NOT NULL AND row.link_id = link.link_id AS is_current,
+       COALESCE(row.changed_at, -1) AS changed_at, COALESCE(row.run_id, '') AS changed_run_id,
+       COALESCE(row.missing_since, -1) AS missing_since
+FROM link
+JOIN operation ON operation.op_id = link.op_id
+LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
+     AND row.op_id = operation.op_id
+LEFT JOIN (SELECT op_id, MIN(link_id) AS link_id FROM link GROUP BY op_id) AS followed
+     ON followed.op_id = operation.follows_op_id
+WHERE operation.set_id = ?
+"""
+LINKS_SCHEMA = pa.schema(
+    [
+        ("link_id", pa.string()),
+        ("op_id", pa.int64()),
+        ("row_key", pa.string()),
+        ("content_hash", pa.binary()),
+        ("idempotency_key", pa.string()),
+        ("generation", pa.int64()),
+        ("action", pa.string()),
+        ("retailer", pa.string()),
+        ("intent", pa.string()),
+        ("attempts", pa.int64()),
+        ("http_status", pa.int64()),
+        ("correlation_id", pa.string()),
+        ("replaces_link_id", pa.string()),
+        ("short_link", pa.string()),
+        ("short_id", pa.string()),
+        ("target_url", pa.string()),
+        ("qr_code_id", pa.string()),
+        ("qr_image_url", pa.string()),
+        ("created_at", pa.int64()),
+        ("received_at", pa.int64()),
+        ("run_id", pa.string()),
+        ("is_current", pa.int64()),
+        ("changed_at", pa.int64()),
+        ("changed_run_id", pa.string()),
+        ("missing_since", pa.int64()),
+    ]
+)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[adbc.Connection]:
+    """Open the ledger for bulk reads that change nothing."""
+    with adbc.connect(f"{path.absolute().as_uri()}?mode=ro") as connection:
+        yield connection
+
+
+def scan(
+    connection: adbc.Connection, query: str, schema: pa.Schema, set_id: int
+) -> pa.RecordBatchReader:
+    """Stream one of this module's queries for a set, cast to its schema."""
+    cursor = connection.cursor()
+    cursor.execute(query, (set_id,))
+    reader = cursor.fetch_record_batch()
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in reader:
+                if batch.num_rows:  # an empty result has no types to cast from
+                    yield batch.cast(schema)
+        finally:
+            cursor.close()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

@@ -1,0 +1,96 @@
+"""The workspace of one run: a temporary DuckDB database that joins more than memory holds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from incarts_pipeline.ledger import snapshot
+
+_MEMORY = "512MB"
+
+# Link requests beside the link that their row uses now. The body of a row that has a link of the
+# same content is dropped at once, so a night in which nothing changed stores no bodies.
+_REQUESTS = """
+CREATE TABLE request AS
+SELECT incoming.* EXCLUDE (body),
+       CASE WHEN current.content_hash = incoming.content_hash THEN NULL ELSE incoming.body END
+           AS body,
+       current.op_id AS current_op, current.content_hash AS link_hash
+FROM incoming
+LEFT JOIN ledger_row AS current USING (link_set, row_key)
+"""
+
+_LEDGER_TABLES: Mapping[str, tuple[str, pa.Schema]] = {
+    "ledger_row": (snapshot.ROWS, snapshot.ROWS_SCHEMA),
+    "unlinked": (snapshot.UNLINKED, snapshot.UNLINKED_SCHEMA),
+    "past": (snapshot.PAST, snapshot.PAST_SCHEMA),
+}
+
+
+class Stage:
+    """A temporary database on disk with a bound on its memory; close it to remove it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="incarts-")
+        self.db = duckdb.connect(
+            str(Path(self._folder.name) / "stage.duckdb"),
+            config={"memory_limit": _MEMORY, "preserve_insertion_order": "false"},
+        )
+
+    def close(self) -> None:
+        """Drop everything."""
+        self.db.close()
+        self._folder.cleanup()
+
+    def load_ledger(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
+        for table in _LEDGER_TABLES:
+            self.db.execute(f"DROP TABLE IF EXISTS {table}")
+            self._load_ledger_table(table, path, set_ids)
+
+    def load_links(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read every link of the sets into the table `made`."""
+        self._fill("made", snapshot.LINKS, snapshot.LINKS_SCHEMA, path, set_ids)
+
+    def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Store link requests in the table `request`; the ledger must have been loaded."""
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        self.db.register("incoming", reader)
+        try:
+            self.db.execute(_REQUESTS)
+        finally:
+            self.db.unregister("incoming")
+
+    def _load_ledger_table(self, table: str, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        query, schema = _LEDGER_TABLES[table]
+        self._fill(table, query, schema, path, set_ids)
+
+    def _fill(
+        self,
+        table: str,
+        query: str,
+        schema: pa.Schema,
+        path: Path | None,
+        set_ids: Mapping[str, int],
+    ) -> None:
+        empty = schema.empty_table()
+        self.db.register("incoming", empty)
+        self.db.execute(
+            f"CREATE OR REPLACE TABLE {table} AS SELECT ''::VARCHAR AS link_set, * FROM incoming"  # noqa: S608
+        )
+        self.db.unregister("incoming")
+        if path is None:
+            return
+        with snapshot.reading(path) as connection:
+            for name, set_id in set_ids.items():
+                self.db.register("incoming", snapshot.scan(connection, query, schema, set_id))
+                self.db.execute(
+                    f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
+                    {"name": name},
+                )
+                self.db.unregister("incoming")
