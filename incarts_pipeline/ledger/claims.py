@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, group_hashes, idempotency_key
+from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, idempotency_key
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES
@@ -36,6 +36,7 @@ class Call:
     retailer: str
     intent: str
     content_hash: bytes
+    groups: tuple[bytes, bytes, bytes]  # destination, tracking and label hash
     body: bytes
     expected_op_id: int | None = None
 
@@ -175,7 +176,7 @@ def _read_rows(
 def _new_operation(
     call: Call, op_id: int, generation: int, run_id: str, now: Stamp
 ) -> dict[str, Any]:
-    destination, tracking, label = group_hashes(call.body)
+    destination, tracking, label = call.groups
     return {
         "op_id": op_id,
         "idempotency_key": idempotency_key(

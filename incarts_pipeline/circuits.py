@@ -1,0 +1,126 @@
+"""Circuits: which answers mean that going on is useless. Pure, with the time as an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from incarts_pipeline.models import Answer, AnswerKind
+
+_STORM = 12  # answers in a row that say nothing but trouble
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 60.0
+_PATIENCE = 180.0  # seconds of trouble without one good answer
+_FOREIGN = 3  # 2xx answers without a link, before the first link: this is not the API
+_UNREACHABLE = 3.0  # seconds without ever having reached the host
+
+
+class EndKind(StrEnum):
+    """Why a run was ended before its time."""
+
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    WRONG_ENDPOINT = "wrong_endpoint"
+    UNREACHABLE = "unreachable"
+    STORM = "storm"
+    LEDGER = "ledger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The end of a run: what happened, and what to do about it."""
+
+    kind: EndKind
+    message: str
+    fix: str
+
+
+class Circuits:
+    """Watches every answer of a run; times are seconds on one monotonic clock."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.end: End | None = None
+        self.forbidden: dict[tuple[str, str], str] = {}  # (retailer, intent) → what Incarts said
+        self.reason = ""  # what the trouble is, while paused
+        self._answered = False
+        self._foreign = 0  # successes that are not the API's
+        self._trouble = 0
+        self._trouble_since: float | None = None
+        self._pause = _FIRST_PAUSE
+        self._paused_until = float("-inf")
+
+    def is_open(self, retailer: str, intent: str) -> bool:
+        """Say whether this kind of link is not to be tried any more in this run."""
+        return (retailer, intent) in self.forbidden
+
+    def wait(self, now: float) -> float:
+        """Return the seconds to wait before the next request because of trouble; 0.0 for none."""
+        return max(0.0, self._paused_until - now)
+
+    def answered(self, answer: Answer, retailer: str, intent: str, now: float) -> None:
+        """Learn from an answer; `end`, `forbidden` and `wait` may change."""
+        kind = answer.kind
+        if kind is AnswerKind.NOT_SENT:
+            self._count_trouble(answer, now)
+            return
+        self._answered = True
+        if kind is AnswerKind.UNKNOWN:
+            self._count_trouble(answer, now)
+            self._foreign += answer.status is not None and answer.status < 300
+            if self._foreign >= _FOREIGN and not self.accepted:
+                self._wrong_endpoint(answer, now)
+        elif kind is AnswerKind.WRONG_ENDPOINT:
+            self._wrong_endpoint(answer, now)
+        else:
+            self._trouble, self._trouble_since, self._pause = 0, None, _FIRST_PAUSE
+            self._paused_until = float("-inf")
+        if kind is AnswerKind.LINK:
+            self.accepted += 1
+        elif kind is AnswerKind.UNAUTHORIZED:
+            self.end = End(
+                kind=EndKind.UNAUTHORIZED,
+                message=f"Incarts refused the API key (401{_said(answer)}).",
+                fix="Set INCARTS_API_KEY to a valid key of this target.",
+            )
+        elif kind is AnswerKind.FORBIDDEN:
+            self.forbidden[retailer, intent] = answer.error_message or answer.error_code or ""
+
+    def _wrong_endpoint(self, answer: Answer, now: float) -> None:
+        if self.accepted:
+            self._count_trouble(answer, now)
+            return
+        self.end = End(
+            kind=EndKind.WRONG_ENDPOINT,
+            message=f"What answers there is not the Incarts API (status {answer.status}"
+            f"{_said(answer)}).",
+            fix="Check INCARTS_API_BASE_URL: the scheme, the host, and the path without /v1.",
+        )
+
+    def _count_trouble(self, answer: Answer, now: float) -> None:
+        self._trouble += 1
+        self.reason = answer.error_message or answer.error_code or f"status {answer.status}"
+        if self._trouble_since is None:
+            self._trouble_since = now
+        lasted = now - self._trouble_since
+        if not self._answered and lasted >= _UNREACHABLE:
+            self.end = End(
+                kind=EndKind.UNREACHABLE,
+                message=f"Incarts can't be reached: {self.reason}.",
+                fix="Check INCARTS_API_BASE_URL and the network.",
+            )
+        elif self._trouble >= _STORM and lasted >= _PATIENCE:
+            self.end = End(
+                kind=EndKind.STORM,
+                message=f"Incarts has not answered properly for {lasted:.0f} seconds "
+                f"(last: {self.reason}).",
+                fix="Run again later: what is in doubt is settled first, nothing is made twice.",
+            )
+        elif self._trouble >= _STORM and now >= self._paused_until:
+            self._paused_until = now + self._pause
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+
+def _said(answer: Answer) -> str:
+    said = answer.error_message or answer.error_code
+    return f": {said}" if said else ""

@@ -1,0 +1,63 @@
+"""The ledger as planning sees it: read only, and fine with a ledger that isn't there yet."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger.file import check_facts, explain, open_engine, read_facts
+from incarts_pipeline.ledger.lookups import set_ids_of
+from incarts_pipeline.ledger.runs import Process, living_runs
+
+T = TypeVar("T")
+
+
+class LedgerView:
+    """Reads one ledger file; `path` is None while there is no ledger yet.
+
+    Raises, from the constructor:
+        LedgerForeignError: the ledger belongs to another base URL or a newer version.
+        LedgerDamagedError: the file is not an intact ledger.
+    """
+
+    def __init__(self, path: Path, *, base_url: str | None = None) -> None:
+        self.file = path
+        self.path: Path | None = path if path.exists() and path.stat().st_size else None
+        self.facts = self.read(read_facts) if self.path else {}
+        if not self.facts:
+            self.path = None
+        else:
+            check_facts(self.facts, base_url, path)
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger's UUID, empty while there is no ledger."""
+        return self.facts.get("ledger_id", "")
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` on a read-only connection."""
+        engine = open_engine(self.file, read_only=True)
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+            raise explain(error, self.file) from error
+        finally:
+            engine.dispose()
+
+    def set_ids(self, project_id: str, names: Sequence[str]) -> dict[str, int]:
+        """Return the ids of those link sets that the ledger has."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: set_ids_of(connection, project_id, names))
+
+    def living_runs(self, now: Stamp) -> dict[str, str]:
+        """Return the runs that may be sending now, each with what to call it."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: living_runs(connection, Process.current(), now))

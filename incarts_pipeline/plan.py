@@ -1,0 +1,351 @@
+"""Link requests against the ledger: one action per row, guards, scopes, and the plan's digest.
+
+Planning reads only. The same catalog, mapping and ledger give the same plan and the same digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from incarts_pipeline import changes, decisions
+from incarts_pipeline.canonical import changed_fields, group_hashes
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.guards import Refusal, SetFigures, refusals
+from incarts_pipeline.ledger.claims import Call
+from incarts_pipeline.ledger.lookups import bodies_of
+from incarts_pipeline.ledger.states import Replay, ReplayRule
+from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.models import Action, Intent, Policy, Reason, State
+from incarts_pipeline.stage import Stage
+
+_CALL_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What a plan depends on beside the catalog and the ledger.
+
+    `scopes` None means that nobody said what the key may do. `max_rps` is in requests a second.
+    """
+
+    project_id: str
+    link_sets: tuple[str, ...]
+    on_change: Mapping[str, Policy]
+    rule: ReplayRule
+    retry_rejected: bool = False
+    scopes: frozenset[str] | None = None
+    refuse_over: int | None = None
+    allow_empty: bool = False
+    max_rps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many catalog rows get an action for a reason, and how many calls that takes."""
+
+    link_set: str
+    action: Action
+    reason: Reason
+    rows: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row that a plan would touch; `fields` are those that differ from its link's content."""
+
+    link_set: str
+    catalog_row: int
+    row_key: str
+    reason: Reason
+    fields: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        what = f": {', '.join(self.fields)}" if self.fields else ""
+        return f"row {self.catalog_row} ({self.row_key}){what}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFigures:
+    """What a plan would do, in numbers.
+
+    `scopes` counts the calls that need each scope; `doubts` are operations in doubt that will be
+    settled first, whether or not their row is still in the catalog; `seconds` is the expected
+    time at the rate ceiling, None when there is none.
+    """
+
+    counts: Sequence[Count]
+    calls: int
+    doubts: int
+    missing: Mapping[str, int]
+    scopes: Mapping[str, int]
+    missing_scopes: Sequence[str]
+    warnings: Sequence[str]
+    refusals: Sequence[Refusal]
+    digest: str
+    seconds: float | None
+    rows: int = field(default=0)
+
+    def rows_by_action(self) -> dict[Action, int]:
+        """Return the number of catalog rows per action, in the order of the enum."""
+        totals = dict.fromkeys(Action, 0)
+        for count in self.counts:
+            totals[count.action] += count.rows
+        return totals
+
+
+class Plan:
+    """A plan over staged requests; close it (or use `with`) to drop its workspace."""
+
+    def __init__(self, stage: Stage, ledger: LedgerView, options: PlanOptions) -> None:
+        self.stage = stage
+        self.options = options
+        self._ledger = ledger
+        self.figures: PlanFigures
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the plan's workspace."""
+        self.stage.close()
+
+    def refresh(self, now: Stamp) -> None:
+        """Decide anew from the ledger as it is now, without reading the catalog again."""
+        self._ledger = LedgerView(self._ledger.file)
+        self.load_ledger(now)
+        self.stage.db.execute(decisions.REJOIN)
+        self.decide()
+
+    def load_ledger(self, now: Stamp) -> None:
+        """Read the ledger into the workspace and judge which doubts may be settled."""
+        self.stage.load_ledger(self._ledger.path, self._set_ids())
+        self._judge_doubts(now, self._ledger.living_runs(now))
+
+    def decide(self) -> None:
+        """Fill the decision table and the figures."""
+        self.stage.db.execute(decisions.SHARED)
+        changes.compare(self.stage, self._ledger.path, self.options.on_change)
+        self.stage.db.execute(
+            decisions.DECISION, {"retry_rejected": self.options.retry_rejected}
+        )
+        self.stage.db.execute(decisions.MISSING)
+        self.figures = self._figures()
+
+    def calls(
+        self,
+        set_ids: Mapping[str, int],
+        *,
+        limit: int | None = None,
+        sample_per: Sequence[str] = (),
+    ) -> Iterator[list[Call]]:
+        """Yield the calls in sending order, a small batch at a time.
+
+        With `limit`, the first so many; `sample_per` (of `retailer`, `intent`, `link_set`) takes
+        them in turn from each kind.
+        """
+        kinds = ", ".join(sample_per) if sample_per else "1"
+        order = "rank," if sample_per else ""
+        db = self.stage.db.cursor()
+        db.execute(decisions.CALLS.format(sample_per=kinds, order=order))
+        cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
+        reader = db.execute(f"SELECT * FROM call {cut} ORDER BY turn").to_arrow_reader(_CALL_BATCH)  # noqa: S608
+        for batch in reader:
+            rows = batch.to_pylist()
+            for start in range(0, len(rows), _CALL_BATCH):
+                yield [self._call(row, set_ids) for row in rows[start : start + _CALL_BATCH]]
+
+    def reuses(self, set_ids: Mapping[str, int]) -> list[tuple[int, str, int]]:
+        """Return (set id, row key, operation) of the rows that go back to an earlier link."""
+        rows = self.stage.db.execute(
+            "SELECT link_set, row_key, past_op FROM decision WHERE is_reuse"
+        ).fetchall()
+        return [(set_ids[name], row_key, op_id) for name, row_key, op_id in rows]
+
+    def examples(self, action: Action, n: int = 3) -> list[Example]:
+        """Return the first `n` rows with an action; replaced and held ones say what changed."""
+        rows = self.stage.db.execute(
+            "SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body "
+            "FROM decision AS d JOIN request AS r USING (link_set, catalog_row) "
+            "WHERE d.action = $action ORDER BY d.catalog_row LIMIT $n",
+            {"action": action.value, "n": n},
+        ).fetchall()
+        op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
+        old = self._ledger.read(lambda c: bodies_of(c, op_ids)) if op_ids else {}
+        return [
+            Example(
+                link_set=row[0],
+                catalog_row=row[1],
+                row_key=row[2] or "",
+                reason=Reason(row[3]),
+                fields=changed_fields(old[row[4]], row[5].encode()) if row[4] in old else (),
+            )
+            for row in rows
+        ]
+
+    def _set_ids(self) -> dict[str, int]:
+        return self._ledger.set_ids(self.options.project_id, self.options.link_sets)
+
+    def _call(self, row: dict[str, Any], set_ids: Mapping[str, int]) -> Call:
+        body = row["body"].encode()
+        return Call(
+            project_id=self.options.project_id,
+            link_set=row["link_set"],
+            set_id=set_ids[row["link_set"]],
+            row_key=row["row_key"],
+            action=Action(row["action"]),
+            retailer=row["retailer"],
+            intent=row["intent"],
+            content_hash=row["content_hash"],
+            groups=group_hashes(body),
+            body=body,
+            expected_op_id=row["current_op"],
+        )
+
+    def _judge_doubts(self, now: Stamp, living: Collection[str]) -> None:
+        """Fill the table `doubt`: whether each open operation may still be settled by replaying."""
+        rows = self.stage.db.execute(
+            "SELECT op_id, state, run_id, first_sent_at, first_sent_boot, boot_id, "
+            "api_key_fingerprint FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')"
+        ).fetchall()
+        rule = self.options.rule
+        judged = [
+            {
+                "op_id": op_id,
+                "may_settle": state != State.NEEDS_REVIEW
+                and (
+                    run_id in living
+                    or rule.judge(
+                        Stamp(wall=at / 1e6, boot=boot, boot_id=boot_id), now, fingerprint
+                    )
+                    is Replay.ALLOWED
+                ),
+            }
+            for op_id, state, run_id, at, boot, boot_id, fingerprint in rows
+        ]
+        schema = pa.schema([("op_id", pa.int64()), ("may_settle", pa.bool_())])
+        self.stage.db.register("incoming", pa.Table.from_pylist(judged, schema=schema))
+        self.stage.db.execute("CREATE OR REPLACE TABLE doubt AS SELECT * FROM incoming")
+        self.stage.db.unregister("incoming")
+
+    def _figures(self) -> PlanFigures:
+        db = self.stage.db
+        counts = [
+            Count(link_set=s, action=Action(a), reason=Reason(r), rows=n, calls=calls)
+            for s, a, r, n, calls in db.execute(decisions.COUNTS).fetchall()
+        ]
+        missing = {s: (n, new) for s, n, new in db.execute(decisions.MISSING_COUNTS).fetchall()}
+        kinds = db.execute(decisions.CALLS_BY_KIND).fetchall()
+        scopes = _scopes(kinds)
+        allowed = self.options.scopes
+        lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
+        calls = sum(count.calls for count in counts)
+        [(doubts,)] = db.execute("SELECT COUNT(*) FROM doubt WHERE may_settle").fetchall()
+        rate = self.options.max_rps
+        return PlanFigures(
+            counts=counts,
+            calls=calls,
+            doubts=doubts,
+            missing={s: n for s, (n, _) in missing.items()},
+            scopes=scopes,
+            missing_scopes=lacking,
+            warnings=_warnings(kinds),
+            refusals=refusals(
+                self._set_figures(counts, {s: new for s, (_, new) in missing.items()}),
+                refuse_over=self.options.refuse_over,
+                allow_empty=self.options.allow_empty,
+                missing_scopes=lacking,
+            ),
+            digest=self._digest(),
+            seconds=(calls + doubts) / rate if rate else None,
+            rows=sum(count.rows for count in counts),
+        )
+
+    def _set_figures(
+        self, counts: Sequence[Count], newly_missing: Mapping[str, int]
+    ) -> list[SetFigures]:
+        live = dict(self.stage.db.execute(decisions.LIVE).fetchall())
+        calls: dict[tuple[str, Action], int] = {}
+        rows: dict[str, int] = {}
+        for count in counts:
+            key = (count.link_set, count.action)
+            calls[key] = calls.get(key, 0) + count.calls
+            rows[count.link_set] = rows.get(count.link_set, 0) + count.rows
+        return [
+            SetFigures(
+                link_set=name,
+                rows=rows.get(name, 0),
+                live=live.get(name, 0),
+                create=calls.get((name, Action.CREATE), 0),
+                replace=calls.get((name, Action.REPLACE), 0),
+                newly_missing=newly_missing.get(name, 0),
+                examples=self._guard_examples(name, calls.get((name, Action.REPLACE), 0)),
+            )
+            for name in self.options.link_sets
+        ]
+
+    def _guard_examples(self, link_set: str, replaced: int) -> list[str]:
+        shown = [str(e) for e in self.examples(Action.REPLACE) if e.link_set == link_set]
+        if replaced and shown:
+            return shown
+        rows = self.stage.db.execute(
+            "SELECT row_key, link_id FROM missing WHERE link_set = $name AND is_missing = 0 "
+            "ORDER BY row_key LIMIT 3",
+            {"name": link_set},
+        ).fetchall()
+        return [f"missing from the catalog: {row_key} ({link_id})" for row_key, link_id in rows]
+
+    def _digest(self) -> str:
+        rows = self.stage.db.execute(decisions.DIGEST).fetchall()
+        facts = [self.options.project_id, [list(map(str, row)) for row in rows]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+
+
+def make_plan(
+    schema: pa.Schema,
+    requests: Iterable[pa.RecordBatch],
+    *,
+    ledger: LedgerView,
+    options: PlanOptions,
+    now: Stamp,
+) -> Plan:
+    """Stage link requests (`schemas.link_request_schema`) and decide what to do with each."""
+    plan = Plan(Stage(), ledger, options)
+    try:
+        plan.load_ledger(now)
+        plan.stage.load_requests(schema, requests)
+        plan.decide()
+    except BaseException:
+        plan.close()
+        raise
+    return plan
+
+
+def _scopes(kinds: Sequence[tuple[str, str, int]]) -> dict[str, int]:
+    """Return the calls that need each scope: custom URLs share one, the rest go by retailer."""
+    needed: dict[str, int] = {}
+    for retailer, intent, n in kinds:
+        scope = "custom" if intent == Intent.CUSTOM_URL else retailer
+        for name in ("links:write", f"retailers:{scope}"):
+            needed[name] = needed.get(name, 0) + n
+    return needed
+
+
+def _warnings(kinds: Sequence[tuple[str, str, int]]) -> list[str]:
+    soon = sum(n for _, intent, n in kinds if intent == Intent.PRODUCT_DETAIL)
+    if not soon:
+        return []
+    return [f"{soon:,} product_detail links: Incarts lists that intent as coming soon."]

@@ -1,0 +1,234 @@
+"""One operation's life within a run: wait for a permit, record, send, record, perhaps again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+import tenacity
+
+from incarts_pipeline.circuits import Circuits, End, EndKind
+from incarts_pipeline.client import IncartsClient, new_correlation_id
+from incarts_pipeline.clock import Clock, Stamp
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.journal import Journal
+from incarts_pipeline.ledger.records import Outcome, Sent
+from incarts_pipeline.ledger.states import Replay, ReplayRule, after_answer
+from incarts_pipeline.models import Answer, AnswerKind, Reason, State
+from incarts_pipeline.rate import TokenBucket
+from incarts_pipeline.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+# A doubt is retried so often within one run; the next run goes on with it.
+_DOUBT_ATTEMPTS = 8
+_BACKOFF = tenacity.wait_exponential_jitter(initial=0.25, max=20.0, jitter=0.25)
+
+
+class Stop:
+    """The wish to end a run: set once, seen by everything that waits."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason: Reason | None = None
+
+    def request(self, reason: Reason) -> None:
+        """Ask for the end; the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, or return early when the end is asked for."""
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
+@dataclass(slots=True)
+class _Life:
+    """What changes while an operation is carried: `first_sent` None means provably not effected."""
+
+    operation: Operation
+    attempts: int
+    first_sent: Stamp | None
+    fingerprint: str
+    doubts: int = 0
+    last: AnswerKind | None = None
+
+
+@dataclass(slots=True)
+class Sender:
+    """Carries operations out; everything that it stands on is passed in.
+
+    `in_flight` bounds the requests that are under way at once.
+    """
+
+    client: IncartsClient
+    journal: Journal
+    rate: TokenBucket
+    circuits: Circuits
+    clock: Clock
+    rule: ReplayRule
+    stop: Stop
+    tally: Tally
+    in_flight: asyncio.Semaphore
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def carry(self, operation: Operation) -> None:
+        """Send an operation until it is settled, the run ends, or this run's patience does."""
+        fingerprint = operation.api_key_fingerprint if operation.first_sent else None
+        life = _Life(
+            operation=operation,
+            attempts=operation.attempts,
+            first_sent=operation.first_sent,
+            fingerprint=fingerprint or self.rule.api_key_fingerprint,
+        )
+        # Nearly every operation is settled at the first go, so tenacity is set up only when needed.
+        if await self._go(life):
+            await self._go_again(life)
+
+    async def _go_again(self, life: _Life) -> None:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_result(bool),
+            wait=lambda state: self._wait(life, state),
+            stop=lambda _: life.doubts >= _DOUBT_ATTEMPTS or self.stop.requested,
+            sleep=self.stop.sleep,
+            retry_error_callback=lambda _: None,
+        )
+        await self.stop.sleep(0.0 if life.last is AnswerKind.RATE_LIMITED else 0.25)
+        await retrying(self._go, life)
+
+    def _wait(self, life: _Life, state: tenacity.RetryCallState) -> float:
+        """After a 429 the rate says when; otherwise back off, with jitter."""
+        return 0.0 if life.last is AnswerKind.RATE_LIMITED else _BACKOFF(state)
+
+    async def _go(self, life: _Life) -> bool:
+        """Make one attempt; return whether another one may be worth it."""
+        async with self.in_flight:
+            if not await self._permit(life.operation):
+                return False
+            now = self.clock.now()
+            if life.first_sent is not None and not self._may_replay(life, now):
+                return False
+            return await self._attempt(life, now)
+
+    async def _permit(self, operation: Operation) -> bool:
+        """Wait for a turn at the learned rate; False when the operation must not go."""
+        async with self._turn:
+            while True:
+                if self.stop.requested:
+                    return False
+                if self.circuits.is_open(operation.retailer, operation.intent):
+                    return False
+                now = self.clock.monotonic()
+                wait = self.circuits.wait(now) or self.rate.ask(now)
+                if wait <= 0:
+                    return True
+                await self.stop.sleep(wait)
+
+    def _may_replay(self, life: _Life, now: Stamp) -> bool:
+        if life.first_sent is None:
+            return True
+        verdict = self.rule.judge(life.first_sent, now, life.fingerprint)
+        if verdict is Replay.ALLOWED:
+            return True
+        self.journal.record(
+            Outcome(
+                operation=life.operation,
+                state=State.NEEDS_REVIEW,
+                at=now,
+                error_code=verdict.value,
+                error_message=_TOO_LATE[verdict],
+            )
+        )
+        self.tally.settled(State.NEEDS_REVIEW)
+        return False
+
+    async def _attempt(self, life: _Life, now: Stamp) -> bool:
+        correlation_id = new_correlation_id()
+        sent = Sent(
+            operation=life.operation,
+            number=life.attempts + 1,
+            correlation_id=correlation_id,
+            api_key_fingerprint=self.rule.api_key_fingerprint,
+            at=now,
+        )
+        try:
+            if not await self.journal.mark_sent(sent):
+                return False
+        except LedgerError as error:
+            self._end_for_ledger(error)
+            return False
+        sent_at = self.clock.monotonic()
+        answer = await self._post(life.operation, correlation_id)
+        return self._learn(life, sent, answer, sent_at)
+
+    async def _post(self, operation: Operation, correlation_id: str) -> Answer:
+        self.tally.requests += 1
+        try:
+            return await self.client.post_link(
+                operation.body,
+                idempotency_key=operation.idempotency_key,
+                correlation_id=correlation_id,
+            )
+        except asyncio.CancelledError:
+            # `sent` on disk means in doubt, which is just what a request cut off is.
+            logger.warning("cut off while in flight: %s", operation.idempotency_key)
+            raise
+
+    def _learn(self, life: _Life, sent: Sent, answer: Answer, sent_at: float) -> bool:
+        """Record an answer and return whether to try again."""
+        doubtful = life.first_sent is not None
+        state = after_answer(answer.kind, doubtful=doubtful, attempts_before=life.attempts)
+        now = self.clock.now()
+        self.journal.record(
+            Outcome(
+                operation=life.operation, state=state, at=now, number=sent.number, answer=answer
+            )
+        )
+        if not doubtful and state is State.IN_DOUBT:
+            life.first_sent, life.fingerprint = sent.at, sent.api_key_fingerprint
+        life.attempts += 1
+        life.last = answer.kind
+        life.doubts += state is State.IN_DOUBT and answer.kind is not AnswerKind.RATE_LIMITED
+        self._tell(life, answer, state, sent_at)
+        return state in (State.INTENDED, State.IN_DOUBT)
+
+    def _tell(self, life: _Life, answer: Answer, state: State, sent_at: float) -> None:
+        monotonic = self.clock.monotonic()
+        operation = life.operation
+        self.rate.answered(answer, sent_at=sent_at, now=monotonic)
+        self.circuits.answered(answer, operation.retailer, operation.intent, monotonic)
+        self.tally.answered(answer, state, monotonic - sent_at)
+        if answer.echoed_id not in (None, answer.correlation_id):
+            logger.warning(
+                "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id
+            )
+        if self.circuits.end is not None:
+            self.stop.request(Reason.CIRCUIT_OPEN)
+
+    def _end_for_ledger(self, error: LedgerError) -> None:
+        if self.circuits.end is None:
+            self.circuits.end = End(
+                kind=EndKind.LEDGER, message=error.message, fix=error.fix or "Run again."
+            )
+        self.stop.request(Reason.STOPPED)
+
+
+_TOO_LATE = {
+    Replay.TOO_OLD: "sent before, and too long ago to trust that Incarts still knows its key",
+    Replay.KEY_ROTATED: "sent before under another API key, which Incarts may keep apart",
+    Replay.CLOCK_JUMPED: "sent before, and the clock was changed: its age can't be trusted",
+}

@@ -1,0 +1,37 @@
+"""What a run has done so far, counted as it goes; a progress bar reads it whenever it likes."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from incarts_pipeline.models import Answer, AnswerKind, State
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run. `latencies` keeps the last 1,000, in seconds."""
+
+    planned: int = 0  # calls that the run means to make
+    requests: int = 0  # attempts that left
+    states: Counter[State] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1_000))
+    waiting: str = ""  # why nothing goes out right now
+
+    @property
+    def done(self) -> int:
+        """Calls that need no further attempt."""
+        final = (State.DONE, State.REJECTED, State.NEEDS_REVIEW)
+        return sum(self.states[state] for state in final)
+
+    def answered(self, answer: Answer, state: State, latency: float) -> None:
+        """Count one attempt's answer."""
+        self.latencies.append(latency)
+        if answer.kind is not AnswerKind.LINK:
+            self.errors[str(answer.status or answer.error_code or answer.kind.value)] += 1
+        self.settled(state)
+
+    def settled(self, state: State) -> None:
+        """Count an operation that went into a state; only final states add up to `done`."""
+        self.states[state] += 1
