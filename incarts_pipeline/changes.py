@@ -64,9 +64,7 @@ def _compare_row(
     if not isinstance(body, str) or not isinstance(op_id, int):
         raise TypeError(f"not a differing row: {row!r}")
     new = group_hashes(body.encode())
-    groups = [
-        name for name, was, now in zip(GROUPS, old[op_id], new, strict=True) if was != now
-    ]
+    groups = [name for name, was, now in zip(GROUPS, old[op_id], new, strict=True) if was != now]
     return {
         "link_set": row["link_set"],
         "catalog_row": row["catalog_row"],

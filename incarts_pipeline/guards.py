@@ -59,7 +59,7 @@ def refusals(
         found.append(
             Refusal(
                 guard=SCOPE_GUARD,
-                message=f"The API key lacks scopes that the plan needs: {', '.join(missing_scopes)}.",
+                message=f"The API key lacks scopes that are needed: {', '.join(missing_scopes)}.",
                 fix="Use a key that has them, or correct INCARTS_SCOPES.",
                 approvable=False,
             )

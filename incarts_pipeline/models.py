@@ -105,7 +105,7 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One broken rule of one row: the field (snake case path), a short code, and the fix in words."""
+    """One broken rule of one row: the field (a snake case path), a code, and the fix in words."""
 
     field: str
     code: str

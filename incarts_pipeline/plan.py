@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -115,7 +114,10 @@ class Plan:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -139,9 +141,7 @@ class Plan:
         """Fill the decision table and the figures."""
         self.stage.db.execute(decisions.SHARED)
         changes.compare(self.stage, self._ledger.path, self.options.on_change)
-        self.stage.db.execute(
-            decisions.DECISION, {"retry_rejected": self.options.retry_rejected}
-        )
+        self.stage.db.execute(decisions.DECISION, {"retry_rejected": self.options.retry_rejected})
         self.stage.db.execute(decisions.MISSING)
         self.figures = self._figures()
 
@@ -174,6 +174,19 @@ class Plan:
             "SELECT link_set, row_key, past_op FROM decision WHERE is_reuse"
         ).fetchall()
         return [(set_ids[name], row_key, op_id) for name, row_key, op_id in rows]
+
+    def missing_changes(
+        self, set_ids: Mapping[str, int]
+    ) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+        """Return (set id, row key) of the rows that newly left the catalog, and that came back."""
+        newly = self.stage.db.execute(
+            "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
+        ).fetchall()
+        back = self.stage.db.execute(
+            "SELECT link_set, row_key FROM ledger_row SEMI JOIN request USING (link_set, row_key) "
+            "WHERE is_missing = 1"
+        ).fetchall()
+        return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
     def examples(self, action: Action, n: int = 3) -> list[Example]:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""

@@ -15,7 +15,7 @@ PROBLEMS = pa.list_(PROBLEM)
 
 # What prepare hands to plan: one row per catalog row and entry of the mapping.
 # `row_key` is null when a key column is; `body` and `content_hash` are null when there are problems
-# or nothing is wanted (`wanted` false). `notes` are remarks that don't reject, like a truncated name.
+# or nothing is wanted (`wanted` false). `notes` don't reject: a name that was truncated, say.
 # Last follows `key`: a struct of the key columns as the catalog has them.
 LINK_REQUEST_FIELDS = [
     pa.field("catalog_row", pa.int64(), nullable=False),
@@ -36,3 +36,80 @@ LINK_REQUEST_FIELDS = [
 def link_request_schema(key_fields: list[pa.Field]) -> pa.Schema:
     """Return the schema of a link-request batch whose key columns are `key_fields`."""
     return pa.schema([*LINK_REQUEST_FIELDS, pa.field("key", pa.struct(key_fields), nullable=False)])
+
+
+OUTPUT_VERSION = 1
+_UTC = pa.timestamp("us", tz="UTC")
+
+# links.parquet behind the key columns; see docs for what each one means.
+LINKS = pa.schema(
+    [
+        pa.field("catalog_row", pa.int64(), nullable=False),
+        pa.field("link_set", pa.string(), nullable=False),
+        pa.field("row_key", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("link_id", pa.string()),
+        pa.field("short_link", pa.string()),
+        pa.field("short_id", pa.string()),
+        pa.field("target_url", pa.string()),
+        pa.field("qr_code_id", pa.string()),
+        pa.field("qr_image_url", pa.string()),
+        pa.field("is_stale", pa.bool_()),
+        pa.field("link_created_at", _UTC),
+        pa.field("replaces_link_id", pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("link_content_hash", pa.string()),
+        pa.field("idempotency_key", pa.string()),
+        pa.field("correlation_id", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("http_status", pa.int32()),
+        pa.field("generation", pa.int32()),
+        pa.field("problems", PROBLEMS),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("settled_at", _UTC),
+        pa.field("settled_run_id", pa.string()),
+    ]
+)
+
+MISSING = pa.schema(
+    [
+        pa.field("link_set", pa.string(), nullable=False),
+        pa.field("row_key", pa.string(), nullable=False),
+        pa.field("link_id", pa.string(), nullable=False),
+        pa.field("short_link", pa.string()),
+        pa.field("target_url", pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("link_created_at", _UTC),
+        pa.field("idempotency_key", pa.string()),
+        pa.field("missing_since", _UTC),
+    ]
+)
+
+HISTORY = pa.schema(
+    [
+        pa.field("link_set", pa.string(), nullable=False),
+        pa.field("row_key", pa.string(), nullable=False),
+        pa.field("link_id", pa.string(), nullable=False),
+        pa.field("is_current", pa.bool_(), nullable=False),
+        pa.field("retailer", pa.string()),
+        pa.field("intent", pa.string()),
+        pa.field("action", pa.string()),
+        pa.field("short_link", pa.string()),
+        pa.field("short_id", pa.string()),
+        pa.field("target_url", pa.string()),
+        pa.field("qr_code_id", pa.string()),
+        pa.field("qr_image_url", pa.string()),
+        pa.field("replaces_link_id", pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("idempotency_key", pa.string()),
+        pa.field("generation", pa.int32()),
+        pa.field("correlation_id", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("link_created_at", _UTC),
+        pa.field("received_at", _UTC),
+        pa.field("run_id", pa.string()),
+    ]
+)

@@ -45,6 +45,10 @@ class Stop:
         """Whether the end was asked for."""
         return self._event.is_set()
 
+    async def wait(self) -> None:
+        """Wait until the end is asked for."""
+        await self._event.wait()
+
     async def sleep(self, seconds: float) -> None:
         """Sleep, or return early when the end is asked for."""
         if seconds <= 0:
@@ -72,7 +76,7 @@ class _Life:
 class Sender:
     """Carries operations out; everything that it stands on is passed in.
 
-    `in_flight` bounds the requests that are under way at once.
+    `max_in_flight` bounds the requests that are under way at once.
     """
 
     client: IncartsClient
@@ -83,8 +87,14 @@ class Sender:
     rule: ReplayRule
     stop: Stop
     tally: Tally
-    in_flight: asyncio.Semaphore
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    max_in_flight: int
+    _in_flight: asyncio.Semaphore = field(init=False)
+    _turn: asyncio.Lock = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the gates that operations pass one by one."""
+        self._in_flight = asyncio.Semaphore(self.max_in_flight)
+        self._turn = asyncio.Lock()
 
     async def carry(self, operation: Operation) -> None:
         """Send an operation until it is settled, the run ends, or this run's patience does."""
@@ -116,7 +126,7 @@ class Sender:
 
     async def _go(self, life: _Life) -> bool:
         """Make one attempt; return whether another one may be worth it."""
-        async with self.in_flight:
+        async with self._in_flight:
             if not await self._permit(life.operation):
                 return False
             now = self.clock.now()

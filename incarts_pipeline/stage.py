@@ -36,6 +36,7 @@ class Stage:
     """A temporary database on disk with a bound on its memory; close it to remove it."""
 
     def __init__(self) -> None:
+        self.key_fields: list[pa.Field] = []
         self._folder = tempfile.TemporaryDirectory(prefix="incarts-")
         self.db = duckdb.connect(
             str(Path(self._folder.name) / "stage.duckdb"),
@@ -59,6 +60,7 @@ class Stage:
 
     def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Store link requests in the table `request`; the ledger must have been loaded."""
+        self.key_fields = list(schema.field("key").type.fields)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
         self.db.register("incoming", reader)
         try:

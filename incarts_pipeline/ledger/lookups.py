@@ -34,9 +34,7 @@ def bodies_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, byt
     return {row[0]: row[1] for row in rows}
 
 
-def set_ids_of(
-    connection: sa.Connection, project_id: str, names: Sequence[str]
-) -> dict[str, int]:
+def set_ids_of(connection: sa.Connection, project_id: str, names: Sequence[str]) -> dict[str, int]:
     """Return the ids of those link sets that the ledger has."""
     s = tables.link_set.c
     rows = connection.execute(
@@ -52,3 +50,25 @@ def ensure_sets(connection: sa.Connection, project_id: str, names: Sequence[str]
     if fresh:
         connection.execute(sa.insert(tables.link_set), fresh)
     return set_ids_of(connection, project_id, names)
+
+
+def known_links(connection: sa.Connection, link_ids: Sequence[str]) -> set[str]:
+    """Return those of the link ids that the ledger has."""
+    column = tables.link.c.link_id
+    found: set[str] = set()
+    for start in range(0, len(link_ids), _CHUNK):
+        chunk = link_ids[start : start + _CHUNK]
+        found.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
+    return found
+
+
+def next_sequence(connection: sa.Connection) -> int:
+    """Count one more run that wrote; an output with a higher number than its ledger is newer."""
+    m = tables.meta.c
+    connection.execute(
+        sa.update(tables.meta)
+        .where(m.name == "sequence")
+        .values(value=sa.cast(sa.cast(m.value, sa.Integer) + 1, sa.Text))
+    )
+    value = connection.scalar(sa.select(m.value).where(m.name == "sequence"))
+    return int(value or 0)

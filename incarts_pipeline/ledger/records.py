@@ -125,7 +125,8 @@ _OUTCOME = (
         _O.state != State.DONE.value,
         # Another run that took the operation over knows more than we do; a link id is always news.
         sa.or_(
-            _O.epoch == sa.bindparam("in_epoch"), sa.bindparam("is_link", type_=sa.Boolean) == True  # noqa: E712
+            _O.epoch == sa.bindparam("in_epoch"),
+            sa.bindparam("is_link", type_=sa.Boolean) == True,  # noqa: E712
         ),
     )
     .values(
@@ -135,7 +136,9 @@ _OUTCOME = (
         error_message=sa.bindparam("message"),
         settled_at=sa.bindparam("at"),
         settled_run_id=sa.bindparam("run"),
-        first_sent_at=sa.case((sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_at),
+        first_sent_at=sa.case(
+            (sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_at
+        ),
         first_sent_boot=sa.case(
             (sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_boot
         ),

@@ -73,7 +73,13 @@ def is_alive(run: sa.Row[tuple[object, ...]], me: Process, now: Stamp) -> bool:
 
 
 def start_run(
-    connection: sa.Connection, run_id: str, link_sets: Iterable[str], me: Process, now: Stamp
+    connection: sa.Connection,
+    run_id: str,
+    link_sets: Iterable[str],
+    me: Process,
+    now: Stamp,
+    *,
+    approved: str | None = None,
 ) -> None:
     """Record that a run has begun, with a fresh lease."""
     connection.execute(
@@ -87,6 +93,7 @@ def start_run(
             boot_id=me.boot_id,
             started_at=now.micros,
             lease_until=_lease_end(now),
+            approved=approved,
         )
     )
 
@@ -113,21 +120,37 @@ def end_run(connection: sa.Connection, run_id: str, outcome: str, now: Stamp) ->
     )
 
 
-def living_runs(connection: sa.Connection, me: Process, now: Stamp) -> dict[str, str]:
-    """Return the ids of runs that may still be sending, each with what to call it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivingRun:
+    """A run that may be sending now."""
+
+    link_sets: frozenset[str]
+    pid: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"{' '.join(sorted(self.link_sets))} (pid {self.pid} on {self.host})"
+
+
+def living_runs(connection: sa.Connection, me: Process, now: Stamp) -> dict[str, LivingRun]:
+    """Return the runs that may still be sending, by their ids."""
     rows = connection.execute(sa.select(tables.run).where(tables.run.c.ended_at.is_(None)))
     return {
-        row.run_id: f"{row.link_sets} (pid {row.pid} on {row.host})"
+        row.run_id: LivingRun(
+            link_sets=frozenset(row.link_sets.split(" ")), pid=row.pid, host=row.host
+        )
         for row in rows
         if is_alive(row, me, now)
     }
 
 
-def request_stop(connection: sa.Connection, me: Process, now: Stamp) -> dict[str, str]:
+def request_stop(connection: sa.Connection, me: Process, now: Stamp) -> dict[str, LivingRun]:
     """Ask every living run to stop; return them as `living_runs` does."""
     alive = living_runs(connection, me, now)
     connection.execute(
-        sa.update(tables.run).where(tables.run.c.run_id.in_(alive)).values(stop_requested=True)
+        sa.update(tables.run)
+        .where(tables.run.c.run_id.in_(list(alive)))
+        .values(stop_requested=True)
     )
     return alive
 

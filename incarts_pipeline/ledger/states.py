@@ -72,7 +72,7 @@ class ReplayRule:
     """
 
     window: float
-    api_key_fingerprint: str
+    api_key_fingerprint: str | None  # None: whose key will be used is not known yet
 
     @property
     def margin(self) -> float:
@@ -81,7 +81,7 @@ class ReplayRule:
 
     def judge(self, first_sent: Stamp, now: Stamp, api_key_fingerprint: str) -> Replay:
         """Say whether what was first sent at `first_sent` may be sent again at `now`."""
-        if api_key_fingerprint != self.api_key_fingerprint:
+        if self.api_key_fingerprint not in (None, api_key_fingerprint):
             return Replay.KEY_ROTATED
         age = now.wall - first_sent.wall
         if age < -self.margin:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.file import check_facts, explain, open_engine, read_facts
-from incarts_pipeline.ledger.lookups import set_ids_of
-from incarts_pipeline.ledger.runs import Process, living_runs
+from incarts_pipeline.ledger.lookups import known_links, set_ids_of
+from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 
 T = TypeVar("T")
 
@@ -56,8 +56,14 @@ class LedgerView:
             return {}
         return self.read(lambda connection: set_ids_of(connection, project_id, names))
 
-    def living_runs(self, now: Stamp) -> dict[str, str]:
-        """Return the runs that may be sending now, each with what to call it."""
+    def living_runs(self, now: Stamp) -> dict[str, LivingRun]:
+        """Return the runs that may be sending now, by their ids."""
         if self.path is None:
             return {}
         return self.read(lambda connection: living_runs(connection, Process.current(), now))
+
+    def known_links(self, link_ids: Sequence[str]) -> set[str]:
+        """Return those of the link ids that the ledger has."""
+        if self.path is None:
+            return set()
+        return self.read(lambda connection: known_links(connection, link_ids))

@@ -1,0 +1,84 @@
+"""The synchronous door: run the asynchronous pipeline from a script, a notebook or Dagster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from incarts_pipeline.models import Reason
+from incarts_pipeline.sender import Stop
+
+T = TypeVar("T")
+
+
+def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` to its end in a thread with an event loop of its own, and return its result.
+
+    That works whether or not this thread runs a loop, as a notebook's does. The first Ctrl-C or
+    SIGTERM asks `work` to stop, finishes what is in flight and returns; a second Ctrl-C does not
+    wait. Any other interruption, such as Dagster's, is raised again once all is recorded.
+    """
+    door = _Door(work)
+    thread = threading.Thread(target=door.run, name="incarts-pipeline", daemon=True)
+    with _sigterm(door.stop_soon):
+        thread.start()
+        try:
+            return door.wait()
+        except KeyboardInterrupt:
+            door.stop_soon()
+            return door.wait()
+        except BaseException:
+            if thread.is_alive():
+                door.stop_soon()
+                thread.join()
+            raise
+
+
+class _Door:
+    """The thread's side: a loop, the stop that belongs to it, and the result."""
+
+    def __init__(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Stop | None = None
+        self._stop_early = False
+        self._result: Future[Any] = Future()
+
+    def run(self) -> None:
+        try:
+            self._result.set_result(asyncio.run(self._main()))
+        except BaseException as error:  # handed to the waiting thread
+            self._result.set_exception(error)
+
+    async def _main(self) -> Any:
+        self._loop, self._stop = asyncio.get_running_loop(), Stop()
+        if self._stop_early:
+            self._stop.request(Reason.STOPPED)
+        return await self._work(self._stop)
+
+    def wait(self) -> Any:
+        return self._result.result()
+
+    def stop_soon(self) -> None:
+        self._stop_early = True
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.request, Reason.STOPPED)
+
+
+@contextmanager
+def _sigterm(handler: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM call `handler`, where that is ours to say: the main thread, nobody else's."""
+    default = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None)
+    if threading.current_thread() is not threading.main_thread() or not default:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: handler())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

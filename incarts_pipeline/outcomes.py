@@ -1,0 +1,120 @@
+"""How each catalog row stands, from the plan's decisions and the ledger as it is now (SQL)."""
+
+from __future__ import annotations
+
+# The newest operation without a link for each content of a row.
+LATEST = """
+CREATE OR REPLACE TABLE latest AS
+SELECT * FROM unlinked WHERE state NOT IN ('abandoned')
+QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY link_set, row_key, content_hash ORDER BY op_id DESC
+) = 1
+"""
+
+OVER_LIMIT = """
+INSERT INTO left_over SELECT link_set, row_key, 'over_limit' FROM call
+ANTI JOIN left_over USING (link_set, row_key) WHERE turn > $limit
+"""
+
+CLOSED = """
+INSERT INTO left_over SELECT link_set, row_key, 'circuit_open' FROM call
+ANTI JOIN left_over USING (link_set, row_key) WHERE retailer = $retailer AND intent = $intent
+"""
+
+STATUS = """
+CREATE OR REPLACE TABLE outcome AS
+SELECT d.link_set, d.catalog_row, d.action,
+       CASE
+           WHEN d.action = 'skip' THEN 'skipped no_products'
+           WHEN d.action = 'reject' AND d.reason <> 'refused_by_api' THEN 'rejected ' || d.reason
+           WHEN m.content_hash = r.content_hash THEN
+               CASE WHEN d.action IN ('unchanged', 'reject') THEN 'unchanged same'
+                    WHEN d.action = 'reuse' THEN 'reused changed_back'
+                    WHEN m.action = 'replace' THEN 'replaced changed'
+                    ELSE 'created new' END
+           WHEN d.action = 'unchanged' THEN 'unchanged ' || d.reason
+           WHEN d.reason IN ('needs_review', 'earlier_in_doubt') THEN 'in_doubt ' || d.reason
+           WHEN d.action = 'hold' THEN 'held ' || d.reason
+           WHEN u.state IN ('sent', 'in_doubt') THEN 'in_doubt answer_unknown'
+           WHEN u.state = 'needs_review' THEN 'in_doubt needs_review'
+           WHEN u.state = 'rejected' THEN 'rejected refused_by_api'
+           WHEN d.action = 'settle' THEN 'in_doubt ' || d.reason
+           ELSE 'pending ' || COALESCE(l.reason, $pending)
+       END AS verdict,
+       -- Whether the newest operation speaks for the row, or the link that it uses.
+       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS by_latest
+FROM decision AS d
+JOIN request AS r USING (link_set, catalog_row)
+LEFT JOIN (SELECT * FROM made WHERE is_current = 1) AS m
+    ON m.link_set = d.link_set AND m.row_key = d.row_key
+LEFT JOIN latest AS u
+    ON u.link_set = d.link_set AND u.row_key = d.row_key AND u.content_hash = r.content_hash
+LEFT JOIN left_over AS l ON l.link_set = d.link_set AND l.row_key = d.row_key
+"""
+
+ROWS = """
+SELECT {key_columns}
+       r.catalog_row, r.link_set, r.row_key,
+       SPLIT_PART(o.verdict, ' ', 1) AS status, o.action, SPLIT_PART(o.verdict, ' ', 2) AS reason,
+       m.link_id, NULLIF(m.short_link, '') AS short_link, NULLIF(m.short_id, '') AS short_id,
+       NULLIF(m.target_url, '') AS target_url, NULLIF(m.qr_code_id, '') AS qr_code_id,
+       NULLIF(m.qr_image_url, '') AS qr_image_url,
+       CASE WHEN m.link_id IS NULL OR r.content_hash IS NULL THEN NULL
+            ELSE m.content_hash <> r.content_hash END AS is_stale,
+       NULLIF(m.created_at, -1) AS link_created_at,
+       NULLIF(m.replaces_link_id, '') AS replaces_link_id,
+       LOWER(HEX(r.content_hash)) AS content_hash, LOWER(HEX(m.content_hash)) AS link_content_hash,
+       CASE WHEN o.by_latest THEN u.idempotency_key ELSE m.idempotency_key END AS idempotency_key,
+       NULLIF(CASE WHEN o.by_latest THEN u.correlation_id ELSE m.correlation_id END, '')
+           AS correlation_id,
+       CASE WHEN o.by_latest THEN u.attempts ELSE m.attempts END AS attempts,
+       NULLIF(CASE WHEN o.by_latest THEN u.http_status ELSE m.http_status END, -1) AS http_status,
+       CASE WHEN o.by_latest THEN u.generation ELSE m.generation END AS generation,
+       LIST_CONCAT(r.problems, r.notes, CASE WHEN s.kinds > 1 THEN [{{
+           'field': 'unique_key', 'code': 'duplicate_key',
+           'message': 'rows ' || ARRAY_TO_STRING(s.catalog_rows, ', ')
+               || CASE WHEN s.n > 6 THEN ' and ' || (s.n - 6) || ' more' ELSE '' END
+               || ' share this key but differ: keep one, or add a column to unique_key'
+       }}] ELSE [] END) AS problems,
+       CASE WHEN o.by_latest THEN NULLIF(u.error_code, '') END AS error_code,
+       CASE WHEN o.by_latest THEN NULLIF(u.error_message, '') END AS error_message,
+       NULLIF(CASE WHEN o.by_latest THEN u.settled_at ELSE m.changed_at END, -1) AS settled_at,
+       NULLIF(CASE WHEN o.by_latest THEN u.settled_run_id ELSE m.changed_run_id END, '')
+           AS settled_run_id
+FROM outcome AS o
+JOIN request AS r USING (link_set, catalog_row)
+LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
+LEFT JOIN (SELECT * FROM made WHERE is_current = 1) AS m
+    ON m.link_set = r.link_set AND m.row_key = r.row_key
+LEFT JOIN latest AS u
+    ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
+ORDER BY r.catalog_row, r.link_set
+"""
+
+STATUS_COUNTS = """
+SELECT SPLIT_PART(verdict, ' ', 1), SPLIT_PART(verdict, ' ', 2), COUNT(*)
+FROM outcome GROUP BY ALL ORDER BY ALL
+"""
+
+# Links whose row is not in the catalog.
+MISSING_ROWS = """
+SELECT made.link_set, made.row_key, link_id, NULLIF(short_link, '') AS short_link,
+       NULLIF(target_url, '') AS target_url, LOWER(HEX(content_hash)) AS content_hash,
+       NULLIF(created_at, -1) AS link_created_at, idempotency_key,
+       NULLIF(missing_since, -1) AS missing_since
+FROM made ANTI JOIN request ON request.link_set = made.link_set AND request.row_key = made.row_key
+WHERE is_current = 1
+ORDER BY made.link_set, made.row_key
+"""
+
+HISTORY_ROWS = """
+SELECT link_set, row_key, link_id, is_current = 1 AS is_current, retailer, intent, action,
+       NULLIF(short_link, '') AS short_link, NULLIF(short_id, '') AS short_id,
+       NULLIF(target_url, '') AS target_url, NULLIF(qr_code_id, '') AS qr_code_id,
+       NULLIF(qr_image_url, '') AS qr_image_url,
+       NULLIF(replaces_link_id, '') AS replaces_link_id,
+       LOWER(HEX(content_hash)) AS content_hash, idempotency_key, generation,
+       NULLIF(correlation_id, '') AS correlation_id, attempts,
+       NULLIF(created_at, -1) AS link_created_at, received_at, run_id
+FROM made ORDER BY link_set, row_key, op_id
+"""

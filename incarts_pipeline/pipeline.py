@@ -1,0 +1,251 @@
+"""The five stages composed: catalog → prepare → plan → write → publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from incarts_pipeline.catalog import Catalog, open_catalog
+from incarts_pipeline.circuits import Circuits
+from incarts_pipeline.client import IncartsClient
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import MappingError, RefusedError
+from incarts_pipeline.ledger.file import prepare_file
+from incarts_pipeline.ledger.journal import Journal
+from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
+from incarts_pipeline.ledger.states import ReplayRule
+from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
+from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
+from incarts_pipeline.prepare import prepare
+from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
+from incarts_pipeline.rate import TokenBucket
+from incarts_pipeline.schemas import link_request_schema
+from incarts_pipeline.sender import Sender, Stop
+from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.tally import Tally
+from incarts_pipeline.writer import WriteOptions, Writer, WriteResult, new_run_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What to plan: any catalog, its mapping, and how careful to be.
+
+    `catalog` is whatever `catalog.open_catalog` takes; `mapping` a Mapping, a dict, YAML text or a
+    path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
+    `link_set` say what the rows are).
+    """
+
+    catalog: object
+    mapping: Mapping | Dict[str, object] | str | Path | None = None
+    link_set: str | None = None
+    unique_key: Sequence[str] = ()
+    catalog_format: str | None = None
+    retry_rejected: bool = False
+    refuse_over: int | None = None
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run came out."""
+
+    figures: PlanFigures
+    written: WriteResult
+    published: Published
+    seconds: float
+
+    def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
+        """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
+        counts = self.published.by_status
+        failed = self.written.end is not None or (self.written.forbidden and counts[Status.PENDING])
+        if failed and not self.written.accepted:
+            return 1
+        if failed or counts[Status.PENDING] or self.written.unrecorded:
+            return 4
+        return 3 if any(counts[status] for status in fail_on) else 0
+
+
+def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
+    """Read the catalog, prepare its link requests and plan them against the ledger; sends nothing.
+
+    Raises:
+        CatalogError: the catalog can't be read.
+        MappingError: the mapping doesn't fit.
+        SettingsError: the project id is missing.
+        LedgerError: the ledger can't be read, or belongs to another base URL.
+    """
+    settings.require("project_id")
+    catalog = open_catalog(request.catalog, format=request.catalog_format)
+    mapping = _mapping(request, catalog)
+    mapping.check(catalog.schema)
+    options = PlanOptions(
+        project_id=settings.project_id or "",
+        link_sets=tuple(mapping.link_sets()),
+        on_change=mapping.on_change.as_policies(),
+        rule=ReplayRule(
+            window=settings.idempotency_window,
+            api_key_fingerprint=key_fingerprint(settings.api_key) if settings.api_key else None,
+        ),
+        retry_rejected=request.retry_rejected,
+        scopes=settings.scopes,
+        refuse_over=request.refuse_over,
+        allow_empty=request.allow_empty,
+        max_rps=settings.max_rps,
+    )
+    requests = prepare(
+        catalog.batches(),
+        mapping,
+        schema=catalog.schema,
+        project_id=options.project_id,
+        limits=settings.limits,
+    )
+    return make_plan(
+        link_request_schema(mapping.key_fields(catalog.schema)),
+        requests,
+        ledger=LedgerView(Path(settings.ledger), base_url=settings.base_url),
+        options=options,
+        now=(clock or Clock()).now(),
+    )
+
+
+def refuse(figures: PlanFigures, approve: str | None) -> None:
+    """Let a plan through, or say why not.
+
+    Raises:
+        RefusedError: a guard stands against it, and `approve` is not its digest.
+    """
+    standing = [r for r in figures.refusals if not (r.approvable and approve == figures.digest)]
+    if not standing:
+        return
+    approvable = all(refusal.approvable for refusal in standing)
+    how = f" Approve exactly this plan with --approve {figures.digest}." if approvable else ""
+    raise RefusedError(
+        "\n".join(refusal.message for refusal in standing),
+        fix=" ".join(refusal.fix for refusal in standing) + how,
+        guard=standing[0].guard,
+        digest=figures.digest if approvable else None,
+    )
+
+
+async def apply_plan(
+    plan: Plan,
+    settings: Settings,
+    output: str | Path,
+    *,
+    options: WriteOptions | None = None,
+    tally: Tally | None = None,
+    stop: Stop | None = None,
+    clock: Clock | None = None,
+) -> RunResult:
+    """Carry a plan out and publish the result.
+
+    Raises:
+        RefusedError: a guard stands against the plan, or the output isn't this ledger's.
+        SettingsError: the base URL or the key is missing.
+        LedgerError: the ledger can't be used; nothing was sent.
+        PublishError: links.parquet can't be written; what was answered is in the ledger.
+    """
+    began = time.monotonic()
+    options = options or WriteOptions()
+    refuse(plan.figures, options.approved)
+    settings.require("base_url", "api_key")
+    ledger, target = Path(settings.ledger), Output(links=str(output))
+    project = plan.options.project_id
+    check_output(target, LedgerView(ledger, base_url=settings.base_url))
+    engine = prepare_file(ledger, settings.base_url or "")
+    try:
+        with engine.begin() as connection:
+            set_ids = ensure_sets(connection, project, plan.options.link_sets)
+            sequence = next_sequence(connection)
+        figures = plan.figures
+        written = await _write(
+            plan, settings, engine, set_ids, options, tally or Tally(), stop or Stop(), clock
+        )
+    finally:
+        engine.dispose()
+    plan.stage.load_ledger(ledger, set_ids)
+    plan.stage.load_links(ledger, set_ids)
+    facts = {
+        "ledger_id": LedgerView(ledger).ledger_id,
+        "ledger_sequence": str(sequence),
+        "link_sets": " ".join(set_ids),
+        "project_id": project,
+        "run_id": written.run_id,
+    }
+    published = publish(plan.stage, target, left=_left_over(written, options), facts=facts)
+    return RunResult(
+        figures=figures,
+        written=written,
+        published=published,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _write(
+    plan: Plan,
+    settings: Settings,
+    engine: sa.Engine,
+    set_ids: Dict[str, int],
+    options: WriteOptions,
+    tally: Tally,
+    stop: Stop,
+    clock: Clock | None,
+) -> WriteResult:
+    key = settings.require_key()
+    run_id = new_run_id()
+    client = IncartsClient(
+        base_url=settings.base_url or "",
+        api_key=key,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        max_connections=options.max_in_flight,
+    )
+    async with client, Journal(engine, Path(settings.ledger), run_id) as journal:
+        sender = Sender(
+            client=client,
+            journal=journal,
+            rate=TokenBucket(settings.max_rps),
+            circuits=Circuits(),
+            clock=clock or Clock(),
+            rule=plan.options.rule,
+            stop=stop,
+            tally=tally,
+            max_in_flight=options.max_in_flight,
+        )
+        return await Writer(plan, sender, set_ids, run_id, options).run()
+
+
+def _left_over(written: WriteResult, options: WriteOptions) -> LeftOver:
+    circuit = written.end is not None
+    return LeftOver(
+        reason=Reason.CIRCUIT_OPEN if circuit else written.stopped or Reason.STOPPED,
+        rows=[
+            *((row, Reason.CLAIMED_ELSEWHERE) for row in written.busy),
+            *((row, Reason.CHANGED_ELSEWHERE) for row in written.moved),
+        ],
+        closed=list(written.forbidden),
+        limit=options.limit,
+    )
+
+
+def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
+    if request.mapping is not None:
+        mapping = load_mapping(request.mapping)
+        if request.link_set is not None:
+            mapping = mapping.model_copy(update={"link_set": request.link_set})
+        return mapping
+    if not request.unique_key or request.link_set is None:
+        raise MappingError(
+            "Without a mapping, the pipeline must be told what a row is.",
+            fix="Give --unique-key COLUMN and --link-set NAME, or --mapping FILE.",
+        )
+    return default_mapping(
+        catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
+    )

@@ -1,0 +1,241 @@
+"""Outcomes → links.parquet and its companions, replaced atomically."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from incarts_pipeline import outcomes
+from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.schemas import HISTORY, LINKS, MISSING, OUTPUT_VERSION
+from incarts_pipeline.stage import Stage
+
+_BATCH = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the tables go: a path or a URI of `links.parquet`, its companions beside it."""
+
+    links: str
+
+    @property
+    def missing(self) -> str:
+        """The table of links whose row left the catalog."""
+        return _beside(self.links, "missing")
+
+    @property
+    def history(self) -> str:
+        """The table of every link ever made for the link sets."""
+        return _beside(self.links, "history")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOver:
+    """Why rows were not tried.
+
+    `rows` are ((link set, row key), reason) of single rows, `closed` the (retailer, intent) pairs
+    whose circuit opened, `limit` the number of calls that the run was held to; every other row
+    that was not tried is pending for `reason`.
+    """
+
+    reason: Reason
+    rows: Sequence[tuple[tuple[str, str], Reason]] = ()
+    closed: Sequence[tuple[str, str]] = ()
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What was written: rows per (status, reason)."""
+
+    output: Output
+    counts: Mapping[tuple[Status, Reason], int]
+
+    @property
+    def by_status(self) -> dict[Status, int]:
+        """Rows per status, in the order of the enum."""
+        totals = dict.fromkeys(Status, 0)
+        for (status, _), n in self.counts.items():
+            totals[status] += n
+        return totals
+
+
+def check_output(output: Output, ledger: LedgerView) -> None:
+    """Refuse, before anything is sent, an output that can't be written or that isn't ours.
+
+    Raises:
+        PublishError: the folder doesn't exist or can't be written.
+        RefusedError: it holds links that the ledger doesn't know.
+    """
+    filesystem, path = resolve(output.links)
+    _check_writable(filesystem, path, output.links)
+    if filesystem.get_file_info(path).type is fs.FileType.NotFound:
+        return
+    try:
+        table = pq.read_table(path, filesystem=filesystem, columns=["link_id"])
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise RefusedError(
+            f"{output.links} exists but is not a table of links ({error}).",
+            fix="Choose another output, or move the file away.",
+            guard="unknown_output",
+        ) from error
+    ids = [i for i in table.column("link_id").unique().to_pylist() if i is not None]
+    unknown = sorted(set(ids) - ledger.known_links(ids))
+    if unknown:
+        raise RefusedError(
+            f"{output.links} holds {len(unknown):,} links that the ledger {ledger.file} doesn't "
+            f"know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going on "
+            "would make them again.",
+            fix="Point INCARTS_LEDGER at the ledger that made them, or write to another file.",
+            guard="unknown_output",
+        )
+
+
+def publish(
+    stage: Stage,
+    output: Output,
+    *,
+    left: LeftOver,
+    facts: Mapping[str, str],
+) -> Published:
+    """Write the three tables from a stage whose ledger tables are fresh.
+
+    `facts` go into the Parquet metadata.
+
+    Raises:
+        PublishError: a table can't be written; the old one is untouched.
+    """
+    _load_left_over(stage, left)
+    stage.db.execute(outcomes.LATEST)
+    stage.db.execute(outcomes.STATUS, {"pending": left.reason.value})
+    keys = _key_columns(stage.key_fields)
+    select = "".join(f"r.key.{_quote(f.name)} AS {_quote(name)}, " for name, f in keys.items())
+    schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
+    metadata = {f"incarts.{name}": value for name, value in facts.items()}
+    metadata["incarts.version"] = str(OUTPUT_VERSION)
+    rows = outcomes.ROWS.format(key_columns=select)
+    _write(stage, rows, schema.with_metadata(metadata), output.links)
+    _write(stage, outcomes.MISSING_ROWS, MISSING.with_metadata(metadata), output.missing)
+    _write(stage, outcomes.HISTORY_ROWS, HISTORY.with_metadata(metadata), output.history)
+    return Published(output=output, counts=_counts(stage))
+
+
+def _counts(stage: Stage) -> dict[tuple[Status, Reason], int]:
+    rows = stage.db.execute(outcomes.STATUS_COUNTS).fetchall()
+    return {(Status(status), Reason(reason)): n for status, reason, n in rows}
+
+
+def _load_left_over(stage: Stage, left: LeftOver) -> None:
+    """Fill the table `left_over`: the calls that were not tried for a reason of their own."""
+    names = ("link_set", "row_key", "reason")
+    rows = [dict(zip(names, (*row, reason), strict=True)) for row, reason in left.rows]
+    table = pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in names]))
+    stage.db.register("incoming", table)
+    stage.db.execute("CREATE OR REPLACE TABLE left_over AS SELECT * FROM incoming")
+    stage.db.unregister("incoming")
+    if left.limit is not None:
+        stage.db.execute(outcomes.OVER_LIMIT, {"limit": left.limit})
+    for retailer, intent in left.closed:
+        stage.db.execute(outcomes.CLOSED, {"retailer": retailer, "intent": intent})
+
+
+def _key_columns(key_fields: Sequence[pa.Field]) -> dict[str, pa.Field]:
+    """Return the key columns by their published names."""
+    taken = {field.name for field in LINKS}
+    return {
+        f"{field.name}_catalog" if field.name in taken else field.name: field
+        for field in key_fields
+    }
+
+
+def _write(stage: Stage, query: str, schema: pa.Schema, target: str) -> None:
+    """Write a query's result to a finished local file, then put it in place in one step."""
+    filesystem, path = resolve(target)
+    local = isinstance(filesystem, fs.LocalFileSystem)
+    folder = Path(path).parent if local else Path(tempfile.gettempdir())
+    part = folder / f".incarts-{uuid.uuid4().hex}.parquet"
+    try:
+        _write_file(stage, query, schema, part)
+        if local:
+            part.replace(path)
+            _sync_folder(folder)
+        else:
+            fs.copy_files(str(part), path, destination_filesystem=filesystem)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_file(stage: Stage, query: str, schema: pa.Schema, part: Path) -> None:
+    reader = stage.db.cursor().execute(query).to_arrow_reader(_BATCH)
+    with part.open("xb") as file:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for batch in reader:
+                columns = [
+                    column.cast(field.type)
+                    for column, field in zip(batch.columns, schema, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise PublishError(f"The folder of {shown} doesn't exist.", fix=f"Create {folder}.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _cannot_write(shown, error) from error
+
+
+def _cannot_write(target: str, error: OSError) -> PublishError:
+    return PublishError(
+        f"{target} can't be written ({error.strerror or error}).",
+        fix="Make room or give access, or choose another output. What was answered is in the "
+        "ledger: running again writes the file without sending anything twice.",
+    )
+
+
+def resolve(target: str) -> tuple[fs.FileSystem, str]:
+    """Return the filesystem and the path of a local path or a URI."""
+    if "://" not in target:
+        return fs.LocalFileSystem(), str(Path(target).absolute())
+    try:
+        filesystem, path = fs.FileSystem.from_uri(target)
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise PublishError(f"{target} is not a place that can be written ({error}).") from error
+    return filesystem, path
+
+
+def _beside(links: str, what: str) -> str:
+    stem, dot, suffix = links.rpartition(".")
+    return f"{stem}.{what}.{suffix}" if dot else f"{links}.{what}"
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,277 @@
+"""Carry a plan out: settle doubts, then make links; the only stage that calls the API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from itertools import islice
+
+import sqlalchemy as sa
+
+from incarts_pipeline.circuits import End
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
+from incarts_pipeline.ledger.journal import Journal
+from incarts_pipeline.ledger.pointers import busy_elsewhere, mark_missing, reuse
+from incarts_pipeline.ledger.runs import (
+    RENEW_SECONDS,
+    Process,
+    end_run,
+    living_runs,
+    renew,
+    start_run,
+)
+from incarts_pipeline.models import Reason
+from incarts_pipeline.plan import Plan
+from incarts_pipeline.sender import Sender, Stop
+
+logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
+_POLL_SECONDS = 0.5
+
+
+class IfRunning(StrEnum):
+    """What to do about rows that another run is sending."""
+
+    WAIT = "wait"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How far a run goes. `max_duration` is in seconds; `sample_per` spreads `limit` over kinds."""
+
+    limit: int | None = None
+    sample_per: Sequence[str] = ()
+    max_duration: float | None = None
+    if_running: IfRunning = IfRunning.WAIT
+    max_in_flight: int = 32
+    approved: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResult:
+    """How a run ended. `busy` and `moved` are (link set, row key) of calls left to another run."""
+
+    run_id: str
+    end: End | None
+    stopped: Reason | None
+    forbidden: Mapping[tuple[str, str], str]
+    accepted: int
+    unrecorded: Sequence[str] = ()
+    busy: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    moved: Sequence[tuple[str, str]] = field(default=(), repr=False)
+
+
+def new_run_id() -> str:
+    """Return a fresh id for a run."""
+    return uuid.uuid4().hex[:12]
+
+
+class Writer:
+    """One run over one plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sender: Sender,
+        set_ids: Mapping[str, int],
+        run_id: str,
+        options: WriteOptions,
+    ) -> None:
+        self._plan = plan
+        self._sender = sender
+        self._journal: Journal = sender.journal
+        self._clock: Clock = sender.clock
+        self._stop: Stop = sender.stop
+        self._set_ids = set_ids
+        self._run_id = run_id
+        self._options = options
+        self._me = Process.current()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Claimed and not yet settled: enough to keep every request slot busy through back-offs.
+        self._room = asyncio.Semaphore(options.max_in_flight * 8)
+        self._busy: list[Call] = []
+        self._moved: list[Call] = []
+
+    async def run(self) -> WriteResult:
+        """Carry the plan out and return how it ended.
+
+        Raises:
+            RefusedError: another run is at work on the ledger and `if_running` says to fail.
+            LedgerError: the run could not be recorded; nothing was sent.
+        """
+        await self._journal.run(self._begin)
+        side = [asyncio.create_task(self._heartbeat()), asyncio.create_task(self._cut_off())]
+        if self._options.max_duration is not None:
+            asyncio.get_running_loop().call_later(
+                self._options.max_duration, self._stop.request, Reason.OUT_OF_TIME
+            )
+        try:
+            await self._work()
+        finally:
+            for task in side:
+                task.cancel()
+            await asyncio.gather(*side, return_exceptions=True)
+            await self._close()
+        return self._result()
+
+    async def _work(self) -> None:
+        if await self._settle_doubts():
+            self._plan.refresh(self._clock.now())
+        moves = self._plan.reuses(self._set_ids)
+        if moves and not self._stop.requested:
+            now = self._clock.now()
+            await self._journal.run(lambda c: reuse(c, moves, self._run_id, now))
+        self._sender.tally.planned += self._plan.figures.calls
+        await self._make(self._batches())
+        if self._options.if_running is IfRunning.WAIT:
+            await self._wait_for_others()
+
+    def _begin(self, connection: sa.Connection) -> None:
+        now = self._clock.now()
+        names = frozenset(self._set_ids)
+        living = living_runs(connection, self._me, now).values()
+        others = [str(run) for run in living if run.link_sets & names]
+        if others and self._options.if_running is IfRunning.FAIL:
+            raise RefusedError(
+                f"Another run is at work on this link set: {', '.join(others)}.",
+                fix="Wait for it, stop it with `incarts stop`, or leave --if-running at wait.",
+                guard="running",
+            )
+        start_run(connection, self._run_id, names, self._me, now, approved=self._options.approved)
+
+    async def _settle_doubts(self) -> int:
+        """Send every operation in doubt of our link sets again; return how many there were."""
+        count = 0
+        while not self._stop.requested:
+            found = await self._journal.run(self._claim_doubts)
+            if not found:
+                break
+            count += len(found)
+            self._sender.tally.planned += len(found)
+            async with asyncio.TaskGroup() as group:
+                for operation in found:
+                    await self._start(group, operation)
+        return count
+
+    def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
+        living = living_runs(connection, self._me, self._clock.now())
+        return claim_doubts(connection, list(self._set_ids.values()), self._run_id, living)
+
+    def _batches(self) -> Iterator[list[Call]]:
+        options = self._options
+        return self._plan.calls(self._set_ids, limit=options.limit, sample_per=options.sample_per)
+
+    async def _make(self, batches: Iterator[list[Call]]) -> None:
+        """Claim calls a batch at a time and carry out those that are ours."""
+        async with asyncio.TaskGroup() as group:
+            while not self._stop.requested:
+                found = await asyncio.to_thread(lambda: list(islice(batches, 1)))
+                if not found:
+                    return
+                for operation in await self._claim(found[0]):
+                    await self._start(group, operation)
+
+    async def _claim(self, calls: list[Call]) -> list[Operation]:
+        answers = await self._journal.run(partial(self._claim_calls, calls))
+        for call, (claim, _) in zip(calls, answers, strict=True):
+            if claim is Claim.BUSY:
+                self._busy.append(call)
+            elif claim is Claim.MOVED:
+                self._moved.append(call)
+        return [operation for _, operation in answers if operation is not None]
+
+    def _claim_calls(
+        self, calls: list[Call], connection: sa.Connection
+    ) -> list[tuple[Claim, Operation | None]]:
+        now = self._clock.now()
+        return claim_calls(
+            connection,
+            calls,
+            self._run_id,
+            living_runs(connection, self._me, now),
+            now,
+            retry_rejected=self._plan.options.retry_rejected,
+        )
+
+    async def _start(self, group: asyncio.TaskGroup, operation: Operation) -> None:
+        await self._room.acquire()
+        task = group.create_task(self._sender.carry(operation))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def _wait_for_others(self) -> None:
+        """Wait for rows that another run is sending, and take over what it leaves behind."""
+        set_ids = list(self._set_ids.values())
+        while not self._stop.requested:
+            calls, self._busy = self._busy, []
+            waiting = await self._journal.run(
+                lambda c: busy_elsewhere(c, set_ids, living_runs(c, self._me, self._clock.now()))
+            )
+            await self._settle_doubts()
+            if calls:
+                await self._make(iter([calls]))
+            if not self._busy and not (waiting and self._plan.figures.doubts):
+                return
+            self._sender.tally.waiting = "another run is sending rows of this link set"
+            await self._stop.sleep(_POLL_SECONDS)
+
+    async def _heartbeat(self) -> None:
+        """Keep the lease, and look whether somebody asked this run to stop."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                asked = await self._journal.run(lambda c: renew(c, self._run_id, self._clock.now()))
+            except Exception:
+                logger.exception("the run's lease could not be renewed")
+                continue
+            if asked:
+                self._stop.request(Reason.STOPPED)
+
+    async def _cut_off(self) -> None:
+        """Give what is in flight its time once the end was asked for, then cut it off."""
+        await self._stop.wait()
+        await asyncio.sleep(_GRACE_SECONDS)
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _close(self) -> None:
+        """Record how the run ended; when the ledger can't, its lease ends by itself."""
+        outcome = self._stop.reason.value if self._stop.reason else "finished"
+        now = self._clock.now()
+        try:
+            missing, back = self._plan.missing_changes(self._set_ids)
+            await self._journal.run(lambda c: mark_missing(c, missing, back, now))
+            await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
+        except Exception:
+            logger.exception("the end of the run could not be recorded")
+
+    def _result(self) -> WriteResult:
+        circuits = self._sender.circuits
+        return WriteResult(
+            run_id=self._run_id,
+            end=circuits.end,
+            stopped=self._stop.reason,
+            forbidden=dict(circuits.forbidden),
+            accepted=circuits.accepted,
+            unrecorded=[
+                f"{o.operation.idempotency_key} → "
+                f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"
+                for o in self._journal.unrecorded
+            ],
+            busy=[(call.link_set, call.row_key) for call in self._busy],
+            moved=[(call.link_set, call.row_key) for call in self._moved],
+        )
