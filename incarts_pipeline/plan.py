@@ -188,13 +188,25 @@ class Plan:
         ).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
-    def examples(self, action: Action, n: int = 3) -> list[Example]:
+    def examples(
+        self,
+        action: Action,
+        reason: Reason | None = None,
+        link_set: str | None = None,
+        n: int = 3,
+    ) -> list[Example]:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""
         rows = self.stage.db.execute(
             "SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body "
             "FROM decision AS d JOIN request AS r USING (link_set, catalog_row) "
-            "WHERE d.action = $action ORDER BY d.catalog_row LIMIT $n",
-            {"action": action.value, "n": n},
+            "WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason) "
+            "AND d.link_set = COALESCE($link_set, d.link_set) ORDER BY d.catalog_row LIMIT $n",
+            {
+                "action": action.value,
+                "reason": reason.value if reason else None,
+                "link_set": link_set,
+                "n": n,
+            },
         ).fetchall()
         op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
         old = self._ledger.read(lambda c: bodies_of(c, op_ids)) if op_ids else {}
@@ -311,7 +323,7 @@ class Plan:
         ]
 
     def _guard_examples(self, link_set: str, replaced: int) -> list[str]:
-        shown = [str(e) for e in self.examples(Action.REPLACE) if e.link_set == link_set]
+        shown = [str(e) for e in self.examples(Action.REPLACE, link_set=link_set)]
         if replaced and shown:
             return shown
         rows = self.stage.db.execute(

@@ -66,6 +66,7 @@ class WriteResult:
     stopped: Reason | None
     forbidden: Mapping[tuple[str, str], str]
     accepted: int
+    requests: int
     unrecorded: Sequence[str] = ()
     busy: Sequence[tuple[str, str]] = field(default=(), repr=False)
     moved: Sequence[tuple[str, str]] = field(default=(), repr=False)
@@ -267,6 +268,7 @@ class Writer:
             stopped=self._stop.reason,
             forbidden=dict(circuits.forbidden),
             accepted=circuits.accepted,
+            requests=self._sender.tally.requests,
             unrecorded=[
                 f"{o.operation.idempotency_key} → "
                 f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"

@@ -1,0 +1,5 @@
+"""The shell command `incarts`."""
+
+from incarts_pipeline.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,49 @@
+"""The commands and their options; errors become one paragraph and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from incarts_pipeline.cli import flow, inspect, local
+from incarts_pipeline.errors import IncartsError, MappingError
+
+app = typer.Typer(
+    name="incarts",
+    help="Turn product tables into Incarts links, each made exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
+    add_completion=False,
+)
+app.command("plan")(flow.plan)
+app.command("apply")(flow.apply)
+app.command("status")(inspect.status)
+app.command("stop")(inspect.stop)
+app.command("doctor")(inspect.doctor)
+app.command("sandbox")(local.sandbox)
+
+
+def main() -> None:
+    """Run the command line and exit with the documented code."""
+    errors = Console(stderr=True)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=errors, show_path=False, show_time=False)],
+    )
+    try:
+        app()
+    except IncartsError as error:
+        errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, MappingError) else 1)
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        sys.exit(4)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

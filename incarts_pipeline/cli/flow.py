@@ -1,0 +1,210 @@
+"""`incarts plan` and `incarts apply`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+
+from incarts_pipeline.cli import show
+from incarts_pipeline.cli.progress import progress
+from incarts_pipeline.door import run_blocking
+from incarts_pipeline.errors import MappingError
+from incarts_pipeline.models import Status
+from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog, refuse
+from incarts_pipeline.plan import Plan
+from incarts_pipeline.settings import Settings, load_settings, parse_duration
+from incarts_pipeline.tally import Tally
+from incarts_pipeline.writer import IfRunning, WriteOptions
+
+CatalogArg = Annotated[
+    str, typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin.")
+]
+MappingOpt = Annotated[
+    Optional[Path], typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
+]
+LinkSetOpt = Annotated[
+    Optional[str], typer.Option("--link-set", help="Name of the link set; wins over the mapping's.")
+]
+UniqueKeyOpt = Annotated[
+    Optional[list[str]],
+    typer.Option("--unique-key", help="Key column, for a catalog without mapping; repeatable."),
+]
+FormatOpt = Annotated[
+    Optional[str], typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell.")
+]
+RetryOpt = Annotated[
+    bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
+]
+RefuseOverOpt = Annotated[
+    Optional[int], typer.Option("--refuse-over", min=0, help="Refuse more new links than this.")
+]
+AllowEmptyOpt = Annotated[
+    bool, typer.Option("--allow-empty", help="Accept an empty catalog over a set that has links.")
+]
+LedgerOpt = Annotated[Optional[Path], typer.Option("--ledger", help="The ledger's file.")]
+TargetOpt = Annotated[Optional[str], typer.Option("--target", help="A target of incarts.toml.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+RateOpt = Annotated[
+    Optional[str], typer.Option("--max-rps", help="Ceiling in requests a second, or none.")
+]
+
+
+def settings_for(
+    ledger: Path | None = None, target: str | None = None, max_rps: str | None = None
+) -> Settings:
+    """Load the settings, with what the command line overrides."""
+    given: dict[str, Any] = {"ledger": ledger, "max_rps": max_rps}
+    return load_settings(
+        target=target, **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def plan(
+    catalog: CatalogArg,
+    mapping: MappingOpt = None,
+    link_set: LinkSetOpt = None,
+    unique_key: UniqueKeyOpt = None,
+    catalog_format: FormatOpt = None,
+    retry_rejected: RetryOpt = False,
+    refuse_over: RefuseOverOpt = None,
+    allow_empty: AllowEmptyOpt = False,
+    max_rps: RateOpt = None,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Say what would happen, and why. Sends nothing, writes nothing."""
+    settings = settings_for(ledger, target, max_rps)
+    request = PlanRequest(
+        catalog=catalog,
+        mapping=mapping,
+        link_set=link_set,
+        unique_key=tuple(unique_key or ()),
+        catalog_format=catalog_format,
+        retry_rejected=retry_rejected,
+        refuse_over=refuse_over,
+        allow_empty=allow_empty,
+    )
+    with plan_catalog(request, settings) as made:
+        if as_json:
+            typer.echo(json.dumps(show.plan_object(made)))
+        else:
+            show.plan_tables(Console(), made)
+        raise typer.Exit(1 if made.figures.refusals else 0)
+
+
+def apply(
+    catalog: CatalogArg,
+    output: Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")],
+    mapping: MappingOpt = None,
+    link_set: LinkSetOpt = None,
+    unique_key: UniqueKeyOpt = None,
+    catalog_format: FormatOpt = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; guards still stand.")] = False,
+    approve: Annotated[
+        Optional[str], typer.Option("--approve", help="Let exactly the plan with this digest through.")
+    ] = None,
+    limit: Annotated[
+        Optional[int], typer.Option("--limit", min=0, help="Make at most so many links.")
+    ] = None,
+    sample_per: Annotated[
+        Optional[str],
+        typer.Option("--sample-per", help="Spread --limit over retailer,intent,link_set."),
+    ] = None,
+    max_duration: Annotated[
+        Optional[str], typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
+    ] = None,
+    max_rps: RateOpt = None,
+    max_in_flight: Annotated[
+        int, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
+    ] = 32,
+    refuse_over: RefuseOverOpt = None,
+    retry_rejected: RetryOpt = False,
+    allow_empty: AllowEmptyOpt = False,
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", help="Statuses that make the exit code 3, or none.")
+    ] = "in_doubt",
+    if_running: Annotated[
+        IfRunning, typer.Option("--if-running", help="What to do about rows another run is sending.")
+    ] = IfRunning.WAIT,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Make the links and write links.parquet. Running it again sends nothing twice."""
+    settings = settings_for(ledger, target, max_rps)
+    request = PlanRequest(
+        catalog=catalog,
+        mapping=mapping,
+        link_set=link_set,
+        unique_key=tuple(unique_key or ()),
+        catalog_format=catalog_format,
+        retry_rejected=retry_rejected,
+        refuse_over=refuse_over,
+        allow_empty=allow_empty,
+    )
+    options = WriteOptions(
+        limit=limit,
+        sample_per=_sample_per(sample_per),
+        max_duration=parse_duration(max_duration) if max_duration else None,
+        if_running=if_running,
+        max_in_flight=max_in_flight,
+        approved=approve,
+    )
+    failing = _statuses(fail_on)
+    with plan_catalog(request, settings) as made:
+        refuse(made.figures, approve)
+        _ask(made, yes=yes, catalog=catalog, quiet=as_json)
+        result = _carry_out(made, settings, output, options)
+    if as_json:
+        typer.echo(json.dumps(show.result_object(result)))
+    else:
+        show.result_table(Console(stderr=True), result)
+    raise typer.Exit(result.exit_code(failing))
+
+
+def _carry_out(
+    made: Plan, settings: Settings, output: str, options: WriteOptions
+) -> RunResult:
+    tally = Tally()
+    with progress(tally):
+        return run_blocking(
+            lambda stop: apply_plan(made, settings, output, options=options, tally=tally, stop=stop)
+        )
+
+
+def _ask(made: Plan, *, yes: bool, catalog: str, quiet: bool) -> None:
+    """Show the plan; in a terminal, ask whether to go on."""
+    console = Console(stderr=True)
+    if not quiet:
+        show.plan_tables(console, made)
+    terminal = sys.stdin.isatty() and console.is_terminal and catalog != "-"
+    if yes or not terminal or not (made.figures.calls or made.figures.doubts):
+        return
+    typer.confirm(f"Make {made.figures.calls:,} links?", abort=True, err=True)
+
+
+def _sample_per(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    known = ("retailer", "intent", "link_set")
+    for name in names:
+        if name not in known:
+            raise MappingError(
+                f"--sample-per doesn't know {name!r}.", fix=f"Choose from {', '.join(known)}."
+            )
+    return names
+
+
+def _statuses(text: str) -> tuple[Status, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
+    try:
+        return tuple(Status(name) for name in names)
+    except ValueError as error:
+        raise MappingError(
+            f"--fail-on: {error}.", fix=f"Choose from {', '.join(Status)}, or none."
+        ) from error

@@ -1,0 +1,160 @@
+"""`incarts status`, `incarts stop` and `incarts doctor`: look, without making a link."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.client import IncartsClient, Probe, probe
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import IncartsError, LedgerError
+from incarts_pipeline.ledger.file import open_engine
+from incarts_pipeline.ledger.overview import Overview, overview
+from incarts_pipeline.ledger.runs import Process, request_stop
+from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.models import State
+from incarts_pipeline.settings import Settings
+
+
+def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
+    """Count what the ledger holds, and check that it is intact."""
+    view = _existing(settings_for(ledger, target))
+    found = view.read(lambda connection: overview(connection, view.facts, Clock().now()))
+    if as_json:
+        typer.echo(json.dumps(_status_object(found)))
+    else:
+        _status_tables(Console(), found, view.file)
+    raise typer.Exit(1 if found.damage else 0)
+
+
+def _existing(settings: Settings) -> LedgerView:
+    view = LedgerView(Path(settings.ledger))
+    if view.path is None:
+        raise LedgerError(
+            f"There is no ledger {settings.ledger} yet.",
+            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
+        )
+    return view
+
+
+def _status_object(found: Overview) -> dict[str, Any]:
+    return {
+        "ledger": found.facts,
+        "sets": [
+            {
+                "project_id": one.project_id,
+                "link_set": one.link_set,
+                "links": one.links,
+                "missing": one.missing,
+                **{state.value: one.states.get(state, 0) for state in _SHOWN},
+            }
+            for one in found.sets
+        ],
+        "running": {run_id: str(run) for run_id, run in found.running.items()},
+        "two_links_for_one_key": found.two_links,
+        "damage": found.damage,
+    }
+
+
+_SHOWN = (State.INTENDED, State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW, State.REJECTED)
+
+
+def _status_tables(console: Console, found: Overview, file: Path) -> None:
+    table = Table(title=f"{escape(str(file))} for {escape(found.facts['base_url'])}")
+    for name in ("project", "link set"):
+        table.add_column(name)
+    for name in ("links", "missing", *(state.value for state in _SHOWN)):
+        table.add_column(name, justify="right")
+    for one in found.sets:
+        numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in _SHOWN))
+        table.add_row(
+            escape(one.project_id), escape(one.link_set), *(f"{number:,}" for number in numbers)
+        )
+    console.print(table)
+    for run in found.running.values():
+        console.print(f"running now: {escape(str(run))}", highlight=False)
+    if found.two_links:
+        console.print(f"[bold red]alarm:[/] {found.two_links} keys have more than one link")
+    if found.damage:
+        console.print(f"[bold red]damaged:[/] {escape(found.damage)}")
+    else:
+        console.print("the file is intact")
+
+
+def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
+    """Ask running processes to finish what is in flight, publish, and end."""
+    view = _existing(settings_for(ledger, target))
+    engine = open_engine(view.file)
+    try:
+        with engine.begin() as connection:
+            asked = request_stop(connection, Process.current(), Clock().now())
+    finally:
+        engine.dispose()
+    if as_json:
+        typer.echo(json.dumps({run_id: str(run) for run_id, run in asked.items()}))
+        return
+    for run in asked.values():
+        typer.echo(f"asked to stop: {run}")
+    if not asked:
+        typer.echo("nothing is running")
+
+
+def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
+    """Check settings, ledger, host and key, without making a link."""
+    checks: list[tuple[str, bool, str]] = []
+    settings = _checked(checks, "settings", lambda: _complete(settings_for(ledger, target)))
+    if settings is not None:
+        _checked(checks, "ledger", lambda: _ledger_line(settings))
+        found = asyncio.run(_probe(settings))
+        checks.append(("api", found.ok, f"{found.message} {found.fix or ''}".strip()))
+    if as_json:
+        rows = [{"check": name, "ok": ok, "message": text} for name, ok, text in checks]
+        typer.echo(json.dumps({"ok": all(ok for _, ok, _ in checks), "checks": rows}))
+    else:
+        console = Console()
+        for name, ok, text in checks:
+            mark = "[green]ok[/]" if ok else "[bold red]not ok[/]"
+            console.print(f"{name}: {mark}  {escape(text)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if all(ok for _, ok, _ in checks) else 1)
+
+
+def _checked(checks: list[tuple[str, bool, str]], name: str, look: Any) -> Any:
+    """Run one check, note how it went, and return what it found."""
+    try:
+        found, text = look()
+    except IncartsError as error:
+        checks.append((name, False, str(error)))
+        return None
+    checks.append((name, True, text))
+    return found
+
+
+def _complete(settings: Settings) -> tuple[Settings, str]:
+    settings.require("base_url", "api_key", "project_id")
+    return settings, f"project {settings.project_id} at {settings.base_url}"
+
+
+def _ledger_line(settings: Settings) -> tuple[LedgerView, str]:
+    view = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    if view.path is None:
+        return view, f"{view.file} will be made by the first run"
+    return view, f"{view.file} ({view.ledger_id})"
+
+
+async def _probe(settings: Settings) -> Probe:
+    client = IncartsClient(
+        base_url=settings.base_url or "",
+        api_key=settings.require_key(),
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+    )
+    async with client:
+        return await probe(client)

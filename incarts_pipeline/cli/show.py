@@ -1,0 +1,192 @@
+"""What people and programs see of a plan and a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from incarts_pipeline.models import Action, Status
+from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.plan import Plan, PlanFigures
+
+_MEANING = {
+    "new": "no link yet",
+    "changed": "content changed",
+    "changed_back": "content is back to one that has a link",
+    "same": "link is up to date",
+    "ignored_change": "changed only where that is ignored",
+    "answer_unknown": "sent before, answer unknown",
+    "needs_review": "may exist at Incarts; needs a person",
+    "earlier_in_doubt": "older content is in doubt",
+    "policy_hold": "changed, and the policy says hold",
+    "pinned": "changed, but the link is pinned",
+    "invalid": "breaks a rule; see problems",
+    "duplicate_key": "rows share a key but differ",
+    "refused_by_api": "refused by Incarts before",
+    "no_products": "no link wanted",
+    "over_limit": "over --limit",
+    "out_of_time": "out of --max-duration",
+    "stopped": "the run was stopped",
+    "circuit_open": "the run had to end early",
+    "claimed_elsewhere": "another run is sending it",
+    "changed_elsewhere": "another run moved it on",
+}
+
+
+def plan_object(made: Plan) -> dict[str, Any]:
+    """Return a plan as JSON."""
+    figures = made.figures
+    return {
+        "digest": figures.digest,
+        "rows": figures.rows,
+        "calls": figures.calls,
+        "doubts": figures.doubts,
+        "actions": {action.value: n for action, n in figures.rows_by_action().items()},
+        "reasons": [
+            {
+                "link_set": count.link_set,
+                "action": count.action.value,
+                "reason": count.reason.value,
+                "rows": count.rows,
+                "calls": count.calls,
+            }
+            for count in figures.counts
+        ],
+        "missing": dict(figures.missing),
+        "scopes": dict(figures.scopes),
+        "missing_scopes": list(figures.missing_scopes),
+        "warnings": list(figures.warnings),
+        "refusals": [{"guard": r.guard, "message": r.message, "fix": r.fix} for r in figures.refusals],
+        "seconds": figures.seconds,
+    }
+
+
+def plan_tables(console: Console, made: Plan) -> None:
+    """Print a plan for people."""
+    figures = made.figures
+    table = Table(title=f"Plan {figures.digest}: {', '.join(made.options.link_sets)}")
+    for name in ("rows", "action", "why", "examples"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for count in figures.counts:
+        examples = made.examples(count.action, count.reason, count.link_set)
+        shown = "; ".join(str(example) for example in examples)
+        why = _MEANING[count.reason.value]
+        table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
+    console.print(table)
+    for line in _plan_lines(figures):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _plan_lines(figures: PlanFigures) -> list[str]:
+    lines = [f"{figures.calls:,} links to make" + _expected(figures)]
+    if figures.doubts:
+        lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
+    lines += [
+        f"{n:,} links of {escape(name)} have no row in the catalog (kept)"
+        for name, n in figures.missing.items()
+    ]
+    if figures.scopes:
+        needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
+        lines.append(f"scopes needed: {needed}")
+    lines += [f"[yellow]warning:[/] {escape(warning)}" for warning in figures.warnings]
+    lines += [f"[bold red]refused:[/] {escape(f'{r.message} {r.fix}')}" for r in figures.refusals]
+    if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
+        lines.append(f"let exactly this plan through with --approve {figures.digest}")
+    return lines
+
+
+def _expected(figures: PlanFigures) -> str:
+    if not figures.seconds:
+        return ""
+    minutes, seconds = divmod(round(figures.seconds), 60)
+    return f", at least {minutes} min {seconds} s" if minutes else f", at least {seconds} s"
+
+
+def result_object(result: RunResult) -> dict[str, Any]:
+    """Return a run's result as JSON."""
+    written, published = result.written, result.published
+    return {
+        "run_id": written.run_id,
+        "digest": result.figures.digest,
+        "links": published.output.links,
+        "statuses": {status.value: n for status, n in published.by_status.items()},
+        "reasons": [
+            {"status": status.value, "reason": reason.value, "rows": n}
+            for (status, reason), n in published.counts.items()
+        ],
+        "requests": written.requests,
+        "missing": dict(result.figures.missing),
+        "stopped": written.stopped.value if written.stopped else None,
+        "end": {"kind": written.end.kind.value, "message": written.end.message, "fix": written.end.fix}
+        if written.end
+        else None,
+        "forbidden": [
+            {"retailer": retailer, "intent": intent, "message": said}
+            for (retailer, intent), said in written.forbidden.items()
+        ],
+        "unrecorded": list(written.unrecorded),
+        "seconds": round(result.seconds, 3),
+        "exit_code": result.exit_code(),
+    }
+
+
+_COLOURS = {
+    Status.CREATED: "green",
+    Status.REPLACED: "green",
+    Status.REUSED: "green",
+    Status.HELD: "yellow",
+    Status.REJECTED: "yellow",
+    Status.IN_DOUBT: "red",
+    Status.PENDING: "red",
+}
+
+
+def result_table(console: Console, result: RunResult) -> None:
+    """Print a run's result for people."""
+    written = result.written
+    table = Table(title=f"Run {written.run_id}")
+    table.add_column("rows", justify="right")
+    table.add_column("status")
+    table.add_column("why")
+    for (status, reason), n in sorted(
+        result.published.counts.items(), key=lambda item: list(Status).index(item[0][0])
+    ):
+        colour = _COLOURS.get(status, "")
+        name = f"[{colour}]{status.value}[/]" if colour else status.value
+        table.add_row(f"{n:,}", name, _MEANING[reason.value])
+    console.print(table)
+    for line in _result_lines(result):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _result_lines(result: RunResult) -> list[str]:
+    written = result.written
+    lines = [
+        f"{written.requests:,} requests in {result.seconds:.1f} s → "
+        f"{escape(result.published.output.links)}"
+    ]
+    if written.end:
+        lines.append(f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}")
+    lines += [
+        f"[red]403 for {retailer}/{intent}[/]: {escape(said or 'not allowed')} — the key lacks "
+        f"a scope or the project"
+        for (retailer, intent), said in written.forbidden.items()
+    ]
+    if written.unrecorded:
+        lines.append("[bold red]answered, but not recorded in the ledger:[/]")
+        lines += [escape(f"  {one}") for one in written.unrecorded]
+    if result.published.by_status[Status.PENDING]:
+        lines.append("Rows are pending: run the same command again to go on.")
+    if result.published.by_status[Status.IN_DOUBT]:
+        lines.append(
+            "Rows are in doubt: run again soon to settle them, or see `incarts review list`."
+        )
+    return lines
+
+
+def action_counts(figures: PlanFigures) -> dict[Action, int]:
+    """Return the rows per action that a plan has any of."""
+    return {action: n for action, n in figures.rows_by_action().items() if n}

@@ -1,0 +1,74 @@
+"""Counts of what a ledger holds, and whether its file is intact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.models import State
+
+_O = tables.operation.c
+_R = tables.row.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOverview:
+    """One link set in numbers: `links` in use, `missing` of them, and what is not done by state."""
+
+    project_id: str
+    link_set: str
+    links: int
+    missing: int
+    states: dict[State, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A ledger in numbers; `damage` is what SQLite's integrity check found, empty when intact."""
+
+    facts: dict[str, str]
+    sets: list[SetOverview]
+    running: dict[str, LivingRun]
+    two_links: int  # keys under which Incarts made more than one link
+    damage: str
+
+
+def overview(connection: sa.Connection, facts: dict[str, str], now: Stamp) -> Overview:
+    """Count what the ledger holds."""
+    sets = connection.execute(sa.select(tables.link_set)).all()
+    twice = (
+        sa.select(tables.link.c.op_id)
+        .group_by(tables.link.c.op_id)
+        .having(sa.func.count() > 1)
+        .subquery()
+    )
+    check = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
+    return Overview(
+        facts=facts,
+        sets=[_set(connection, s.set_id, s.project_id, s.name) for s in sets],
+        running=living_runs(connection, Process.current(), now),
+        two_links=connection.scalar(sa.select(sa.func.count()).select_from(twice)) or 0,
+        damage="" if check == ["ok"] else "; ".join(check),
+    )
+
+
+def _set(connection: sa.Connection, set_id: int, project_id: str, name: str) -> SetOverview:
+    links, missing = connection.execute(
+        sa.select(sa.func.count(), sa.func.count(_R.missing_since)).where(_R.set_id == set_id)
+    ).one()
+    states = connection.execute(
+        sa.select(_O.state, sa.func.count())
+        .where(_O.set_id == set_id, _O.state.not_in([State.DONE, State.ABANDONED]))
+        .group_by(_O.state)
+    )
+    return SetOverview(
+        project_id=project_id,
+        link_set=name,
+        links=links,
+        missing=missing,
+        states={State(state): n for state, n in states},
+    )
