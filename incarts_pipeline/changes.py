@@ -43,7 +43,7 @@ def compare(stage: Stage, ledger: Path | None, on_change: Mapping[str, Policy]) 
     stage.db.unregister("incoming")
     if ledger is None:
         return
-    reader = stage.db.cursor().execute(decisions.DIFFERING).to_arrow_reader(_BATCH)
+    reader = stage.stream(decisions.DIFFERING, _BATCH)
     engine = open_engine(ledger, read_only=True)
     try:
         for batch in reader:

@@ -59,17 +59,19 @@ WITH judged AS (
            END AS verdict,
            p.op_id AS past_op
     FROM request AS r
-    LEFT JOIN shared AS s USING (link_set, row_key)
+    LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
     LEFT JOIN (
         SELECT * FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')
-    ) AS o USING (link_set, row_key)
+    ) AS o ON o.link_set = r.link_set AND o.row_key = r.row_key
     LEFT JOIN doubt AS d ON d.op_id = o.op_id
     LEFT JOIN (
         SELECT link_set, row_key, content_hash, MAX(op_id) AS op_id FROM unlinked
         WHERE state = 'rejected' GROUP BY ALL
-    ) AS refused USING (link_set, row_key, content_hash)
-    LEFT JOIN past AS p USING (link_set, row_key, content_hash)
-    LEFT JOIN changed AS c USING (link_set, catalog_row)
+    ) AS refused ON refused.link_set = r.link_set AND refused.row_key = r.row_key
+        AND refused.content_hash = r.content_hash
+    LEFT JOIN past AS p ON p.link_set = r.link_set AND p.row_key = r.row_key
+        AND p.content_hash = r.content_hash
+    LEFT JOIN changed AS c ON c.link_set = r.link_set AND c.catalog_row = r.catalog_row
 )
 SELECT * EXCLUDE (verdict), SPLIT_PART(verdict, ' ', 1) AS action,
        SPLIT_PART(verdict, ' ', 2) AS reason,
@@ -129,5 +131,5 @@ SELECT action, reason, COUNT(*),
                CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
            )))
        END
-FROM decision GROUP BY ALL ORDER BY ALL
+FROM decision GROUP BY action, reason ORDER BY action, reason
 """

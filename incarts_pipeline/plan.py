@@ -159,10 +159,9 @@ class Plan:
         """
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
-        db = self.stage.db.cursor()
-        db.execute(decisions.CALLS.format(sample_per=kinds, order=order))
+        self.stage.db.execute(decisions.CALLS.format(sample_per=kinds, order=order))
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
-        reader = db.execute(f"SELECT * FROM call {cut} ORDER BY turn").to_arrow_reader(_CALL_BATCH)  # noqa: S608
+        reader = self.stage.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
         for batch in reader:
             rows = batch.to_pylist()
             for start in range(0, len(rows), _CALL_BATCH):

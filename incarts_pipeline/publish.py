@@ -179,7 +179,7 @@ def _write(stage: Stage, query: str, schema: pa.Schema, target: str) -> None:
 
 
 def _write_file(stage: Stage, query: str, schema: pa.Schema, part: Path) -> None:
-    reader = stage.db.cursor().execute(query).to_arrow_reader(_BATCH)
+    reader = stage.stream(query, _BATCH)
     with part.open("xb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in reader:

@@ -48,6 +48,10 @@ class Stage:
         self.db.close()
         self._folder.cleanup()
 
+    def stream(self, query: str, batch_rows: int) -> pa.RecordBatchReader:
+        """Run a query on a connection of its own and stream its result."""
+        return self.db.cursor().sql(query).to_arrow_reader(batch_rows)
+
     def load_ledger(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         for table in _LEDGER_TABLES:

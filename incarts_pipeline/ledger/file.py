@@ -45,7 +45,9 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
             connection.execute("PRAGMA synchronous=FULL")
         return connection
 
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool)
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=sa.pool.QueuePool, hide_parameters=True
+    )
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

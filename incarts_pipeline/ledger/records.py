@@ -56,7 +56,7 @@ _SENT = (
         _O.op_id == sa.bindparam("id"),
         _O.run_id == sa.bindparam("run"),
         _O.epoch == sa.bindparam("in_epoch"),
-        _O.state.in_([State.INTENDED.value, State.IN_DOUBT.value]),
+        sa.or_(_O.state == State.INTENDED.value, _O.state == State.IN_DOUBT.value),
     )
     .values(
         state=State.SENT.value,

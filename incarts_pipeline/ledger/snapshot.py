@@ -69,7 +69,9 @@ UNLINKED_SCHEMA = pa.schema(
 # Links of earlier content, which a row may come back to.
 PAST = """
 SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
-FROM operation LEFT JOIN row ON row.op_id = operation.op_id
+FROM operation
+LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
+     AND row.op_id = operation.op_id
 WHERE operation.set_id = ? AND operation.state = 'done' AND row.op_id IS NULL
 GROUP BY operation.row_key, operation.content_hash
 """
@@ -84,7 +86,10 @@ SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
        operation.retailer, operation.intent,
        operation.attempts, COALESCE(operation.http_status, -1) AS http_status,
        COALESCE(operation.correlation_id, '') AS correlation_id,
-       COALESCE(followed.link_id, '') AS replaces_link_id,
+       COALESCE((
+           SELECT MIN(followed.link_id) FROM link AS followed
+           WHERE followed.op_id = operation.follows_op_id
+       ), '') AS replaces_link_id,
        COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
        COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
        COALESCE(qr_image_url, '') AS qr_image_url,
@@ -96,8 +101,6 @@ FROM link
 JOIN operation ON operation.op_id = link.op_id
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-LEFT JOIN (SELECT op_id, MIN(link_id) AS link_id FROM link GROUP BY op_id) AS followed
-     ON followed.op_id = operation.follows_op_id
 WHERE operation.set_id = ?
 """
 LINKS_SCHEMA = pa.schema(
