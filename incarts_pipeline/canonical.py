@@ -12,13 +12,26 @@ RECIPE = 1
 ENDPOINT_LINKS = "POST /v1/links"
 
 _DESTINATION = (
-    "retailer", "intent", "products", "location", "customUrl", "fallbackUrl", "options",
+    "retailer",
+    "intent",
+    "products",
+    "location",
+    "customUrl",
+    "fallbackUrl",
+    "options",
 )
 _LABEL = ("name", "publicName", "metadata")
 
 
-def idempotency_key(*, endpoint: str, project_id: str, link_set: str, row_key: str,
-                    content_hash: bytes, generation: int) -> str:
+def idempotency_key(
+    *,
+    endpoint: str,
+    project_id: str,
+    link_set: str,
+    row_key: str,
+    content_hash: bytes,
+    generation: int,
+) -> str:
     parts = (endpoint, project_id, link_set, row_key, content_hash.hex(), str(generation))
     digest = hashlib.sha256()
     for part in parts:

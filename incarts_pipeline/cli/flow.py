@@ -22,7 +22,8 @@ from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import IfRunning, WriteOptions
 
 CatalogArg = Annotated[
-    str, typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin.")
+    str,
+    typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin."),
 ]
 MappingOpt = Annotated[
     Optional[Path], typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
@@ -35,7 +36,8 @@ UniqueKeyOpt = Annotated[
     typer.Option("--unique-key", help="Key column, for a catalog without mapping; repeatable."),
 ]
 FormatOpt = Annotated[
-    Optional[str], typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell.")
+    Optional[str],
+    typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
 ]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
@@ -105,9 +107,12 @@ def apply(
     link_set: LinkSetOpt = None,
     unique_key: UniqueKeyOpt = None,
     catalog_format: FormatOpt = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; guards still stand.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Don't ask; guards still stand.")
+    ] = False,
     approve: Annotated[
-        Optional[str], typer.Option("--approve", help="Let exactly the plan with this digest through.")
+        Optional[str],
+        typer.Option("--approve", help="Let exactly the plan with this digest through."),
     ] = None,
     limit: Annotated[
         Optional[int], typer.Option("--limit", min=0, help="Make at most so many links.")
@@ -130,7 +135,8 @@ def apply(
         str, typer.Option("--fail-on", help="Statuses that make the exit code 3, or none.")
     ] = "in_doubt",
     if_running: Annotated[
-        IfRunning, typer.Option("--if-running", help="What to do about rows another run is sending.")
+        IfRunning,
+        typer.Option("--if-running", help="What to do about rows another run is sending."),
     ] = IfRunning.WAIT,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -168,9 +174,7 @@ def apply(
     raise typer.Exit(result.exit_code(failing))
 
 
-def _carry_out(
-    made: Plan, settings: Settings, output: str, options: WriteOptions
-) -> RunResult:
+def _carry_out(made: Plan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
     tally = Tally()
     with progress(tally):
         return run_blocking(

@@ -59,7 +59,9 @@ def plan_object(made: Plan) -> dict[str, Any]:
         "scopes": dict(figures.scopes),
         "missing_scopes": list(figures.missing_scopes),
         "warnings": list(figures.warnings),
-        "refusals": [{"guard": r.guard, "message": r.message, "fix": r.fix} for r in figures.refusals],
+        "refusals": [
+            {"guard": r.guard, "message": r.message, "fix": r.fix} for r in figures.refusals
+        ],
         "seconds": figures.seconds,
     }
 
@@ -120,7 +122,11 @@ def result_object(result: RunResult) -> dict[str, Any]:
         "requests": written.requests,
         "missing": dict(result.figures.missing),
         "stopped": written.stopped.value if written.stopped else None,
-        "end": {"kind": written.end.kind.value, "message": written.end.message, "fix": written.end.fix}
+        "end": {
+            "kind": written.end.kind.value,
+            "message": written.end.message,
+            "fix": written.end.fix,
+        }
         if written.end
         else None,
         "forbidden": [
@@ -169,7 +175,9 @@ def _result_lines(result: RunResult) -> list[str]:
         f"{escape(result.published.output.links)}"
     ]
     if written.end:
-        lines.append(f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}")
+        lines.append(
+            f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}"
+        )
     lines += [
         f"[red]403 for {retailer}/{intent}[/]: {escape(said or 'not allowed')} — the key lacks "
         f"a scope or the project"

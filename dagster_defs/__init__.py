@@ -1,0 +1,1 @@
+"""A code location that runs as it is: the sample catalog's links as a Dagster asset."""
