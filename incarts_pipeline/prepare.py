@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from incarts_pipeline.baskets import BasketBatch, fold, lines_of
 from incarts_pipeline.columns import Columns
+from incarts_pipeline.constants import check_constants
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.findings import Findings
 from incarts_pipeline.json_text import joined, offsets_of
@@ -23,7 +26,7 @@ from incarts_pipeline.keys import row_keys
 from incarts_pipeline.links import Links, Rules, evaluate_link, wanted
 from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
 from incarts_pipeline.models import Limits
-from incarts_pipeline.order import Order, evaluate_order
+from incarts_pipeline.order import evaluate_order
 from incarts_pipeline.rules import PROJECT_ID_CHARACTERS, check_body_size
 from incarts_pipeline.schemas import link_request_schema
 
@@ -87,6 +90,7 @@ def make_plan(
             fix="Set INCARTS_PROJECT_ID.",
         )
     mapping.check(schema)
+    check_constants(mapping, limits)
     return PreparePlan(
         mapping=mapping,
         schema=schema,
@@ -101,86 +105,126 @@ def make_plan(
 
 
 def _prepared(batches: Iterable[pa.RecordBatch], plan: PreparePlan) -> Iterator[pa.RecordBatch]:
-    row = 0
-    for batch in batches:
-        for part in parts_of(batch):
+    if not any(link.basket for _, _, link in plan.mapping.entries()):
+        for part, row in parts_of(batches):
             yield prepare_batch(part, row, plan)
-            row += part.num_rows
-
-
-def parts_of(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Cut a batch into parts that stay in the processor's caches and below Arrow's 2 GiB."""
-    if not batch.num_rows:
         return
-    rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES * batch.num_rows // max(1, batch.nbytes)))
-    for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
+    lines = (_lines(part, row, plan) for part, row in parts_of(batches))
+    for batch in fold(lines, plan.output, plan.rules.limits):
+        yield _hashed(batch)
+
+
+def parts_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Cut batches into parts that fit the caches and Arrow's 2 GiB; each with its first row."""
+    first = 0
+    for batch in batches:
+        bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
+        rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // bytes_each))
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows), first + start
+        first += batch.num_rows
 
 
 def prepare_batch(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> pa.RecordBatch:
-    """Turn one batch, whose first row is catalog row `first_row`, into link requests."""
-    entries = [
-        _entry(batch, first_row, plan, link_set, link)
-        for _, link_set, link in plan.mapping.entries()
+    """Turn one batch, whose first row is catalog row `first_row`, into link requests.
+
+    Baskets are left open: their rows have no body until they are folded.
+    """
+    return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, plan)]))
+
+
+def _lines(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> BasketBatch:
+    entries = _entries(batch, first_row, plan)
+    return BasketBatch(
+        requests=_by_row([entry.requests for entry in entries]),
+        lines=_by_row([lines_of(e.requests, e.links, basket=e.mapping.basket) for e in entries]),
+    )
+
+
+def _by_row(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    order = np.arange(sum(batch.num_rows for batch in batches))
+    return pa.concat_batches(batches).take(pa.array(order.reshape(len(batches), -1).T.ravel()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One entry's requests in a batch, not hashed yet."""
+
+    mapping: LinkMapping
+    links: Links
+    requests: pa.RecordBatch
+
+
+def _entries(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> list[_Entry]:
+    return [
+        _entry(batch, first_row, plan, link_set, mapping)
+        for _, link_set, mapping in plan.mapping.entries()
     ]
-    if len(entries) == 1:
-        return entries[0]
-    rows = batch.num_rows
-    order = np.arange(rows * len(entries)).reshape(len(entries), rows).T.ravel()
-    return pa.concat_batches(entries).take(pa.array(order))
 
 
 def _entry(
-    batch: pa.RecordBatch, first_row: int, plan: PreparePlan, link_set: str, link: LinkMapping
-) -> pa.RecordBatch:
+    batch: pa.RecordBatch, first_row: int, plan: PreparePlan, link_set: str, mapping: LinkMapping
+) -> _Entry:
     rows = batch.num_rows
     columns, notes = Columns(batch, Findings(rows)), Findings(rows)
     keys = row_keys(columns, plan.mapping.unique_key)
-    links = evaluate_link(link, columns, notes, plan.rules, plan.project_id)
+    links = evaluate_link(mapping, columns, notes, plan.rules, plan.project_id)
     order = evaluate_order(plan.mapping, columns, notes)
-    body = links.body(list(links.fields), rows)
-    bodies = joined(body.parts if body else [], rows)
-    check_body_size(bodies, columns.findings, plan.rules.limits)
-    want = wanted(link, columns) if plan.mapping.links else pa.repeat(True, rows)
-    return _batch(batch, first_row, plan, link_set, keys, links, order, bodies, want)
-
-
-def _batch(
-    batch: pa.RecordBatch,
-    first_row: int,
-    plan: PreparePlan,
-    link_set: str,
-    keys: pa.StringArray,
-    links: Links,
-    order: Order,
-    bodies: pa.StringArray,
-    want: pa.BooleanArray,
-) -> pa.RecordBatch:
-    rows = batch.num_rows
+    bodies = _bodies(mapping, links, plan)
+    want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)
     without = links.findings.mask() | unwanted
-    if without.any():
-        bodies = pc.if_else(pa.array(without), pa.scalar(None, pa.string()), bodies)
-    key_names = plan.mapping.unique_key
-    arrays = [
-        pa.array(np.arange(first_row, first_row + rows)),
-        pa.repeat(link_set, rows),
-        keys,
-        links.retailer,
-        links.intent,
-        want,
-        bodies,
-        content_hashes(bodies),
-        order.priority,
-        order.pinned,
-        links.findings.lists(without=unwanted),
-        links.notes.lists(without=without),
-        pa.StructArray.from_arrays(
-            [batch.column(name) for name in key_names],
-            fields=list(plan.output.field("key").type.fields),
-        ),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=plan.output)
+    values = {
+        "catalog_row": pa.array(np.arange(first_row, first_row + rows)),
+        "link_set": pa.repeat(link_set, rows),
+        "row_key": keys,
+        "retailer": links.retailer,
+        "intent": links.intent,
+        "wanted": want,
+        "body": _blanked(bodies, without),
+        "content_hash": pa.nulls(rows, pa.binary()),
+        "priority": order.priority,
+        "pinned": order.pinned,
+        "problems": links.findings.lists(without=unwanted),
+        "notes": links.notes.lists(without=unwanted),
+        "key": _keys(batch, plan),
+    }
+    requests = pa.RecordBatch.from_arrays(
+        [values[name] for name in plan.output.names], schema=plan.output
+    )
+    return _Entry(mapping=mapping, links=links, requests=requests)
+
+
+def _bodies(mapping: LinkMapping, links: Links, plan: PreparePlan) -> pa.StringArray:
+    rows = links.findings.rows
+    if mapping.basket:
+        return pa.nulls(rows, pa.string())
+    body = links.body(list(links.fields), rows)
+    bodies = joined(body.parts if body else [], rows)
+    check_body_size(bodies, links.findings, plan.rules.limits)
+    return bodies
+
+
+def _blanked(texts: pa.StringArray, where: npt.NDArray[np.bool_]) -> pa.StringArray:
+    if not where.any():
+        return texts
+    return pc.if_else(pa.array(where), pa.scalar(None, pa.string()), texts)
+
+
+def _keys(batch: pa.RecordBatch, plan: PreparePlan) -> pa.StructArray:
+    return pa.StructArray.from_arrays(
+        [batch.column(name) for name in plan.mapping.unique_key],
+        fields=list(plan.output.field("key").type.fields),
+    )
+
+
+def _hashed(requests: pa.RecordBatch) -> pa.RecordBatch:
+    at = requests.schema.get_field_index("content_hash")
+    return requests.set_column(
+        at, requests.schema.field(at), content_hashes(requests.column("body"))
+    )
 
 
 def content_hashes(bodies: pa.StringArray) -> pa.BinaryArray:
