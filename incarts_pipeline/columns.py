@@ -146,9 +146,7 @@ def texts(source: Source | None, batch: pa.RecordBatch, path: str) -> pa.ListArr
     return regroup(trimmed, pc.list_parent_indices(lists), keep, len(lists))
 
 
-def regroup(
-    values: pa.Array, parents: pa.Array, keep: pa.Array, rows: int
-) -> pa.ListArray:
+def regroup(values: pa.Array, parents: pa.Array, keep: pa.Array, rows: int) -> pa.ListArray:
     """Return lists of the kept values, given each value's row."""
     parent = parents.filter(keep).to_numpy(zero_copy_only=False)
     offsets = np.zeros(rows + 1, dtype=np.int32)

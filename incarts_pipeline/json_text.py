@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import rfc8785
@@ -21,46 +23,83 @@ _MAX_INTEGER = 2**53
 # RFC 8785 section 3.2.2.2: two-character escapes where JSON has them, \u00xx for the rest.
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _ESCAPES = {chr(c): _SHORT.get(chr(c), f"\\u{c:04x}") for c in range(0x20)}
-_SPECIAL = r'["\\\x00-\x1f]'
 
 
-def quote(text: pa.Array) -> pa.Array:
-    """Return JSON strings for a string column; null stays null."""
-    if pc.any(pc.match_substring_regex(text, _SPECIAL)).as_py():
+def has_bytes(text: pa.Array, wanted: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Say whether any byte of a string column is among the `wanted`: one look at its buffer."""
+    _, offsets, data = text.buffers()
+    if data is None or len(text) == 0:
+        return False
+    ends = np.frombuffer(offsets, dtype=np.int32)
+    first, last = ends[text.offset], ends[text.offset + len(text)]
+    return bool(wanted(np.frombuffer(data, dtype=np.uint8)[first:last]).any())
+
+
+def escape(text: pa.Array) -> pa.Array:
+    """Return what stands between the quotes of JSON strings; null stays null."""
+    if has_bytes(text, lambda data: (data < 0x20) | (data == 0x22) | (data == 0x5C)):
         text = pc.replace_substring(text, "\\", "\\\\")
         text = pc.replace_substring(text, '"', '\\"')
-        if pc.any(pc.match_substring_regex(text, r"[\x00-\x1f]")).as_py():
-            for character, escape in _ESCAPES.items():
-                text = pc.replace_substring(text, character, escape)
-    return pc.binary_join_element_wise('"', text, '"', "")
+        if has_bytes(text, lambda data: data < 0x20):
+            for character, replacement in _ESCAPES.items():
+                text = pc.replace_substring(text, character, replacement)
+    return text
 
 
-def member(name: str, value: pa.Array) -> pa.Array:
-    """Return `"name":value`, null where the value is."""
-    return pc.binary_join_element_wise(f"{json.dumps(name, ensure_ascii=False)}:", value, "")
+@dataclass(frozen=True, slots=True)
+class Json:
+    """JSON values, one per row: `column` between two texts; null where the column is."""
+
+    column: pa.Array
+    before: str = ""
+    after: str = ""
+
+    def text(self) -> pa.Array:
+        """Return the values as a string column."""
+        if not self.before and not self.after:
+            return self.column
+        return pc.binary_join_element_wise(self.before, self.column, self.after, "")
 
 
-def joined(members: Sequence[pa.Array]) -> pa.Array:
-    """Join members with commas, leaving out those that are null; empty text when all are."""
-    return pc.binary_join_element_wise(*members, ",", null_handling="skip")
+def quote(text: pa.Array) -> Json:
+    """Return JSON strings for a string column."""
+    return Json(escape(text), '"', '"')
 
 
-def json_object(members: Mapping[str, pa.Array]) -> pa.Array | None:
+def members(values: Mapping[str, Json]) -> pa.Array:
+    """Return `"name":value,…` in the order of RFC 8785, without the nulls; empty when all are."""
+    parts: list[pa.Array | str] = []
+    first_is_there = False
+    for name in sorted(values, key=lambda name: name.encode("utf-16-be")):
+        value = values[name]
+        comma = "," if parts else ""
+        label = f"{comma}{json.dumps(name, ensure_ascii=False)}:{value.before}"
+        if value.column.null_count == 0:
+            first_is_there = first_is_there or not parts
+            parts += [label, value.column, value.after]
+        else:
+            part = pc.binary_join_element_wise(label, value.column, value.after, "")
+            parts.append(pc.fill_null(part, ""))
+    if not parts:
+        raise ValueError("an object of no members")
+    whole = pc.binary_join_element_wise(*parts, "")
+    return whole if first_is_there else pc.ascii_ltrim(whole, ",")
+
+
+def json_object(values: Mapping[str, Json]) -> Json | None:
     """Return objects of the members that aren't null; null instead of an empty object."""
-    if not members:
+    if not values:
         return None
-    ordered = sorted(members, key=lambda name: name.encode("utf-16-be"))
-    inner = joined([member(name, members[name]) for name in ordered])
-    inner = pc.if_else(pc.equal(inner, ""), pa.scalar(None, _STRING), inner)
-    return pc.binary_join_element_wise("{", inner, "}", "")
+    inner = members(values)
+    if any(value.column.null_count == 0 for value in values.values()):
+        return Json(inner, "{", "}")
+    return Json(pc.if_else(pc.equal(inner, ""), pa.scalar(None, _STRING), inner), "{", "}")
 
 
-def json_array(lists: pa.ListArray) -> pa.Array:
+def json_array(lists: pa.ListArray) -> Json:
     """Return arrays of strings for a list column; null instead of an empty array."""
-    quoted = pa.ListArray.from_arrays(lists.offsets, quote(lists.values))
-    inner = pc.binary_join(quoted, ",")
-    inner = pc.if_else(pc.equal(inner, ""), pa.scalar(None, _STRING), inner)
-    return pc.binary_join_element_wise("[", inner, "]", "")
+    inner = pc.binary_join(pa.ListArray.from_arrays(lists.offsets, quote(lists.values).text()), ",")
+    return Json(pc.if_else(pc.equal(inner, ""), pa.scalar(None, _STRING), inner), "[", "]")
 
 
 def own_json(column: pa.Array, *, as_object: bool) -> tuple[pa.Array, pa.Array]:

@@ -85,7 +85,6 @@ def row_keys(columns: Sequence[pa.Array]) -> pa.Array:
     if len(texts) == 1:
         return texts[0]
     escaped = [
-        pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), "|", "\\|")
-        for text in texts
+        pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), "|", "\\|") for text in texts
     ]
     return pc.binary_join_element_wise(*escaped, "|")

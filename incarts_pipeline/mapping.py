@@ -66,9 +66,7 @@ def parse_template(text: str) -> list[tuple[Literal["text", "column"], str]]:
     plain = "".join(value for kind, value in parts if kind == "text")
     if "{" in plain or "}" in plain:
         raise ValueError(f"the template {text!r} has a brace without a partner; write {{{{ for one")
-    return [
-        (kind, value.replace("\0", "{").replace("\1", "}")) for kind, value in parts if value
-    ]
+    return [(kind, value.replace("\0", "{").replace("\1", "}")) for kind, value in parts if value]
 
 
 def _source(value: object) -> object:

@@ -5,12 +5,15 @@ The rules are those of the published API reference for `POST /v1/links`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from incarts_pipeline.json_text import has_bytes
 from incarts_pipeline.models import Intent, Limits
 from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
@@ -63,20 +66,20 @@ class Findings:
         self._problems: list[pa.StructArray] = []
 
     def add(
-        self, broken: pa.Array, field: str, code: ProblemCode, message: pa.Array | str
+        self, broken: pa.Array, field: str, code: ProblemCode, *message: pa.Array | Shown | str
     ) -> None:
-        """Note a problem on every row where `broken` is true."""
+        """Note a problem on every row where `broken` is true.
+
+        The message is joined from texts and columns, and only for the rows that need it.
+        """
         rows = np.flatnonzero(pc.fill_null(broken, False).to_numpy(zero_copy_only=False))
         if not len(rows):
             return
-        if isinstance(message, str):
-            messages = pa.repeat(pa.scalar(message), len(rows))
-        else:
-            messages = message.take(pa.array(rows))
+        take = pa.array(rows)
         columns = [
             pa.repeat(pa.scalar(field), len(rows)),
             pa.repeat(pa.scalar(code.value), len(rows)),
-            messages.cast(_STRING),
+            _message(message, take),
         ]
         self._rows.append(rows)
         self._problems.append(pa.StructArray.from_arrays(columns, fields=list(PROBLEM)))
@@ -94,16 +97,29 @@ class Findings:
         return pa.ListArray.from_arrays(pa.array(offsets), problems).cast(PROBLEMS)
 
 
-def shown(value: pa.Array) -> pa.Array:
-    """Return values as messages show them: short and in quotes."""
-    text = pc.fill_null(value.cast(_STRING), "null")
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Values that a message shows short and in quotes."""
+
+    values: pa.Array
+
+
+def _message(parts: Sequence[pa.Array | Shown | str], take: pa.Array) -> pa.Array:
+    joined = [_part(part, take) for part in parts]
+    if all(isinstance(part, str) for part in joined):
+        return pa.repeat(pa.scalar("".join(joined)), len(take))
+    return pc.binary_join_element_wise(*joined, "", null_handling="replace")
+
+
+def _part(part: pa.Array | Shown | str, take: pa.Array) -> pa.Array | str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Shown):
+        return part.take(take).cast(_STRING)
+    text = pc.fill_null(part.values.take(take).cast(_STRING), "null")
     cut = pc.utf8_slice_codeunits(text, 0, _SHOWN)
-    cut = pc.if_else(pc.greater(pc.utf8_length(text), _SHOWN), _join(cut, "…"), cut)
-    return _join("'", cut, "'")
-
-
-def _join(*parts: pa.Array | str) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, "")
+    dots = pc.if_else(pc.greater(pc.utf8_length(text), _SHOWN), "…", "")
+    return pc.binary_join_element_wise("'", cut, dots, "'", "")
 
 
 def require(found: Findings, value: pa.Array | None, field: str, rows: int) -> None:
@@ -125,11 +141,9 @@ def check_name(found: Findings, name: pa.Array) -> None:
         pc.greater(length, MAX_NAME),
         "name",
         ProblemCode.TOO_LONG,
-        _join(
-            "name has ",
-            length.cast(_STRING),
-            f" characters, {MAX_NAME} are allowed; shorten it or set on_too_long: truncate",
-        ),
+        "name has ",
+        length,
+        f" characters, {MAX_NAME} are allowed; shorten it or set on_too_long: truncate",
     )
 
 
@@ -163,7 +177,8 @@ def check_kind(
             other,
             "retailer",
             ProblemCode.WRONG_RETAILER,
-            _join(f"{kind.value} goes with {owner}, not with ", shown(retailer)),
+            f"{kind.value} goes with {owner}, not with ",
+            Shown(retailer),
         )
 
 
@@ -177,59 +192,82 @@ def _check_listed(
 ) -> None:
     unknown = pc.and_(where, pc.invert(pc.is_in(value, pa.array(known, _STRING))))
     unknown = pc.and_(unknown, pc.is_valid(value))
+    if not pc.any(unknown).as_py():
+        return
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(value))
     meant = pc.if_else(
-        pc.is_in(lower, pa.array(known, _STRING)), _join(": write ", lower), pa.scalar("")
+        pc.is_in(lower, pa.array(known, _STRING)),
+        pc.binary_join_element_wise(": write ", lower, ""),
+        "",
     )
-    message = _join(
-        f"{field} ", shown(value), " is not one of ", ", ".join(known), meant
-    )
-    found.add(unknown, field, code, message)
+    listed = ", ".join(known)
+    found.add(unknown, field, code, f"{field} ", Shown(value), f" is not one of {listed}", meant)
 
 
 def check_ids(found: Findings, value: pa.Array, field: str) -> None:
     """An id must not look like a number that went through a float, nor have spaces around it."""
-    found.add(
-        pc.match_substring_regex(value, r"^\d+(\.\d+|(\.\d+)?[eE]\+?\d+)$"),
-        field,
-        ProblemCode.ID_LIKE_FLOAT,
-        _join(f"{field} ", shown(value), " was a float once; read the column as text"),
-    )
-    found.add(
-        pc.match_substring_regex(value, r"^\s|\s$"),
-        field,
-        ProblemCode.ID_WITH_SPACES,
-        _join(f"{field} ", shown(value), " has spaces around it; remove them"),
-    )
+    if has_bytes(value, lambda data: (data == 0x2E) | ((data | 0x20) == 0x65)):
+        found.add(
+            like_float(value),
+            field,
+            ProblemCode.ID_LIKE_FLOAT,
+            f"{field} ",
+            Shown(value),
+            " was a float once; read the column as text",
+        )
+    if has_bytes(value, lambda data: (data <= 0x20) | (data >= 0x80)):
+        found.add(
+            pc.not_equal(pc.utf8_trim_whitespace(value), value),
+            field,
+            ProblemCode.ID_WITH_SPACES,
+            f"{field} ",
+            Shown(value),
+            " has spaces around it; remove them",
+        )
+
+
+def like_float(value: pa.Array) -> pa.Array:
+    """Say which ids look like 550098461.0 or 5.5e8."""
+    return pc.match_substring_regex(value, r"^\d+(\.\d+|(\.\d+)?[eE]\+?\d+)$")
 
 
 def whole_quantity(found: Findings, value: pa.Array, limits: Limits) -> pa.Array:
     """Return quantities as int64; "2" and 2.0 count as 2, anything else is named."""
     field = "products.quantity"
-    text = pc.utf8_trim_whitespace(value.cast(_STRING))
-    whole = pc.match_substring_regex(text, r"^0*[1-9]\d{0,8}(\.0*)?$")
+    if pa.types.is_integer(value.type):
+        whole = pc.greater_equal(value, 1)
+        number = pc.if_else(whole, value, pa.scalar(None, value.type)).cast(pa.int64())
+    else:
+        text = pc.utf8_trim_whitespace(value.cast(_STRING))
+        whole = pc.match_substring_regex(text, r"^0*[1-9]\d{0,8}(\.0*)?$")
+        digits = pc.replace_substring_regex(text, r"\..*$", "")
+        number = pc.if_else(whole, digits, pa.scalar(None, _STRING)).cast(pa.int64())
     found.add(
-        pc.and_(pc.is_valid(text), pc.invert(pc.fill_null(whole, False))),
+        pc.invert(whole),
         field,
         ProblemCode.NOT_A_QUANTITY,
-        _join("quantity ", shown(text), " is not a whole number of at least 1"),
+        "quantity ",
+        Shown(value),
+        " is not a whole number of at least 1",
     )
-    digits = pc.replace_substring_regex(text, r"\..*$", "")
-    number = pc.if_else(whole, digits, pa.scalar(None, _STRING)).cast(pa.int64())
     found.add(
         pc.greater(number, limits.max_quantity),
         field,
         ProblemCode.QUANTITY_TOO_HIGH,
-        _join("quantity ", shown(text), f" is above the limit of {limits.max_quantity}"),
+        "quantity ",
+        Shown(value),
+        f" is above the limit of {limits.max_quantity}",
     )
     return number
 
 
 def check_location(found: Findings, zip_code: pa.Array, store: pa.Array | None) -> None:
     """A ZIP code has five digits, and a store needs one."""
-    bad = pc.invert(pc.match_substring_regex(zip_code, r"^\d{5}$"))
+    digits = pc.ascii_is_decimal(zip_code)
+    length = pc.binary_length(zip_code)
+    bad = pc.invert(pc.and_(digits, pc.equal(length, 5)))
     hint = pc.if_else(
-        pc.match_substring_regex(zip_code, r"^\d{4}$"),
+        pc.and_(digits, pc.equal(length, 4)),
         "; has it lost its leading zero? Read the column as text",
         "",
     )
@@ -237,7 +275,10 @@ def check_location(found: Findings, zip_code: pa.Array, store: pa.Array | None) 
         bad,
         "location.zip_code",
         ProblemCode.NOT_A_ZIP,
-        _join("zip_code ", shown(zip_code), " is not five digits", pc.fill_null(hint, "")),
+        "zip_code ",
+        Shown(zip_code),
+        " is not five digits",
+        pc.fill_null(hint, ""),
     )
     if store is not None:
         found.add(
@@ -255,7 +296,9 @@ def check_url(found: Findings, url: pa.Array, field: str, limits: Limits) -> Non
         pc.invert(good),
         field,
         ProblemCode.NOT_A_URL,
-        _join(f"{field} ", shown(url), " is not an http(s) URL"),
+        f"{field} ",
+        Shown(url),
+        " is not an http(s) URL",
     )
     found.add(
         pc.greater(pc.utf8_length(url), limits.max_url_characters),

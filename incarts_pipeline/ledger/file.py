@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
-from incarts_pipeline.canonical import RECIPE
 
+from incarts_pipeline.canonical import RECIPE
 from incarts_pipeline.errors import (
     LedgerDamagedError,
     LedgerError,
