@@ -90,7 +90,9 @@ def _change_three(catalog: Path) -> list[str]:
     with catalog.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         names, rows = reader.fieldnames or [], list(reader)
-    good = [r for r in rows if r["intent"] == "add_to_cart" and r["qty"] == "1" and not r["printed"]]
+    good = [
+        r for r in rows if r["intent"] == "add_to_cart" and r["qty"] == "1" and not r["printed"]
+    ]
     for row in good[:3]:
         row["qty"] = "2"
     with catalog.open("w", newline="", encoding="utf-8") as file:
