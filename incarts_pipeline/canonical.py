@@ -1,4 +1,9 @@
-"""Canonical form: hashes of content and the idempotency key made from them."""
+"""Canonical form: hashes of a body's groups of fields, and the idempotency key.
+
+A body is JSON as RFC 8785 (JSON Canonicalization Scheme) writes it; a content hash is the SHA-256
+of its bytes. Whatever changes here would re-create every link, so golden vectors pin it, and
+`RECIPE` is recorded in the ledger.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,8 @@ _DESTINATION = (
     "options",
 )
 _LABEL = ("name", "publicName", "metadata")
+_PREFIX = "incarts1-"
+_DIGITS = 40
 
 
 def idempotency_key(
@@ -32,27 +39,60 @@ def idempotency_key(
     content_hash: bytes,
     generation: int,
 ) -> str:
-    parts = (endpoint, project_id, link_set, row_key, content_hash.hex(), str(generation))
+    """Return the key under which a row's content is sent: the same wherever it is computed.
+
+    `incarts1-` and the first 40 hexadecimal digits of the SHA-256 over the six parts, each as its
+    UTF-8 bytes behind their number (8 bytes, big-endian); the hash as 64 hexadecimal digits, the
+    generation in decimal.
+    """
     digest = hashlib.sha256()
+    parts = (endpoint, project_id, link_set, row_key, content_hash.hex(), str(generation))
     for part in parts:
         data = part.encode()
         digest.update(len(data).to_bytes(8, "big") + data)
-    return "incarts1-" + digest.hexdigest()[:40]
+    return _PREFIX + digest.hexdigest()[:_DIGITS]
 
 
 def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the SHA-256 (32 bytes) of a body's destination, tracking and label.
+
+    Destination is retailer, intent, products, location, URLs and options; label is name,
+    public name and metadata. Each is hashed as the object of those members that the body has.
+    """
     content: dict[str, Any] = json.loads(body)
     return (
-        _hash({n: content[n] for n in _DESTINATION if n in content}),
+        _hash({name: content[name] for name in _DESTINATION if name in content}),
         _hash(content.get("tracking", {})),
-        _hash({n: content[n] for n in _LABEL if n in content}),
+        _hash({name: content[name] for name in _LABEL if name in content}),
     )
+
+
+def changed_fields(old_body: bytes, new_body: bytes) -> list[str]:
+    """Return the paths of what differs between two bodies, sorted: `tracking.utm.source`.
+
+    Objects are compared member by member, lists as a whole.
+    """
+    return sorted(_changed(json.loads(old_body), json.loads(new_body), ""))
+
+
+def _changed(old: Any, new: Any, path: str) -> list[str]:
+    if old == new and type(old) is type(new):
+        return []
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [path]
+    inner = f"{path}." if path else ""
+    return [
+        found
+        for name in old.keys() | new.keys()
+        for found in _member_changed(old, new, name, inner + name)
+    ]
+
+
+def _member_changed(old: dict[str, Any], new: dict[str, Any], name: str, path: str) -> list[str]:
+    if name in old and name in new:
+        return _changed(old[name], new[name], path)
+    return [path]
 
 
 def _hash(value: Any) -> bytes:
     return hashlib.sha256(rfc8785.dumps(value)).digest()
-
-
-def changed_fields(old: bytes, new: bytes) -> list[str]:
-    a, b = json.loads(old), json.loads(new)
-    return sorted(n for n in {*a, *b} if a.get(n) != b.get(n))

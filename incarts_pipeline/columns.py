@@ -1,4 +1,4 @@
-"""What a mapping's source yields for a batch: typed columns, text, lists and numbers."""
+"""Catalog columns as text: one canonical spelling for each Arrow type, and sources evaluated."""
 
 from __future__ import annotations
 
@@ -7,148 +7,225 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
+import rfc8785
 
-from incarts_pipeline.errors import MappingError
-from incarts_pipeline.keys import key_text
-from incarts_pipeline.mapping import Source, parse_template
+from incarts_pipeline.column_types import is_list, is_text
+from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.findings import Findings
+from incarts_pipeline.json_text import data_of, offsets_of
+from incarts_pipeline.rules import ProblemCode
+from incarts_pipeline.sources import Column, Constant, Source, Template, named_group
 
-STRING = pa.string()
-NO_TEXT = pa.scalar(None, STRING)
-
-
-def evaluate(source: Source, batch: pa.RecordBatch, path: str) -> pa.Array:
-    """Return a source's values, one per row, in the catalog's type.
-
-    Raises:
-        MappingError: the column's type doesn't go with what the source asks for.
-    """
-    if source.column is not None:
-        column = batch.column(batch.schema.get_field_index(source.column))
-        column = pc.cast(column, STRING) if pa.types.is_null(column.type) else column
-    elif source.template is not None:
-        column = _template(source.template, batch, path)
-    else:
-        return _constant(source.constant, batch.num_rows)
-    if source.extract is not None:
-        column = _extract(plain_text(column, path), source.extract)
-    if source.default is not None:
-        column = _fill(column, source.default, path)
-    return column
+_BLANK = r"^[\p{Z}\s\x00-\x1f\x{85}]*$"
+_SPACE_BYTES = np.zeros(256, np.bool_)
+_SPACE_BYTES[:0x21] = True  # ASCII white space and control characters
+_SPACE_BYTES[[0xC2, 0xE1, 0xE2, 0xE3]] = True  # first bytes of the other white space
 
 
-def _constant(value: Any, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value), rows)
+class Columns:
+    """One batch's columns, each turned into plain arrays and text once."""
 
+    def __init__(self, batch: pa.RecordBatch, findings: Findings) -> None:
+        self.rows = batch.num_rows
+        self.findings = findings
+        self._batch = batch
+        self._texts: dict[str, pa.StringArray] = {}
 
-def _template(template: str, batch: pa.RecordBatch, path: str) -> pa.Array:
-    parts: list[Any] = []
-    for kind, value in parse_template(template):
-        if kind == "text":
-            parts.append(value)
-        else:
-            column = batch.column(batch.schema.get_field_index(value))
-            parts.append(_not_empty(plain_text(column, path)))
-    if len(parts) == 1:
-        return parts[0]
-    return pc.binary_join_element_wise(*parts, "")
+    def plain(self, name: str) -> pa.Array:
+        """Return a column without dictionaries, run ends, extensions and large or view types."""
+        return plain_array(self._batch.column(name))
 
+    def text(self, name: str) -> pa.StringArray:
+        """Return a column as text, blank ones null.
 
-def _extract(text: pa.Array, pattern: str) -> pa.Array:
-    named = pattern.replace("(", "(?P<it>", 1) if "(?" not in pattern else _name_group(pattern)
-    return pc.struct_field(pc.extract_regex(text, named), "it")
+        Raises:
+            CatalogError: it holds bytes that are not UTF-8.
+        """
+        if name not in self._texts:
+            self._texts[name] = without_blanks(valid_utf8(text_of(self.plain(name)), name))
+        return self._texts[name]
 
+    def is_given(self, name: str) -> pa.BooleanArray:
+        """Return in which rows a column has a value; a blank text is none."""
+        array = self.plain(name)
+        return (self.text(name) if array.type == pa.string() else array).is_valid()
 
-def _name_group(pattern: str) -> str:
-    """Name the one capturing group of a pattern that has other groups too."""
-    position = 0
-    while (position := pattern.find("(", position)) >= 0:
-        escaped = position > 0 and pattern[position - 1] == "\\"
-        if not escaped and pattern[position + 1 : position + 2] != "?":
-            return f"{pattern[:position]}(?P<it>{pattern[position + 1 :]}"
-        position += 1
-    return pattern
+    def constant(self, source: Source) -> str | None:
+        """Return the text that all rows share, if they do."""
+        return constant_text(source.value) if isinstance(source, Constant) else None
 
+    def evaluate(
+        self, source: Source, field: str, *, required: bool
+    ) -> pa.StringArray | str | None:
+        """Return a source's texts: one for all rows, or one per row with nulls; None for nothing.
 
-def _fill(column: pa.Array, default: Any, path: str) -> pa.Array:
-    if pa.types.is_string(column.type):
-        return pc.fill_null(_not_empty(column), str(default))
-    try:
-        return pc.fill_null(column, pa.scalar(default, column.type))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise MappingError(
-            f"{path}: the default {default!r} doesn't fit a column of type {column.type}.",
-            path=path,
-        ) from error
+        Nulls of a template are recorded as problems, those of a column when it is `required`; so
+        is a value in which `extract` finds nothing.
+        """
+        if isinstance(source, Constant):
+            text = constant_text(source.value)
+            return text if text.strip() else None
+        if isinstance(source, Template):
+            return self._template(source, field)
+        texts = self.text(source.column)
+        found = texts
+        if source.extract is not None:
+            found = _extracted(texts, source.extract)
+            if source.default is None and found.null_count > texts.null_count:
+                self._unmatched(source, field, texts, found)
+        if source.default is not None and found.null_count:
+            found = pc.fill_null(found, constant_text(source.default))
+        if required and texts.null_count and source.default is None:
+            self.missing(texts.is_null(), source.column, field)
+        return found
 
+    def _template(self, source: Template, field: str) -> pa.StringArray:
+        texts = {name: self.text(name) for name in source.columns}
+        parts: list[Any] = [source.literals[0]]
+        for name, literal in zip(source.columns, source.literals[1:], strict=True):
+            parts.extend((texts[name], literal))
+        filled = pc.binary_join_element_wise(*parts, "")
+        if not filled.null_count:
+            return filled
+        if source.default is not None:
+            return pc.fill_null(filled, source.default)
+        for name, column in texts.items():
+            message = f'The column "{name}" of the template is empty; fill it or give a default.'
+            self.findings.add(column.is_null(), field, ProblemCode.MISSING, message)
+        return filled
 
-def _not_empty(text: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(text, ""), NO_TEXT, text)
+    def missing(self, where: pa.BooleanArray, column: str, field: str) -> None:
+        """Record that a required column is empty."""
+        message = f'The column "{column}" is empty; fill it or give a default.'
+        self.findings.add(where, field, ProblemCode.MISSING, message)
 
-
-def plain_text(column: pa.Array, path: str) -> pa.Array:
-    """Return a column as text.
-
-    Raises:
-        MappingError: its type has no plain text (bytes, structs, lists).
-    """
-    kind = column.type
-    if pa.types.is_string(kind):
-        return column
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        raise MappingError(f"{path}: a column of type {kind} can't be used as text.", path=path)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return key_text(column)
-    return column.cast(STRING)
-
-
-def text(source: Source | None, batch: pa.RecordBatch, path: str) -> pa.Array | None:
-    """Return a text field; empty text counts as null. None when the field isn't mapped."""
-    if source is None:
-        return None
-    return _not_empty(plain_text(evaluate(source, batch, path), path))
-
-
-def id_text(source: Source | None, batch: pa.RecordBatch, path: str) -> pa.Array | None:
-    """Return an id field as text.
-
-    Raises:
-        MappingError: the ids are floating-point numbers, as pandas makes them of integers with
-            gaps.
-    """
-    if source is None:
-        return None
-    values = evaluate(source, batch, path)
-    if pa.types.is_floating(values.type):
-        raise MappingError(
-            f"{path}: the column {source.column!r} holds floating-point numbers, so an id would "
-            "be sent as 550098461.0.",
-            fix="Read it as text (dtype=str), or convert it with .astype('Int64').",
-            path=path,
+    def _unmatched(
+        self, source: Column, field: str, texts: pa.StringArray, found: pa.StringArray
+    ) -> None:
+        self.findings.add(
+            pc.and_(found.is_null(), texts.is_valid()),
+            field,
+            ProblemCode.NO_MATCH,
+            f'The expression {source.extract} finds nothing in "',
+            texts,
+            f'" of the column "{source.column}"; correct the value or the expression.',
         )
-    return _not_empty(plain_text(values, path))
 
 
-def texts(source: Source | None, batch: pa.RecordBatch, path: str) -> pa.ListArray | None:
-    """Return a list field: each element trimmed, empty ones dropped. None when it isn't mapped."""
-    if source is None:
+def constant_text(value: object) -> str:
+    """Return a constant as text, spelled as a column's value would be."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else _number(value)
+
+
+def _number(value: Any) -> str:
+    return str(value) if isinstance(value, int) else rfc8785.dumps(value).decode()
+
+
+def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return an array without dictionary, run-end encoding, extension, large or view type."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        return plain_array(array.storage)
+    if pt.is_dictionary(array.type):
+        return plain_array(array.cast(array.type.value_type))
+    if pt.is_run_end_encoded(array.type):
+        return plain_array(pc.run_end_decode(array))
+    if is_text(array.type) and array.type != pa.string():
+        return array.cast(pa.string())
+    if is_list(array.type) and not pt.is_list(array.type):
+        return array.cast(pa.list_(array.type.value_type))
+    return array
+
+
+def text_of(array: pa.Array) -> pa.StringArray:
+    """Return the canonical text of a plain array.
+
+    Strings as they are, whole numbers in decimal, booleans `true` and `false`, dates and times in
+    ISO 8601 (with `Z` for zoned ones, in UTC; a fraction only where there is one), other numbers
+    as ECMAScript writes them.
+    """
+    kind = array.type
+    if kind == pa.string():
+        return array
+    if pt.is_floating(kind):
+        return float_text(array)
+    if pt.is_timestamp(kind):
+        return _timestamp_text(array)
+    if pt.is_time(kind):
+        return _without_zero_fraction(array.cast(pa.string()))
+    if pt.is_date(kind):
+        return array.cast(pa.date32()).cast(pa.string())
+    return array.cast(pa.string())
+
+
+def float_text(array: pa.Array) -> pa.StringArray:
+    """Return numbers as ECMAScript writes them (RFC 8785, section 3.2.2.3); NaN is null."""
+    encoded = array.cast(pa.float64()).dictionary_encode()
+    texts = [_finite(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(texts, pa.string()).take(encoded.indices)
+
+
+def _finite(value: float | None) -> str | None:
+    if value is None or value != value:
         return None
-    values = evaluate(source, batch, path)
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        lists = values.cast(pa.list_(STRING))
-    elif source.split is not None:
-        lists = pc.split_pattern(plain_text(values, path), source.split)
-    else:
-        plain = plain_text(values, path)
-        offsets = pa.array(np.arange(len(plain) + 1, dtype=np.int32))
-        lists = pa.ListArray.from_arrays(offsets, plain)
-    trimmed = pc.utf8_trim_whitespace(pc.list_flatten(lists))
-    keep = pc.fill_null(pc.greater(pc.binary_length(trimmed), 0), False)
-    return regroup(trimmed, pc.list_parent_indices(lists), keep, len(lists))
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return rfc8785.dumps(value).decode()
 
 
-def regroup(values: pa.Array, parents: pa.Array, keep: pa.Array, rows: int) -> pa.ListArray:
-    """Return lists of the kept values, given each value's row."""
-    parent = parents.filter(keep).to_numpy(zero_copy_only=False)
-    offsets = np.zeros(rows + 1, dtype=np.int32)
-    np.cumsum(np.bincount(parent, minlength=rows), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), values.filter(keep))
+def _timestamp_text(array: pa.Array) -> pa.StringArray:
+    zoned = array.type.tz is not None
+    naive = array.cast(pa.timestamp(array.type.unit)) if zoned else array
+    texts = _without_zero_fraction(naive.cast(pa.string()))
+    texts = pc.replace_substring(texts, " ", "T")
+    return pc.binary_join_element_wise(texts, "Z", "") if zoned else texts
+
+
+def _without_zero_fraction(texts: pa.StringArray) -> pa.StringArray:
+    if not _has_dot(texts):
+        return texts
+    texts = pc.replace_substring_regex(texts, r"\.0+$", "")
+    return pc.replace_substring_regex(texts, r"(\.\d*[1-9])0+$", r"\1")
+
+
+def _has_dot(texts: pa.StringArray) -> bool:
+    return bool((data_of(texts) == ord(".")).any())
+
+
+def without_blanks(texts: pa.StringArray) -> pa.StringArray:
+    """Return texts with null for those that are empty or only white space."""
+    if texts.null_count == len(texts):
+        return texts
+    offsets = offsets_of(texts)
+    data = np.frombuffer(texts.buffers()[2] or b"\0", np.uint8)
+    valid = texts.is_valid().to_numpy(zero_copy_only=False)
+    blank = (offsets[1:] == offsets[:-1]) & valid
+    firsts = data[np.minimum(offsets[:-1], max(len(data) - 1, 0))]
+    doubtful = np.flatnonzero(_SPACE_BYTES[firsts] & valid & ~blank)
+    if len(doubtful):
+        spaces = pc.match_substring_regex(texts.take(pa.array(doubtful)), _BLANK)
+        blank[doubtful] = spaces.to_numpy(zero_copy_only=False)
+    return (
+        pc.if_else(pa.array(blank), pa.scalar(None, pa.string()), texts) if blank.any() else texts
+    )
+
+
+def _extracted(texts: pa.StringArray, pattern: str) -> pa.StringArray:
+    named, group = named_group(pattern)
+    found = pc.struct_field(pc.extract_regex(texts, pattern=named), group)
+    return without_blanks(found)
+
+
+def valid_utf8(texts: pa.StringArray, name: str) -> pa.StringArray:
+    """Return the texts when they are UTF-8, as Arrow demands but doesn't check on reading."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise CatalogError(
+            f'The column "{name}" holds bytes that are not UTF-8: {error}',
+            fix="Read the file with its own encoding, or write it as UTF-8.",
+            column=name,
+        ) from error
+    return texts

@@ -1,195 +1,160 @@
-"""The mapping: which catalog column fills which link field. YAML, or the same as Python objects."""
+"""How catalog columns become a link's fields: the mapping, as YAML or as Python objects."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from collections.abc import Mapping as Dict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
+from incarts_pipeline.column_types import is_list, plain_type, refusal_of, refusal_of_key
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.keys import key_field
+from incarts_pipeline.mapping_errors import explain
 from incarts_pipeline.models import Policy
+from incarts_pipeline.sources import (
+    Column,
+    Kind,
+    Node,
+    Source,
+    columns_of,
+    parse_node,
+    parse_source,
+)
+from incarts_pipeline.strict_yaml import load_yaml
 from incarts_pipeline.suggest import suggest
 
-_HOLE = re.compile(r"\{([^{}]*)\}")
+_From = Annotated[Source, PlainValidator(parse_source)]
+_FromNode = Annotated[Node, PlainValidator(parse_node)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+class TooLong(StrEnum):
+    """What happens to a name longer than the API takes."""
+
+    REJECT = "reject"  # the row has a problem
+    TRUNCATE = "truncate"  # the name is cut at a character, and the row carries a note
 
 
-class Source(_Strict):
-    """Where a field's value comes from: a constant, a column, or a template over columns.
-
-    `default` takes the place of a null; `split` cuts a text into a list; `extract` keeps the first
-    group of a regular expression (RE2), null where it doesn't match.
-    """
-
-    constant: Any = None
-    column: str | None = None
-    template: str | None = None
-    default: Any = None
-    split: str | None = Field(None, min_length=1)
-    extract: str | None = None
-
-    @property
-    def columns(self) -> list[str]:
-        """The catalog columns that the value is made from."""
-        if self.column is not None:
-            return [self.column]
-        if self.template is None:
-            return []
-        return [name for kind, name in parse_template(self.template) if kind == "column"]
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-def parse_template(text: str) -> list[tuple[Literal["text", "column"], str]]:
-    """Return a template's parts in order; `{{` and `}}` stand for braces.
+class ProductMapping(_Model):
+    """One product per catalog row; `quantity` is 1 when it isn't mapped."""
 
-    Raises:
-        ValueError: a brace has no partner, or a hole has no name.
-    """
-    parts: list[tuple[Literal["text", "column"], str]] = []
-    rest = text.replace("{{", "\0").replace("}}", "\1")
-    position = 0
-    for hole in _HOLE.finditer(rest):
-        parts.append(("text", rest[position : hole.start()]))
-        if not hole.group(1):
-            raise ValueError(f"the template {text!r} has an empty {{}}; name a column")
-        parts.append(("column", hole.group(1)))
-        position = hole.end()
-    parts.append(("text", rest[position:]))
-    plain = "".join(value for kind, value in parts if kind == "text")
-    if "{" in plain or "}" in plain:
-        raise ValueError(f"the template {text!r} has a brace without a partner; write {{{{ for one")
-    return [(kind, value.replace("\0", "{").replace("\1", "}")) for kind, value in parts if value]
+    retailer_product_id: _From
+    quantity: _From | None = None
+    backup_product_ids: _From | None = None
 
 
-def _source(value: object) -> object:
-    """Turn what YAML says into a Source: a plain value is a constant, braces make a template."""
-    if isinstance(value, dict | Source):
-        return value
-    if isinstance(value, str) and ("{" in value or "}" in value):
-        parts = parse_template(value)
-        if all(kind == "text" for kind, _ in parts):
-            return {"constant": "".join(text for _, text in parts)}
-        return {"template": value}
-    return {"constant": value}
+class LocationMapping(_Model):
+    """Where the shopper is; turns on Walmart's choice of the store."""
+
+    zip_code: _From | None = None
+    store_id: _From | None = None
 
 
-class _ColumnSource(Source):
-    @model_validator(mode="after")
-    def _one_kind(self) -> _ColumnSource:
-        if self.constant is None and self.column is None and self.template is None:
-            raise ValueError("say `column: NAME`, or give a plain value")
-        if self.extract is not None:
-            _check_pattern(self.extract)
-        return self
+class UtmMapping(_Model):
+    """The utm_ parameters."""
+
+    source: _From | None = None
+    medium: _From | None = None
+    campaign: _From | None = None
+    term: _From | None = None
+    content: _From | None = None
 
 
-def _check_pattern(pattern: str) -> None:
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"extract {pattern!r} is not a regular expression: {error}") from None
-    if groups != 1:
-        raise ValueError(f"extract {pattern!r} needs exactly one group in ( ), it has {groups}")
+class TrackingMapping(_Model):
+    """How visits are counted."""
+
+    utm: UtmMapping | None = None
+    tags: _From | None = None
 
 
-Value = Annotated[_ColumnSource, BeforeValidator(_source)]
+class InstacartMapping(_Model):
+    """Instacart's own objects, passed on as they are: a struct column, JSON text, or in place."""
+
+    shopping_list: _FromNode | None = None
+    recipe: _FromNode | None = None
 
 
-def _json_source(value: object) -> object:
-    """A JSON field is a column, or an object whose members are sources or plain values."""
-    if isinstance(value, dict) and "column" not in value:
-        return {"members": value}
-    return value
-
-
-class JsonSource(_Strict):
-    """The caller's own JSON object: a whole column (struct or JSON text), or built by members."""
-
-    column: str | None = None
-    members: dict[str, Value] | None = None
-
-
-Json = Annotated[JsonSource, BeforeValidator(_json_source)]
-
-
-class Products(_Strict):
-    """The products of a link; each catalog row brings one."""
-
-    retailer_product_id: Value
-    quantity: Value | None = None
-    backup_product_ids: Value | None = None
-
-
-class Location(_Strict):
-    """Where the shopper is; turns on Walmart smart-select."""
-
-    zip_code: Value
-    store_id: Value | None = None
-
-
-class Utm(_Strict):
-    """The UTM parameters."""
-
-    source: Value | None = None
-    medium: Value | None = None
-    campaign: Value | None = None
-    term: Value | None = None
-    content: Value | None = None
-
-
-class Tracking(_Strict):
-    """UTM parameters and tags."""
-
-    utm: Utm | None = None
-    tags: Value | None = None
-
-
-class InstacartOptions(_Strict):
-    """The caller's own shopping list or recipe, passed through unchanged."""
-
-    shopping_list: Json | None = None
-    recipe: Json | None = None
-
-
-class Options(_Strict):
+class OptionsMapping(_Model):
     """Options by retailer."""
 
-    instacart: InstacartOptions
+    instacart: InstacartMapping | None = None
 
 
-class LinkMapping(_Strict):
-    """The fields of one link, named as the API names them, in snake case."""
+class LinkMapping(_Model):
+    """The fields of one link; names are the API's in snake case.
 
-    name: Value
-    retailer: Value
-    intent: Value
-    public_name: Value | None = None
-    products: Products | None = None
-    location: Location | None = None
-    custom_url: Value | None = None
-    fallback_url: Value | None = None
-    tracking: Tracking | None = None
-    options: Options | None = None
-    metadata: Json | None = None
+    With `basket`, rows that share the unique key are one link with all their products.
+    """
+
+    name: _From
+    retailer: _From
+    intent: _From
+    public_name: _From | None = None
+    products: ProductMapping | None = None
+    basket: bool = False
+    location: LocationMapping | None = None
+    custom_url: _From | None = None
+    fallback_url: _From | None = None
+    tracking: TrackingMapping | None = None
+    options: OptionsMapping | None = None
+    metadata: _FromNode | None = None
+
+    @model_validator(mode="after")
+    def _basket_has_products(self) -> Self:
+        if self.basket and self.products is None:
+            raise ValueError("basket: needs products, but none are mapped.")
+        return self
+
+    def sources(self) -> Iterator[tuple[str, Kind, Node]]:
+        """Yield each mapped field: its dotted path, what it must be, and where it comes from."""
+        for path, kind in _KINDS.items():
+            value: Any = self
+            for name in path.split("."):
+                value = getattr(value, name, None)
+            if value is not None:
+                yield path, kind, value
 
 
-class OnChange(_Strict):
-    """What a change in each group of fields does to a row that has a link."""
+_KINDS = {
+    "name": Kind.TEXT,
+    "retailer": Kind.TEXT,
+    "intent": Kind.TEXT,
+    "public_name": Kind.TEXT,
+    "products.retailer_product_id": Kind.ID,
+    "products.quantity": Kind.COUNT,
+    "products.backup_product_ids": Kind.LIST,
+    "location.zip_code": Kind.ID,
+    "location.store_id": Kind.ID,
+    "custom_url": Kind.TEXT,
+    "fallback_url": Kind.TEXT,
+    "tracking.utm.source": Kind.TEXT,
+    "tracking.utm.medium": Kind.TEXT,
+    "tracking.utm.campaign": Kind.TEXT,
+    "tracking.utm.term": Kind.TEXT,
+    "tracking.utm.content": Kind.TEXT,
+    "tracking.tags": Kind.LIST,
+    "options.instacart.shopping_list": Kind.JSON,
+    "options.instacart.recipe": Kind.JSON,
+    "metadata": Kind.JSON,
+}
+
+
+class OnChange(_Model):
+    """What a change does to a row that has a link, by group of fields."""
 
     destination: Policy = Policy.REPLACE
     tracking: Policy = Policy.REPLACE
     label: Policy = Policy.IGNORE
 
     def as_policies(self) -> dict[str, Policy]:
-        """Return the policies by the group's name."""
+        """Return the policy of each group by the group's name."""
         return {
             "destination": self.destination,
             "tracking": self.tracking,
@@ -197,223 +162,197 @@ class OnChange(_Strict):
         }
 
 
-def _names(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+class Mapping(_Model):
+    """Which columns identify a row, and which make up its link.
 
+    `link` makes one link per row; `links` one per entry and row, each entry in a link set of its
+    own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
+    itself) are optional columns. `allow_unknown` lets retailers and intents through that this
+    version doesn't know.
+    """
 
-class Mapping(_Strict):
-    """A whole mapping; read one with `load_mapping`."""
-
-    link_set: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s/]+$")]
-    unique_key: Annotated[list[str], BeforeValidator(_names), Field(min_length=1)]
+    link_set: str = Field(min_length=1, max_length=128)
+    unique_key: Annotated[list[str], Field(min_length=1)]
     link: LinkMapping | None = None
     links: dict[str, LinkMapping] | None = None
-    basket: bool = False
-    priority: Value | None = None
-    pinned: Value | None = None
+    priority: _From | None = None
+    pinned: _From | None = None
     on_change: OnChange = OnChange()
-    on_too_long: Literal["reject", "truncate"] = "reject"
+    on_too_long: TooLong = TooLong.REJECT
     allow_unknown: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key_is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("unique_key"), str):
+            return {**value, "unique_key": [value["unique_key"]]}
+        return value
+
     @model_validator(mode="after")
-    def _one_shape(self) -> Mapping:
+    def _is_whole(self) -> Self:
         if (self.link is None) == (not self.links):
-            raise ValueError("give either `link:` or `links:`")
-        for entry in self.links or {}:
-            if not re.fullmatch(r"[^\s/]+", entry):
-                raise ValueError(f"the entry name {entry!r} must have no spaces or slashes")
-        if self.basket:
-            for name, entry_mapping in self.entries().items():
-                if entry_mapping.products is None:
-                    raise ValueError(f"basket: true needs products in {name}")
+            raise ValueError("give either link (one per row) or links (one per entry and row).")
+        if len(set(self.unique_key)) < len(self.unique_key):
+            raise ValueError("unique_key: names a column twice.")
+        for name in [self.link_set, *(self.links or {})]:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"link_set: {name!r} is no name; use letters, digits and dashes.")
+        for name in self.links or {}:
+            if "/" in name:
+                raise ValueError(f"links: {name!r} has a slash; the entry's name comes after one.")
         return self
 
-    def entries(self) -> dict[str, LinkMapping]:
-        """Return each link set's fields: one for `link:`, one per entry for `links:`."""
+    def entries(self) -> list[tuple[str, str, LinkMapping]]:
+        """Return the links made of each row: path in the mapping, link set, fields."""
         if self.link is not None:
-            return {self.link_set: self.link}
-        return {f"{self.link_set}/{name}": link for name, link in (self.links or {}).items()}
+            return [("link", self.link_set, self.link)]
+        return [
+            (f"links.{name}", f"{self.link_set}/{name}", link)
+            for name, link in (self.links or {}).items()
+        ]
 
     def link_sets(self) -> list[str]:
-        """Return the names of the link sets that the mapping fills."""
-        return list(self.entries())
+        """Return the link sets that the mapping makes links in."""
+        return [link_set for _, link_set, _ in self.entries()]
 
-    def sources(self) -> Iterator[tuple[str, Source | JsonSource]]:
-        """Yield every field's path and source."""
-        for name in ("priority", "pinned"):
-            value = getattr(self, name)
-            if value is not None:
-                yield name, value
-        if self.link is not None:
-            yield from _walk("link", self.link)
-        for name, link in (self.links or {}).items():
-            yield from _walk(f"links.{name}", link)
+    def sources(self) -> Iterator[tuple[str, Kind, Node]]:
+        """Yield every mapped field of every entry: dotted path, kind, source."""
+        for at, _, link in self.entries():
+            for path, kind, node in link.sources():
+                yield f"{at}.{path}", kind, node
+        if self.priority is not None:
+            yield "priority", Kind.NUMBER, self.priority
+        if self.pinned is not None:
+            yield "pinned", Kind.FLAG, self.pinned
+
+    def columns(self) -> list[str]:
+        """Return the catalog columns that are read, the key's first, each once."""
+        read = [c.column for _, _, node in self.sources() for c in columns_of(node)]
+        return list(dict.fromkeys([*self.unique_key, *read]))
 
     def key_fields(self, schema: pa.Schema) -> list[pa.Field]:
-        """Return the key columns as they are published.
+        """Return the unique key's fields as the catalog has them.
 
         Raises:
-            MappingError: a key column is missing or of a type that can't be a key.
+            MappingError: the catalog lacks one.
         """
-        return [key_field(schema, name) for name in self.unique_key]
+        return [_field(schema, name, "unique_key") for name in self.unique_key]
 
     def check(self, schema: pa.Schema) -> None:
-        """Make sure that the catalog has every column that the mapping names.
+        """Check that the catalog has the columns, and that their types fit.
 
         Raises:
-            MappingError: one is missing; the nearest name is offered.
+            MappingError: one doesn't; the message names the column, the field and the fix.
         """
-        self.key_fields(schema)
-        for path, source in self.sources():
-            columns = source.columns if isinstance(source, Source) else [source.column]
-            for name in columns:
-                if name is not None:
-                    require_column(schema, name, path)
+        for field in self.key_fields(schema):
+            if refusal := refusal_of_key(field.type):
+                raise _unfit(field, "unique_key", refusal)
+        for path, kind, node in self.sources():
+            for source in columns_of(node):
+                field = _field(schema, source.column, path)
+                used_as = kind if isinstance(node, Column) else _inside(kind)
+                if refusal := refusal_of(field.type, used_as, source):
+                    raise _unfit(field, path, refusal)
 
 
-def require_column(schema: pa.Schema, name: str, path: str) -> None:
-    """Raise a MappingError when the catalog has no such column."""
-    if name not in schema.names:
-        listed = ", ".join(schema.names[:12]) + (", …" if len(schema.names) > 12 else "")
-        raise MappingError(
-            f"{path} names the column {name!r}, which the catalog doesn't have."
-            f"{suggest(name, schema.names)}",
-            fix=f"Its columns are: {listed}.",
-            path=path,
-        )
-
-
-def _walk(path: str, model: BaseModel) -> Iterator[tuple[str, Source | JsonSource]]:
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if isinstance(value, JsonSource):
-            yield f"{path}.{name}", value
-            for member, source in (value.members or {}).items():
-                yield f"{path}.{name}.{member}", source
-        elif isinstance(value, Source):
-            yield f"{path}.{name}", value
-        elif isinstance(value, BaseModel):
-            yield from _walk(f"{path}.{name}", value)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key written twice, instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a mapping, each key once."""
-        seen = set()
-        for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if name in seen:
-                line = key.start_mark.line + 1
-                raise MappingError(
-                    f"Line {line} of the mapping repeats {name!r}.", fix="Keep one of them."
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def load_mapping(source: Mapping | dict[str, Any] | str | Path) -> Mapping:
-    """Read a mapping from a file, from YAML text (of more than one line), or from a dict.
+def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
+    """Read a mapping: a Mapping, a dict, YAML text (anything with a line break), or a file's path.
 
     Raises:
-        MappingError: it can't be read, or a key or value is wrong; the nearest name is offered.
+        MappingError: it can't be read, has unknown keys, or makes no sense.
     """
     if isinstance(source, Mapping):
         return source
-    if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source):
-        try:
-            source = Path(source).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise MappingError(f"The mapping {source} can't be read: {error}.") from error
-    if isinstance(source, str):
-        try:
-            source = yaml.load(source, _UniqueKeys)  # noqa: S506 (a SafeLoader)
-        except yaml.YAMLError as error:
-            raise MappingError(f"The mapping is not YAML: {error}") from error
-    if not isinstance(source, dict):
-        raise MappingError("The mapping must be an object with link_set, unique_key and link.")
+    content = source if isinstance(source, Dict) else load_yaml(_read(source))
+    if not isinstance(content, dict):
+        raise MappingError(
+            f"A mapping is an object with link_set, unique_key and link, not {content!r}."
+        )
     try:
-        return Mapping.model_validate(source)
+        return Mapping.model_validate(content)
     except ValidationError as error:
-        raise _explain(error) from None
-
-
-def _explain(error: ValidationError) -> MappingError:
-    lines = []
-    path = ""
-    for problem in error.errors(include_url=False, include_input=False):
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            *_, name = problem["loc"]
-            known = _known_fields(problem["loc"][:-1])
-            lines.append(f"{path}: there is no such key.{suggest(str(name), known)}")
-        elif problem["type"] == "missing":
-            lines.append(f"{path}: is missing.")
-        else:
-            lines.append(f"{path}: {problem['msg'].removeprefix('Value error, ')}.")
-    return MappingError("The mapping is wrong. " + " ".join(lines), path=path)
-
-
-def _known_fields(location: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that may stand at a place in the mapping."""
-    model: Any = Mapping
-    for part in location:
-        fields = getattr(model, "model_fields", {})
-        if part in fields:
-            model = _model_in(fields[part].annotation) or _ColumnSource
-        elif model is not LinkMapping and part not in fields:
-            model = LinkMapping if model in (Mapping, None) else model
-    names = getattr(model, "model_fields", None)
-    return list(names) if names else list(LinkMapping.model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in reversed(getattr(annotation, "__args__", ())):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
+        raise explain(error, Mapping) from None
 
 
 def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) -> Mapping:
     """Return the mapping of a catalog whose columns carry the fields' own names.
 
-    They are `name, public_name, retailer, intent, retailer_product_id, quantity,
-    backup_product_ids, zip_code, store_id, custom_url, fallback_url, utm_source, utm_medium,
-    utm_campaign, utm_term, utm_content, tags, shopping_list, recipe, metadata, priority, pinned`;
-    lists may be text: ids separated by commas, tags by bars.
+    Read are `name`, `retailer` and `intent` (required), `public_name`, `retailer_product_id`,
+    `quantity`, `backup_product_ids` and `tags` (lists, or text split at commas), `zip_code`,
+    `store_id`, `custom_url`, `fallback_url`, `utm_source` and its like, `shopping_list`, `recipe`
+    and `metadata` (structs, or JSON text), `priority` and `pinned`; other columns are left alone.
 
     Raises:
-        MappingError: a required column is missing.
+        MappingError: a required column or a key column is missing.
     """
-
-    def columns(*names: str, prefix: str = "") -> dict[str, Any]:
-        return {name: {"column": prefix + name} for name in names if prefix + name in schema.names}
-
-    def listed(name: str, separator: str) -> dict[str, Any]:
-        if name not in schema.names:
-            return {}
-        is_list = pa.types.is_list(schema.field(name).type)
-        return {name: {"column": name} | ({} if is_list else {"split": separator})}
-
+    content: dict[str, Any] = {"link_set": link_set, "unique_key": unique_key}
+    for name in schema.names:
+        if name not in _OWN_NAMES:
+            continue
+        *way, last = _OWN_NAMES[name]
+        place = content
+        for step in way:
+            place = place.setdefault(step, {})
+        splits = last in ("backup_product_ids", "tags") and not is_list(_type(schema, name))
+        place[last] = {"column": name, "split": ","} if splits else {"column": name}
+    link = content.setdefault("link", {})
     for name in ("name", "retailer", "intent"):
-        require_column(schema, name, f"without a mapping, link.{name}")
-    link: dict[str, Any] = columns(
-        "name", "retailer", "intent", "public_name", "custom_url", "fallback_url", "metadata"
+        if name not in link:
+            _field(schema, name, f"link.{name}")
+    if "retailer_product_id" not in link.get("products", {"retailer_product_id": None}):
+        _field(schema, "retailer_product_id", "link.products.retailer_product_id")
+    mapping = load_mapping(content)
+    mapping.check(schema)
+    return mapping
+
+
+def _own_names() -> dict[str, tuple[str, ...]]:
+    names = {path.rpartition(".")[2]: ("link", *path.split(".")) for path in _KINDS}
+    for utm in ("source", "medium", "campaign", "term", "content"):
+        names[f"utm_{utm}"] = names.pop(utm)
+    return {**names, "priority": ("priority",), "pinned": ("pinned",)}
+
+
+_OWN_NAMES = _own_names()
+
+
+def _type(schema: pa.Schema, name: str) -> pa.DataType:
+    return plain_type(schema.field(schema.get_all_field_indices(name)[0]).type)
+
+
+def _read(source: str | Path) -> str:
+    if isinstance(source, str) and "\n" in source:
+        return source
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MappingError(f"The mapping {str(source)!r} can't be read: {error}") from error
+
+
+def _inside(kind: Kind) -> Kind:
+    return Kind.VALUE if kind is Kind.JSON else kind
+
+
+def _field(schema: pa.Schema, name: str, path: str) -> pa.Field:
+    found = schema.get_all_field_indices(name)
+    if len(found) == 1:
+        return schema.field(found[0])
+    if found:
+        raise MappingError(
+            f'{path}: the catalog has {len(found)} columns named "{name}".',
+            fix="Rename them.",
+            path=path,
+        )
+    raise MappingError(
+        f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}',
+        fix=f"Its columns are {', '.join(schema.names)}.",
+        path=path,
     )
-    products = columns("retailer_product_id", "quantity") | listed("backup_product_ids", ",")
-    location = columns("zip_code", "store_id")
-    utm = columns("source", "medium", "campaign", "term", "content", prefix="utm_")
-    tracking = ({"utm": utm} if utm else {}) | listed("tags", "|")
-    instacart = columns("shopping_list", "recipe")
-    parts = {"products": products, "location": location, "tracking": tracking}
-    link |= {name: part for name, part in parts.items() if part}
-    if instacart:
-        link["options"] = {"instacart": instacart}
-    return load_mapping(
-        {"link_set": link_set, "unique_key": unique_key, "link": link}
-        | columns("priority", "pinned")
+
+
+def _unfit(field: pa.Field, path: str, refusal: tuple[str, str]) -> MappingError:
+    return MappingError(
+        f'{path}: the column "{field.name}" is of type {field.type}, {refusal[0]}',
+        fix=refusal[1],
+        path=path,
     )

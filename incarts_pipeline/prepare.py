@@ -1,30 +1,47 @@
-"""Catalog batches → link requests: body, hash and problems of every row. Pure and vectorized.
+"""Catalog batches to link requests: mapped, checked, written canonically and hashed.
 
-One batch is prepared without any state that is shared with others, so batches can be prepared side
-by side; pyarrow lets go of the interpreter while it works.
+Everything works on whole columns; the only loop over rows is the hash. A batch depends on nothing
+but itself, except in baskets, whose rows may be anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline import rules
-from incarts_pipeline.baskets import fold
-from incarts_pipeline.columns import evaluate, text
-from incarts_pipeline.fields import Fields, Recipe, build_fields
+from incarts_pipeline.baskets import BasketBatch, fold, lines_of
+from incarts_pipeline.columns import Columns
+from incarts_pipeline.errors import SettingsError
+from incarts_pipeline.findings import Findings
+from incarts_pipeline.json_text import joined, offsets_of
 from incarts_pipeline.keys import row_keys
-from incarts_pipeline.mapping import LinkMapping, Mapping
+from incarts_pipeline.links import Links, Rules, evaluate_link, wanted
+from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
 from incarts_pipeline.models import Limits
-from incarts_pipeline.rules import Findings, ProblemCode
-from incarts_pipeline.schemas import basket_line_schema, link_request_schema
+from incarts_pipeline.order import evaluate_order
+from incarts_pipeline.rules import PROJECT_ID_CHARACTERS, check_body_size
+from incarts_pipeline.schemas import link_request_schema
 
-_TRUE = ("true", "yes", "y", "1", "t")
-_FALSE = ("false", "no", "n", "0", "f")
+_BATCH_ROWS = 32_768
+_BATCH_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparePlan:
+    """What turns one batch into link requests; shared by all batches, never changed."""
+
+    mapping: Mapping
+    schema: pa.Schema
+    output: pa.Schema
+    project_id: str
+    rules: Rules
 
 
 def prepare(
@@ -35,173 +52,187 @@ def prepare(
     project_id: str,
     limits: Limits,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield link requests (`schemas.link_request_schema`): one per catalog row and entry.
+    """Turn catalog batches into batches of link requests, in the catalog's order.
 
-    Baskets are folded before they are yielded, so they come once the catalog has been read.
+    Args:
+        batches: Record batches of `schema`.
+        mapping: Which columns make up the links.
+        schema: The catalog's columns.
+        project_id: The Incarts project that will own the links, 1 to 128 characters.
+        limits: Bounds that the API doesn't publish.
+
+    Yields:
+        Batches of `schemas.link_request_schema(mapping.key_fields(schema))`, a row per catalog row
+        and entry of the mapping. Broken rules are in `problems`, and such a row has no body.
 
     Raises:
-        MappingError: the mapping doesn't fit the catalog's columns and their types.
+        MappingError: the mapping doesn't fit the schema.
+        SettingsError: the project id has the wrong length.
+        CatalogError: a column holds bytes that are not UTF-8.
     """
+    plan = make_plan(mapping, schema=schema, project_id=project_id, limits=limits)
+    return _prepared(batches, plan)
+
+
+def make_plan(
+    mapping: Mapping, *, schema: pa.Schema, project_id: str, limits: Limits
+) -> PreparePlan:
+    """Check everything that doesn't depend on the rows.
+
+    Raises:
+        MappingError: the mapping doesn't fit the schema.
+        SettingsError: the project id has the wrong length.
+    """
+    if not 1 <= len(project_id.strip()) <= PROJECT_ID_CHARACTERS:
+        raise SettingsError(
+            f"The project id must have 1 to {PROJECT_ID_CHARACTERS} characters.",
+            fix="Set INCARTS_PROJECT_ID.",
+        )
     mapping.check(schema)
-    recipe = Recipe(mapping=mapping, schema=schema, project_id=project_id, limits=limits)
-    lines = _prepared(batches, recipe)
-    if not mapping.basket:
-        yield from lines
+    return PreparePlan(
+        mapping=mapping,
+        schema=schema,
+        output=link_request_schema(mapping.key_fields(schema)),
+        project_id=project_id,
+        rules=Rules(
+            limits=limits,
+            truncate=mapping.on_too_long is TooLong.TRUNCATE,
+            allow_unknown=mapping.allow_unknown,
+        ),
+    )
+
+
+def _prepared(batches: Iterable[pa.RecordBatch], plan: PreparePlan) -> Iterator[pa.RecordBatch]:
+    if not any(link.basket for _, _, link in plan.mapping.entries()):
+        for part, row in parts_of(batches):
+            yield prepare_batch(part, row, plan)
         return
-    for batch in fold(basket_line_schema(recipe.key_fields), lines, limits):
-        hashes = _hashes(batch.column("body"))
-        position = batch.schema.get_field_index("content_hash")
-        yield batch.set_column(position, batch.schema.field(position), hashes)
+    lines = (_lines(part, row, plan) for part, row in parts_of(batches))
+    for batch in fold(lines, plan.output, plan.rules.limits):
+        yield _hashed(batch)
 
 
-def _prepared(batches: Iterable[pa.RecordBatch], recipe: Recipe) -> Iterator[pa.RecordBatch]:
-    first_row = 0
+def parts_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Cut batches into parts that fit the caches and Arrow's 2 GiB; each with its first row."""
+    first = 0
     for batch in batches:
-        yield from prepare_batch(batch, first_row, recipe)
-        first_row += batch.num_rows
+        bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
+        rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // bytes_each))
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows), first + start
+        first += batch.num_rows
 
 
-def prepare_batch(
-    batch: pa.RecordBatch, first_row: int, recipe: Recipe
-) -> Iterator[pa.RecordBatch]:
-    """Yield a batch's link requests, one batch per entry of the mapping; `first_row` is 0-based."""
-    if batch.num_rows == 0:
-        return
-    for link_set, link in recipe.mapping.entries().items():
-        yield _entry(batch, first_row, recipe, link_set, link)
+def prepare_batch(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> pa.RecordBatch:
+    """Turn one batch, whose first row is catalog row `first_row`, into link requests.
+
+    Baskets are left open: their rows have no body until they are folded.
+    """
+    return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, plan)]))
+
+
+def _lines(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> BasketBatch:
+    entries = _entries(batch, first_row, plan)
+    return BasketBatch(
+        requests=_by_row([entry.requests for entry in entries]),
+        lines=_by_row([lines_of(e.requests, e.links, basket=e.mapping.basket) for e in entries]),
+    )
+
+
+def _by_row(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    order = np.arange(sum(batch.num_rows for batch in batches))
+    return pa.concat_batches(batches).take(pa.array(order.reshape(len(batches), -1).T.ravel()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One entry's requests in a batch, not hashed yet."""
+
+    mapping: LinkMapping
+    links: Links
+    requests: pa.RecordBatch
+
+
+def _entries(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> list[_Entry]:
+    return [
+        _entry(batch, first_row, plan, link_set, mapping)
+        for _, link_set, mapping in plan.mapping.entries()
+    ]
 
 
 def _entry(
-    batch: pa.RecordBatch, first_row: int, recipe: Recipe, link_set: str, link: LinkMapping
-) -> pa.RecordBatch:
-    mapping, n = recipe.mapping, batch.num_rows
-    found, notes = Findings(), Findings()
-    keys = _keys(batch, mapping, found)
-    fields = build_fields(batch, link, recipe, found, notes)
-    body = _body(fields)
-    found.add(
-        pc.greater(pc.binary_length(body), recipe.limits.max_body_bytes),
-        "body",
-        ProblemCode.BODY_TOO_LARGE,
-        f"the request would be larger than {recipe.limits.max_body_bytes} bytes",
-    )
-    pinned = _pinned(batch, mapping, found)
-    priority = _priority(batch, mapping, notes)
-    wanted = _wanted(fields, n) if mapping.links else pa.repeat(pa.scalar(True), n)
-    problems = found.per_row(n)
-    nothing_wrong = pc.equal(pc.list_value_length(problems), 0)
-    good = pc.and_(nothing_wrong, wanted)
-    none = pa.scalar(None, pa.string())
-    body = pc.if_else(good, body, none)
-    columns = {
-        "catalog_row": pa.array(np.arange(first_row, first_row + n, dtype=np.int64)),
-        "link_set": pa.repeat(pa.scalar(link_set), n),
+    batch: pa.RecordBatch, first_row: int, plan: PreparePlan, link_set: str, mapping: LinkMapping
+) -> _Entry:
+    rows = batch.num_rows
+    columns, notes = Columns(batch, Findings(rows)), Findings(rows)
+    keys = row_keys(columns, plan.mapping.unique_key)
+    links = evaluate_link(mapping, columns, notes, plan.rules, plan.project_id)
+    order = evaluate_order(plan.mapping, columns, notes)
+    bodies = _bodies(mapping, links, plan)
+    want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
+    unwanted = ~want.to_numpy(zero_copy_only=False)
+    without = links.findings.mask() | unwanted
+    values = {
+        "catalog_row": pa.array(np.arange(first_row, first_row + rows)),
+        "link_set": pa.repeat(link_set, rows),
         "row_key": keys,
-        "retailer": fields.retailer,
-        "intent": fields.intent,
-        "wanted": wanted,
-        "body": body,
-        "content_hash": pa.nulls(n, pa.binary()) if mapping.basket else _hashes(body),
-        "priority": priority,
-        "pinned": pinned,
-        "problems": problems,
-        "notes": notes.per_row(n),
-        "key": _key_struct(batch, mapping),
+        "retailer": links.retailer,
+        "intent": links.intent,
+        "wanted": want,
+        "body": _blanked(bodies, without),
+        "content_hash": pa.nulls(rows, pa.binary()),
+        "priority": order.priority,
+        "pinned": order.pinned,
+        "problems": links.findings.lists(without=unwanted),
+        "notes": links.notes.lists(without=unwanted),
+        "key": _keys(batch, plan),
     }
+    requests = pa.RecordBatch.from_arrays(
+        [values[name] for name in plan.output.names], schema=plan.output
+    )
+    return _Entry(mapping=mapping, links=links, requests=requests)
+
+
+def _bodies(mapping: LinkMapping, links: Links, plan: PreparePlan) -> pa.StringArray:
+    rows = links.findings.rows
     if mapping.basket:
-        columns |= {
-            "body": pc.if_else(good, fields.prefix, none),
-            "suffix": pc.if_else(good, fields.suffix, none),
-            "product": pc.if_else(good, fields.product_json, none),
-            "quantity": fields.quantity,
-            "backups": fields.backups,
-        }
-    make = basket_line_schema if mapping.basket else link_request_schema
-    schema = make(recipe.key_fields)
-    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+        return pa.nulls(rows, pa.string())
+    body = links.body(list(links.fields), rows)
+    bodies = joined(body.parts if body else [], rows)
+    check_body_size(bodies, links.findings, plan.rules.limits)
+    return bodies
 
 
-def _keys(batch: pa.RecordBatch, mapping: Mapping, found: Findings) -> pa.Array:
-    columns = [batch.column(batch.schema.get_field_index(name)) for name in mapping.unique_key]
-    keys = row_keys(columns)
-    found.add(
-        pc.is_null(keys),
-        "unique_key",
-        ProblemCode.KEY_MISSING,
-        f"the key ({', '.join(mapping.unique_key)}) is empty, so the row can't be told from others",
-    )
-    return keys
+def _blanked(texts: pa.StringArray, where: npt.NDArray[np.bool_]) -> pa.StringArray:
+    if not where.any():
+        return texts
+    return pc.if_else(pa.array(where), pa.scalar(None, pa.string()), texts)
 
 
-def _key_struct(batch: pa.RecordBatch, mapping: Mapping) -> pa.StructArray:
-    fields = [batch.schema.field(name) for name in mapping.unique_key]
-    columns = [batch.column(batch.schema.get_field_index(name)) for name in mapping.unique_key]
-    return pa.StructArray.from_arrays(columns, fields=fields)
-
-
-def _body(fields: Fields) -> pa.Array:
-    return pc.binary_join_element_wise(
-        "{", fields.prefix, ",", fields.products, fields.suffix, "}", ""
+def _keys(batch: pa.RecordBatch, plan: PreparePlan) -> pa.StructArray:
+    return pa.StructArray.from_arrays(
+        [batch.column(name) for name in plan.mapping.unique_key],
+        fields=list(plan.output.field("key").type.fields),
     )
 
 
-def _wanted(fields: Fields, rows: int) -> pa.Array:
-    """An entry of a wide table is wanted where any of the things that it links to is there."""
-    wanted = pa.repeat(pa.scalar(False), rows)
-    for has in (fields.has_products, fields.has_url, fields.has_list, fields.has_recipe):
-        wanted = pc.or_(wanted, has)
-    return wanted
-
-
-def _pinned(batch: pa.RecordBatch, mapping: Mapping, found: Findings) -> pa.Array:
-    if mapping.pinned is None:
-        return pa.repeat(pa.scalar(False), batch.num_rows)
-    values = evaluate(mapping.pinned, batch, "pinned")
-    if pa.types.is_boolean(values.type):
-        return pc.fill_null(values, False)
-    said = pc.utf8_lower(pc.utf8_trim_whitespace(text(mapping.pinned, batch, "pinned")))
-    known = pc.is_in(said, pa.array([*_TRUE, *_FALSE, ""]))
-    found.add(
-        pc.and_(pc.is_valid(said), pc.invert(known)),
-        "pinned",
-        ProblemCode.NOT_TRUE_OR_FALSE,
-        "pinned ",
-        rules.Shown(said),
-        " is not true or false",
+def _hashed(requests: pa.RecordBatch) -> pa.RecordBatch:
+    at = requests.schema.get_field_index("content_hash")
+    return requests.set_column(
+        at, requests.schema.field(at), content_hashes(requests.column("body"))
     )
-    return pc.fill_null(pc.is_in(said, pa.array(_TRUE)), False)
 
 
-def _priority(batch: pa.RecordBatch, mapping: Mapping, notes: Findings) -> pa.Array:
-    if mapping.priority is None:
-        return pa.nulls(batch.num_rows, pa.float64())
-    values = evaluate(mapping.priority, batch, "priority")
-    if not pa.types.is_string(values.type):
-        return values.cast(pa.float64())
-    said = pc.utf8_trim_whitespace(values)
-    number = pc.match_substring_regex(said, r"^-?\d{1,300}(\.\d{1,300})?$")
-    notes.add(
-        pc.and_(pc.greater(pc.binary_length(said), 0), pc.invert(number)),
-        "priority",
-        ProblemCode.NOT_A_NUMBER,
-        "priority ",
-        rules.Shown(said),
-        " is not a number",
-    )
-    return pc.if_else(number, said, pa.scalar(None, pa.string())).cast(pa.float64())
-
-
-def _hashes(bodies: pa.Array) -> pa.Array:
-    """Return each body's SHA-256, null for null; the one loop over rows there is."""
-    buffers = bodies.buffers()
-    offsets = np.frombuffer(buffers[1], dtype=np.int32)[
-        bodies.offset : bodies.offset + len(bodies) + 1
-    ].tolist()
-    data = memoryview(buffers[2] or b"")
+def content_hashes(bodies: pa.StringArray) -> pa.BinaryArray:
+    """Return the SHA-256 of each body, 32 bytes; null where there is none."""
+    offsets = offsets_of(bodies).tolist()
+    data = memoryview(bodies.buffers()[2] or b"")
     sha256 = hashlib.sha256
-    digests = [
-        sha256(data[start:end]).digest()
-        for start, end in zip(offsets[:-1], offsets[1:], strict=True)
-    ]
-    hashes = pa.array(digests, pa.binary())
-    return pc.if_else(pc.is_valid(bodies), hashes, pa.scalar(None, pa.binary()))
+    digests = b"".join([sha256(data[a:b]).digest() for a, b in pairwise(offsets)])
+    ends = pa.array(np.arange(len(bodies) + 1, dtype=np.int32) * 32)
+    valid = None if not bodies.null_count else bodies.is_valid().buffers()[1]
+    return pa.Array.from_buffers(
+        pa.binary(), len(bodies), [valid, ends.buffers()[1], pa.py_buffer(digests)]
+    )

@@ -1,333 +1,333 @@
-"""The API's rules as vectorized checks; all broken rules of a row are named, with the fix.
+"""The API's rules as checks over whole columns; each broken one is named with its fix.
 
-The rules are those of the published API reference for `POST /v1/links`.
+Source of the rules: the public Incarts documentation of `POST /v1/links`. What it leaves open
+(the longest URL, the most products, …) is bounded by `models.Limits`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping as Dict
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.json_text import has_bytes
+from incarts_pipeline.findings import Findings
+from incarts_pipeline.json_text import offsets_of
 from incarts_pipeline.models import Intent, Limits
-from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
-_STRING = pa.string()
-_SHOWN = 60  # characters of a value in a message
+NAME_CHARACTERS = 160
+PROJECT_ID_CHARACTERS = 128
 
-RETAILERS = ("walmart", "target", "instacart")
-RETAILER_OF = {
+Texts: TypeAlias = "pa.StringArray | str | None"
+
+
+class ProblemCode(StrEnum):
+    """Why a row is rejected before it is sent."""
+
+    MISSING = "missing"  # a required value is null or blank
+    NO_MATCH = "no_match"  # `extract` finds nothing in the value
+    TOO_LONG = "too_long"  # a name or URL has too many characters
+    NOT_A_COUNT = "not_a_count"  # a quantity that is no whole number from 1 on
+    OVER_LIMIT = "over_limit"  # a quantity, the products or the body exceed their limit
+    NUMBER_LIKE_ID = "number_like_id"  # a product id that went through a float: 550098461.0
+    WHITE_SPACE = "white_space"  # an id begins or ends with white space
+    NOT_A_ZIP_CODE = "not_a_zip_code"  # not five digits
+    STORE_WITHOUT_ZIP_CODE = "store_without_zip_code"
+    NOT_A_URL = "not_a_url"  # not http(s) with a host, or with characters that URLs can't have
+    UNKNOWN_INTENT = "unknown_intent"
+    UNKNOWN_RETAILER = "unknown_retailer"
+    WRONG_RETAILER = "wrong_retailer"  # the intent belongs to another retailer
+    WRONG_CASE = "wrong_case"  # `Walmart` for `walmart`
+    NEEDED = "needed"  # the intent can't do without a field that is absent
+    NOT_A_FLAG = "not_a_flag"  # `pinned` is neither true nor false
+    NOT_JSON = "not_json"  # text that should be JSON isn't
+    NOT_AN_OBJECT = "not_an_object"  # JSON, but no object
+    DUPLICATE_NAME = "duplicate_name"  # a JSON object has a name twice
+    INEXACT_NUMBER = "inexact_number"  # a JSON number beyond 2^53, or not finite
+    TOO_DEEP = "too_deep"  # JSON nested deeper than 64
+    LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
+    EMPTY_KEY = "empty_key"  # a unique-key column is null or empty
+    BASKET_DIFFERS = "basket_differs"  # rows of one basket disagree about the link
+    BASKET_LINE = "basket_line"  # another row of the basket has a problem
+
+
+class NoteCode(StrEnum):
+    """What was adjusted on a row that is not rejected for it."""
+
+    TRUNCATED = "truncated"  # the name was cut to 160 characters
+    BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
+    PRIORITY_IGNORED = "priority_ignored"  # it is not a number
+
+
+RETAILERS: Dict[Intent, str] = {
     Intent.ADD_TO_CART: "walmart",
     Intent.PRODUCT_DETAIL: "target",
     Intent.SHOPPING_LIST: "instacart",
     Intent.RECIPE: "instacart",
 }
-MAX_NAME = 160
+NEEDS: Dict[Intent, str] = {
+    Intent.CUSTOM_URL: "custom_url",
+    Intent.ADD_TO_CART: "products",
+    Intent.PRODUCT_DETAIL: "products",
+    Intent.SHOPPING_LIST: "options.instacart.shopping_list",
+    Intent.RECIPE: "options.instacart.recipe",
+}
+
+# RE2. White space, control characters and quotes-in-host never belong into a URL.
+_URL = (
+    r"^(?i:https?)://(?:[^\s/?#@\x00-\x1f\x7f\p{Z}\p{Cc}]*@)?"
+    r"(?:\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\\<>\"\p{Z}\p{Cc}]+)(?::[0-9]{1,5})?"
+    r"(?:[/?#][^\p{Z}\p{Cc}]*)?$"
+)
+_NUMBER_LIKE = r"^[+-]?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
+_WHITE_SPACE_AROUND = r"^[\p{Z}\p{Cc}]|[\p{Z}\p{Cc}]$"
+_EXTENDS = r"\p{M}\x{1F3FB}-\x{1F3FF}"
+_LAST_CLUSTER = (
+    rf"[^{_EXTENDS}\x{{200D}}][{_EXTENDS}]*"
+    rf"(?:\x{{200D}}[^{_EXTENDS}\x{{200D}}][{_EXTENDS}]*)*\x{{200D}}?$"
+)
 
 
-class ProblemCode(StrEnum):
-    """Every code that a row's problems and notes can have."""
-
-    KEY_MISSING = "key_missing"
-    DUPLICATE_KEY = "duplicate_key"
-    MISSING = "missing"
-    TOO_LONG = "too_long"
-    TRUNCATED = "truncated"  # a note
-    UNKNOWN_RETAILER = "unknown_retailer"
-    UNKNOWN_INTENT = "unknown_intent"
-    WRONG_RETAILER = "wrong_retailer"
-    NOT_A_QUANTITY = "not_a_quantity"
-    QUANTITY_TOO_HIGH = "quantity_too_high"
-    ID_LIKE_FLOAT = "id_like_float"
-    ID_WITH_SPACES = "id_with_spaces"
-    REPEATED_BACKUP = "repeated_backup"  # a note
-    NOT_A_ZIP = "not_a_zip"
-    STORE_WITHOUT_ZIP = "store_without_zip"
-    NOT_A_URL = "not_a_url"
-    BAD_JSON = "bad_json"
-    BODY_TOO_LARGE = "body_too_large"
-    TOO_MANY_PRODUCTS = "too_many_products"
-    NOT_TRUE_OR_FALSE = "not_true_or_false"
-    NOT_A_NUMBER = "not_a_number"
-    BASKET_CONFLICT = "basket_conflict"
-    BASKET_LINE = "basket_line"
-
-
-class Findings:
-    """Problems of a batch's rows, collected rule by rule and turned into one list per row."""
-
-    def __init__(self) -> None:
-        self._rows: list[np.ndarray] = []
-        self._problems: list[pa.StructArray] = []
-
-    def add(
-        self, broken: pa.Array, field: str, code: ProblemCode, *message: pa.Array | Shown | str
-    ) -> None:
-        """Note a problem on every row where `broken` is true.
-
-        The message is joined from texts and columns, and only for the rows that need it.
-        """
-        rows = np.flatnonzero(pc.fill_null(broken, False).to_numpy(zero_copy_only=False))
-        if not len(rows):
-            return
-        take = pa.array(rows)
-        columns = [
-            pa.repeat(pa.scalar(field), len(rows)),
-            pa.repeat(pa.scalar(code.value), len(rows)),
-            _message(message, take),
-        ]
-        self._rows.append(rows)
-        self._problems.append(pa.StructArray.from_arrays(columns, fields=list(PROBLEM)))
-
-    def per_row(self, rows: int) -> pa.ListArray:
-        """Return each row's problems, in the order in which the rules ran."""
-        if not self._rows:
-            offsets = np.zeros(rows + 1, dtype=np.int32)
-            return pa.ListArray.from_arrays(pa.array(offsets), pa.array([], PROBLEM)).cast(PROBLEMS)
-        parents = np.concatenate(self._rows)
-        order = np.argsort(parents, kind="stable")
-        offsets = np.zeros(rows + 1, dtype=np.int32)
-        np.cumsum(np.bincount(parents, minlength=rows), out=offsets[1:])
-        problems = pa.concat_arrays(self._problems).take(pa.array(order))
-        return pa.ListArray.from_arrays(pa.array(offsets), problems).cast(PROBLEMS)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Values that a message shows short and in quotes."""
-
-    values: pa.Array
-
-
-def _message(parts: Sequence[pa.Array | Shown | str], take: pa.Array) -> pa.Array:
-    joined = [_part(part, take) for part in parts]
-    if all(isinstance(part, str) for part in joined):
-        return pa.repeat(pa.scalar("".join(joined)), len(take))
-    return pc.binary_join_element_wise(*joined, "", null_handling="replace")
-
-
-def _part(part: pa.Array | Shown | str, take: pa.Array) -> pa.Array | str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Shown):
-        return part.take(take).cast(_STRING)
-    text = pc.fill_null(part.values.take(take).cast(_STRING), "null")
-    cut = pc.utf8_slice_codeunits(text, 0, _SHOWN)
-    dots = pc.if_else(pc.greater(pc.utf8_length(text), _SHOWN), "…", "")
-    return pc.binary_join_element_wise("'", cut, dots, "'", "")
-
-
-def require(found: Findings, value: pa.Array | None, field: str, rows: int) -> None:
-    """A required field must not be null."""
-    missing = pa.repeat(pa.scalar(True), rows) if value is None else pc.is_null(value)
-    found.add(missing, field, ProblemCode.MISSING, f"{field} is missing; fill it or give a default")
-
-
-def check_name(found: Findings, name: pa.Array) -> None:
-    """1 to 160 characters, and not only spaces."""
-    found.add(
-        pc.equal(pc.binary_length(pc.utf8_trim_whitespace(name)), 0),
-        "name",
-        ProblemCode.MISSING,
-        "name is blank",
-    )
-    length = pc.utf8_length(name)
-    found.add(
-        pc.greater(length, MAX_NAME),
-        "name",
-        ProblemCode.TOO_LONG,
-        "name has ",
-        length,
-        f" characters, {MAX_NAME} are allowed; shorten it or set on_too_long: truncate",
-    )
-
-
-def truncate_name(notes: Findings, name: pa.Array) -> pa.Array:
-    """Cut names at 160 characters, never leaving half of a joined emoji's glue behind."""
-    long = pc.greater(pc.utf8_length(name), MAX_NAME)
-    notes.add(long, "name", ProblemCode.TRUNCATED, f"name was cut to {MAX_NAME} characters")
-    cut = pc.utf8_rtrim(pc.utf8_slice_codeunits(name, 0, MAX_NAME), "\u200d")
-    return pc.if_else(long, cut, name)
-
-
-def check_kind(
-    found: Findings, retailer: pa.Array, intent: pa.Array, *, allow_unknown: bool
-) -> None:
-    """The intent must be known, and its retailer must be the one that offers it."""
-    custom = pc.equal(intent, Intent.CUSTOM_URL.value)
-    if not allow_unknown:
-        _check_listed(
-            found, intent, pa.repeat(pa.scalar(True), len(intent)), "intent", list(Intent),
-            ProblemCode.UNKNOWN_INTENT,
-        )  # fmt: skip
-        _check_listed(
-            found, retailer, pc.invert(pc.fill_null(custom, False)), "retailer", list(RETAILERS),
-            ProblemCode.UNKNOWN_RETAILER,
-        )  # fmt: skip
-    for kind, owner in RETAILER_OF.items():
-        other = pc.and_(pc.equal(intent, kind.value), pc.not_equal(retailer, owner))
-        if allow_unknown:
-            other = pc.and_(other, pc.is_in(retailer, pa.array(RETAILERS)))
-        found.add(
-            other,
-            "retailer",
-            ProblemCode.WRONG_RETAILER,
-            f"{kind.value} goes with {owner}, not with ",
-            Shown(retailer),
-        )
-
-
-def _check_listed(
-    found: Findings,
-    value: pa.Array,
-    where: pa.Array,
-    field: str,
-    known: list[str],
-    code: ProblemCode,
-) -> None:
-    unknown = pc.and_(where, pc.invert(pc.is_in(value, pa.array(known, _STRING))))
-    unknown = pc.and_(unknown, pc.is_valid(value))
-    if not pc.any(unknown).as_py():
-        return
-    lower = pc.utf8_lower(pc.utf8_trim_whitespace(value))
-    meant = pc.if_else(
-        pc.is_in(lower, pa.array(known, _STRING)),
-        pc.binary_join_element_wise(": write ", lower, ""),
-        "",
-    )
-    listed = ", ".join(known)
-    found.add(unknown, field, code, f"{field} ", Shown(value), f" is not one of {listed}", meant)
-
-
-def check_ids(found: Findings, value: pa.Array, field: str) -> None:
-    """An id must not look like a number that went through a float, nor have spaces around it."""
-    if has_bytes(value, lambda data: (data == 0x2E) | ((data | 0x20) == 0x65)):
-        found.add(
-            like_float(value),
+def check_name(
+    names: pa.StringArray, field: str, findings: Findings, notes: Findings, *, truncate: bool
+) -> pa.StringArray:
+    """Check that names have at most 160 characters (code points), or cut them."""
+    doubtful = np.flatnonzero(np.diff(offsets_of(names)) > NAME_CHARACTERS)
+    if not len(doubtful):
+        return names
+    lengths = pc.fill_null(pc.utf8_length(names), 0)
+    long = pc.greater(lengths, NAME_CHARACTERS)
+    if not truncate:
+        findings.add(
+            long,
             field,
-            ProblemCode.ID_LIKE_FLOAT,
-            f"{field} ",
-            Shown(value),
-            " was a float once; read the column as text",
+            ProblemCode.TOO_LONG,
+            f"At most {NAME_CHARACTERS} characters, but it has ",
+            lengths,
+            ': "',
+            names,
+            '"; shorten it, or set on_too_long: truncate.',
         )
-    if has_bytes(value, lambda data: (data <= 0x20) | (data >= 0x80)):
-        found.add(
-            pc.not_equal(pc.utf8_trim_whitespace(value), value),
-            field,
-            ProblemCode.ID_WITH_SPACES,
-            f"{field} ",
-            Shown(value),
-            " has spaces around it; remove them",
-        )
-
-
-def like_float(value: pa.Array) -> pa.Array:
-    """Say which ids look like 550098461.0 or 5.5e8."""
-    return pc.match_substring_regex(value, r"^\d+(\.\d+|(\.\d+)?[eE]\+?\d+)$")
-
-
-def whole_quantity(found: Findings, value: pa.Array, limits: Limits) -> pa.Array:
-    """Return quantities as int64; "2" and 2.0 count as 2, anything else is named."""
-    field = "products.quantity"
-    if pa.types.is_integer(value.type):
-        whole = pc.greater_equal(value, 1)
-        number = pc.if_else(whole, value, pa.scalar(None, value.type)).cast(pa.int64())
-    else:
-        text = pc.utf8_trim_whitespace(value.cast(_STRING))
-        whole = pc.match_substring_regex(text, r"^0*[1-9]\d{0,8}(\.0*)?$")
-        digits = pc.replace_substring_regex(text, r"\..*$", "")
-        number = pc.if_else(whole, digits, pa.scalar(None, _STRING)).cast(pa.int64())
-    found.add(
-        pc.invert(whole),
+        return names
+    notes.add(
+        long,
         field,
-        ProblemCode.NOT_A_QUANTITY,
-        "quantity ",
-        Shown(value),
-        " is not a whole number of at least 1",
+        NoteCode.TRUNCATED,
+        f"Cut to {NAME_CHARACTERS} characters; it has ",
+        lengths,
+        ': "',
+        names,
+        '".',
     )
-    found.add(
-        pc.greater(number, limits.max_quantity),
-        field,
-        ProblemCode.QUANTITY_TOO_HIGH,
-        "quantity ",
-        Shown(value),
-        f" is above the limit of {limits.max_quantity}",
-    )
-    return number
+    return pc.if_else(long, _cut(names), names)
 
 
-def check_location(found: Findings, zip_code: pa.Array, store: pa.Array | None) -> None:
-    """A ZIP code has five digits, and a store needs one."""
-    digits = pc.ascii_is_decimal(zip_code)
-    length = pc.binary_length(zip_code)
-    bad = pc.invert(pc.and_(digits, pc.equal(length, 5)))
-    hint = pc.if_else(
-        pc.and_(digits, pc.equal(length, 4)),
-        "; has it lost its leading zero? Read the column as text",
-        "",
+def _cut(names: pa.StringArray) -> pa.StringArray:
+    """Cut after the last whole character: combining marks and joined emoji stay together."""
+    kept = pc.utf8_slice_codeunits(names, 0, NAME_CHARACTERS)
+    follower = pc.utf8_slice_codeunits(names, NAME_CHARACTERS, NAME_CHARACTERS + 1)
+    split = pc.or_(
+        pc.match_substring_regex(follower, rf"[{_EXTENDS}\x{{200D}}]"),
+        pc.match_substring_regex(kept, r"\x{200D}$"),
     )
-    found.add(
+    without = pc.replace_substring_regex(kept, _LAST_CLUSTER, "")
+    whole = pc.if_else(pc.and_(split, pc.greater(pc.utf8_length(without), 0)), without, kept)
+    return pc.utf8_rtrim_whitespace(whole)
+
+
+def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limits) -> None:
+    """Check that URLs are http(s), have a host, no white space, and aren't too long."""
+    bad = pc.invert(pc.match_substring_regex(urls, _URL))
+    findings.add(
         bad,
-        "location.zip_code",
-        ProblemCode.NOT_A_ZIP,
-        "zip_code ",
-        Shown(zip_code),
-        " is not five digits",
-        pc.fill_null(hint, ""),
-    )
-    if store is not None:
-        found.add(
-            pc.and_(pc.is_valid(store), pc.is_null(zip_code)),
-            "location.store_id",
-            ProblemCode.STORE_WITHOUT_ZIP,
-            "store_id needs a zip_code beside it",
-        )
-
-
-def check_url(found: Findings, url: pa.Array, field: str, limits: Limits) -> None:
-    """An http(s) URL with a host, without spaces or control characters."""
-    good = pc.match_substring_regex(url, r"^(?i:https?)://[^\s/?#\x00-\x1f]+[^\s\x00-\x1f]*$")
-    found.add(
-        pc.invert(good),
         field,
         ProblemCode.NOT_A_URL,
-        f"{field} ",
-        Shown(url),
-        " is not an http(s) URL",
+        '"',
+        urls,
+        '" is not a URL: it must begin with http:// or https://, name a host, and have no spaces.',
     )
-    found.add(
-        pc.greater(pc.utf8_length(url), limits.max_url_characters),
+    if (np.diff(offsets_of(urls)) <= limits.max_url_characters).all():
+        return
+    lengths = pc.utf8_length(urls)
+    findings.add(
+        pc.greater(lengths, limits.max_url_characters),
         field,
         ProblemCode.TOO_LONG,
-        f"{field} is longer than {limits.max_url_characters} characters",
+        f"At most {limits.max_url_characters} characters, but the URL has ",
+        lengths,
+        "; shorten it.",
+    )
+
+
+def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> None:
+    """Check that ids are no numbers that went through a float, and have no white space around."""
+    findings.add(
+        pc.match_substring_regex(ids, _NUMBER_LIKE),
+        field,
+        ProblemCode.NUMBER_LIKE_ID,
+        '"',
+        ids,
+        '" is a number that went through a float, not an id; read the column as text.',
+    )
+    findings.add(
+        pc.match_substring_regex(ids, _WHITE_SPACE_AROUND),
+        field,
+        ProblemCode.WHITE_SPACE,
+        '"',
+        ids,
+        '" begins or ends with white space; trim it.',
+    )
+
+
+def check_quantity(
+    quantities: pa.Array, field: str, findings: Findings, limits: Limits
+) -> pa.Array:
+    """Return quantities as int64, null where they are none; "2" and 2.0 count as 2."""
+    encoded = quantities.dictionary_encode()
+    texts = pc.utf8_trim_whitespace(encoded.dictionary)
+    counts = pc.match_substring_regex(texts, r"^0*[1-9][0-9]{0,8}(?:\.0*)?$")
+    wrong = pc.take(pc.invert(counts), encoded.indices)
+    findings.add(
+        wrong,
+        field,
+        ProblemCode.NOT_A_COUNT,
+        'The quantity "',
+        quantities,
+        '" is not a whole number from 1 on; correct it.',
+    )
+    whole = pc.replace_substring_regex(texts, r"\.0*$", "")
+    numbers = pc.if_else(counts, whole, None).cast(pa.int64()).take(encoded.indices)
+    findings.add(
+        pc.greater(numbers, limits.max_quantity),
+        field,
+        ProblemCode.OVER_LIMIT,
+        "The quantity ",
+        numbers,
+        f" is over the limit of {limits.max_quantity}; lower it, or raise max_quantity.",
+    )
+    return numbers
+
+
+def check_zip_code(zip_codes: pa.StringArray, field: str, findings: Findings) -> None:
+    """Check that ZIP codes have five digits."""
+    encoded = zip_codes.dictionary_encode()
+    fits = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{5}$").take(encoded.indices)
+    short = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{3,4}$").take(encoded.indices)
+    findings.add(
+        pc.and_(pc.invert(fits), short),
+        field,
+        ProblemCode.NOT_A_ZIP_CODE,
+        '"',
+        zip_codes,
+        '" has fewer than five digits. Did it lose its leading zero? Read the column as text.',
+    )
+    findings.add(
+        pc.and_(pc.invert(fits), pc.invert(short)),
+        field,
+        ProblemCode.NOT_A_ZIP_CODE,
+        '"',
+        zip_codes,
+        '" is not a ZIP code of five digits.',
+    )
+
+
+def check_intent(
+    intents: pa.StringArray,
+    retailers: pa.StringArray,
+    findings: Findings,
+    *,
+    allow_unknown: bool,
+) -> None:
+    """Check that the intent exists and goes with the retailer."""
+    known = ", ".join(Intent)
+    wrong = pc.invert(pc.is_in(intents, pa.array(list(Intent), pa.string())))
+    _wrong_case(intents, wrong, list(Intent), "intent", findings)
+    wrong = pc.and_(wrong, pc.invert(_in_lower_case(intents, list(Intent))))
+    if not allow_unknown:
+        findings.add(
+            wrong,
+            "intent",
+            ProblemCode.UNKNOWN_INTENT,
+            'The intent "',
+            intents,
+            f'" is unknown; known are {known}.',
+        )
+    names = sorted(set(RETAILERS.values()))
+    strange = pc.invert(pc.is_in(retailers, pa.array(names)))
+    _wrong_case(retailers, strange, names, "retailer", findings)
+    strange = pc.and_(strange, pc.invert(_in_lower_case(retailers, names)))
+    bound = pc.not_equal(intents, Intent.CUSTOM_URL.value)
+    if not allow_unknown:
+        findings.add(
+            pc.and_(pc.and_(strange, bound), pc.invert(wrong)),
+            "retailer",
+            ProblemCode.UNKNOWN_RETAILER,
+            'The retailer "',
+            retailers,
+            f'" is unknown; known are {", ".join(names)}. Others go with the intent custom_url.',
+        )
+    for intent, retailer in RETAILERS.items():
+        other = pc.and_(pc.equal(intents, intent.value), pc.is_in(retailers, pa.array(names)))
+        findings.add(
+            pc.and_(other, pc.not_equal(retailers, retailer)),
+            "retailer",
+            ProblemCode.WRONG_RETAILER,
+            f'The intent {intent} goes with the retailer {retailer}, not with "',
+            retailers,
+            '".',
+        )
+
+
+def _in_lower_case(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
+    return pc.is_in(pc.utf8_lower(texts), pa.array(names, pa.string()))
+
+
+def _wrong_case(
+    texts: pa.StringArray, wrong: pa.BooleanArray, names: list[str], field: str, findings: Findings
+) -> None:
+    findings.add(
+        pc.and_(wrong, _in_lower_case(texts, names)),
+        field,
+        ProblemCode.WRONG_CASE,
+        '"',
+        texts,
+        '" must be in lower case: "',
+        pc.utf8_lower(texts),
+        '".',
     )
 
 
 def check_needs(
-    found: Findings,
-    intent: pa.Array,
-    has_products: pa.Array,
-    has_url: pa.Array,
-    has_list: pa.Array,
-    has_recipe: pa.Array,
+    intents: pa.StringArray, present: Dict[str, pa.BooleanArray], findings: Findings
 ) -> None:
-    """Each intent needs its own field."""
-    needs = {
-        Intent.CUSTOM_URL: ("custom_url", has_url),
-        Intent.ADD_TO_CART: ("products.retailer_product_id", has_products),
-        Intent.PRODUCT_DETAIL: ("products.retailer_product_id", has_products),
-        Intent.SHOPPING_LIST: ("options.instacart.shopping_list", has_list),
-        Intent.RECIPE: ("options.instacart.recipe", has_recipe),
-    }
-    for kind, (field, has) in needs.items():
-        found.add(
-            pc.and_(pc.equal(intent, kind.value), pc.invert(has)),
-            field,
-            ProblemCode.MISSING,
-            f"{kind.value} needs {field}",
-        )
+    """Check that each intent has what it can't do without; `present` says so by field."""
+    for intent, field in NEEDS.items():
+        lacking = pc.and_(pc.equal(intents, intent.value), pc.invert(present[field]))
+        message = f"The intent {intent} needs {field}, but it is empty."
+        findings.add(lacking, field, ProblemCode.NEEDED, message)
+
+
+def check_location(zip_codes: Texts, stores: pa.BooleanArray, findings: Findings) -> None:
+    """Check that a store comes with a ZIP code."""
+    if isinstance(zip_codes, str):
+        return
+    lacking = stores if zip_codes is None else pc.and_(stores, zip_codes.is_null())
+    message = "A store id is given without a ZIP code; map zip_code too, or leave store_id out."
+    findings.add(lacking, "location.store_id", ProblemCode.STORE_WITHOUT_ZIP_CODE, message)
+
+
+def check_body_size(bodies: pa.StringArray, findings: Findings, limits: Limits) -> None:
+    """Check that no body is larger than the limit."""
+    sizes = pc.binary_length(bodies)
+    findings.add(
+        pc.greater(sizes, limits.max_body_bytes),
+        "body",
+        ProblemCode.OVER_LIMIT,
+        "The request has ",
+        sizes,
+        f" bytes, over the limit of {limits.max_body_bytes}; "
+        "shorten options or metadata, or raise max_body_bytes.",
+    )

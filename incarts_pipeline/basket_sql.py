@@ -1,0 +1,118 @@
+"""The SQL that folds basket lines; DuckDB's dialect."""
+
+from __future__ import annotations
+
+# Products of a basket. Lines with problems are left out: their basket is rejected anyway.
+PRODUCTS = """
+CREATE TABLE product AS
+SELECT link_set, row_key, product_id, ANY_VALUE(product) AS product,
+       MIN(backups) AS backups, MIN(backups) <> MAX(backups) AS differs,
+       SUM(quantity)::BIGINT AS quantity,
+       LIST(catalog_row ORDER BY line)[:6] AS catalog_rows
+FROM line
+WHERE folded AND product_id IS NOT NULL AND LEN(problems) = 0
+GROUP BY ALL
+"""
+
+LINE_PROBLEMS = """
+CREATE TABLE basket_problem AS
+SELECT link_set, row_key, problem.field AS field, problem.code AS code,
+       'Row ' || catalog_row || ' (counted from 0): ' || problem.message AS message
+FROM (
+    SELECT link_set, row_key, catalog_row, line, UNNEST(problems) AS problem,
+           GENERATE_SUBSCRIPTS(problems, 1) AS place
+    FROM line WHERE folded AND LEN(problems) > 0
+)
+ORDER BY line, place
+"""
+
+CONTRADICTIONS = """
+CREATE TABLE contradiction AS
+SELECT link_set, row_key FROM line
+WHERE folded AND LEN(problems) = 0
+GROUP BY ALL
+HAVING MIN(head) <> MAX(head) OR MIN(tail) <> MAX(tail)
+"""
+
+VARIANTS = """
+SELECT link_set, row_key, head, tail, MIN(catalog_row) AS catalog_row
+FROM line SEMI JOIN contradiction USING (link_set, row_key)
+WHERE folded AND LEN(problems) = 0
+GROUP BY ALL
+ORDER BY link_set, row_key, MIN(line)
+"""
+
+BASKETS = """
+CREATE TABLE basket AS
+WITH listed AS (
+    SELECT link_set, row_key, COUNT(*) AS products,
+           STRING_AGG(
+               '{' || backups || '"quantity":' || quantity || ',"retailerProductId":'
+                   || product || '}',
+               ',' ORDER BY product_id
+           ) AS products_json
+    FROM product GROUP BY ALL
+), around AS (
+    SELECT link_set, row_key, ARG_MIN(head, line) AS head, ARG_MIN(tail, line) AS tail,
+           MAX(priority) AS priority, BOOL_OR(pinned) AS pinned
+    FROM line WHERE folded GROUP BY ALL
+)
+SELECT link_set, row_key, priority, pinned, COALESCE(products, 0) AS products,
+       head || COALESCE('"products":[' || products_json || '],', '') || tail AS body
+FROM around LEFT JOIN listed USING (link_set, row_key)
+"""
+
+BACKUPS_DIFFER = """
+INSERT INTO basket_problem
+SELECT link_set, row_key, 'products.backup_product_ids', 'basket_differs',
+       'The product "' || product_id || '" has different backups in rows '
+           || ARRAY_TO_STRING(catalog_rows[:5], ', ') || CASE WHEN LEN(catalog_rows) > 5 THEN ', …'
+           ELSE '' END || ' (counted from 0); give it the same ones.'
+FROM product WHERE differs
+ORDER BY link_set, row_key, product_id
+"""
+
+QUANTITIES = """
+INSERT INTO basket_problem
+SELECT link_set, row_key, 'products.quantity', 'over_limit',
+       'The quantities of "' || product_id || '" in rows '
+           || ARRAY_TO_STRING(catalog_rows[:5], ', ') || CASE WHEN LEN(catalog_rows) > 5 THEN ', …'
+           ELSE '' END || ' (counted from 0) add up to ' || quantity || ', over the limit of '
+           || $max_quantity || '; lower them, or raise max_quantity.'
+FROM product WHERE quantity > $max_quantity
+ORDER BY link_set, row_key, product_id
+"""
+
+SIZES = """
+INSERT INTO basket_problem
+SELECT link_set, row_key, 'products', 'over_limit',
+       'The basket has ' || products || ' products, over the limit of ' || $max_products
+           || '; split it, or raise max_products.'
+FROM basket WHERE products > $max_products
+UNION ALL
+SELECT link_set, row_key, 'body', 'over_limit',
+       'The request has ' || STRLEN(body) || ' bytes, over the limit of ' || $max_body_bytes
+           || '; split the basket, or raise max_body_bytes.'
+FROM basket WHERE STRLEN(body) > $max_body_bytes
+"""
+
+# At most 50 for each basket: every one of its rows will carry them.
+PROBLEMS = """
+CREATE TABLE rejected AS
+SELECT link_set, row_key,
+       LIST({'field': field, 'code': code, 'message': message} ORDER BY rowid)[:50] AS problems
+FROM basket_problem GROUP BY ALL
+"""
+
+RESULT = """
+SELECT line.folded,
+       CASE WHEN rejected.problems IS NULL THEN basket.body END AS body,
+       COALESCE(rejected.problems, []) AS problems,
+       basket.priority, COALESCE(basket.pinned, false) AS pinned
+FROM line
+LEFT JOIN basket ON line.folded AND basket.link_set = line.link_set
+    AND basket.row_key = line.row_key
+LEFT JOIN rejected ON line.folded AND rejected.link_set = line.link_set
+    AND rejected.row_key = line.row_key
+ORDER BY line.line
+"""

@@ -1,0 +1,95 @@
+"""What the rules found in a batch, collected by column and handed out by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from incarts_pipeline.schemas import PROBLEM, PROBLEMS
+
+Rows = npt.NDArray[np.int64]
+_SHOWN = 80  # characters of a value in a message
+
+
+class Findings:
+    """Problems (or notes) of `rows` rows: kept as columns, so that no row costs a Python object."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self._found: list[tuple[Rows, str, str, pa.Array]] = []
+
+    def add(self, where: pa.Array | Rows, field: str, code: str, *message: str | pa.Array) -> None:
+        """Record a problem for each row in `where`: a mask (null counts as false) or row numbers.
+
+        `message` is joined; arrays in it have a value per row of the batch and are shown shortened.
+        """
+        rows = where if isinstance(where, np.ndarray) else true_rows(where)
+        if not len(rows):
+            return
+        parts = [part if isinstance(part, str) else _shown(part.take(rows)) for part in message]
+        if all(isinstance(part, str) for part in parts):
+            texts = pa.repeat("".join(parts), len(rows))
+        else:
+            texts = pc.binary_join_element_wise(*parts, "")
+        self._found.append((rows, field, code, texts))
+
+    def add_texts(self, rows: Rows, field: str, code: str, texts: pa.Array) -> None:
+        """Record ready messages, one for each of `rows`."""
+        if len(rows):
+            self._found.append((rows, field, code, texts))
+
+    def absorb(self, parts: Findings, rows: Rows) -> None:
+        """Take over what was found in parts of the rows; `rows` says whose part each is."""
+        for found, field, code, texts in parts._found:
+            self._found.append((rows[found], field, code, texts))
+
+    def any(self) -> bool:
+        """Whether anything was found at all."""
+        return bool(self._found)
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Return which rows have anything."""
+        found = np.zeros(self.rows, np.bool_)
+        for rows, *_ in self._found:
+            found[rows] = True
+        return found
+
+    def lists(self, without: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
+        """Return each row's findings in the order of recording; none for rows in `without`."""
+        if not self._found:
+            return empty_lists(self.rows)
+        rows = np.concatenate([rows for rows, *_ in self._found])
+        order = np.argsort(rows, kind="stable")
+        if without is not None:
+            order = order[~without[rows[order]]]
+        counts = np.bincount(rows[order], minlength=self.rows)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        fields = pa.concat_arrays([pa.repeat(field, len(r)) for r, field, _, _ in self._found])
+        codes = pa.concat_arrays([pa.repeat(code, len(r)) for r, _, code, _ in self._found])
+        texts = pa.concat_arrays([texts for *_, texts in self._found])
+        columns = [column.take(pa.array(order)) for column in (fields, codes, texts)]
+        values = pa.StructArray.from_arrays(columns, fields=list(PROBLEM.fields))
+        return pa.ListArray.from_arrays(pa.array(offsets), values, type=PROBLEMS)
+
+
+def empty_lists(rows: int) -> pa.ListArray:
+    """Return `rows` empty lists of problems."""
+    offsets = pa.array(np.zeros(rows + 1, np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array([], PROBLEM), type=PROBLEMS)
+
+
+def true_rows(mask: pa.Array) -> Rows:
+    """Return the numbers of the rows where `mask` is true."""
+    if mask.true_count == 0:
+        return np.empty(0, np.int64)
+    filled = pc.fill_null(mask, False) if mask.null_count else mask
+    return np.flatnonzero(filled.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+def _shown(values: pa.Array) -> pa.Array:
+    texts = values.cast(pa.string()) if values.type != pa.string() else values
+    long = pc.greater(pc.utf8_length(texts), _SHOWN)
+    cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, _SHOWN), "…", "")
+    return pc.fill_null(pc.if_else(long, cut, texts), "")

@@ -1,0 +1,65 @@
+"""YAML as people mean it: duplicate keys are refused, and dates, `yes` and `no` stay text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from incarts_pipeline.errors import MappingError
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe loader that refuses a key given twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a dict, each key once."""
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain value", key_node.start_mark
+                )
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                raise MappingError(
+                    f'The key "{key}" is given twice, in lines {seen[key]} and {line}.',
+                    fix="Keep one of them.",
+                    path=str(key),
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+# Without these, `0123` would become 83, `12:30` 750, `2026-01-01` a date and `no` false.
+_PLAIN = {
+    "tag:yaml.org,2002:null": r"^(?:~|null|Null|NULL|)$",
+    "tag:yaml.org,2002:bool": r"^(?:true|True|TRUE|false|False|FALSE)$",
+    "tag:yaml.org,2002:int": r"^[-+]?(?:0|[1-9][0-9]*)$",
+    "tag:yaml.org,2002:float": r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$",
+}
+
+
+def load_yaml(text: str) -> object:
+    """Parse one YAML document (scalars as in YAML 1.2's core schema, without octals).
+
+    Raises:
+        MappingError: it isn't YAML, or a key is given twice.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError as error:
+        raise MappingError(f"The mapping is not valid YAML: {error}") from error
+
+
+def _install_scalars() -> None:
+    _StrictLoader.yaml_implicit_resolvers = {}
+    firsts = {"null": ["~", "n", "N", ""], "bool": list("tTfF")}
+    for tag, pattern in _PLAIN.items():
+        first = firsts.get(tag.rpartition(":")[2], list("-+.0123456789"))
+        _StrictLoader.add_implicit_resolver(tag, re.compile(pattern), first)
+
+
+_install_scalars()
