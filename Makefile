@@ -22,6 +22,7 @@ help:
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
 
 setup: $(STAMP)
+	@echo "Ready: .venv is up to date."
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -38,21 +39,21 @@ $(STAMP): pyproject.toml constraints.txt
 	  -e '.[dagster,sandbox]' --group dev
 	@touch $@
 
-demo: setup
+demo: $(STAMP)
 	@$(BIN)/python -m dagster_defs.demo $(ARGS)
 
-test: setup
+test: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
 
 # pytest comes last, so that its summary is what one sees.
-check: setup
+check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: setup
+bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 bench-quick: ARGS += --quick

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from incarts_pipeline.models import Problem
 from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
 Rows = npt.NDArray[np.int64]
@@ -45,16 +46,20 @@ class Findings:
         for found, field, code, texts in parts._found:
             self._found.append((rows[found], field, code, texts))
 
-    def any(self) -> bool:
-        """Whether anything was found at all."""
-        return bool(self._found)
-
     def mask(self) -> npt.NDArray[np.bool_]:
         """Return which rows have anything."""
         found = np.zeros(self.rows, np.bool_)
         for rows, *_ in self._found:
             found[rows] = True
         return found
+
+    def problems(self) -> list[Problem]:
+        """Return everything as values, in the order of recording."""
+        return [
+            Problem(field=field, code=code, message=text)
+            for _, field, code, texts in self._found
+            for text in texts.to_pylist()
+        ]
 
     def lists(self, without: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
         """Return each row's findings in the order of recording; none for rows in `without`."""

@@ -32,22 +32,16 @@ def object_fragment(node: Node, columns: Columns, field: str) -> Fragment | None
     """Return an object field's JSON: of members, a struct column, or JSON text; None when empty."""
     if isinstance(node, Members):
         return _members(node, columns, field)
-    if isinstance(node, Constant):
-        return Fragment((canonical_value(node.value),))
-    if isinstance(node, Template):
-        return _parsed(_texts(columns, node, field), columns.findings, field)
+    if not isinstance(node, Column):
+        raise TypeError(f"{field} is no object: {node!r}")
     array = columns.plain(node.column)
     if pt.is_struct(array.type):
         found = _rendered(array, columns, field)
     else:
-        found = _parsed(_texts(columns, node, field), columns.findings, field)
+        plain = Column(column=node.column, extract=node.extract)
+        texts = columns.evaluate(plain, field, required=False)
+        found = _parsed(texts, columns.findings, field)
     return _with_default(found, node.default, columns.rows)
-
-
-def _texts(columns: Columns, node: Column | Template, field: str) -> pa.StringArray | str | None:
-    if isinstance(node, Column):
-        node = Column(column=node.column, extract=node.extract)
-    return columns.evaluate(node, field, required=False)
 
 
 def _members(node: Members, columns: Columns, field: str) -> Fragment | None:
@@ -86,10 +80,6 @@ def _with_default(found: Fragment | None, default: object, rows: int) -> Fragmen
 
 
 def _parsed(texts: Any, findings: Findings, field: str) -> Fragment | None:
-    if texts is None:
-        return None
-    if isinstance(texts, str):
-        texts = pa.repeat(texts, findings.rows)
     encoded = texts.dictionary_encode()
     canonical: list[str | None] = []
     codes, messages = [], []

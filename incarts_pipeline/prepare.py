@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.baskets import BasketBatch, fold, lines_of
 from incarts_pipeline.columns import Columns
+from incarts_pipeline.constants import check_constants
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.findings import Findings
 from incarts_pipeline.json_text import joined, offsets_of
@@ -89,6 +90,7 @@ def make_plan(
             fix="Set INCARTS_PROJECT_ID.",
         )
     mapping.check(schema)
+    check_constants(mapping, limits)
     return PreparePlan(
         mapping=mapping,
         schema=schema,

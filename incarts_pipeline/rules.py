@@ -51,7 +51,6 @@ class ProblemCode(StrEnum):
     LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
     EMPTY_KEY = "empty_key"  # a unique-key column is null or empty
     BASKET_DIFFERS = "basket_differs"  # rows of one basket disagree about the link
-    BASKET_LINE = "basket_line"  # another row of the basket has a problem
 
 
 class NoteCode(StrEnum):
