@@ -113,14 +113,3 @@ HISTORY = pa.schema(
         pa.field("run_id", pa.string()),
     ]
 )
-
-
-def basket_line_schema(key_fields: list[pa.Field]) -> pa.Schema:
-    """Return the schema of a basket's lines: link requests whose bodies lack their products."""
-    extra = [
-        pa.field("suffix", pa.string()),
-        pa.field("product", pa.string()),
-        pa.field("quantity", pa.int64()),
-        pa.field("backups", pa.string()),
-    ]
-    return pa.schema([*link_request_schema(key_fields), *extra])
