@@ -24,9 +24,12 @@ def _answer() -> bytes:
         b'"shortId":"%d","targetUrl":"https://www.walmart.com/sc/cart/addToCart?items=1_1",'
         b'"createdAt":"2026-01-01T00:00:00Z"}}' % (number, number, number)
     )
-    return b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
+    return (
+        b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (
+            len(body),
+            body,
+        )
     )
 
 

@@ -4,8 +4,6 @@ Settings come from the environment (`INCARTS_API_BASE_URL`, `INCARTS_API_KEY`,
 `INCARTS_PROJECT_ID`, `INCARTS_LEDGER`) when the asset runs; no secret is part of the definitions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -73,8 +73,11 @@ def _show_plan(catalog: Path) -> None:
 
 def _materialize(instance: dg.DagsterInstance, catalog: Path) -> None:
     config = LinksConfig(catalog=str(catalog), output=str(FOLDER / "links.parquet"))
+    quiet = {"console": {"config": {"log_level": "WARNING"}}}
     result = dg.materialize(
-        [links], instance=instance, run_config=dg.RunConfig(ops={"incarts__links": config})
+        [links],
+        instance=instance,
+        run_config=dg.RunConfig(ops={"incarts__links": config}, loggers=quiet),
     )
     [event] = result.asset_materializations_for_node("incarts__links")
     facts = {
@@ -90,7 +93,11 @@ def _change_three(catalog: Path) -> list[str]:
     with catalog.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         names, rows = reader.fieldnames or [], list(reader)
-    good = [r for r in rows if r["intent"] == "add_to_cart" and r["qty"] == "1" and not r["printed"]]
+    good = [
+        r
+        for r in rows
+        if r["intent"] == "add_to_cart" and r["qty"] == "1" and r["printed"] == "false"
+    ]
     for row in good[:3]:
         row["qty"] = "2"
     with catalog.open("w", newline="", encoding="utf-8") as file:

@@ -79,11 +79,12 @@ class IncartsClient:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
         self._transport = transport or make_transport(max_connections)
         self._links = httpx.URL(f"{self.base_url}/v1/links")
-        self._headers = {
-            "accept": "application/json",
-            "user-agent": "incarts-pipeline",
-            "x-incarts-api-key": _Secret(api_key.get_secret_value()),
-        }
+        # As bytes, because httpx looks much longer at text.
+        self._headers = [
+            (b"accept", b"application/json"),
+            (b"user-agent", b"incarts-pipeline"),
+            (b"x-incarts-api-key", _Secret(api_key.get_secret_value().encode())),
+        ]
         self._deadline = connect_timeout + read_timeout
         self._extensions = {
             "timeout": {
@@ -183,7 +184,10 @@ class IncartsClient:
             )
         return classify(
             response.status_code,
-            response.headers,
+            {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in response.headers.raw
+            },
             response.content,
             correlation_id=correlation_id,
             now=dt.datetime.now(dt.UTC),
@@ -226,11 +230,11 @@ class IncartsClient:
         idempotency_key: str | None,
         correlation_id: str,
     ) -> httpx.Response:
-        headers = {**self._headers, "x-correlation-id": correlation_id}
+        headers = [*self._headers, (b"x-correlation-id", correlation_id.encode())]
         if body is not None:
-            headers["content-type"] = "application/json"
+            headers.append((b"content-type", b"application/json"))
         if idempotency_key is not None:
-            headers["idempotency-key"] = idempotency_key
+            headers.append((b"idempotency-key", idempotency_key.encode()))
         request = httpx.Request(
             method, url, headers=headers, content=body, extensions=self._extensions
         )
@@ -240,13 +244,13 @@ class IncartsClient:
         return response
 
 
-class _Secret(str):
+class _Secret(bytes):
     """A header value that shows itself to nobody who prints it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "'[secure]'"
+        return "b'[secure]'"
 
 
 def _encode(body: bytes | Mapping[str, object]) -> bytes:

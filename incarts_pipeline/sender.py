@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 # A doubt is retried so often within one run; the next run goes on with it.
 _DOUBT_ATTEMPTS = 8
-_BACKOFF = tenacity.wait_exponential_jitter(initial=0.25, max=20.0, jitter=0.25)
+_BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=20.0, jitter=0.25)
 
 
 class Stop:

@@ -69,7 +69,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             async with self._open().request(
                 request.method,
                 str(request.url),
-                headers=request.headers,
+                headers=[
+                    (name.decode("latin-1"), value.decode("latin-1"))
+                    for name, value in request.headers.raw
+                ],
                 data=request.content or None,
                 allow_redirects=False,
                 proxy=self._proxy(request.url),

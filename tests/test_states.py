@@ -50,9 +50,7 @@ def test_link_clears_doubt() -> None:
 
 def test_conflict_on_a_key_that_was_tried() -> None:
     """A 409 after an earlier attempt may be our own earlier request still at work."""
-    assert (
-        after_answer(AnswerKind.CONFLICT, doubtful=False, attempts_before=1) is State.IN_DOUBT
-    )
+    assert after_answer(AnswerKind.CONFLICT, doubtful=False, attempts_before=1) is State.IN_DOUBT
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,33 +26,33 @@ CatalogArg = Annotated[
     typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin."),
 ]
 MappingOpt = Annotated[
-    Optional[Path], typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
+    Path | None, typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
 ]
 LinkSetOpt = Annotated[
-    Optional[str], typer.Option("--link-set", help="Name of the link set; wins over the mapping's.")
+    str | None, typer.Option("--link-set", help="Name of the link set; wins over the mapping's.")
 ]
 UniqueKeyOpt = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--unique-key", help="Key column, for a catalog without mapping; repeatable."),
 ]
 FormatOpt = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
 ]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
 ]
 RefuseOverOpt = Annotated[
-    Optional[int], typer.Option("--refuse-over", min=0, help="Refuse more new links than this.")
+    int | None, typer.Option("--refuse-over", min=0, help="Refuse more new links than this.")
 ]
 AllowEmptyOpt = Annotated[
     bool, typer.Option("--allow-empty", help="Accept an empty catalog over a set that has links.")
 ]
-LedgerOpt = Annotated[Optional[Path], typer.Option("--ledger", help="The ledger's file.")]
-TargetOpt = Annotated[Optional[str], typer.Option("--target", help="A target of incarts.toml.")]
+LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
+TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 RateOpt = Annotated[
-    Optional[str], typer.Option("--max-rps", help="Ceiling in requests a second, or none.")
+    str | None, typer.Option("--max-rps", help="Ceiling in requests a second, or none.")
 ]
 
 
@@ -111,18 +111,18 @@ def apply(
         bool, typer.Option("--yes", "-y", help="Don't ask; guards still stand.")
     ] = False,
     approve: Annotated[
-        Optional[str],
+        str | None,
         typer.Option("--approve", help="Let exactly the plan with this digest through."),
     ] = None,
     limit: Annotated[
-        Optional[int], typer.Option("--limit", min=0, help="Make at most so many links.")
+        int | None, typer.Option("--limit", min=0, help="Make at most so many links.")
     ] = None,
     sample_per: Annotated[
-        Optional[str],
+        str | None,
         typer.Option("--sample-per", help="Spread --limit over retailer,intent,link_set."),
     ] = None,
     max_duration: Annotated[
-        Optional[str], typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
+        str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
     ] = None,
     max_rps: RateOpt = None,
     max_in_flight: Annotated[

@@ -101,7 +101,7 @@ def _plan_lines(figures: PlanFigures) -> list[str]:
 
 
 def _expected(figures: PlanFigures) -> str:
-    if not figures.seconds:
+    if figures.seconds is None or figures.seconds < 1:
         return ""
     minutes, seconds = divmod(round(figures.seconds), 60)
     return f", at least {minutes} min {seconds} s" if minutes else f", at least {seconds} s"

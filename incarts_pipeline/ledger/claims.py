@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, idempotency_key
 
+from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, idempotency_key
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES

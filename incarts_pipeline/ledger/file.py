@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
-from incarts_pipeline.canonical import RECIPE
 
+from incarts_pipeline.canonical import RECIPE
 from incarts_pipeline.errors import (
     LedgerDamagedError,
     LedgerError,
@@ -93,7 +93,7 @@ def read_facts(connection: sa.Connection) -> dict[str, str]:
     """Return the ledger's name → value facts, empty when the file is new."""
     if not sa.inspect(connection).has_table("meta"):
         return {}
-    return dict(connection.execute(sa.select(tables.meta)).tuples().all())
+    return {row.name: row.value for row in connection.execute(sa.select(tables.meta))}
 
 
 def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> None:

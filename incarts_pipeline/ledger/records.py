@@ -94,13 +94,14 @@ def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> 
     ).rowcount
     ours = [True] * len(sent)
     if changed != len(sent):
-        kept = set(
-            connection.execute(
+        kept = {
+            tuple(row)
+            for row in connection.execute(
                 sa.select(_O.op_id, _O.correlation_id).where(
                     _O.op_id.in_([s.operation.op_id for s in sent]), _O.state == State.SENT.value
                 )
-            ).tuples()
-        )
+            )
+        }
         ours = [(s.operation.op_id, s.correlation_id) in kept for s in sent]
     attempts = [
         {

@@ -1,0 +1,72 @@
+"""`incarts sandbox`: the local Incarts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from incarts_pipeline.errors import MappingError
+from incarts_pipeline.settings import parse_duration
+
+
+def sandbox(
+    port: Annotated[int, typer.Option("--port", help="0 lets the system choose.")] = 0,
+    state: Annotated[
+        Optional[Path], typer.Option("--state", help="A file in which links survive a restart.")
+    ] = None,
+    faults: Annotated[
+        float, typer.Option("--faults", min=0, max=1, help="Share of requests that fail somehow.")
+    ] = 0.0,
+    limit: Annotated[
+        Optional[str], typer.Option("--limit", help="Rate limit like 300/10s.")
+    ] = None,
+    limit_kind: Annotated[
+        str,
+        typer.Option(
+            "--limit-kind", help="fixed, anchored, sliding_log, sliding_counter or bucket."
+        ),
+    ] = "fixed",
+    idempotency_window: Annotated[
+        str, typer.Option("--idempotency-window", help="How long keys are remembered.")
+    ] = "24h",
+    latency: Annotated[float, typer.Option("--latency", min=0, help="Seconds per request.")] = 0.0,
+    config: Annotated[
+        Optional[str],
+        typer.Option("--config", help="Any switch of SandboxConfig, as a JSON object."),
+    ] = None,
+) -> None:
+    """Run a local Incarts until Ctrl-C; prints the environment that points at it."""
+    try:
+        from incarts_pipeline.sandbox import SandboxConfig, serve
+        from incarts_pipeline.sandbox.server import environment
+    except ImportError as error:
+        raise MappingError(
+            f"The sandbox needs {error.name}.", fix="pip install 'incarts-pipeline[sandbox]'"
+        ) from error
+    changes: dict[str, Any] = {
+        "faults": faults,
+        "latency": latency,
+        "idempotency_window": parse_duration(idempotency_window),
+    }
+    if limit is not None:
+        requests, _, seconds = limit.partition("/")
+        changes["limits"] = [
+            {
+                "kind": limit_kind,
+                "requests": int(requests),
+                "seconds": parse_duration(seconds or "1s"),
+            }
+        ]
+    try:
+        switches = SandboxConfig().with_changes(changes | json.loads(config or "{}"))
+    except (ValueError, TypeError) as error:
+        raise MappingError(f"--config: {error}.") from error
+
+    def ready(base_url: str) -> None:
+        for assignment in environment(switches, base_url).split():
+            typer.echo(f"export {assignment}")
+
+    serve(switches, port=port, state=state, ready=ready)

@@ -1,0 +1,91 @@
+"""Fixtures: a sandbox as the server, settings that point at it, and catalogs to send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from incarts_pipeline.door import run_blocking
+from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
+from incarts_pipeline.sandbox import Sandbox
+from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.writer import WriteOptions
+
+SAMPLES = Path(__file__).parent.parent / "sample_data"
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run each test in a folder of its own, without the caller's settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "API_BASE_URL",
+        "API_KEY",
+        "API_KEY_FILE",
+        "PROJECT_ID",
+        "LEDGER",
+        "IDEMPOTENCY_WINDOW",
+        "SCOPES",
+        "MAX_RPS",
+    ):
+        monkeypatch.delenv(f"INCARTS_{name}", raising=False)
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    """A sandbox without faults."""
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def settings(box: Sandbox, tmp_path: Path) -> Settings:
+    """Settings for the sandbox, without a rate ceiling."""
+    return load_settings(
+        base_url=box.base_url,
+        api_key=box.api_key,
+        project_id=box.project_id,
+        ledger=tmp_path / "ledger.db",
+        max_rps=None,
+    )
+
+
+def products(n: int, **columns: list[object]) -> pa.Table:
+    """Return a catalog of `n` Walmart products that needs no mapping."""
+    base: dict[str, list[object]] = {
+        "sku": [f"{i:06d}" for i in range(n)],
+        "name": [f"Product {i}" for i in range(n)],
+        "retailer": ["walmart"] * n,
+        "intent": ["add_to_cart"] * n,
+        "retailer_product_id": [str(500_000 + i) for i in range(n)],
+        "quantity": [1] * n,
+    }
+    return pa.table(base | columns)
+
+
+Run = Callable[..., RunResult]
+
+
+@pytest.fixture
+def run(settings: Settings, tmp_path: Path) -> Run:
+    """Plan and apply a catalog; keywords go to PlanRequest, WriteOptions or the settings."""
+
+    def go(catalog: object, *, output: str = "links.parquet", **keywords: object) -> RunResult:
+        used = settings.model_copy(
+            update={k: keywords.pop(k) for k in list(keywords) if k in Settings.model_fields}
+        )
+        fields = PlanRequest.__dataclass_fields__
+        planning = {k: keywords.pop(k) for k in list(keywords) if k in fields}
+        if "mapping" not in planning:
+            planning = {"link_set": "test", "unique_key": ("sku",)} | planning
+        request = PlanRequest(catalog=catalog, **planning)  # type: ignore[arg-type]
+        options = WriteOptions(**keywords)  # type: ignore[arg-type]
+        with plan_catalog(request, used) as plan:
+            return run_blocking(
+                lambda stop: apply_plan(plan, used, tmp_path / output, options=options, stop=stop)
+            )
+
+    return go
