@@ -122,7 +122,7 @@ def _from_object(source: Any) -> Catalog:
 
 
 def _from_stream(source: Any) -> Catalog:
-    """A Polars frame or DuckDB relation gives a new stream each time; what it is otherwise, once."""
+    """Polars frames and DuckDB relations give a new stream each time, others only one."""
     kind = type(source).__name__
     module = type(source).__module__.partition(".")[0].lstrip("_")
     first = pa.RecordBatchReader.from_stream(source)

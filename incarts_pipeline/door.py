@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from incarts_pipeline.models import Reason
 from incarts_pipeline.sender import Stop
@@ -39,7 +39,7 @@ def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
             raise
 
 
-class _Door:
+class _Door(Generic[T]):
     """The thread's side: a loop, the stop that belongs to it, and the result."""
 
     def __init__(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> None:
@@ -47,7 +47,7 @@ class _Door:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Stop | None = None
         self._stop_early = False
-        self._result: Future[Any] = Future()
+        self._result: Future[T] = Future()
 
     def run(self) -> None:
         try:
@@ -55,13 +55,13 @@ class _Door:
         except BaseException as error:  # handed to the waiting thread
             self._result.set_exception(error)
 
-    async def _main(self) -> Any:
+    async def _main(self) -> T:
         self._loop, self._stop = asyncio.get_running_loop(), Stop()
         if self._stop_early:
             self._stop.request(Reason.STOPPED)
         return await self._work(self._stop)
 
-    def wait(self) -> Any:
+    def wait(self) -> T:
         return self._result.result()
 
     def stop_soon(self) -> None:

@@ -51,7 +51,7 @@ def refusals(
         found.append(
             Refusal(
                 guard=OVER_GUARD,
-                message=f"{new:,} new links would be made, more than --refuse-over {refuse_over:,}.",
+                message=f"{new:,} new links would be made, --refuse-over is {refuse_over:,}.",
                 fix="Look at the plan; raise --refuse-over, or approve it.",
             )
         )

@@ -67,7 +67,7 @@ class _Life:
     operation: Operation
     attempts: int
     first_sent: Stamp | None
-    fingerprint: str
+    fingerprint: str | None
     doubts: int = 0
     last: AnswerKind | None = None
 

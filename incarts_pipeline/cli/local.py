@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -15,14 +15,12 @@ from incarts_pipeline.settings import parse_duration
 def sandbox(
     port: Annotated[int, typer.Option("--port", help="0 lets the system choose.")] = 0,
     state: Annotated[
-        Optional[Path], typer.Option("--state", help="A file in which links survive a restart.")
+        Path | None, typer.Option("--state", help="A file in which links survive a restart.")
     ] = None,
     faults: Annotated[
         float, typer.Option("--faults", min=0, max=1, help="Share of requests that fail somehow.")
     ] = 0.0,
-    limit: Annotated[
-        Optional[str], typer.Option("--limit", help="Rate limit like 300/10s.")
-    ] = None,
+    limit: Annotated[str | None, typer.Option("--limit", help="Rate limit like 300/10s.")] = None,
     limit_kind: Annotated[
         str,
         typer.Option(
@@ -34,7 +32,7 @@ def sandbox(
     ] = "24h",
     latency: Annotated[float, typer.Option("--latency", min=0, help="Seconds per request.")] = 0.0,
     config: Annotated[
-        Optional[str],
+        str | None,
         typer.Option("--config", help="Any switch of SandboxConfig, as a JSON object."),
     ] = None,
 ) -> None:

@@ -30,7 +30,7 @@ class Sent:
     operation: Operation
     number: int
     correlation_id: str
-    api_key_fingerprint: str
+    api_key_fingerprint: str | None
     at: Stamp
 
 

@@ -69,7 +69,7 @@ def is_alive(run: sa.Row[tuple[object, ...]], me: Process, now: Stamp) -> bool:
     ours = run.boot_id == me.boot_id and run.pid_namespace == me.pid_namespace
     if not (ours and me.pid_namespace and run.process_started):
         return True
-    return _started(run.pid) == run.process_started
+    return bool(_started(run.pid) == run.process_started)
 
 
 def start_run(

@@ -79,7 +79,7 @@ class ReplayRule:
         """Seconds before the window's end after which nothing is replayed."""
         return min(300.0, self.window / 5)
 
-    def judge(self, first_sent: Stamp, now: Stamp, api_key_fingerprint: str) -> Replay:
+    def judge(self, first_sent: Stamp, now: Stamp, api_key_fingerprint: str | None) -> Replay:
         """Say whether what was first sent at `first_sent` may be sent again at `now`."""
         if self.api_key_fingerprint not in (None, api_key_fingerprint):
             return Replay.KEY_ROTATED

@@ -1,4 +1,4 @@
-"""The API itself, as one ASGI application."""
+"""The sandbox as one ASGI application: requests in, faults and answers out, and its own pages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from incarts_pipeline.sandbox import validate
-from incarts_pipeline.sandbox.config import ApiKey, Fault, SandboxConfig
-from incarts_pipeline.sandbox.limits import Limiter, hint_headers
-from incarts_pipeline.sandbox.store import Store, body_hash
-from incarts_pipeline.sandbox.validate import Invalid
+from incarts_pipeline.sandbox.config import Fault, SandboxConfig
+from incarts_pipeline.sandbox.service import Answer, Service
+from incarts_pipeline.sandbox.store import Audit, Store, body_hash
 
 _LOGGED = 100_000  # requests kept for a look
 
@@ -42,36 +40,18 @@ class Logged:
     fault: str | None
 
 
-@dataclasses.dataclass(slots=True)
-class _Answer:
-    status: int
-    content: dict[str, Any] | None = None
-    error: tuple[str, str] | None = None
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    link_id: str | None = None
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None):
-        super().__init__(message)
-        self.answer = _Answer(status, error=(code, message), headers=headers or {})
-
-
 class App:
     """The sandbox's application; everything runs in one event loop."""
 
     def __init__(self, store: Store, config: SandboxConfig) -> None:
+        self.service = Service(store, config)
         self.store = store
         self.config = config
         self.log: deque[Logged] = deque(maxlen=_LOGGED)
-        self.host = ""
         self._statuses: Counter[str] = Counter()
         self._random = random.Random(config.seed)  # noqa: S311 (a schedule of faults)
         self._faults_left = config.faults.first
         self._scripted: list[dict[str, Any]] = []
-        self._limiters: dict[tuple[int, str], Limiter] = {}
-        self._working: dict[tuple[str, str], asyncio.Event] = {}
-        self._late: set[asyncio.Task[None]] = set()
         self._pages = Starlette(
             routes=[
                 Route("/s/{short_id}", self._short_link),
@@ -83,15 +63,14 @@ class App:
             ]
         )
 
-    def audit(self) -> Any:
+    def audit(self) -> Audit:
         """Count what was made, and what was made twice."""
         return self.store.audit(dict(self._statuses))
 
     def reconfigure(self, changes: dict[str, Any]) -> None:
         """Change switches while running."""
         self.config = self.config.with_changes(changes)
-        if "limits" in changes:
-            self._limiters.clear()
+        self.service.reconfigure(self.config)
         if "faults" in changes:
             self._faults_left = self.config.faults.first
 
@@ -128,7 +107,9 @@ class App:
             if fault is Fault.LOST_BEFORE:
                 await _abort(send)
                 return
-            answer = await self._answer(scope, headers, body, fault, address)
+            answer = await self.service.answer(
+                scope["method"], scope["path"], headers, body, fault, address
+            )
             link_id = answer.link_id
             status = await self._send(send, answer, fault, correlation)
         finally:
@@ -148,7 +129,7 @@ class App:
             )
 
     async def _send(
-        self, send: Send, answer: _Answer, fault: Fault | None, correlation: str | None
+        self, send: Send, answer: Answer, fault: Fault | None, correlation: str | None
     ) -> int | None:
         """Send an answer, or what the fault leaves of it; return the status that went out."""
         made = answer.status < 300
@@ -158,7 +139,7 @@ class App:
         if fault is Fault.STALL and made:
             await asyncio.sleep(self.config.stall_seconds)
         if fault is Fault.ERROR_AFTER and made:
-            answer = _Answer(500, error=("internal", "internal error"))
+            answer = Answer(status=500, error=("internal", "internal error"))
         if answer.error is not None:
             content, kind = self._error(answer.status, *answer.error)
         else:
@@ -193,224 +174,6 @@ class App:
                 return fault
         return None
 
-    async def _answer(
-        self, scope: Scope, headers: dict[str, str], body: bytes, fault: Fault | None, address: str
-    ) -> _Answer:
-        try:
-            api_key = self._authenticate(headers)
-            parts = scope["path"].strip("/").split("/")
-            if self.config.limit_first or not self._is_replay(api_key, headers):
-                self._limit(api_key, body, address)
-            if scope["method"] == "GET" and len(parts) == 3 and parts[1] == "links":
-                return self._read_link(api_key, parts[2])
-            if scope["method"] != "POST":
-                raise _Refused(405, "method_not_allowed", "method not allowed")
-            if parts == ["v1", "links"]:
-                return await self._write(api_key, headers, body, fault, None)
-            if len(parts) == 4 and parts[1] == "links" and parts[3] == "qr-codes":
-                return await self._write(api_key, headers, body, fault, parts[2])
-            raise _Refused(404, "not_found", "no such endpoint")
-        except _Refused as refused:
-            return refused.answer
-
-    def _authenticate(self, headers: dict[str, str]) -> ApiKey:
-        given = headers.get("x-incarts-api-key")
-        found = next((one for one in self.config.keys if one.key == given), None)
-        if found is None:
-            raise _Refused(401, "unauthorized", "the API key is missing or invalid")
-        for name in ("idempotency-key", "x-correlation-id"):
-            value = headers.get(name)
-            if value is not None and not 8 <= len(value) <= 128:
-                raise _Refused(400, "bad_header", f"{name} must have 8 to 128 characters")
-        return found
-
-    def _is_replay(self, api_key: ApiKey, headers: dict[str, str]) -> bool:
-        key = headers.get("idempotency-key")
-        if key is None:
-            return False
-        owners = (api_key.key, *api_key.projects)
-        window = self.config.idempotency_window
-        return any(self.store.recall(owner, key, time.time(), window) for owner in owners)
-
-    def _limit(self, api_key: ApiKey, body: bytes, address: str) -> None:
-        now = time.time()
-        for position, limit in enumerate(self.config.limits):
-            owner = {"key": api_key.key, "address": address}.get(limit.per)
-            if owner is None:
-                owner = str((_json(body) or {}).get("projectId"))
-            limiter = self._limiters.setdefault((position, owner), Limiter(limit))
-            verdict = limiter.check(now, count_refused=self.config.count_refused)
-            if not verdict.allowed:
-                headers = hint_headers(self.config.hints, limit, verdict, now)
-                raise _Refused(429, "rate_limited", "too many requests", headers)
-
-    def _read_link(self, api_key: ApiKey, link_id: str) -> _Answer:
-        if "links:read" not in api_key.scopes:
-            raise _Refused(403, "missing_scope", "the key has no scope links:read")
-        content = self.store.link(link_id)
-        if content is None or content["projectId"] not in api_key.projects:
-            raise _Refused(404, "not_found", "there is no such link")
-        return _Answer(200, content=content)
-
-    async def _write(
-        self,
-        api_key: ApiKey,
-        headers: dict[str, str],
-        body: bytes,
-        fault: Fault | None,
-        link_id: str | None,
-    ) -> _Answer:
-        content = _json(body)
-        if content is None:
-            raise _Refused(400, "bad_json", "the body is not a JSON object")
-        scope = "links:write" if link_id is None else "qr-codes:write"
-        if scope not in api_key.scopes:
-            raise _Refused(403, "missing_scope", f"the key has no scope {scope}")
-        project = self._project(content, link_id)
-        if project not in api_key.projects:
-            raise _Refused(403, "wrong_project", "the key may not access this project")
-        key = headers.get("idempotency-key")
-        owner = api_key.key if self.config.idempotency_scope == "key" else str(project)
-        if key is not None:
-            known = await self._replay(owner, key, body)
-            if known is not None:
-                return known
-            self.store.begin(owner, key, body_hash(body), time.time())
-        return await self._work(api_key, owner, key, content, body, fault, link_id)
-
-    def _project(self, content: dict[str, Any], link_id: str | None) -> Any:
-        if link_id is None:
-            return content.get("projectId")
-        link = self.store.link(link_id)
-        if link is None:
-            raise _Refused(404, "not_found", "there is no such link")
-        return content.get("projectId", link["projectId"])
-
-    async def _replay(self, owner: str, key: str, body: bytes) -> _Answer | None:
-        """Answer from memory: the same again, a conflict, or None to go on."""
-        while True:
-            now, window = time.time(), self.config.idempotency_window
-            known = self.store.recall(owner, key, now, window)
-            if known is None:
-                return None
-            if known.body_hash != body_hash(body):
-                raise _Refused(409, "idempotency_conflict", "the key came with another body before")
-            if known.status is not None:
-                return _remembered(known.status, known.answer)
-            event = self._working.get((owner, key))
-            if event is None:  # its process died: nobody is at it any more
-                return None
-            if self.config.concurrent == "conflict":
-                raise _Refused(409, "in_progress", "a request with this key is being worked on")
-            await event.wait()
-
-    async def _work(
-        self,
-        api_key: ApiKey,
-        owner: str,
-        key: str | None,
-        content: dict[str, Any],
-        body: bytes,
-        fault: Fault | None,
-        link_id: str | None,
-    ) -> _Answer:
-        event = asyncio.Event()
-        if key is not None:
-            self._working[owner, key] = event
-        late = False
-        try:
-            if fault is Fault.ERROR_BEFORE:
-                raise _Refused(500, "internal", "internal error")
-            if fault is Fault.LATE:
-                late = True
-                self._later(api_key, owner, key, content, body, link_id, event)
-                return _Answer(504, error=("timeout", "gateway timeout"))
-            return self._effect(api_key, owner, key, content, body, link_id, fault)
-        except _Refused as refused:
-            if key is not None:
-                self._remember_failure(owner, key, refused.answer)
-            raise
-        finally:
-            if not late:
-                self._done(owner, key, event)
-
-    def _done(self, owner: str, key: str | None, event: asyncio.Event) -> None:
-        event.set()
-        if key is not None:
-            self._working.pop((owner, key), None)
-
-    def _later(
-        self,
-        api_key: ApiKey,
-        owner: str,
-        key: str | None,
-        content: dict[str, Any],
-        body: bytes,
-        link_id: str | None,
-        event: asyncio.Event,
-    ) -> None:
-        async def land() -> None:
-            await asyncio.sleep(self.config.late_seconds)
-            try:
-                self._effect(api_key, owner, key, content, body, link_id, None)
-            except _Refused as refused:
-                if key is not None:
-                    self._remember_failure(owner, key, refused.answer)
-            finally:
-                self._done(owner, key, event)
-
-        task = asyncio.create_task(land())
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-
-    def _effect(
-        self,
-        api_key: ApiKey,
-        owner: str,
-        key: str | None,
-        content: dict[str, Any],
-        body: bytes,
-        link_id: str | None,
-        fault: Fault | None,
-    ) -> _Answer:
-        """Make what was asked for, and remember it under its key in the same step."""
-        try:
-            made = self._make(api_key, content, body, key or "", link_id)
-        except Invalid as invalid:
-            raise _Refused(invalid.status, "invalid", invalid.message) from None
-        if key is not None:
-            stored_error = self.config.replay == "stored_errors" and fault is Fault.ERROR_AFTER
-            self.store.finish(
-                owner,
-                key,
-                500 if stored_error else 201,
-                json.dumps(["internal", "internal error"] if stored_error else made),
-            )
-        return _Answer(201, content=made, link_id=made["id"])
-
-    def _make(
-        self, api_key: ApiKey, content: dict[str, Any], body: bytes, key: str, link_id: str | None
-    ) -> dict[str, Any]:
-        if link_id is not None:
-            code = self.store.add_qr(link_id, validate.qr_body(content), key, self.host)
-            if code is None:
-                raise _Refused(409, "duplicate_identifier", "the link has this identifier already")
-            return code
-        link = validate.link_body(content)
-        scope = validate.scope_of(link)
-        if scope not in api_key.scopes:
-            raise _Refused(403, "missing_scope", f"the key has no scope {scope}")
-        made = self.store.add_link(link, key, body_hash(body), self.host)
-        if self.config.smart_select and "location" in link and link.get("products"):
-            made |= {"offers": [{"storeId": link["location"].get("storeId", "5260")}]}
-        return made
-
-    def _remember_failure(self, owner: str, key: str, answer: _Answer) -> None:
-        if self.config.replay == "stored_errors" and answer.status >= 500:
-            self.store.finish(owner, key, answer.status, json.dumps(answer.error))
-        else:
-            self.store.forget(owner, key)
-
     def _error(self, status: int, code: str, message: str) -> tuple[bytes, str]:
         match self.config.error_shape:
             case "text":
@@ -434,11 +197,11 @@ class App:
         return RedirectResponse(target, 302)
 
     async def _qr_image(self, request: Request) -> Response:
-        import segno  # noqa: PLC0415 (only for the few codes that are looked at)
+        import segno  # only for the few codes that are looked at
 
         name = request.path_params["name"].removesuffix(".png")
         code = request.query_params.get("code")
-        url = f"{self.host}/s/{name}" + (f"?qr={code}" if code else "")
+        url = f"{self.service.host}/s/{name}" + (f"?qr={code}" if code else "")
         image = io.BytesIO()
         segno.make(url, error="m").save(image, kind="png", scale=8)
         return Response(image.getvalue(), media_type="image/png")
@@ -461,26 +224,11 @@ class App:
         return JSONResponse({})
 
 
-def _remembered(status: int, text: str) -> _Answer:
-    content = json.loads(text)
-    if status >= 400:
-        return _Answer(status, error=(content[0], content[1]))
-    return _Answer(status, content=content, link_id=content["id"])
-
-
-def _json(body: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 async def _read(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
 

@@ -55,16 +55,27 @@ class Faults:
     @classmethod
     def spread(cls, share: float) -> Faults:
         """Return faults of every kind that together befall `share` of the requests."""
-        return cls(**{fault.value: share / len(Fault) for fault in Fault})
+        each = share / len(Fault)
+        return cls(
+            lost_before=each,
+            lost_after=each,
+            error_before=each,
+            error_after=each,
+            late=each,
+            half_answer=each,
+            malformed=each,
+            no_id=each,
+            stall=each,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """A rate limit.
 
-    `kind` is `fixed` (aligned windows), `anchored` (a window from its first request), `sliding_log`,
-    `sliding_counter` or `bucket`. For a bucket, `requests` per `seconds` is the refill and `burst`
-    its size. `per` is `key`, `project` or `address`.
+    `kind` is `fixed` (aligned windows), `anchored` (a window from its first request),
+    `sliding_log`, `sliding_counter` or `bucket`. For a bucket, `requests` per `seconds` is the
+    refill and `burst` its size. `per` is `key`, `project` or `address`.
     """
 
     kind: str = "fixed"

@@ -105,7 +105,7 @@ def hint_headers(hints: str, limit: Limit, verdict: Verdict, now: float) -> dict
         case "retry_after":
             return {"retry-after": seconds} if refused else {}
         case "retry_after_date":
-            import email.utils  # noqa: PLC0415 (rarely asked for)
+            import email.utils  # rarely asked for
 
             date = email.utils.formatdate(math.ceil(now + verdict.wait), usegmt=True)
             return {"retry-after": date} if refused else {}

@@ -13,13 +13,15 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
 from incarts_pipeline.sandbox.app import App, Logged
 from incarts_pipeline.sandbox.config import SandboxConfig, to_json
 from incarts_pipeline.sandbox.store import Audit, Store
+
+T = TypeVar("T")
 
 
 class _Server(uvicorn.Server):
@@ -92,7 +94,7 @@ class Sandbox:
         self.base_url = _host(sock)
         self._store = Store(self._state)
         self._app = App(self._store, self._config)
-        self._app.host = self.base_url
+        self._app.service.host = self.base_url
         up = threading.Event()
         self._server = _Server(self._app, sock, up.set)
         self._loop = asyncio.new_event_loop()
@@ -139,10 +141,10 @@ class Sandbox:
         """Let the next requests fail; `where` picks those whose key or body contains it."""
         self._ask(lambda: self._app.fail_next(kind, times, where))
 
-    def _ask(self, work: Callable[[], Any]) -> Any:
+    def _ask(self, work: Callable[[], T]) -> T:
         """Run `work` in the server's thread, where all its state lives."""
 
-        async def run() -> Any:
+        async def run() -> T:
             return work()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
@@ -211,10 +213,10 @@ def serve(
     sock = _listen(port)
     store = Store(state)
     app = App(store, config)
-    app.host = _host(sock)
+    app.service.host = _host(sock)
 
     async def run() -> None:
-        server = _Server(app, sock, lambda: ready(app.host))
+        server = _Server(app, sock, lambda: ready(app.service.host))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, setattr, server, "should_exit", True)

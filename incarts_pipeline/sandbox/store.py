@@ -107,7 +107,7 @@ class Store:
         content = {
             "id": link_id,
             **{
-                name: body[name]
+                str(name): body[name]
                 for name in ("projectId", "name", "publicName", "retailer", "intent", "products")
                 if name in body
             },

@@ -22,7 +22,7 @@ _URL = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9-]{3,64}")
 
 
-class Invalid(Exception):
+class InvalidError(Exception):
     """A request that breaks a rule: 400 for its shape, 422 for its meaning."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -35,13 +35,13 @@ def link_body(body: Any) -> dict[str, Any]:
     """Return a create-link body that keeps every rule.
 
     Raises:
-        Invalid: it breaks one.
+        InvalidError: it breaks one.
     """
     if not isinstance(body, dict):
-        raise Invalid(400, "the body must be a JSON object")
+        raise InvalidError(400, "the body must be a JSON object")
     unknown = body.keys() - _FIELDS
     if unknown:
-        raise Invalid(400, f"unknown field {min(unknown)}")
+        raise InvalidError(400, f"unknown field {min(unknown)}")
     _text(body, "projectId", 128)
     _text(body, "name", 160)
     _text(body, "retailer", 64)
@@ -50,12 +50,12 @@ def link_body(body: Any) -> dict[str, Any]:
             _text(body, name, 4096)
     for name in ("customUrl", "fallbackUrl"):
         if name in body and not _URL.fullmatch(body[name]):
-            raise Invalid(400, f"{name} must be an http(s) URL")
+            raise InvalidError(400, f"{name} must be an http(s) URL")
     _products(body.get("products", []))
     _location(body.get("location"))
     for name in ("tracking", "options", "metadata"):
         if name in body and not isinstance(body[name], dict):
-            raise Invalid(400, f"{name} must be an object")
+            raise InvalidError(400, f"{name} must be an object")
     _meaning(body)
     return body
 
@@ -63,22 +63,22 @@ def link_body(body: Any) -> dict[str, Any]:
 def _text(body: dict[str, Any], name: str, most: int) -> None:
     value = body.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= most:
-        raise Invalid(400, f"{name} must be a text of 1 to {most} characters")
+        raise InvalidError(400, f"{name} must be a text of 1 to {most} characters")
 
 
 def _products(products: Any) -> None:
     if not isinstance(products, list):
-        raise Invalid(400, "products must be an array")
+        raise InvalidError(400, "products must be an array")
     for product in products:
         if not isinstance(product, dict):
-            raise Invalid(400, "a product must be an object")
+            raise InvalidError(400, "a product must be an object")
         quantity, backups = product.get("quantity"), product.get("backupProductIds", [])
         if not isinstance(product.get("retailerProductId"), str):
-            raise Invalid(400, "retailerProductId must be a text")
+            raise InvalidError(400, "retailerProductId must be a text")
         if type(quantity) is not int or quantity < 1:
-            raise Invalid(400, "quantity must be an integer of at least 1")
+            raise InvalidError(400, "quantity must be an integer of at least 1")
         if not isinstance(backups, list) or not all(isinstance(one, str) for one in backups):
-            raise Invalid(400, "backupProductIds must be texts")
+            raise InvalidError(400, "backupProductIds must be texts")
 
 
 def _location(location: Any) -> None:
@@ -86,26 +86,26 @@ def _location(location: Any) -> None:
         return
     code = location.get("zipCode") if isinstance(location, dict) else None
     if not isinstance(code, str) or not re.fullmatch(r"\d{5}", code, re.ASCII):
-        raise Invalid(400, "location.zipCode must be 5 digits")
+        raise InvalidError(400, "location.zipCode must be 5 digits")
 
 
 def _meaning(body: dict[str, Any]) -> None:
     intent, retailer = body.get("intent"), body["retailer"]
     if intent == "custom_url":
         if "customUrl" not in body:
-            raise Invalid(422, "custom_url needs customUrl")
+            raise InvalidError(422, "custom_url needs customUrl")
         return
     if intent not in _NEEDS:
-        raise Invalid(422, f"intent {intent!r} is not supported")
+        raise InvalidError(422, f"intent {intent!r} is not supported")
     if retailer != _NEEDS[intent]:
-        raise Invalid(422, f"{intent} is not offered for {retailer}")
+        raise InvalidError(422, f"{intent} is not offered for {retailer}")
     if intent in ("add_to_cart", "product_detail"):
         if not body.get("products"):
-            raise Invalid(422, f"{intent} needs at least one product")
+            raise InvalidError(422, f"{intent} needs at least one product")
         return
     name = "shoppingList" if intent == "shopping_list" else "recipe"
     if not isinstance((body.get("options") or {}).get("instacart", {}).get(name), dict):
-        raise Invalid(422, f"{intent} needs options.instacart.{name}")
+        raise InvalidError(422, f"{intent} needs options.instacart.{name}")
 
 
 def scope_of(body: dict[str, Any]) -> str:
@@ -117,9 +117,9 @@ def scope_of(body: dict[str, Any]) -> str:
 def qr_body(body: Any) -> dict[str, Any]:
     """Return a create-QR-code body that keeps every rule."""
     if not isinstance(body, dict):
-        raise Invalid(400, "the body must be a JSON object")
+        raise InvalidError(400, "the body must be a JSON object")
     identifier = body.get("identifier")
     if not isinstance(identifier, str) or not _IDENTIFIER.fullmatch(identifier):
-        raise Invalid(400, "identifier must match ^[A-Za-z0-9-]{3,64}$")
+        raise InvalidError(400, "identifier must match ^[A-Za-z0-9-]{3,64}$")
     _text(body, "name", 120)
     return body
