@@ -54,9 +54,10 @@ check: $(STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: $(STAMP)
-	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \
+	  $(BIN)/python benchmarks/$$name.py $(QUICK) $(ARGS); done
 
-bench-quick: ARGS += --quick
+bench-quick: QUICK := --quick
 bench-quick: bench
 
 clean:

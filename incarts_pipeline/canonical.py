@@ -28,6 +28,7 @@ _DESTINATION = (
 _LABEL = ("name", "publicName", "metadata")
 _PREFIX = "incarts1-"
 _DIGITS = 40
+_EXACT_DIGITS = 16
 
 
 def idempotency_key(
@@ -59,7 +60,7 @@ def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:
     Destination is retailer, intent, products, location, URLs and options; label is name,
     public name and metadata. Each is hashed as the object of those members that the body has.
     """
-    content: dict[str, Any] = json.loads(body)
+    content: dict[str, Any] = json.loads(body, parse_int=_number)
     return (
         _hash({name: content[name] for name in _DESTINATION if name in content}),
         _hash(content.get("tracking", {})),
@@ -92,6 +93,11 @@ def _member_changed(old: dict[str, Any], new: dict[str, Any], name: str, path: s
     if name in old and name in new:
         return _changed(old[name], new[name], path)
     return [path]
+
+
+def _number(digits: str) -> int | float:
+    # A double such as 1e17 is written without an exponent, but isn't among the exact integers.
+    return int(digits) if len(digits) < _EXACT_DIGITS else float(digits)
 
 
 def _hash(value: Any) -> bytes:

@@ -24,7 +24,7 @@ from incarts_pipeline.own_json import OwnJsonError, canonical_object, canonical_
 from incarts_pipeline.rules import ProblemCode
 from incarts_pipeline.sources import Column, Constant, Members, Node, Template
 
-_EXACT = 2**53
+_EXACT = 2**53 - 1
 _Report = Callable[[Rows, ProblemCode, str], None]
 
 
@@ -151,7 +151,7 @@ def _exact(array: pa.Array, rows: Rows, report: _Report) -> pa.StringArray:
         pc.or_(pc.greater(array, _EXACT), pc.less(array, -_EXACT)) if _is_wide(array) else None
     )
     if inexact is not None:
-        message = "A whole number beyond 2^53 would lose digits; make the column text."
+        message = "A whole number of 2^53 or more would lose digits; make the column text."
         found = true_rows(inexact)
         if len(found):
             report(rows[found], ProblemCode.INEXACT_NUMBER, message)
@@ -178,7 +178,7 @@ def _list(array: pa.ListArray, rows: Rows, report: _Report) -> Fragment:
     if found is None:
         texts = pa.nulls(len(values), pa.string())
     else:
-        texts = joined(found.parts, len(values), optional=True)
+        texts = joined(found.parts, len(values), optional=found.optional)
     if empty is not None:
         texts = pc.if_else(values.is_valid(), pc.coalesce(texts, empty), None)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)

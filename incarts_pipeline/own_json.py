@@ -10,7 +10,7 @@ import rfc8785
 from incarts_pipeline.rules import ProblemCode
 
 MAX_DEPTH = 64
-_EXACT = 2**53  # beyond it, whole numbers have no place of their own in IEEE doubles (RFC 8785)
+_EXACT = 2**53 - 1  # the largest whole number that IEEE doubles tell from its neighbours
 
 
 class OwnJsonError(ValueError):
@@ -135,5 +135,5 @@ def _too_deep() -> OwnJsonError:
 def _inexact(digits: str) -> OwnJsonError:
     shown = digits if len(digits) <= 40 else digits[:40] + "…"
     return OwnJsonError(
-        ProblemCode.INEXACT_NUMBER, f"{shown} is beyond 2^53 and would lose digits; make it text."
+        ProblemCode.INEXACT_NUMBER, f"{shown} is 2^53 or more and would lose digits; make it text."
     )

@@ -46,7 +46,7 @@ class ProblemCode(StrEnum):
     NOT_JSON = "not_json"  # text that should be JSON isn't
     NOT_AN_OBJECT = "not_an_object"  # JSON, but no object
     DUPLICATE_NAME = "duplicate_name"  # a JSON object has a name twice
-    INEXACT_NUMBER = "inexact_number"  # a JSON number beyond 2^53, or not finite
+    INEXACT_NUMBER = "inexact_number"  # a JSON number of 2^53 or more, or not finite
     TOO_DEEP = "too_deep"  # JSON nested deeper than 64
     LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
     EMPTY_KEY = "empty_key"  # a unique-key column is null or empty

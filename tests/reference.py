@@ -148,7 +148,7 @@ def _url(url: str | None) -> str | None:
 
 
 def _exact(value: int | None) -> int | None:
-    if value is not None and abs(value) > 2**53:
+    if value is not None and abs(value) >= 2**53:
         raise BrokenError
     return value
 
@@ -166,6 +166,16 @@ def _options(text: str | None) -> dict[str, Any] | None:
     if not isinstance(value, dict) or _depth(value) > 65:
         raise BrokenError
     return {"instacart": {"shoppingList": value}}
+
+
+def without_nulls(value: object) -> object:
+    """Return a struct column's value as it is sent: null members left out, lists kept whole."""
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    members = {name: without_nulls(item) for name, item in value.items()}
+    return {name: item for name, item in members.items() if item is not None and item != {}}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
