@@ -96,7 +96,7 @@ def _change_three(catalog: Path) -> list[str]:
     good = [
         r
         for r in rows
-        if r["intent"] == "add_to_cart" and r["qty"] == "1" and r["printed"] == "false"
+        if r["intent"] == "add_to_cart" and r["qty"] == "1" and not r["printed"]
     ]
     for row in good[:3]:
         row["qty"] = "2"
