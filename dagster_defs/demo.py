@@ -94,9 +94,7 @@ def _change_three(catalog: Path) -> list[str]:
         reader = csv.DictReader(file)
         names, rows = reader.fieldnames or [], list(reader)
     good = [
-        r
-        for r in rows
-        if r["intent"] == "add_to_cart" and r["qty"] == "1" and not r["printed"]
+        r for r in rows if r["intent"] == "add_to_cart" and r["qty"] == "1" and not r["printed"]
     ]
     for row in good[:3]:
         row["qty"] = "2"

@@ -15,6 +15,8 @@ from incarts_pipeline.sender import Stop
 
 T = TypeVar("T")
 
+_LOOK_SECONDS = 0.1
+
 
 def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
     """Run `work` to its end in a thread with an event loop of its own, and return its result.
@@ -48,12 +50,15 @@ class _Door(Generic[T]):
         self._stop: Stop | None = None
         self._stop_early = False
         self._result: Future[T] = Future()
+        self._done = threading.Event()
 
     def run(self) -> None:
         try:
             self._result.set_result(asyncio.run(self._main()))
         except BaseException as error:  # handed to the waiting thread
             self._result.set_exception(error)
+        finally:
+            self._done.set()
 
     async def _main(self) -> T:
         self._loop, self._stop = asyncio.get_running_loop(), Stop()
@@ -62,6 +67,9 @@ class _Door(Generic[T]):
         return await self._work(self._stop)
 
     def wait(self) -> T:
+        # A signal that the kernel hands to another thread wakes nobody here, so look now and then.
+        while not self._done.wait(_LOOK_SECONDS):
+            pass
         return self._result.result()
 
     def stop_soon(self) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import adbc_driver_sqlite.dbapi as adbc
 
 # The link that each row of a set uses now: what a plan compares the catalog with.
 ROWS = """
@@ -137,6 +140,9 @@ LINKS_SCHEMA = pa.schema(
 @contextmanager
 def reading(path: Path) -> Iterator[adbc.Connection]:
     """Open the ledger for bulk reads that change nothing."""
+    # ADBC loads pandas and Polars when they are installed, so not before it is needed.
+    import adbc_driver_sqlite.dbapi as adbc
+
     with adbc.connect(f"{path.absolute().as_uri()}?mode=ro") as connection:
         yield connection
 

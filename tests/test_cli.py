@@ -1,0 +1,333 @@
+"""The shell's commands: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from incarts_pipeline.cli import main
+from incarts_pipeline.sandbox import ApiKey, Sandbox
+from tests.conftest import products
+
+Shell = Callable[..., tuple[int, str, str]]
+NO_MAPPING = ("--unique-key", "sku", "--link-set", "test")
+
+
+@pytest.fixture
+def shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], box: Sandbox
+) -> Shell:
+    """Run `incarts` with the sandbox's environment: exit code, standard output, standard error."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", box.base_url)
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    monkeypatch.setenv("INCARTS_PROJECT_ID", box.project_id)
+    monkeypatch.setenv("INCARTS_MAX_RPS", "none")
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def go(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["incarts", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return go
+
+
+@pytest.fixture
+def catalog() -> str:
+    """A CSV of twelve products."""
+    pacsv.write_csv(products(12), "catalog.csv")
+    return "catalog.csv"
+
+
+def test_plan_shows_and_makes_nothing(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`plan` prints counts, scopes and digest, sends nothing and leaves no ledger."""
+    code, out, _ = shell("plan", catalog, *NO_MAPPING)
+    assert code == 0
+    assert "12 links to make" in out
+    assert "retailers:walmart (12)" in out
+    assert box.audit().requests == 0
+    assert not Path("incarts-ledger.db").exists()
+
+
+def test_apply_then_again(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`apply` makes the links; a second time it prints that nothing was sent."""
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--json")
+    code, out, _ = shell(*arguments)
+    assert (code, json.loads(out)["statuses"]["created"]) == (0, 12)
+    code, out, _ = shell(*arguments)
+    assert (code, json.loads(out)["requests"]) == (0, 0)
+    assert box.audit().links == 12
+
+
+def test_plan_as_json_has_the_digest_that_apply_takes(shell: Shell, catalog: str) -> None:
+    """The digest of `plan --json` approves the same plan."""
+    arguments = (catalog, *NO_MAPPING, "--refuse-over", "5")
+    code, out, _ = shell("plan", *arguments, "--json")
+    plan = json.loads(out)
+    assert (code, plan["refusals"][0]["guard"]) == (1, "too_many_new")
+    code, _, err = shell("apply", *arguments, "-o", "links.parquet")
+    assert code == 1
+    assert plan["digest"] in err
+    code, _, _ = shell("apply", *arguments, "-o", "links.parquet", "--approve", plan["digest"])
+    assert code == 0
+
+
+def test_limit_exits_4(shell: Shell, catalog: str) -> None:
+    """Rows that are left over make the exit code 4."""
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--limit", "5")
+    assert code == 4
+    assert "run the same command again" in err
+
+
+def test_fail_on(shell: Shell, catalog: str) -> None:
+    """Statuses in --fail-on make the exit code 3."""
+    Path(catalog).write_text(Path(catalog).read_text().replace(",1\n", ",0\n", 1))
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert shell(*arguments)[0] == 0
+    assert shell(*arguments, "--fail-on", "rejected")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--unique-key", "skuu", "--link-set", "x"), 'Did you mean "sku"'),
+        (("--link-set", "x"), "--unique-key"),
+        (("--mapping", "nowhere.yaml"), "nowhere.yaml"),
+        ((*NO_MAPPING, "--fail-on", "broken"), "--fail-on"),
+        ((*NO_MAPPING, "--sample-per", "colour"), "--sample-per"),
+    ],
+)
+def test_wrong_usage_exits_2(
+    shell: Shell, catalog: str, box: Sandbox, arguments: tuple[str, ...], said: str
+) -> None:
+    """A broken mapping or option ends with exit 2 before anything is sent, and says the fix."""
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *arguments)
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+    assert box.audit().requests == 0
+
+
+def test_missing_catalog_exits_1(shell: Shell) -> None:
+    """A file that isn't there is named, in one paragraph."""
+    code, _, err = shell("plan", "nothing.csv", *NO_MAPPING)
+    assert code == 1
+    assert "nothing.csv" in err
+
+
+def test_wrong_key_ends_the_run(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 401 ends the run with exit 1; every row is pending, none is lost."""
+    monkeypatch.setenv("INCARTS_API_KEY", "ic_live_wrong_but_long_enough")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "API key" in err
+    assert "ic_live_wrong" not in err
+    assert set(pq.read_table("links.parquet")["status"].to_pylist()) == {"pending"}
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    assert shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert box.audit().links == 12
+
+
+def test_missing_scope_opens_the_circuit(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """A 403 for every kind of link ends with exit 1 and says what the key lacks."""
+    weak = ApiKey(scopes=frozenset({"links:write"}))
+    box.reconfigure(keys=(weak,))
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "403 for walmart/add_to_cart" in err
+    assert box.audit().requests <= 12
+
+
+def test_wrong_base_path(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base URL with a wrong path is recognized by its first answers."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", f"{box.base_url}/api")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "not the Incarts API" in err
+
+
+def test_unreachable_host(shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port where nobody listens ends the run with exit 1 and says so."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", "http://127.0.0.1:1")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "can't be reached" in err
+
+
+def test_ledger_of_another_host(
+    shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger serves one base URL only."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    monkeypatch.setenv("INCARTS_API_BASE_URL", "https://api.incarts.example")
+    code, _, err = shell("plan", catalog, *NO_MAPPING)
+    assert code == 1
+    assert "belongs to" in err
+
+
+def test_locked_and_foreign_ledgers(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """A ledger that can't be used stops the run before the first call."""
+    Path("junk.db").write_bytes(b"this is no database, but long enough to look at" * 40)
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--ledger")
+    code, _, err = shell(*arguments, "junk.db")
+    assert (code, "damaged" in err) == (1, True)
+    code, _, err = shell(*arguments, "nowhere/ledger.db")
+    assert (code, "doesn't exist" in err) == (1, True)
+    assert box.audit().requests == 0
+
+
+def test_unwritable_output(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """An output folder that isn't there is refused before the first call."""
+    code, _, err = shell("apply", catalog, "-o", "nowhere/links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "doesn't exist" in err
+    assert box.audit().requests == 0
+
+
+def test_output_that_is_no_table(shell: Shell, catalog: str) -> None:
+    """A file that isn't ours is not overwritten."""
+    Path("links.parquet").write_text("my notes")
+    code, _, _ = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert Path("links.parquet").read_text() == "my notes"
+
+
+def test_status_counts(shell: Shell, catalog: str) -> None:
+    """`status` counts links per set and says that the file is intact."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    code, out, _ = shell("status", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["sets"][0]["links"] == 12
+    assert found["damage"] == ""
+    assert "intact" in shell("status")[1]
+    assert shell("status", "--ledger", "none.db")[0] == 1
+
+
+def test_doctor(shell: Shell, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` tells a good key from a bad one, and a wrong host, without making a link."""
+    assert shell("doctor")[0] == 0
+    monkeypatch.setenv("INCARTS_API_KEY", "ic_live_wrong_but_long_enough")
+    code, out, _ = shell("doctor", "--json")
+    assert (code, json.loads(out)["ok"]) == (1, False)
+    monkeypatch.setenv("INCARTS_API_BASE_URL", "http://127.0.0.1:1")
+    code, out, _ = shell("doctor")
+    assert code == 1
+    assert box.audit().links == 0
+
+
+def start(box: Sandbox, *arguments: str) -> subprocess.Popen[str]:
+    """Start `incarts` as a process of its own."""
+    environment = os.environ | {
+        "INCARTS_API_BASE_URL": box.base_url,
+        "INCARTS_API_KEY": box.api_key,
+        "INCARTS_PROJECT_ID": box.project_id,
+        "INCARTS_MAX_RPS": "none",
+    }
+    command = [sys.executable, "-c", "from incarts_pipeline.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Started from a script in the background, a process would be deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for_links(box: Sandbox, n: int) -> None:
+    """Wait until the sandbox has made `n` links."""
+    end = time.monotonic() + 60
+    while box.audit().links < n:
+        assert time.monotonic() < end, "the run made no links"
+        time.sleep(0.02)
+
+
+def test_killed_in_the_middle(box: Sandbox, shell: Shell) -> None:
+    """After SIGKILL the next run settles what was in flight: one link for each row."""
+    pacsv.write_csv(products(200), "catalog.csv")
+    box.reconfigure(latency=0.05)
+    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    wait_for_links(box, 40)
+    process.kill()
+    process.communicate()
+    assert not Path("links.parquet").exists()
+    doubts = sqlite3.connect("incarts-ledger.db").execute(
+        "SELECT COUNT(*) FROM operation WHERE state = 'sent'"
+    )
+    assert doubts.fetchone()[0] > 0
+    box.reconfigure(latency=0.0)
+    code, out, _ = shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
+    assert (code, json.loads(out)["statuses"]["in_doubt"]) == (0, 0)
+    audit = box.audit()
+    assert (audit.links, audit.duplicates) == (200, 0)
+    ids = pq.read_table("links.parquet")["link_id"].to_pylist()
+    assert len(set(ids)) == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(box: Sandbox, shell: Shell, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT finish what is in flight, publish, and exit 4; nothing is in doubt."""
+    pacsv.write_csv(products(300), "catalog.csv")
+    box.reconfigure(latency=0.05)
+    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
+    wait_for_links(box, 40)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 4, err
+    result = json.loads(out)
+    assert result["stopped"] == "stopped"
+    assert result["statuses"]["created"] == box.audit().links
+    assert result["statuses"]["in_doubt"] == 0
+    box.reconfigure(latency=0.0)
+    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert box.audit().links == 300
+
+
+def test_stop_command(box: Sandbox, shell: Shell) -> None:
+    """`incarts stop` asks a running process to end through the ledger."""
+    pacsv.write_csv(products(400), "catalog.csv")
+    box.reconfigure(latency=0.3)
+    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    wait_for_links(box, 20)
+    code, out, _ = shell("stop")
+    assert (code, "asked to stop" in out) == (0, True)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, 4)
+    assert shell("stop")[1].strip() == "nothing is running"
+    box.reconfigure(latency=0.0)
+    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert (box.audit().links, box.audit().duplicates) == (400, 0)
+
+
+def test_two_processes_share_the_work(box: Sandbox) -> None:
+    """Two runs of the same catalog at once make each link once, and both publish all of them."""
+    pacsv.write_csv(products(150), "catalog.csv")
+    box.reconfigure(latency=0.02)
+    outputs = ("a.parquet", "b.parquet")
+    started = [start(box, "apply", "catalog.csv", "-o", one, *NO_MAPPING) for one in outputs]
+    for process in started:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert (box.audit().links, box.audit().duplicates) == (150, 0)
+    tables = [pq.read_table(one)["link_id"].to_pylist() for one in outputs]
+    assert tables[0] == tables[1]
+    assert None not in tables[0]

@@ -1,0 +1,373 @@
+"""The ledger on real SQLite: claims, attempts, outcomes, and its one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from incarts_pipeline.clock import Clock, Stamp
+from incarts_pipeline.errors import (
+    LedgerDamagedError,
+    LedgerError,
+    LedgerForeignError,
+    LedgerLockedError,
+)
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
+from incarts_pipeline.ledger.file import prepare_file
+from incarts_pipeline.ledger.journal import Journal
+from incarts_pipeline.ledger.lookups import ensure_sets
+from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
+from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
+
+HOST = "https://api.incarts.example"
+NOW = Clock().now()
+FILE = Path("ledger.db")
+
+
+@pytest.fixture
+def engine() -> Iterator[sa.Engine]:
+    """A fresh ledger with one link set."""
+    engine = prepare_file(FILE, HOST)
+    with engine.begin() as connection:
+        assert ensure_sets(connection, "demo", ["s"]) == {"s": 1}
+    yield engine
+    engine.dispose()
+
+
+def call(key: str = "1", content: str = "a", expected: int | None = None) -> Call:
+    """Return a call for a row with some content."""
+    body = json.dumps({"customUrl": content}).encode()
+    return Call(
+        project_id="demo",
+        link_set="s",
+        set_id=1,
+        row_key=key,
+        action=Action.CREATE,
+        retailer="walmart",
+        intent="add_to_cart",
+        content_hash=hashlib.sha256(body).digest(),
+        groups=(b"d" * 32, b"t" * 32, b"l" * 32),
+        body=body,
+        expected_op_id=expected,
+    )
+
+
+def claim(
+    engine: sa.Engine, one: Call, run: str = "r1", living: tuple[str, ...] = (), retry: bool = False
+) -> tuple[Claim, Operation | None]:
+    """Claim one call for a run."""
+    with engine.begin() as connection:
+        [answer] = claim_calls(connection, [one], run, living, NOW, retry_rejected=retry)
+    return answer
+
+
+def ours(engine: sa.Engine, one: Call, run: str = "r1") -> Operation:
+    """Claim a call that must be ours."""
+    claimed, operation = claim(engine, one, run)
+    assert claimed is Claim.OURS
+    assert operation is not None
+    return operation
+
+
+def send(engine: sa.Engine, operation: Operation, run: str = "r1", number: int = 1) -> bool:
+    """Record an attempt."""
+    sent = Sent(
+        operation=operation,
+        number=number,
+        correlation_id=f"corr-{run}-{number}",
+        api_key_fingerprint="fp",
+        at=NOW,
+    )
+    with engine.begin() as connection:
+        [mine] = write_sent(connection, run, [sent])
+    return mine
+
+
+def settle(
+    engine: sa.Engine, operation: Operation, state: State, link: str | None = None, number: int = 1
+) -> None:
+    """Record an answer."""
+    kind = AnswerKind.LINK if link else AnswerKind.UNKNOWN
+    answer = Answer(kind=kind, correlation_id="c", status=201, link=Link(id=link) if link else None)
+    outcome = Outcome(operation=operation, state=state, at=NOW, number=number, answer=answer)
+    with engine.begin() as connection:
+        write_outcomes(connection, "r1", [outcome])
+
+
+def row(engine: sa.Engine, query: str) -> tuple[object, ...]:
+    """Return one row of a query."""
+    with engine.begin() as connection:
+        return tuple(connection.exec_driver_sql(query).one())
+
+
+def test_file_is_durable(engine: sa.Engine) -> None:
+    """The ledger is in WAL mode with synchronous=FULL, and knows its host."""
+    assert row(engine, "PRAGMA journal_mode") == ("wal",)
+    assert row(engine, "PRAGMA synchronous") == (2,)
+    assert row(engine, "SELECT value FROM meta WHERE name = 'base_url'") == (HOST,)
+
+
+def test_another_host_is_refused(engine: sa.Engine) -> None:
+    """A ledger is bound to one base URL."""
+    with pytest.raises(LedgerForeignError, match="belongs to"):
+        prepare_file(FILE, "http://127.0.0.1:1")
+
+
+def test_newer_version_is_refused(engine: sa.Engine) -> None:
+    """A ledger of a newer schema is left alone."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+    with pytest.raises(LedgerForeignError, match="newer"):
+        prepare_file(FILE, HOST)
+
+
+def test_migration_runs_once(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger of an older schema is lifted, step by step, and keeps its rows."""
+    monkeypatch.setattr(tables, "SCHEMA_VERSION", 2)
+    steps = {1: ["ALTER TABLE link ADD COLUMN note TEXT"]}
+    for _ in range(2):
+        lifted = prepare_file(FILE, HOST, migrations=steps)
+        assert row(lifted, "SELECT value FROM meta WHERE name = 'schema_version'") == ("2",)
+        lifted.dispose()
+
+
+def test_damaged_file_is_named() -> None:
+    """A file that is no database is called damaged."""
+    FILE.write_bytes(b"not a database at all, however long one looks at it" * 50)
+    with pytest.raises(LedgerDamagedError):
+        prepare_file(FILE, HOST)
+
+
+def test_locked_file_is_named(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another connection's write lock is recognized."""
+    monkeypatch.setattr("incarts_pipeline.ledger.file._BUSY_SECONDS", 0.05)
+    other = sqlite3.connect(FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(LedgerLockedError):
+            prepare_file(FILE, HOST)
+    finally:
+        other.close()
+
+
+def test_intent_carries_the_exact_bytes(engine: sa.Engine) -> None:
+    """What was claimed is on disk with its body before anything is sent."""
+    operation = ours(engine, call())
+    assert row(engine, "SELECT state, run_id FROM operation") == ("intended", "r1")
+    assert row(engine, "SELECT body FROM body") == (call().body,)
+    assert operation.idempotency_key.startswith("incarts1-")
+
+
+def test_living_run_keeps_its_claim(engine: sa.Engine) -> None:
+    """A row that a living run has claimed is busy; a dead run's is taken over with a new epoch."""
+    first = ours(engine, call(), "r1")
+    assert claim(engine, call(), "r2", living=("r1",))[0] is Claim.BUSY
+    second = ours(engine, call(), "r2")
+    assert second.op_id == first.op_id
+    assert second.epoch == first.epoch + 1
+    assert send(engine, second, "r2")
+    assert not send(engine, first, "r1", number=2)
+
+
+def test_unsent_intent_of_older_content_is_dropped(engine: sa.Engine) -> None:
+    """An intent that provably never left makes way for newer content."""
+    ours(engine, call(content="a"))
+    ours(engine, call(content="b"), "r2")
+    assert row(engine, "SELECT COUNT(*) FROM operation") == (1,)
+
+
+def test_doubt_stands_in_the_way(engine: sa.Engine) -> None:
+    """Nothing new is made for a row while an older operation is in doubt."""
+    operation = ours(engine, call(content="a"))
+    send(engine, operation)
+    assert claim(engine, call(content="b"), "r2")[0] is Claim.DOUBT
+
+
+def test_doubt_is_taken_over_with_its_bytes_and_age(engine: sa.Engine) -> None:
+    """A crash leaves `sent`; the next run gets the same key, bytes and first time."""
+    operation = ours(engine, call())
+    send(engine, operation)
+    with engine.begin() as connection:
+        [found] = claim_doubts(connection, [1], "r2", [])
+        assert claim_doubts(connection, [1], "r2", []) == []
+    assert found.idempotency_key == operation.idempotency_key
+    assert found.body == operation.body
+    assert found.first_sent == Stamp(wall=NOW.micros / 1e6, boot=NOW.boot, boot_id=NOW.boot_id)
+
+
+def test_proof_of_no_effect_clears_the_age(engine: sa.Engine) -> None:
+    """After a 429 nothing is in doubt, and the next attempt starts the clock anew."""
+    operation = ours(engine, call())
+    send(engine, operation)
+    settle(engine, operation, State.INTENDED)
+    assert row(engine, "SELECT state, first_sent_at FROM operation") == ("intended", None)
+
+
+def test_link_is_recorded_and_used(engine: sa.Engine) -> None:
+    """A link id settles the operation and becomes the row's link."""
+    operation = ours(engine, call())
+    send(engine, operation)
+    settle(engine, operation, State.DONE, "lnk_1")
+    assert row(engine, "SELECT state FROM operation") == ("done",)
+    assert row(engine, "SELECT link_id, op_id FROM row") == ("lnk_1", operation.op_id)
+    assert claim(engine, call())[0] is Claim.MOVED
+    assert claim(engine, call(expected=operation.op_id))[0] is Claim.MOVED
+
+
+def test_done_is_never_undone(engine: sa.Engine) -> None:
+    """A late answer of another attempt can't take a link away."""
+    operation = ours(engine, call())
+    send(engine, operation)
+    settle(engine, operation, State.DONE, "lnk_1")
+    settle(engine, operation, State.IN_DOUBT)
+    assert row(engine, "SELECT state FROM operation") == ("done",)
+
+
+def test_link_is_accepted_from_any_epoch(engine: sa.Engine) -> None:
+    """An owner that lost its claim still brings a link home; its other answers count no more."""
+    stale = ours(engine, call(), "r1")
+    send(engine, stale)
+    with engine.begin() as connection:
+        claim_doubts(connection, [1], "r2", [])
+    settle(engine, stale, State.REJECTED)
+    assert row(engine, "SELECT state FROM operation") == ("in_doubt",)
+    settle(engine, stale, State.DONE, "lnk_1")
+    assert row(engine, "SELECT state FROM operation") == ("done",)
+
+
+def test_two_ids_for_one_key_raise_an_alarm(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both links are kept, the first stays in use, and the log says so loudly."""
+    operation = ours(engine, call())
+    send(engine, operation)
+    settle(engine, operation, State.DONE, "lnk_1")
+    settle(engine, operation, State.DONE, "lnk_2", number=2)
+    assert row(engine, "SELECT COUNT(*) FROM link") == (2,)
+    assert row(engine, "SELECT link_id FROM row") == ("lnk_1",)
+    assert "two links under one idempotency key" in caplog.text
+
+
+def test_refused_content_is_parked(engine: sa.Engine) -> None:
+    """What the API refused is not sent again, unless asked for, or until its content changes."""
+    operation = ours(engine, call())
+    send(engine, operation)
+    settle(engine, operation, State.REJECTED)
+    assert claim(engine, call())[0] is Claim.MOVED
+    again = claim(engine, call(), retry=True)[1]
+    assert again is not None
+    assert again.idempotency_key == operation.idempotency_key
+    assert claim(engine, call(content="b"), "r2")[0] is Claim.OURS
+
+
+def test_liveness(engine: sa.Engine) -> None:
+    """A run lives while its lease holds and its process does; a dead local process is seen."""
+    me = Process.current()
+    gone = Process(
+        host=me.host,
+        pid=2**22 - 1,
+        pid_namespace=me.pid_namespace,
+        started="1",
+        boot_id=me.boot_id,
+    )
+    elsewhere = Process(host="far", pid=7, pid_namespace="x", started="1", boot_id="other")
+    later = Stamp(wall=NOW.wall + 31, boot=NOW.boot + 31, boot_id=NOW.boot_id)
+    with engine.begin() as connection:
+        start_run(connection, "mine", ["s"], me, NOW)
+        start_run(connection, "killed", ["s"], gone, NOW)
+        start_run(connection, "far", ["s"], elsewhere, NOW)
+        assert set(living_runs(connection, me, NOW)) == {"mine", "far"}
+        assert living_runs(connection, me, later) == {}
+        end_run(connection, "mine", "finished", NOW)
+        assert set(living_runs(connection, me, NOW)) == {"far"}
+
+
+def journaled(engine: sa.Engine, work: Callable[[Journal], object]) -> None:
+    """Run an asynchronous piece of work with a journal."""
+
+    async def run() -> None:
+        async with Journal(engine, FILE, "r1") as journal:
+            await work(journal)  # type: ignore[misc]
+
+    asyncio.run(run())
+
+
+def test_journal_is_durable_before_it_answers(engine: sa.Engine) -> None:
+    """`mark_sent` returns only once another connection sees `sent`."""
+    operations = [ours(engine, call(str(i))) for i in range(50)]
+
+    async def work(journal: Journal) -> None:
+        async def one(operation: Operation) -> None:
+            sent = Sent(
+                operation=operation,
+                number=1,
+                correlation_id="c",
+                api_key_fingerprint="fp",
+                at=NOW,
+            )
+            assert await journal.mark_sent(sent)
+            with sqlite3.connect(f"file:{FILE}?mode=ro", uri=True) as reader:
+                [state] = reader.execute(
+                    "SELECT state FROM operation WHERE op_id = ?", (operation.op_id,)
+                ).fetchone()
+            reader.close()
+            assert state == "sent"
+
+        await asyncio.gather(*(one(operation) for operation in operations))
+
+    journaled(engine, work)
+
+
+def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
+    """Answers recorded without waiting are on disk after the journal has closed."""
+    operation = ours(engine, call())
+    send(engine, operation)
+
+    async def work(journal: Journal) -> None:
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_9"))
+        journal.record(
+            Outcome(operation=operation, state=State.DONE, at=NOW, number=1, answer=answer)
+        )
+
+    journaled(engine, work)
+    assert row(engine, "SELECT link_id FROM row") == ("lnk_9",)
+
+
+def test_journal_says_when_it_can_not_record(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked ledger fails the mark, keeps the answers, and records them once it can."""
+    engine.dispose()
+    monkeypatch.setattr("incarts_pipeline.ledger.file._BUSY_SECONDS", 0.05)
+    quick = prepare_file(FILE, HOST)
+    first, second = ours(quick, call("1")), ours(quick, call("2"))
+    send(quick, first)
+    other = sqlite3.connect(FILE, isolation_level=None, check_same_thread=False)
+
+    async def work(journal: Journal) -> None:
+        other.execute("BEGIN IMMEDIATE")
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_1"))
+        journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
+        sent = Sent(
+            operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
+        )
+        with pytest.raises(LedgerError, match="locked"):
+            await journal.mark_sent(sent)
+        assert [o.operation.op_id for o in journal.unrecorded] == [first.op_id]
+        other.execute("ROLLBACK")
+        await journal.flush()
+        assert list(journal.unrecorded) == []
+
+    journaled(quick, work)
+    other.close()
+    assert row(quick, "SELECT link_id FROM row") == ("lnk_1",)
+    quick.dispose()
