@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from incarts_pipeline.ledger import snapshot
 
-_MEMORY = "512MB"
+_MEMORY = "256MB"
 
 # Link requests beside the link that their row uses now. The body of a row that has a link of the
 # same content is dropped at once, so a night in which nothing changed stores no bodies.
