@@ -242,7 +242,7 @@ def check_intent(
 ) -> None:
     """Check that the intent exists and goes with the retailer."""
     known = ", ".join(Intent)
-    wrong = pc.invert(pc.is_in(intents, pa.array(list(Intent), pa.string())))
+    wrong = _unlisted(intents, list(Intent))
     _wrong_case(intents, wrong, list(Intent), "intent", findings)
     wrong = pc.and_(wrong, pc.invert(_in_lower_case(intents, list(Intent))))
     if not allow_unknown:
@@ -255,7 +255,7 @@ def check_intent(
             f'" is unknown; known are {known}.',
         )
     names = sorted(set(RETAILERS.values()))
-    strange = pc.invert(pc.is_in(retailers, pa.array(names)))
+    strange = _unlisted(retailers, names)
     _wrong_case(retailers, strange, names, "retailer", findings)
     strange = pc.and_(strange, pc.invert(_in_lower_case(retailers, names)))
     bound = pc.not_equal(intents, Intent.CUSTOM_URL.value)
@@ -278,6 +278,11 @@ def check_intent(
             retailers,
             '".',
         )
+
+
+def _unlisted(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
+    listed = pc.is_in(texts, pa.array(names, pa.string()))
+    return pc.and_(texts.is_valid(), pc.invert(listed))
 
 
 def _in_lower_case(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
