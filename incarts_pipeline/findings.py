@@ -46,11 +46,12 @@ class Findings:
         for found, field, code, texts in parts._found:
             self._found.append((rows[found], field, code, texts))
 
-    def mask(self) -> npt.NDArray[np.bool_]:
-        """Return which rows have anything."""
+    def mask(self, field: str = "") -> npt.NDArray[np.bool_]:
+        """Return which rows have anything, or anything in a field (a path, or the start of one)."""
         found = np.zeros(self.rows, np.bool_)
-        for rows, *_ in self._found:
-            found[rows] = True
+        for rows, name, *_ in self._found:
+            if name.startswith(field):
+                found[rows] = True
         return found
 
     def problems(self) -> list[Problem]:

@@ -68,7 +68,8 @@ def evaluate_link(
     """Evaluate and check one entry's fields; what is wrong is recorded, never raised."""
     reader = _Reader(mapping, columns, notes, rules)
     retailer, intent = reader.required("retailer"), reader.required("intent")
-    check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
+    if not (isinstance(mapping.intent, Constant) and isinstance(mapping.retailer, Constant)):
+        check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
     products = None
     if mapping.products is not None:
         products = evaluate_products(mapping.products, columns, notes, rules.limits)

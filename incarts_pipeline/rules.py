@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.findings import Findings
-from incarts_pipeline.json_text import offsets_of
+from incarts_pipeline.json_text import data_of, offsets_of
 from incarts_pipeline.models import Intent, Limits
 
 NAME_CHARACTERS = 160
 PROJECT_ID_CHARACTERS = 128
+_ZIP_CODE_DIGITS = 5
 
 Texts: TypeAlias = "pa.StringArray | str | None"
 
@@ -163,6 +164,8 @@ def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limi
 
 def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ids are no numbers that went through a float, and have no white space around."""
+    if _is_all_digits(ids):
+        return
     findings.add(
         pc.match_substring_regex(ids, _NUMBER_LIKE),
         field,
@@ -212,6 +215,8 @@ def check_quantity(
 
 def check_zip_code(zip_codes: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ZIP codes have five digits."""
+    if _is_all_digits(zip_codes) and _has_length(zip_codes, _ZIP_CODE_DIGITS):
+        return
     encoded = zip_codes.dictionary_encode()
     fits = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{5}$").take(encoded.indices)
     short = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{3,4}$").take(encoded.indices)
@@ -310,8 +315,22 @@ def check_needs(
     """Check that each intent has what it can't do without; `present` says so by field."""
     for intent, field in NEEDS.items():
         lacking = pc.and_(pc.equal(intents, intent.value), pc.invert(present[field]))
+        if not lacking.true_count:
+            continue
+        lacking = pc.and_(lacking, pa.array(~findings.mask(field)))  # named already, and better
         message = f"The intent {intent} needs {field}, but it is empty."
         findings.add(lacking, field, ProblemCode.NEEDED, message)
+
+
+def _is_all_digits(texts: pa.StringArray) -> bool:
+    # Most columns of ids are; a look at their bytes is ten times cheaper than an expression.
+    data = data_of(texts)
+    return bool(((data >= ord("0")) & (data <= ord("9"))).all())
+
+
+def _has_length(texts: pa.StringArray, length: int) -> bool:
+    lengths = np.diff(offsets_of(texts))
+    return bool(((lengths == length) | texts.is_null().to_numpy(zero_copy_only=False)).all())
 
 
 def check_location(zip_codes: Texts, stores: pa.BooleanArray, findings: Findings) -> None:
