@@ -46,11 +46,11 @@ class Findings:
         for found, field, code, texts in parts._found:
             self._found.append((rows[found], field, code, texts))
 
-    def mask(self, field: str = "") -> npt.NDArray[np.bool_]:
-        """Return which rows have anything, or anything in a field (a path, or the start of one)."""
+    def mask(self, field: str = "", code: str | None = None) -> npt.NDArray[np.bool_]:
+        """Return which rows have anything, or that code, in fields whose path begins so."""
         found = np.zeros(self.rows, np.bool_)
-        for rows, name, *_ in self._found:
-            if name.startswith(field):
+        for rows, name, found_code, _ in self._found:
+            if name.startswith(field) and code in (None, found_code):
                 found[rows] = True
         return found
 

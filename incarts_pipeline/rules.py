@@ -317,7 +317,8 @@ def check_needs(
         lacking = pc.and_(pc.equal(intents, intent.value), pc.invert(present[field]))
         if not lacking.true_count:
             continue
-        lacking = pc.and_(lacking, pa.array(~findings.mask(field)))  # named already, and better
+        named = findings.mask(field, ProblemCode.NO_MATCH)  # says the same, and why
+        lacking = pc.and_(lacking, pa.array(~named))
         message = f"The intent {intent} needs {field}, but it is empty."
         findings.add(lacking, field, ProblemCode.NEEDED, message)
 
