@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from incarts_pipeline.schemas import PROBLEMS
 
 _MEMORY = "256MB"
 _READ_ROWS = 8_192
+_PROBLEM_COLUMNS = ["link_set", "row_key", "field", "code", "message"]
 _SHOWN_ROWS = 5  # of those that contradict each other
 
 # One row per line. `head` and `tail` are the body around `products`; `product` is its id in JSON,
@@ -194,15 +195,17 @@ def _explain(database: duckdb.DuckDBPyConnection) -> None:
     """Record in which fields the rows of a basket contradict each other."""
     reader = database.cursor().sql(basket_sql.VARIANTS).to_arrow_reader(_READ_ROWS)
     variants = (row for batch in reader for row in batch.to_pylist())
-    for (link_set, row_key), rows in groupby(
-        variants, key=lambda row: (row["link_set"], row["row_key"])
-    ):
-        shown = list(rows)
-        message, field = _contradiction(shown)
-        database.execute(
-            "INSERT INTO basket_problem VALUES (?, ?, ?, ?, ?)",
-            [link_set, row_key, field, ProblemCode.BASKET_DIFFERS.value, message],
-        )
+    baskets = groupby(variants, key=lambda row: (row["link_set"], row["row_key"]))
+    found = (
+        (*basket, field, ProblemCode.BASKET_DIFFERS.value, message)
+        for basket, rows in baskets
+        for field, message in [_contradiction(list(rows))]
+    )
+    while some := list(islice(found, _READ_ROWS)):
+        columns = [pa.array(column, pa.string()) for column in zip(*some, strict=True)]
+        database.register("incoming", pa.Table.from_arrays(columns, names=_PROBLEM_COLUMNS))
+        database.execute("INSERT INTO basket_problem SELECT * FROM incoming")
+        database.unregister("incoming")
 
 
 def _contradiction(variants: list[dict[str, Any]]) -> tuple[str, str]:
@@ -215,7 +218,7 @@ def _contradiction(variants: list[dict[str, Any]]) -> tuple[str, str]:
         f"Rows of one basket must agree, but rows {', '.join(rows)}{more} (counted from 0) "
         f"differ in {', '.join(names)}; make them equal, or give them different keys."
     )
-    return message, names[0] if names else "name"
+    return names[0], message
 
 
 def _snake(path: str) -> str:

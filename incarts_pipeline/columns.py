@@ -135,8 +135,16 @@ def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     if is_text(array.type) and array.type != pa.string():
         return array.cast(pa.string())
     if is_list(array.type) and not pt.is_list(array.type):
-        return array.cast(pa.list_(array.type.value_type))
+        return _plain_list(array)
     return array
+
+
+def _plain_list(array: pa.Array) -> pa.ListArray:
+    # Built by hand: Arrow's cast of list views gets their offsets wrong.
+    lengths = pc.if_else(array.is_valid(), pc.list_value_length(array), 0).to_numpy()
+    offsets = np.zeros(len(array) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), array.flatten(), mask=array.is_null())
 
 
 def text_of(array: pa.Array) -> pa.StringArray:

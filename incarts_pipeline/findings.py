@@ -46,11 +46,12 @@ class Findings:
         for found, field, code, texts in parts._found:
             self._found.append((rows[found], field, code, texts))
 
-    def mask(self) -> npt.NDArray[np.bool_]:
-        """Return which rows have anything."""
+    def mask(self, field: str = "", code: str | None = None) -> npt.NDArray[np.bool_]:
+        """Return which rows have anything, or that code, in fields whose path begins so."""
         found = np.zeros(self.rows, np.bool_)
-        for rows, *_ in self._found:
-            found[rows] = True
+        for rows, name, found_code, _ in self._found:
+            if name.startswith(field) and code in (None, found_code):
+                found[rows] = True
         return found
 
     def problems(self) -> list[Problem]:

@@ -32,12 +32,6 @@ class Fragment:
     parts: tuple[Part, ...]
     optional: bool = False
 
-    @property
-    def fixed(self) -> str | None:
-        """The text, when it is the same in every row."""
-        texts = [part for part in self.parts if isinstance(part, str)]
-        return "".join(texts) if len(texts) == len(self.parts) else None
-
 
 def joined(parts: Sequence[Part], rows: int, *, optional: bool = False) -> pa.StringArray:
     """Join parts row by row; a null counts as nothing, or makes the row null when `optional`."""

@@ -30,7 +30,7 @@ from incarts_pipeline.rules import (
     check_url,
     check_zip_code,
 )
-from incarts_pipeline.sources import Column, Constant, Node, Source, columns_of
+from incarts_pipeline.sources import Constant, Members, Node, Source, columns_of
 
 _SHOPPING_LIST = "options.instacart.shopping_list"
 _RECIPE = "options.instacart.recipe"
@@ -68,7 +68,8 @@ def evaluate_link(
     """Evaluate and check one entry's fields; what is wrong is recorded, never raised."""
     reader = _Reader(mapping, columns, notes, rules)
     retailer, intent = reader.required("retailer"), reader.required("intent")
-    check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
+    if not (isinstance(mapping.intent, Constant) and isinstance(mapping.retailer, Constant)):
+        check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
     products = None
     if mapping.products is not None:
         products = evaluate_products(mapping.products, columns, notes, rules.limits)
@@ -211,13 +212,14 @@ def wanted(mapping: LinkMapping, columns: Columns) -> pa.BooleanArray:
 
 
 def _given(node: Node, columns: Columns) -> pa.BooleanArray:
-    if isinstance(node, Constant) or getattr(node, "default", None) is not None:
+    """Return where a source has a value: a template needs all its columns, an object one."""
+    names = [source.column for source in columns_of(node)]
+    if not names or getattr(node, "default", None) is not None:
         return pa.repeat(True, columns.rows)
-    given = pa.repeat(isinstance(node, Column), columns.rows)
-    for source in columns_of(node):
-        given = (pc.and_ if isinstance(node, Column) else pc.or_)(
-            given, columns.is_given(source.column)
-        )
+    combine = pc.or_ if isinstance(node, Members) else pc.and_
+    given = columns.is_given(names[0])
+    for name in names[1:]:
+        given = combine(given, columns.is_given(name))
     return given
 
 

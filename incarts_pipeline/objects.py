@@ -24,7 +24,7 @@ from incarts_pipeline.own_json import OwnJsonError, canonical_object, canonical_
 from incarts_pipeline.rules import ProblemCode
 from incarts_pipeline.sources import Column, Constant, Members, Node, Template
 
-_EXACT = 2**53 - 1
+_INEXACT = 2**53
 _Report = Callable[[Rows, ProblemCode, str], None]
 
 
@@ -147,14 +147,14 @@ def _render(array: pa.Array, rows: Rows, report: _Report) -> Fragment | None:
 
 
 def _exact(array: pa.Array, rows: Rows, report: _Report) -> pa.StringArray:
-    inexact = (
-        pc.or_(pc.greater(array, _EXACT), pc.less(array, -_EXACT)) if _is_wide(array) else None
-    )
-    if inexact is not None:
-        message = "A whole number of 2^53 or more would lose digits; make the column text."
-        found = true_rows(inexact)
-        if len(found):
-            report(rows[found], ProblemCode.INEXACT_NUMBER, message)
+    if _is_wide(array):
+        # From 2^53 on doubles are at least 2^53, so rounding can't hide one.
+        inexact = true_rows(
+            pc.greater_equal(pc.abs(array.cast(pa.float64(), safe=False)), float(_INEXACT))
+        )
+        if len(inexact):
+            message = "A whole number of 2^53 or more would lose digits; make the column text."
+            report(rows[inexact], ProblemCode.INEXACT_NUMBER, message)
     return text_of(array)
 
 

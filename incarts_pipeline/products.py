@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -74,11 +74,15 @@ def lists_of(source: Source, columns: Columns, field: str) -> pa.ListArray:
         array = columns.plain(source.column)
         if is_list(array.type):
             return _tidy(_with_default(array, source.default), columns.rows)
+    default = source.default if isinstance(source, Column) else None
+    if isinstance(source, Column) and isinstance(default, list):
+        source = replace(source, default=None)
     texts = spread(columns.evaluate(source, field, required=False), columns.rows)
     separator = source.split if isinstance(source, Column) else None
     if separator is None:
         separator = "\0"  # no element contains it, so that the text stays whole
-    return _tidy(pc.split_pattern(texts, separator), columns.rows)
+    lists = pc.split_pattern(texts, separator)
+    return _tidy(_with_default(lists, default), columns.rows)
 
 
 def _with_default(lists: pa.ListArray, default: object) -> pa.ListArray:

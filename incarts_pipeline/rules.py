@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.findings import Findings
-from incarts_pipeline.json_text import offsets_of
+from incarts_pipeline.json_text import data_of, offsets_of
 from incarts_pipeline.models import Intent, Limits
 
 NAME_CHARACTERS = 160
 PROJECT_ID_CHARACTERS = 128
+_ZIP_CODE_DIGITS = 5
 
 Texts: TypeAlias = "pa.StringArray | str | None"
 
@@ -163,6 +164,8 @@ def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limi
 
 def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ids are no numbers that went through a float, and have no white space around."""
+    if _is_all_digits(ids):
+        return
     findings.add(
         pc.match_substring_regex(ids, _NUMBER_LIKE),
         field,
@@ -212,6 +215,8 @@ def check_quantity(
 
 def check_zip_code(zip_codes: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ZIP codes have five digits."""
+    if _is_all_digits(zip_codes) and _has_length(zip_codes, _ZIP_CODE_DIGITS):
+        return
     encoded = zip_codes.dictionary_encode()
     fits = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{5}$").take(encoded.indices)
     short = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{3,4}$").take(encoded.indices)
@@ -242,7 +247,7 @@ def check_intent(
 ) -> None:
     """Check that the intent exists and goes with the retailer."""
     known = ", ".join(Intent)
-    wrong = pc.invert(pc.is_in(intents, pa.array(list(Intent), pa.string())))
+    wrong = _unlisted(intents, list(Intent))
     _wrong_case(intents, wrong, list(Intent), "intent", findings)
     wrong = pc.and_(wrong, pc.invert(_in_lower_case(intents, list(Intent))))
     if not allow_unknown:
@@ -255,7 +260,7 @@ def check_intent(
             f'" is unknown; known are {known}.',
         )
     names = sorted(set(RETAILERS.values()))
-    strange = pc.invert(pc.is_in(retailers, pa.array(names)))
+    strange = _unlisted(retailers, names)
     _wrong_case(retailers, strange, names, "retailer", findings)
     strange = pc.and_(strange, pc.invert(_in_lower_case(retailers, names)))
     bound = pc.not_equal(intents, Intent.CUSTOM_URL.value)
@@ -278,6 +283,11 @@ def check_intent(
             retailers,
             '".',
         )
+
+
+def _unlisted(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
+    listed = pc.is_in(texts, pa.array(names, pa.string()))
+    return pc.and_(texts.is_valid(), pc.invert(listed))
 
 
 def _in_lower_case(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
@@ -305,8 +315,23 @@ def check_needs(
     """Check that each intent has what it can't do without; `present` says so by field."""
     for intent, field in NEEDS.items():
         lacking = pc.and_(pc.equal(intents, intent.value), pc.invert(present[field]))
+        if not lacking.true_count:
+            continue
+        named = findings.mask(field, ProblemCode.NO_MATCH)  # says the same, and why
+        lacking = pc.and_(lacking, pa.array(~named))
         message = f"The intent {intent} needs {field}, but it is empty."
         findings.add(lacking, field, ProblemCode.NEEDED, message)
+
+
+def _is_all_digits(texts: pa.StringArray) -> bool:
+    # Most columns of ids are; a look at their bytes is ten times cheaper than an expression.
+    data = data_of(texts)
+    return bool(((data >= ord("0")) & (data <= ord("9"))).all())
+
+
+def _has_length(texts: pa.StringArray, length: int) -> bool:
+    lengths = np.diff(offsets_of(texts))
+    return bool(((lengths == length) | texts.is_null().to_numpy(zero_copy_only=False)).all())
 
 
 def check_location(zip_codes: Texts, stores: pa.BooleanArray, findings: Findings) -> None:

@@ -1,9 +1,12 @@
 """Baskets: rows that share a key become one link, whatever their order."""
 
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +157,22 @@ def test_rows_without_a_key_stand_alone() -> None:
     """A row whose key is null belongs to no basket and has its own problem."""
     found = folded([line(None, "9"), line(None, "8"), line("1", "7")])
     assert [codes(row) for row in found] == [[("unique_key", "empty_key")]] * 2 + [[]]
+
+
+def test_stopping_early_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops reading gets the temporary files removed, and no rows make no trouble."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    table = pa.Table.from_pylist([line("1", "9"), line("2", "8")], schema=SCHEMA)
+    batches = prepare(
+        table.to_batches(), load_mapping(MAPPING), schema=SCHEMA, project_id="p", limits=Limits()
+    )
+    next(batches)
+    assert list(tmp_path.iterdir())
+    batches.close()  # type: ignore[attr-defined]
+    assert not list(tmp_path.iterdir())
+    assert folded([]) == []
 
 
 def test_baskets_beside_other_entries() -> None:

@@ -229,6 +229,54 @@ def test_struct_columns_are_objects() -> None:
     assert '"metadata":{"n":0.5}' in rows[2]["body"]
 
 
+def test_lists_come_from_columns_texts_and_constants() -> None:
+    """Tags are trimmed and empty ones dropped, wherever they come from; a default fills nulls."""
+    lists, texts = [[" a", None, ""], None], ["a| |b", None]
+    table = pa.table({"sku": ["1", "2"], "name": ["x", "y"], "l": lists, "t": texts})
+    text = {"column": "t", "split": "|"}
+    cases: list[tuple[object, list[object]]] = [
+        ({"column": "l"}, [["a"], None]),
+        ({"column": "l", "default": ["z"]}, [["a"], ["z"]]),
+        (text, [["a", "b"], None]),
+        ({**text, "default": ["y", "z"]}, [["a", "b"], ["y", "z"]]),
+        ({**text, "default": "y|z"}, [["a", "b"], ["y", "z"]]),
+        ({"column": "t", "default": "z"}, [["a| |b"], ["z"]]),
+        (["p", 1], [["p", "1"]] * 2),
+        ("p", [["p"]] * 2),
+    ]
+    for source, expected in cases:
+        rows = prepared(table, simple(tracking={"tags": source}))
+        found = [json.loads(row["body"]).get("tracking", {}).get("tags") for row in rows]
+        assert found == expected, source
+
+
+def test_no_rows_and_null_columns() -> None:
+    """An empty catalog gives nothing, and columns that hold only nulls leave their fields out."""
+    mapping = simple(
+        name="a",
+        metadata={"column": "n"},
+        public_name={"column": "n"},
+        tracking={"tags": {"column": "n"}, "utm": {"term": {"column": "n"}}},
+        products={"retailer_product_id": {"column": "n"}, "quantity": {"column": "n"}},
+    )
+    table = pa.table({"sku": [1, 2], "n": pa.nulls(2)})
+    assert prepared(table.slice(0, 0), mapping) == []
+    rows = prepared(table, mapping)
+    assert rows[0]["body"] == (
+        '{"customUrl":"https://a.b","intent":"custom_url","name":"a","projectId":"project",'
+        '"retailer":"walmart"}'
+    )
+
+
+def test_a_failed_extract_is_the_one_problem() -> None:
+    """A product id that can't be extracted isn't reported as a missing product too."""
+    products = {"retailer_product_id": {"column": "name", "extract": "/([0-9]+)"}}
+    table = pa.table({"sku": ["1", "2"], "name": ["ip/12", "ip"]})
+    rows = prepared(table, simple(intent="add_to_cart", products=products))
+    assert '"retailerProductId":"12"' in rows[0]["body"]
+    assert [problem["code"] for problem in rows[1]["problems"]] == ["no_match"]
+
+
 STRUCT = pa.struct(
     {
         "title": pa.string(),
