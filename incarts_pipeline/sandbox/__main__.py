@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from incarts_pipeline.sandbox.config import SandboxConfig
+from incarts_pipeline.sandbox.options import add_options, config_from_options
 from incarts_pipeline.sandbox.server import environment, serve
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options and serve."""
-    parser = argparse.ArgumentParser(prog="incarts_pipeline.sandbox")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--state", type=Path)
-    parser.add_argument("--config", default="{}", help="switches as a JSON object")
-    options = parser.parse_args()
-    config = SandboxConfig().with_changes(json.loads(options.config))
+    parser = argparse.ArgumentParser(
+        prog="python -m incarts_pipeline.sandbox",
+        description="Serve a local Incarts until SIGTERM or SIGINT.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 lets the system choose")
+    parser.add_argument("--state", type=Path, help="a file in which links survive a restart")
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        config = config_from_options(vars(options))
+    except ValueError as error:
+        parser.error(str(error))
 
     def ready(base_url: str) -> None:
         sys.stdout.write(environment(config, base_url) + "\n")
         sys.stdout.flush()
 
-    serve(config, port=options.port, state=options.state, ready=ready)
+    try:
+        serve(config, port=options.port, state=options.state, ready=ready)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

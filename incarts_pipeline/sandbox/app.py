@@ -1,33 +1,36 @@
-"""The sandbox as one ASGI application: requests in, faults and answers out, and its own pages."""
+"""The sandbox as one ASGI application: requests in, faults and answers out."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
-import io
 import json
-import random
+import logging
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from incarts_pipeline.sandbox.config import Fault, SandboxConfig
-from incarts_pipeline.sandbox.service import Answer, Service
-from incarts_pipeline.sandbox.store import Audit, Store, body_hash
+from incarts_pipeline.sandbox.audit import Audit
+from incarts_pipeline.sandbox.config import ErrorShape, Fault, SandboxConfig
+from incarts_pipeline.sandbox.pages import Pages
+from incarts_pipeline.sandbox.service import Answer, Call, Service
+from incarts_pipeline.sandbox.store import Store, digest
 
 _LOGGED = 100_000  # requests kept for a look
+_JSON = "application/json"
+_logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """One request as the sandbox saw it; `at` is in seconds since 1970."""
+    """One request as the sandbox saw it.
+
+    `at` is in seconds since 1970, `status` None when no whole answer went out, `link_id` the id of
+    the link or QR code that it made or was answered with, `fault` the fault that befell it.
+    """
 
     at: float
     method: str
@@ -43,40 +46,32 @@ class Logged:
 class App:
     """The sandbox's application; everything runs in one event loop."""
 
-    def __init__(self, store: Store, config: SandboxConfig) -> None:
-        self.service = Service(store, config)
-        self.store = store
-        self.config = config
+    def __init__(
+        self, store: Store, config: SandboxConfig, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.service = Service(store, config, clock)
         self.log: deque[Logged] = deque(maxlen=_LOGGED)
+        self._store = store
+        self._clock = clock
         self._statuses: Counter[str] = Counter()
-        self._random = random.Random(config.seed)  # noqa: S311 (a schedule of faults)
-        self._faults_left = config.faults.first
-        self._scripted: list[dict[str, Any]] = []
-        self._pages = Starlette(
-            routes=[
-                Route("/s/{short_id}", self._short_link),
-                Route("/qr/{name}", self._qr_image),
-                Route("/_sandbox/audit", self._audit_page),
-                Route("/_sandbox/requests", self._requests_page),
-                Route("/_sandbox/reconfigure", self._reconfigure_page, methods=["POST"]),
-                Route("/_sandbox/fail_next", self._fail_next_page, methods=["POST"]),
-            ]
-        )
+        self._pages = Pages(store, self).routes()
+
+    @property
+    def config(self) -> SandboxConfig:
+        """The switches as they are."""
+        return self.service.config
 
     def audit(self) -> Audit:
         """Count what was made, and what was made twice."""
-        return self.store.audit(dict(self._statuses))
+        return self._store.audit(self._statuses)
 
-    def reconfigure(self, changes: dict[str, Any]) -> None:
+    def reconfigure(self, changes: Mapping[str, Any]) -> None:
         """Change switches while running."""
-        self.config = self.config.with_changes(changes)
-        self.service.reconfigure(self.config)
-        if "faults" in changes:
-            self._faults_left = self.config.faults.first
+        self.service.reconfigure(changes)
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
         """Let the next requests fail; `where` picks those whose key or body contains it."""
-        self._scripted.append({"kind": Fault(kind), "times": times, "where": where})
+        self.service.faults.order(kind, times, where)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -90,147 +85,113 @@ class App:
             await _respond(send, 404, b"<html><title>Not Found</title></html>", "text/html", {})
 
     async def _api(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
         body = await _read(receive)
-        key, correlation = headers.get("idempotency-key"), headers.get("x-correlation-id")
-        writes = scope["method"] == "POST"
-        fault = self._pick_fault(key, body) if writes else None
-        address = scope["client"][0] if scope.get("client") else ""
-        link_id: str | None = None
-        status: int | None = None
+        if body is None:
+            return
+        call = _call(scope, body)
+        if call.key is not None and call.method == "POST":
+            self._store.note(call.key, call.fingerprint)
+        answer, status, at = Answer(status=500), None, self._clock()
         try:
-            if self.config.latency or self.config.jitter:
-                pause = self.config.latency + self._random.random() * self.config.jitter
-                await asyncio.sleep(pause)
-            if fault is Fault.LOST_BEFORE:
-                await _abort(send)
-                return
-            answer = await self.service.answer(
-                scope["method"], scope["path"], headers, body, fault, address
-            )
-            link_id = answer.link_id
-            status = await self._send(send, answer, fault, correlation)
+            answer = await self._answer(call)
+            status = await self._deliver(send, answer, call.headers.get("x-correlation-id"))
         finally:
             self._statuses[str(status or "lost")] += 1
-            self.log.append(
-                Logged(
-                    at=time.time(),
-                    method=scope["method"],
-                    path=scope["path"],
-                    idempotency_key=key,
-                    correlation_id=correlation,
-                    body_hash=body_hash(body),
-                    status=status,
-                    link_id=link_id,
-                    fault=fault.value if fault else None,
-                )
-            )
+            self._log(call, answer, status, at)
 
-    async def _send(
-        self, send: Send, answer: Answer, fault: Fault | None, correlation: str | None
-    ) -> int | None:
-        """Send an answer, or what the fault leaves of it; return the status that went out."""
-        made = answer.status < 300
-        if fault in (Fault.LOST_AFTER,) and made:
-            await _abort(send)
-            return None
-        if fault is Fault.STALL and made:
-            await asyncio.sleep(self.config.stall_seconds)
-        if fault is Fault.ERROR_AFTER and made:
-            answer = Answer(status=500, error=("internal", "internal error"))
-        if answer.error is not None:
-            content, kind = self._error(answer.status, *answer.error)
-        else:
-            content, kind = json.dumps({"data": answer.content}).encode(), "application/json"
-        if fault is Fault.MALFORMED and made:
-            content, kind = b"<html><title>Welcome</title></html>", "text/html"
-        if fault is Fault.NO_ID and made:
-            content = b'{"data":{"status":"active"}}'
+    async def _answer(self, call: Call) -> Answer:
+        try:
+            return await self.service.answer(call)
+        except Exception:
+            _logger.exception("the sandbox failed at %s %s", call.method, call.path)
+            return Answer(status=500, error={"code": "internal", "message": "internal error"})
+
+    def _log(self, call: Call, answer: Answer, status: int | None, at: float) -> None:
+        self.log.append(
+            Logged(
+                at=at,
+                method=call.method,
+                path=call.path,
+                idempotency_key=call.key,
+                correlation_id=call.headers.get("x-correlation-id"),
+                body_hash=digest(call.body),
+                status=status,
+                link_id=answer.made,
+                fault=answer.fault.value if answer.fault else None,
+            )
+        )
+
+    async def _deliver(self, send: Send, answer: Answer, correlation: str | None) -> int | None:
+        """Send an answer, or what its fault leaves of it; return the status that went out."""
+        content, kind = self._content(answer)
         headers = dict(answer.headers)
         if correlation:
             headers["x-correlation-id"] = correlation
-        half = fault is Fault.HALF_ANSWER and made
-        await _respond(send, answer.status, content, kind, headers, half=half)
-        return None if half else answer.status
-
-    def _pick_fault(self, key: str | None, body: bytes) -> Fault | None:
-        for script in self._scripted:
-            if script["where"] in (key or "") or script["where"] in body.decode("utf-8", "replace"):
-                script["times"] -= 1
-                if script["times"] <= 0:
-                    self._scripted.remove(script)
-                kind: Fault = script["kind"]
-                return kind
-        if self._faults_left is not None:
-            if self._faults_left <= 0:
+        match answer.fault:
+            case Fault.LOST_BEFORE | Fault.LOST_AFTER:
+                await _abort(send)
                 return None
-            self._faults_left -= 1
-        dice = self._random.random()
-        for fault in Fault:
-            dice -= getattr(self.config.faults, fault.value)
-            if dice < 0:
-                return fault
-        return None
+            case Fault.LATE if self.config.late_closes:
+                await _abort(send)
+                return None
+            case Fault.HALF_ANSWER:
+                await _respond(send, answer.status, content, kind, headers, half=True)
+                return None
+            case Fault.STALL:
+                await asyncio.sleep(self.config.stall_seconds)
+        await _respond(send, answer.status, content, kind, headers)
+        return answer.status
 
-    def _error(self, status: int, code: str, message: str) -> tuple[bytes, str]:
-        match self.config.error_shape:
-            case "text":
-                return json.dumps({"error": message}).encode(), "application/json"
-            case "flat":
-                return json.dumps({"code": code, "message": message}).encode(), "application/json"
-            case "problem":
-                content = {"type": code, "title": message, "status": status, "detail": message}
-                return json.dumps(content).encode(), "application/problem+json"
-            case "html":
-                return f"<html><title>{status} {message}</title></html>".encode(), "text/html"
-            case "empty":
-                return b"", "text/plain"
-        inner = {"code": code, "message": message, "details": []}
-        return json.dumps({"error": inner}).encode(), "application/json"
-
-    async def _short_link(self, request: Request) -> Response:
-        target = self.store.target(request.path_params["short_id"])
-        if target is None:
-            return Response("no such link", 404)
-        return RedirectResponse(target, 302)
-
-    async def _qr_image(self, request: Request) -> Response:
-        import segno  # only for the few codes that are looked at
-
-        name = request.path_params["name"].removesuffix(".png")
-        code = request.query_params.get("code")
-        url = f"{self.service.host}/s/{name}" + (f"?qr={code}" if code else "")
-        image = io.BytesIO()
-        segno.make(url, error="m").save(image, kind="png", scale=8)
-        return Response(image.getvalue(), media_type="image/png")
-
-    async def _audit_page(self, _: Request) -> Response:
-        return JSONResponse(dataclasses.asdict(self.audit()))
-
-    async def _requests_page(self, _: Request) -> Response:
-        return JSONResponse([dataclasses.asdict(one) for one in self.log])
-
-    async def _reconfigure_page(self, request: Request) -> Response:
-        try:
-            self.reconfigure(await request.json())
-        except (ValueError, TypeError) as error:
-            return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse({})
-
-    async def _fail_next_page(self, request: Request) -> Response:
-        self.fail_next(**await request.json())
-        return JSONResponse({})
+    def _content(self, answer: Answer) -> tuple[bytes, str]:
+        if answer.fault is Fault.MALFORMED:
+            return b"<html><title>Welcome</title></html>", "text/html"
+        if answer.fault is Fault.NO_ID:
+            return b'{"data":{"status":"active"}}', _JSON
+        if answer.error is not None:
+            return _error(self.config.error_shape, answer.status, answer.error)
+        return json.dumps({"data": answer.content}).encode(), _JSON
 
 
-async def _read(receive: Receive) -> bytes:
-    body = b""
+def _error(shape: ErrorShape, status: int, error: Mapping[str, Any]) -> tuple[bytes, str]:
+    code, message = error["code"], error["message"]
+    match shape:
+        case ErrorShape.NESTED:
+            return json.dumps({"error": {"details": [], **error}}).encode(), _JSON
+        case ErrorShape.TEXT:
+            return json.dumps({"error": message}).encode(), _JSON
+        case ErrorShape.FLAT:
+            return json.dumps({"code": code, "message": message}).encode(), _JSON
+        case ErrorShape.PROBLEM:
+            content = {"type": "about:blank", "title": code, "status": status, "detail": message}
+            return json.dumps(content).encode(), "application/problem+json"
+        case ErrorShape.HTML:
+            return f"<html><title>{status} {code}</title></html>".encode(), "text/html"
+        case ErrorShape.EMPTY:
+            return b"", "text/plain"
+
+
+def _call(scope: Scope, body: bytes) -> Call:
+    return Call(
+        method=scope["method"],
+        path=scope["path"],
+        headers={
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        },
+        body=body,
+        address=scope["client"][0] if scope.get("client") else "",
+    )
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return the request's body; None when the client left before its end."""
+    parts: list[bytes] = []
     while True:
         message = await receive()
-        body += bytes(message.get("body", b""))
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            return body
+            return b"".join(parts)
 
 
 async def _respond(
@@ -238,7 +199,7 @@ async def _respond(
     status: int,
     content: bytes,
     kind: str,
-    headers: dict[str, str],
+    headers: Mapping[str, str],
     *,
     half: bool = False,
 ) -> None:
@@ -248,7 +209,6 @@ async def _respond(
     if half:
         part = content[: len(content) // 2]
         await send({"type": "http.response.body", "body": part, "more_body": True})
-        await asyncio.sleep(0.01)
         await _abort(send)
         return
     await send({"type": "http.response.body", "body": content})
@@ -256,11 +216,9 @@ async def _respond(
 
 async def _abort(send: Send) -> None:
     """Close the connection without an answer, through uvicorn's own transport."""
-    cycle = getattr(send, "__self__", None)
-    transport = getattr(cycle, "transport", None)
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
         raise RuntimeError("this server gives no access to its connections")
     transport.abort()
     for _ in range(3):  # uvicorn must see the loss before we return without an answer
-        with contextlib.suppress(Exception):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)

@@ -1,15 +1,12 @@
-"""Running the sandbox: in a thread, in a process of its own, or until a signal."""
+"""Running the sandbox: in a thread, or until a signal."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import urllib.request
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +15,9 @@ from typing import Any, TypeVar
 import uvicorn
 
 from incarts_pipeline.sandbox.app import App, Logged
-from incarts_pipeline.sandbox.config import SandboxConfig, to_json
-from incarts_pipeline.sandbox.store import Audit, Store
+from incarts_pipeline.sandbox.audit import Audit
+from incarts_pipeline.sandbox.config import SandboxConfig
+from incarts_pipeline.sandbox.store import Store
 
 T = TypeVar("T")
 
@@ -31,6 +29,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                log_config=None,
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
@@ -52,9 +51,15 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: int) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; without
+    # that, each answer waits some 40 ms for the client's delayed acknowledgement.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -67,16 +72,24 @@ class Sandbox:
 
     Args:
         config: the switches.
-        state: a file in which links survive a restart; in memory by default.
+        state: a file in which links survive a restart; in memory by default. They keep the host
+            that they were made with, so name a port too if short links are to go on working.
         port: 0 lets the system choose.
+        clock: the time in seconds since 1970, for tests of windows and limits.
     """
 
     def __init__(
-        self, config: SandboxConfig | None = None, *, state: Path | None = None, port: int = 0
+        self,
+        config: SandboxConfig | None = None,
+        *,
+        state: Path | None = None,
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config or SandboxConfig()
         self._state = state
         self._port = port
+        self._clock = clock
         self.base_url = ""
 
     @property
@@ -90,10 +103,14 @@ class Sandbox:
         return min(self._config.keys[0].projects)
 
     def __enter__(self) -> Sandbox:
-        sock = _listen(self._port)
-        self.base_url = _host(sock)
         self._store = Store(self._state)
-        self._app = App(self._store, self._config)
+        try:
+            sock = _listen(self._port)
+        except BaseException:
+            self._store.close()
+            raise
+        self.base_url = _host(sock)
+        self._app = App(self._store, self._config, self._clock)
         self._app.service.host = self.base_url
         up = threading.Event()
         self._server = _Server(self._app, sock, up.set)
@@ -109,9 +126,7 @@ class Sandbox:
         try:
             self._loop.run_until_complete(self._server.run_here())
         finally:
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.run_until_complete(_cancel_others())
             self._loop.close()
 
     def __exit__(
@@ -134,8 +149,13 @@ class Sandbox:
         return self._ask(lambda: list(self._app.log))
 
     def reconfigure(self, **changes: Any) -> None:
-        """Change switches while running."""
+        """Change switches while running.
+
+        Raises:
+            ValueError: there is no such switch, or it can't take that value.
+        """
         self._ask(lambda: self._app.reconfigure(changes))
+        self._config = self._app.config
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
         """Let the next requests fail; `where` picks those whose key or body contains it."""
@@ -150,82 +170,41 @@ class Sandbox:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
 
-class SandboxProcess:
-    """A sandbox in a process of its own; the same interface, over HTTP."""
-
-    def __init__(
-        self, config: SandboxConfig | None = None, *, state: Path | None = None, port: int = 0
-    ) -> None:
-        self._config = config or SandboxConfig()
-        self._state = state
-        self._port = port
-        self.api_key = self._config.keys[0].key
-        self.project_id = min(self._config.keys[0].projects)
-        self.base_url = ""
-
-    def __enter__(self) -> SandboxProcess:
-        command = [sys.executable, "-m", "incarts_pipeline.sandbox", "--port", str(self._port)]
-        command += ["--config", json.dumps(to_json(self._config))]
-        command += ["--state", str(self._state)] if self._state else []
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        self.base_url = line.partition("INCARTS_API_BASE_URL=")[2].split()[0]
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.wait(15)
-        if self._process.stdout:
-            self._process.stdout.close()
-
-    def audit(self) -> Audit:
-        """Count what was made, and what was made twice."""
-        return Audit(**self._call("audit"))
-
-    def requests(self) -> list[Logged]:
-        """Return the requests so far, oldest first."""
-        return [Logged(**one) for one in self._call("requests")]
-
-    def reconfigure(self, **changes: Any) -> None:
-        """Change switches while running; plain JSON values."""
-        self._call("reconfigure", changes)
-
-    def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
-        """Let the next requests fail; `where` picks those whose key or body contains it."""
-        self._call("fail_next", {"kind": kind, "times": times, "where": where})
-
-    def _call(self, name: str, content: dict[str, Any] | None = None) -> Any:
-        data = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(f"{self.base_url}/_sandbox/{name}", data=data)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-            return json.loads(response.read())
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def serve(
     config: SandboxConfig, *, port: int, state: Path | None, ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called with the base URL."""
-    sock = _listen(port)
+    """Serve until SIGTERM or SIGINT; `ready` is called with the base URL.
+
+    Raises:
+        OSError: the port is taken.
+        ValueError: the state is not a sandbox's.
+    """
     store = Store(state)
-    app = App(store, config)
-    app.service.host = _host(sock)
-
-    async def run() -> None:
-        server = _Server(app, sock, lambda: ready(app.service.host))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, setattr, server, "should_exit", True)
-        await server.run_here()
-
     try:
-        asyncio.run(run())
+        sock = _listen(port)
+        app = App(store, config)
+        app.service.host = _host(sock)
+        asyncio.run(_serve_until_signal(app, sock, lambda: ready(app.service.host)))
     finally:
         store.close()
+
+
+async def _serve_until_signal(app: App, sock: socket.socket, ready: Callable[[], None]) -> None:
+    server = _Server(app, sock, ready)
+
+    def stop() -> None:
+        server.should_exit = server.force_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await server.run_here()
 
 
 def environment(config: SandboxConfig, base_url: str) -> str:

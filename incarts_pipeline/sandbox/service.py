@@ -3,282 +3,392 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from dataclasses import dataclass, field
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from incarts_pipeline.sandbox import validate
-from incarts_pipeline.sandbox.config import ApiKey, Fault, SandboxConfig
-from incarts_pipeline.sandbox.limits import Limiter, hint_headers
-from incarts_pipeline.sandbox.store import Store, body_hash
-from incarts_pipeline.sandbox.validate import InvalidError
+from incarts_pipeline.sandbox.config import (
+    ApiKey,
+    Concurrent,
+    Fault,
+    OtherBody,
+    Owner,
+    Per,
+    Replay,
+    SandboxConfig,
+)
+from incarts_pipeline.sandbox.faults import Schedule
+from incarts_pipeline.sandbox.limits import Gate
+from incarts_pipeline.sandbox.store import Remembered, Store, digest, new_link, new_qr
+
+_INTERNAL = {"code": "internal", "message": "internal error"}
+_TIMEOUT = {"code": "timeout", "message": "gateway timeout"}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    address: str
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key."""
+        return self.headers.get("idempotency-key")
+
+    @property
+    def fingerprint(self) -> str:
+        """What a key stands for: the endpoint and the exact body."""
+        return digest(self.path.encode() + b"\n" + self.body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer before it is put into bytes: content, or an error's code and message."""
+    """An answer before it is put into bytes: content, or an error's code, message and details.
+
+    `made` is the id of the link or QR code, `fault` what is still to be done to the answer.
+    """
 
     status: int
-    content: dict[str, Any] | None = None
-    error: tuple[str, str] | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    link_id: str | None = None
+    content: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    made: str | None = None
+    fault: Fault | None = None
 
 
 class RefusedError(Exception):
     """A request that is answered with an error."""
 
-    def __init__(
-        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Any = ()) -> None:
         super().__init__(message)
-        self.answer = Answer(status=status, error=(code, message), headers=headers or {})
+        error = {"code": code, "message": message, "details": list(details)}
+        self.answer = Answer(status=status, error=error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One write that passed all checks but those of its body; `link_id` for a QR code."""
+    """One write that passed the checks of who and how; `link` is given for a QR code."""
 
-    api_key: ApiKey
     owner: str
     key: str | None
+    fingerprint: str
+    project: str
     content: dict[str, Any]
     body: bytes
-    link_id: str | None
+    link: Mapping[str, Any] | None
     fault: Fault | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    fingerprint: str
+    done: asyncio.Event
 
 
 class Service:
-    """The API without its transport; everything runs in one event loop."""
+    """The API without its transport; everything runs in one event loop.
 
-    def __init__(self, store: Store, config: SandboxConfig) -> None:
-        self.store = store
-        self.config = config
+    Args:
+        store: the memory.
+        config: the switches.
+        clock: the time in seconds since 1970.
+    """
+
+    def __init__(self, store: Store, config: SandboxConfig, clock: Callable[[], float]) -> None:
         self.host = ""
-        self._limiters: dict[tuple[int, str], Limiter] = {}
-        self._working: dict[tuple[str, str], asyncio.Event] = {}
+        self.faults = Schedule()
+        self._store = store
+        self._clock = clock
+        self._running: dict[tuple[str, str], _Running] = {}
         self._late: set[asyncio.Task[None]] = set()
+        self._gate = _gate(config)
+        self._take(config)
+        self.faults.restart(config.faults, config.seed)
 
-    def reconfigure(self, config: SandboxConfig) -> None:
-        """Take other switches; new limits start afresh."""
-        if config.limits != self.config.limits:
-            self._limiters.clear()
+    def reconfigure(self, changes: Mapping[str, Any]) -> None:
+        """Change switches; limits and faults start afresh when they are named.
+
+        Raises:
+            ValueError: there is no such switch, or it can't take that value.
+        """
+        self._take(self.config.with_changes(changes))
+        if changes.keys() & {"limits", "hints", "count_refused"}:
+            self._gate = _gate(self.config)
+        if changes.keys() & {"faults", "seed"}:
+            self.faults.restart(self.config.faults, self.config.seed)
+
+    def _take(self, config: SandboxConfig) -> None:
         self.config = config
+        self._keys = {one.key: one for one in config.keys}
+        self._random = random.Random(config.seed)  # noqa: S311 (jitter)
 
-    async def answer(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes,
-        fault: Fault | None,
-        address: str,
-    ) -> Answer:
-        """Answer one request; `fault` may keep its effect from happening, or make it late."""
+    async def answer(self, call: Call) -> Answer:
+        """Answer one request."""
+        headers: dict[str, str] = {}
         try:
-            api_key = self._authenticate(headers)
-            parts = path.strip("/").split("/")
-            if self.config.limit_first or not self._is_replay(api_key, headers):
-                self._limit(api_key, body, address)
-            if method == "GET" and len(parts) == 3 and parts[1] == "links":
-                return self._read_link(api_key, parts[2])
-            if method != "POST":
-                raise RefusedError(405, "method_not_allowed", "method not allowed")
-            if parts == ["v1", "links"]:
-                return await self._write(api_key, headers, body, fault, None)
-            if len(parts) == 4 and parts[1] == "links" and parts[3] == "qr-codes":
-                return await self._write(api_key, headers, body, fault, parts[2])
-            raise RefusedError(404, "not_found", "no such endpoint")
+            api_key = self._authenticate(call)
+            if self.config.limit_first or not self._is_replay(api_key, call):
+                self._limit(api_key, call, headers)
+            answer = await self._route(api_key, call)
+        except validate.InvalidError as invalid:
+            details = [{"field": invalid.field, "message": invalid.message}]
+            answer = RefusedError(invalid.status, "invalid", invalid.message, details).answer
         except RefusedError as refused:
-            return refused.answer
+            answer = refused.answer
+        return replace(answer, headers=headers) if headers else answer
 
-    def _authenticate(self, headers: dict[str, str]) -> ApiKey:
-        given = headers.get("x-incarts-api-key")
-        found = next((one for one in self.config.keys if one.key == given), None)
+    def _authenticate(self, call: Call) -> ApiKey:
+        found = self._keys.get(call.headers.get("x-incarts-api-key", ""))
         if found is None:
             raise RefusedError(401, "unauthorized", "the API key is missing or invalid")
         for name in ("idempotency-key", "x-correlation-id"):
-            value = headers.get(name)
-            if value is not None and not 8 <= len(value) <= 128:
+            if not 8 <= len(call.headers.get(name, "12345678")) <= 128:
                 raise RefusedError(400, "bad_header", f"{name} must have 8 to 128 characters")
         return found
 
-    def _is_replay(self, api_key: ApiKey, headers: dict[str, str]) -> bool:
-        key = headers.get("idempotency-key")
-        if key is None:
+    def _is_replay(self, api_key: ApiKey, call: Call) -> bool:
+        if call.key is None:
             return False
-        owners = (api_key.key, *api_key.projects)
-        window = self.config.idempotency_window
-        return any(self.store.recall(owner, key, time.time(), window) for owner in owners)
+        owners = {Owner.KEY: api_key.key, Owner.PROJECT: self._project(call)}
+        return self._recall(owners[self.config.idempotency_scope], call.key) is not None
 
-    def _limit(self, api_key: ApiKey, body: bytes, address: str) -> None:
-        now = time.time()
-        for position, limit in enumerate(self.config.limits):
-            owner = {"key": api_key.key, "address": address}.get(limit.per)
-            if owner is None:
-                owner = str((parse_json(body) or {}).get("projectId"))
-            limiter = self._limiters.setdefault((position, owner), Limiter(limit))
-            verdict = limiter.check(now, count_refused=self.config.count_refused)
-            if not verdict.allowed:
-                headers = hint_headers(self.config.hints, limit, verdict, now)
-                raise RefusedError(429, "rate_limited", "too many requests", headers)
+    def _limit(self, api_key: ApiKey, call: Call, headers: dict[str, str]) -> None:
+        if not self.config.limits:
+            return
+        owners = {Per.KEY: api_key.key, Per.ADDRESS: call.address}
+        if any(limit.per is Per.PROJECT for limit in self.config.limits):
+            owners[Per.PROJECT] = self._project(call)
+        passage = self._gate.admit(self._clock(), owners)
+        headers.update(passage.headers)
+        if not passage.allowed:
+            raise RefusedError(429, "rate_limited", "too many requests")
 
-    def _read_link(self, api_key: ApiKey, link_id: str) -> Answer:
-        if "links:read" not in api_key.scopes:
-            raise RefusedError(403, "missing_scope", "the key has no scope links:read")
-        content = self.store.link(link_id)
-        if content is None or content["projectId"] not in api_key.projects:
+    def _project(self, call: Call) -> str:
+        """Return the project that a request is about, as far as it can be told."""
+        parts = call.path.split("/")
+        link = self._store.link(parts[3]) if len(parts) > 3 else None
+        if link is not None:
+            return str(link["projectId"])
+        try:
+            return str(validate.parse(call.body).get("projectId", ""))
+        except validate.InvalidError:
+            return ""
+
+    async def _route(self, api_key: ApiKey, call: Call) -> Answer:
+        match call.path.split("/")[2:]:
+            case ["links"]:
+                self._expect(call, "POST")
+                return await self._create_link(api_key, call)
+            case ["links", link_id]:
+                self._expect(call, "GET")
+                await self._pause()
+                _need(api_key, "links:read")
+                return Answer(status=200, content=self._visible(api_key, link_id), made=link_id)
+            case ["links", link_id, "qr-codes"]:
+                self._expect(call, "POST")
+                return await self._create_qr(api_key, call, link_id)
+        raise RefusedError(404, "not_found", "there is no such endpoint")
+
+    def _expect(self, call: Call, method: str) -> None:
+        if call.method != method:
+            raise RefusedError(405, "method_not_allowed", f"use {method}")
+
+    async def _create_link(self, api_key: ApiKey, call: Call) -> Answer:
+        content = self._parse(call)
+        validate.link_shape(content)
+        _need(api_key, "links:write")
+        if content["projectId"] not in api_key.projects:
+            raise RefusedError(403, "wrong_project", "the key may not access this project")
+        _need(api_key, validate.retailer_scope(content))
+        return await self._once(self._job(api_key, call, content, None))
+
+    async def _create_qr(self, api_key: ApiKey, call: Call, link_id: str) -> Answer:
+        content = self._parse(call)
+        validate.qr_shape(content, needs_project=self.config.qr_needs_project)
+        _need(api_key, "qr-codes:write")
+        link = self._visible(api_key, link_id)
+        if content.get("projectId", link["projectId"]) != link["projectId"]:
+            raise RefusedError(404, "not_found", "the project has no such link")
+        return await self._once(self._job(api_key, call, content, link))
+
+    def _parse(self, call: Call) -> dict[str, Any]:
+        most = self.config.max_body_bytes
+        if most is not None and len(call.body) > most:
+            raise RefusedError(413, "too_large", f"the body is larger than {most} bytes")
+        return validate.parse(call.body)
+
+    def _visible(self, api_key: ApiKey, link_id: str) -> dict[str, Any]:
+        link = self._store.link(link_id)
+        if link is None or link["projectId"] not in api_key.projects:
             raise RefusedError(404, "not_found", "there is no such link")
-        return Answer(status=200, content=content)
+        return link
 
-    async def _write(
+    def _job(
         self,
         api_key: ApiKey,
-        headers: dict[str, str],
-        body: bytes,
-        fault: Fault | None,
-        link_id: str | None,
-    ) -> Answer:
-        content = parse_json(body)
-        if content is None:
-            raise RefusedError(400, "bad_json", "the body is not a JSON object")
-        scope = "links:write" if link_id is None else "qr-codes:write"
-        if scope not in api_key.scopes:
-            raise RefusedError(403, "missing_scope", f"the key has no scope {scope}")
-        project = self._project(content, link_id)
-        if project not in api_key.projects:
-            raise RefusedError(403, "wrong_project", "the key may not access this project")
-        key = headers.get("idempotency-key")
-        owner = api_key.key if self.config.idempotency_scope == "key" else str(project)
-        if key is not None:
-            known = await self._replay(owner, key, body)
-            if known is not None:
-                return known
-            self.store.begin(owner, key, body_hash(body), time.time())
-        return await self._work(
-            _Job(
-                api_key=api_key,
-                owner=owner,
-                key=key,
-                content=content,
-                body=body,
-                link_id=link_id,
-                fault=fault,
-            )
+        call: Call,
+        content: dict[str, Any],
+        link: Mapping[str, Any] | None,
+    ) -> _Job:
+        project = str((link or content)["projectId"])
+        per_key = self.config.idempotency_scope is Owner.KEY
+        return _Job(
+            owner=api_key.key if per_key else project,
+            key=call.key,
+            fingerprint=call.fingerprint if call.key else "",
+            project=project,
+            content=content,
+            body=call.body,
+            link=link,
+            fault=self.faults.pick(call.key, call.body),
+            at=self._clock(),
         )
 
-    def _project(self, content: dict[str, Any], link_id: str | None) -> Any:
-        if link_id is None:
-            return content.get("projectId")
-        link = self.store.link(link_id)
-        if link is None:
-            raise RefusedError(404, "not_found", "there is no such link")
-        return content.get("projectId", link["projectId"])
-
-    async def _replay(self, owner: str, key: str, body: bytes) -> Answer | None:
-        """Answer from memory: the same again, a conflict, or None to go on."""
-        while True:
-            now, window = time.time(), self.config.idempotency_window
-            known = self.store.recall(owner, key, now, window)
-            if known is None:
-                return None
-            if known.body_hash != body_hash(body):
-                raise RefusedError(
-                    409, "idempotency_conflict", "the key came with another body before"
-                )
-            if known.status is not None:
-                return _remembered(known.status, known.answer)
-            event = self._working.get((owner, key))
-            if event is None:  # its process died: nobody is at it any more
-                return None
-            if self.config.concurrent == "conflict":
+    async def _once(self, job: _Job) -> Answer:
+        """Do a job unless its key is being worked on or was answered before."""
+        if job.fault is Fault.LOST_BEFORE:
+            return Answer(status=500, error=_INTERNAL, fault=job.fault)
+        if job.key is None:
+            return await self._work(job)
+        slot = (job.owner, job.key)
+        while running := self._running.get(slot):
+            self._same_body(running.fingerprint, job)
+            if self.config.concurrent is Concurrent.CONFLICT:
                 raise RefusedError(409, "in_progress", "a request with this key is being worked on")
-            await event.wait()
+            await running.done.wait()
+        known = self._recall(job.owner, job.key)
+        if known is not None:
+            self._same_body(known.fingerprint, job)
+            return self._again(known, job)
+        self._running[slot] = _Running(job.fingerprint, asyncio.Event())
+        return await self._work(job)
+
+    def _recall(self, owner: str, key: str) -> Remembered | None:
+        return self._store.recall(owner, key, self._clock() - self.config.idempotency_window)
+
+    def _same_body(self, fingerprint: str, job: _Job) -> None:
+        if fingerprint == job.fingerprint or self.config.other_body is OtherBody.REPLAY:
+            return
+        status = 409 if self.config.other_body is OtherBody.CONFLICT else 422
+        raise RefusedError(status, "idempotency_conflict", "the key came with another body before")
+
+    def _again(self, known: Remembered, job: _Job) -> Answer:
+        """Answer from memory; a fault may still befall the answer."""
+        if job.fault in (Fault.ERROR_BEFORE, Fault.ERROR_AFTER):
+            return Answer(status=500, error=_INTERNAL, fault=job.fault)
+        if job.fault is Fault.LATE:
+            return Answer(status=504, error=_TIMEOUT, fault=job.fault)
+        if known.made is None:
+            return Answer(status=known.status, error=known.error)
+        content = self._store.made(known.made)
+        return Answer(status=known.status, content=content, made=known.made, fault=job.fault)
 
     async def _work(self, job: _Job) -> Answer:
-        event = asyncio.Event()
-        if job.key is not None:
-            self._working[job.owner, job.key] = event
         if job.fault is Fault.LATE:
-            task = asyncio.create_task(self._land(job, event))
+            task = asyncio.create_task(self._land(job))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
-            return Answer(status=504, error=("timeout", "gateway timeout"))
+            return Answer(status=504, error=_TIMEOUT, fault=job.fault)
         try:
-            if job.fault is Fault.ERROR_BEFORE:
-                raise RefusedError(500, "internal", "internal error")
+            await self._pause()
             return self._effect(job)
-        except RefusedError as refused:
-            self._remember_failure(job, refused.answer)
-            raise
         finally:
-            self._done(job, event)
+            self._release(job)
 
-    async def _land(self, job: _Job, event: asyncio.Event) -> None:
+    async def _land(self, job: _Job) -> None:
         """Do a late request's work, long after its client was told something else."""
-        await asyncio.sleep(self.config.late_seconds)
         try:
+            await asyncio.sleep(self.config.late_seconds)
             self._effect(job)
-        except RefusedError as refused:
-            self._remember_failure(job, refused.answer)
         finally:
-            self._done(job, event)
+            self._release(job)
 
-    def _done(self, job: _Job, event: asyncio.Event) -> None:
-        event.set()
-        if job.key is not None:
-            self._working.pop((job.owner, job.key), None)
+    def _release(self, job: _Job) -> None:
+        running = self._running.pop((job.owner, job.key or ""), None)
+        if running is not None:
+            running.done.set()
+
+    async def _pause(self) -> None:
+        if self.config.latency or self.config.jitter:
+            jitter = self._random.random() * self.config.jitter
+            await asyncio.sleep(self.config.latency + jitter)
 
     def _effect(self, job: _Job) -> Answer:
-        """Make what was asked for, and remember it under its key in the same step."""
+        """Make what was asked for, and remember it under its key, in one transaction."""
+        with self._store.transaction():
+            answer = self._make(job)
+            if job.key is not None:
+                self._remember(job, job.key, answer)
+        return answer
+
+    def _make(self, job: _Job) -> Answer:
+        if job.fault is Fault.ERROR_BEFORE:
+            return Answer(status=500, error=_INTERNAL, fault=job.fault)
         try:
-            made = self._make(job)
-        except InvalidError as invalid:
-            raise RefusedError(invalid.status, "invalid", invalid.message) from None
-        if job.key is not None:
-            stored = self.config.replay == "stored_errors" and job.fault is Fault.ERROR_AFTER
-            answer = ["internal", "internal error"] if stored else made
-            status = 500 if stored else 201
-            self.store.finish(job.owner, job.key, status, json.dumps(answer))
-        return Answer(status=201, content=made, link_id=made["id"])
+            content = self._new_link(job) if job.link is None else self._new_qr(job, job.link)
+        except RefusedError as refused:
+            return refused.answer
+        except validate.InvalidError as invalid:
+            details = [{"field": invalid.field, "message": invalid.message}]
+            return RefusedError(invalid.status, "invalid", invalid.message, details).answer
+        if job.fault is Fault.ERROR_AFTER:
+            return Answer(status=500, error=_INTERNAL, made=content["id"], fault=job.fault)
+        return Answer(status=201, content=content, made=content["id"], fault=job.fault)
 
-    def _make(self, job: _Job) -> dict[str, Any]:
-        if job.link_id is not None:
-            body = validate.qr_body(job.content)
-            code = self.store.add_qr(job.link_id, body, job.key or "", self.host)
-            if code is None:
-                raise RefusedError(409, "duplicate_identifier", "the link has this identifier")
-            return code
-        link = validate.link_body(job.content)
-        scope = validate.scope_of(link)
-        if scope not in job.api_key.scopes:
-            raise RefusedError(403, "missing_scope", f"the key has no scope {scope}")
-        made = self.store.add_link(link, job.key or "", body_hash(job.body), self.host)
-        if self.config.smart_select and "location" in link and link.get("products"):
-            made |= {"offers": [{"storeId": link["location"].get("storeId", "5260")}]}
-        return made
-
-    def _remember_failure(self, job: _Job, answer: Answer) -> None:
-        if job.key is None:
+    def _remember(self, job: _Job, key: str, answer: Answer) -> None:
+        status, replay = answer.status, self.config.replay
+        kept = Remembered(fingerprint=job.fingerprint, status=status, error=answer.error)
+        if status >= 500 and replay is not Replay.STORED_ERRORS:
+            if answer.made is None:
+                return
+            kept = Remembered(fingerprint=job.fingerprint, status=201, made=answer.made)
+        elif status < 400:
+            kept = Remembered(fingerprint=job.fingerprint, status=status, made=answer.made)
+        elif status < 500 and replay is Replay.FRESH:
             return
-        if self.config.replay == "stored_errors" and answer.status >= 500:
-            self.store.finish(job.owner, job.key, answer.status, json.dumps(answer.error))
-        else:
-            self.store.forget(job.owner, job.key)
+        self._store.remember(job.owner, key, job.at, kept)
+
+    def _new_link(self, job: _Job) -> dict[str, Any]:
+        validate.link_meaning(job.content, self.config)
+        domain = self.config.short_domain or self.host
+        link = new_link(job.content, self.host, domain, self._clock())
+        if self.config.smart_select and job.content["intent"] == "add_to_cart":
+            link.update(_smart_select(job.content))
+        self._store.add_link(link, job.key, digest(job.body))
+        return link
+
+    def _new_qr(self, job: _Job, link: Mapping[str, Any]) -> dict[str, Any]:
+        code = new_qr(job.content, link, self.host, self._clock())
+        if not self._store.add_qr(code, job.project, job.key):
+            raise RefusedError(409, "duplicate_identifier", "the link has this identifier already")
+        return code
 
 
-def _remembered(status: int, text: str) -> Answer:
-    content = json.loads(text)
-    if status >= 400:
-        return Answer(status=status, error=(content[0], content[1]))
-    return Answer(status=status, content=content, link_id=content["id"])
+def _gate(config: SandboxConfig) -> Gate:
+    return Gate(config.limits, hints=config.hints, count_refused=config.count_refused)
 
 
-def parse_json(body: bytes) -> dict[str, Any] | None:
-    """Return a JSON object, None for anything else."""
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
+def _need(api_key: ApiKey, scope: str) -> None:
+    if scope not in api_key.scopes:
+        raise RefusedError(403, "missing_scope", f"the key has no scope {scope}")
+
+
+def _smart_select(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the offers and the store that a ZIP code leads to."""
+    if "location" not in body:
+        return {}
+    location = body["location"]
+    store = location.get("storeId") or str(int(location["zipCode"]) % 5000 + 1)
+    offers = [
+        {"retailerProductId": one["retailerProductId"], "storeId": store}
+        for one in body["products"]
+    ]
+    return {"location": {"zipCode": location["zipCode"], "storeId": store}, "offers": offers}

@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
 import sqlite3
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from incarts_pipeline.sandbox.audit import Audit, audit
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_SCHEMA = """
+_SHOWN = ("projectId", "name", "publicName", "retailer", "intent", "products")
+_VERSION = 2
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS link (
-    id TEXT PRIMARY KEY, short_id TEXT UNIQUE, project TEXT, idempotency_key TEXT,
-    body_hash TEXT, target TEXT, content TEXT);
+    id TEXT PRIMARY KEY, short_id TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
+    idempotency_key TEXT, body_hash TEXT NOT NULL, target TEXT NOT NULL, content TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS qr (
-    id TEXT PRIMARY KEY, link_id TEXT, identifier TEXT, idempotency_key TEXT, content TEXT,
-    UNIQUE (link_id, identifier));
+    id TEXT PRIMARY KEY, link_id TEXT NOT NULL, project TEXT NOT NULL, identifier TEXT NOT NULL,
+    idempotency_key TEXT, content TEXT NOT NULL, UNIQUE (link_id, identifier));
 CREATE TABLE IF NOT EXISTS remembered (
-    owner TEXT, idempotency_key TEXT, body_hash TEXT, status INTEGER, answer TEXT, at REAL,
-    PRIMARY KEY (owner, idempotency_key));
-CREATE TABLE IF NOT EXISTS seen (idempotency_key TEXT, body_hash TEXT,
-    PRIMARY KEY (idempotency_key, body_hash)) WITHOUT ROWID;
+    owner TEXT, idempotency_key TEXT, fingerprint TEXT NOT NULL, at REAL NOT NULL,
+    status INTEGER NOT NULL, made TEXT, error TEXT, PRIMARY KEY (owner, idempotency_key));
+CREATE TABLE IF NOT EXISTS sent (
+    idempotency_key TEXT, fingerprint TEXT, UNIQUE (idempotency_key, fingerprint));
+PRAGMA user_version = {_VERSION};
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """What the sandbox counted.
+class Remembered:
+    """What the server keeps under a key: what was asked for, and what it answered.
 
-    `duplicates` are idempotency keys under which more than one link was made; `repeated_bodies`
-    are (project, body) of which more than one link exists, under whatever keys; `second_bodies`
-    are keys that came with more than one body.
+    `made` is the id of a link or QR code; `error` is set when `status` is 400 or more.
     """
 
-    links: int
-    qr_codes: int
-    duplicates: int
-    repeated_bodies: int
-    second_bodies: int
-    requests: int
-    statuses: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remembered:
-    """What the server knows under a key; `status` None means that it is still at work."""
-
-    body_hash: str
-    status: int | None
-    answer: str
+    fingerprint: str
+    status: int
+    made: str | None = None
+    error: Mapping[str, Any] | None = None
 
 
 class Store:
-    """The sandbox's memory; all calls come from one thread."""
+    """The sandbox's memory; all calls come from one thread at a time.
+
+    Raises:
+        ValueError: the file is another version's.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._db = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False
         )
+        try:
+            self._open(path)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self, path: Path | None) -> None:
+        [version] = self._db.execute("PRAGMA user_version").fetchone()
+        [tables] = self._db.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+        if tables and version != _VERSION:
+            raise ValueError(f"{path} is not this sandbox's state; name another file")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.executescript(_SCHEMA)
@@ -69,155 +77,168 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def recall(self, owner: str, key: str, now: float, window: float) -> Remembered | None:
-        """Return what is remembered of a key within the window."""
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all or nothing: a link never exists without the memory of its key."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def note(self, key: str, fingerprint: str) -> None:
+        """Note that a key came with this path and body, for the audit."""
+        self._db.execute("INSERT OR IGNORE INTO sent VALUES (?, ?)", (key, fingerprint))
+
+    def recall(self, owner: str, key: str, since: float) -> Remembered | None:
+        """Return what is remembered of a key first used after `since`."""
         row = self._db.execute(
-            "SELECT body_hash, status, answer FROM remembered "
-            "WHERE owner = ? AND idempotency_key = ? AND (at > ? OR status IS NULL)",
-            (owner, key, now - window),
+            "SELECT fingerprint, status, made, error FROM remembered "
+            "WHERE owner = ? AND idempotency_key = ? AND at > ?",
+            (owner, key, since),
         ).fetchone()
-        return Remembered(body_hash=row[0], status=row[1], answer=row[2]) if row else None
+        if row is None:
+            return None
+        error = json.loads(row[3]) if row[3] else None
+        return Remembered(fingerprint=row[0], status=row[1], made=row[2], error=error)
 
-    def begin(self, owner: str, key: str, body_hash: str, now: float) -> None:
-        """Note that a key is being worked on."""
-        self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, body_hash))
+    def remember(self, owner: str, key: str, at: float, what: Remembered) -> None:
+        """Keep a key's answer; `at` is when the key was first used."""
+        error = None if what.error is None else json.dumps(what.error)
         self._db.execute(
-            "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, NULL, '', ?)",
-            (owner, key, body_hash, now),
+            "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (owner, key, what.fingerprint, at, what.status, what.made, error),
         )
 
-    def finish(self, owner: str, key: str, status: int, answer: str) -> None:
-        """Remember a key's answer."""
-        self._db.execute(
-            "UPDATE remembered SET status = ?, answer = ? WHERE owner = ? AND idempotency_key = ?",
-            (status, answer, owner, key),
-        )
-
-    def forget(self, owner: str, key: str) -> None:
-        """Drop a key whose request failed without effect."""
-        self._db.execute(
-            "DELETE FROM remembered WHERE owner = ? AND idempotency_key = ?", (owner, key)
-        )
-
-    def add_link(self, body: dict[str, Any], key: str, body_hash: str, host: str) -> dict[str, Any]:
-        """Make a link and return it as the API shows it."""
-        link_id, short_id = f"lnk_{_ulid()}", os.urandom(5).hex()
-        now, target = _now(), _target(body)
-        short = f"{host}/s/{short_id}"
-        content = {
-            "id": link_id,
-            **{
-                str(name): body[name]
-                for name in ("projectId", "name", "publicName", "retailer", "intent", "products")
-                if name in body
-            },
-            "status": "active",
-            "shortLink": short,
-            "shortId": short_id,
-            "targetUrl": target,
-            "createdAt": now,
-            "updatedAt": now,
-            "metadata": body.get("metadata", {}),
-            "qrCode": {
-                "id": f"qr_{_ulid()}",
-                "linkId": link_id,
-                "name": "default",
-                "imageUrl": f"{host}/qr/{short_id}.png",
-                "encodedUrl": short,
-                "isDefault": True,
-                "createdAt": now,
-                "metadata": {},
-            },
-        }
+    def add_link(self, content: Mapping[str, Any], key: str | None, body_hash: str) -> None:
+        """Keep a link, as the API shows it."""
         self._db.execute(
             "INSERT INTO link VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (link_id, short_id, body["projectId"], key, body_hash, target, json.dumps(content)),
+            (
+                content["id"],
+                content["shortId"],
+                content["projectId"],
+                key,
+                body_hash,
+                content["targetUrl"],
+                json.dumps(content),
+            ),
         )
-        return content
 
-    def add_qr(
-        self, link_id: str, body: dict[str, Any], key: str, host: str
-    ) -> dict[str, Any] | None:
-        """Make a QR code; None when the link has that identifier already."""
-        short = self.short_link(link_id, host)
-        code = {
-            "id": f"qr_{_ulid()}",
-            "linkId": link_id,
-            "identifier": body["identifier"],
-            "name": body["name"],
-            "imageUrl": f"{host}/qr/{short.rpartition('/')[2]}.png?code={body['identifier']}",
-            "encodedUrl": f"{short}?qr={body['identifier']}",
-            "isDefault": False,
-            "createdAt": _now(),
-            "metadata": body.get("metadata", {}),
-        }
-        try:
-            self._db.execute(
-                "INSERT INTO qr VALUES (?, ?, ?, ?, ?)",
-                (code["id"], link_id, body["identifier"], key, json.dumps(code)),
-            )
-        except sqlite3.IntegrityError:
-            return None
-        return code
+    def add_qr(self, content: Mapping[str, Any], project: str, key: str | None) -> bool:
+        """Keep a QR code, as the API shows it; False when the link has its identifier already."""
+        values = (content["id"], content["linkId"], project, content["identifier"], key)
+        cursor = self._db.execute(
+            "INSERT INTO qr VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (link_id, identifier) DO NOTHING",
+            (*values, json.dumps(content)),
+        )
+        return cursor.rowcount == 1
 
     def link(self, link_id: str) -> dict[str, Any] | None:
         """Return a link as the API shows it."""
-        row = self._db.execute("SELECT content FROM link WHERE id = ?", (link_id,)).fetchone()
+        return self._content("SELECT content FROM link WHERE id = ?", link_id)
+
+    def made(self, made_id: str) -> dict[str, Any] | None:
+        """Return a link or a QR code as the API shows it."""
+        query = "SELECT content FROM qr WHERE id = ?"
+        return self.link(made_id) or self._content(query, made_id)
+
+    def link_of_short_id(self, short_id: str) -> dict[str, Any] | None:
+        """Return the link that a short id belongs to."""
+        return self._content("SELECT content FROM link WHERE short_id = ?", short_id)
+
+    def qr_of_identifier(self, link_id: str, identifier: str) -> dict[str, Any] | None:
+        """Return a link's QR code by its identifier."""
+        query = "SELECT content FROM qr WHERE link_id = ? AND identifier = ?"
+        return self._content(query, link_id, identifier)
+
+    def _content(self, query: str, *values: str) -> dict[str, Any] | None:
+        row = self._db.execute(query, values).fetchone()
         found: dict[str, Any] | None = json.loads(row[0]) if row else None
         return found
 
-    def short_link(self, link_id: str, host: str) -> str:
-        """Return a link's short URL."""
-        [short_id] = self._db.execute(
-            "SELECT short_id FROM link WHERE id = ?", (link_id,)
-        ).fetchone()
-        return f"{host}/s/{short_id}"
-
-    def target(self, short_id: str) -> str | None:
-        """Return where a short link leads."""
-        row = self._db.execute("SELECT target FROM link WHERE short_id = ?", (short_id,)).fetchone()
-        return row[0] if row else None
-
-    def audit(self, statuses: dict[str, int]) -> Audit:
+    def audit(self, statuses: Mapping[str, int]) -> Audit:
         """Count what was made, and what was made twice."""
-
-        def count(query: str) -> int:
-            return int(self._db.execute(f"SELECT COUNT(*) FROM ({query})").fetchone()[0])  # noqa: S608
-
-        return Audit(
-            links=count("SELECT id FROM link"),
-            qr_codes=count("SELECT id FROM qr"),
-            duplicates=count("SELECT 1 FROM link GROUP BY idempotency_key HAVING COUNT(*) > 1")
-            + count("SELECT 1 FROM qr GROUP BY idempotency_key HAVING COUNT(*) > 1"),
-            repeated_bodies=count(
-                "SELECT 1 FROM link GROUP BY project, body_hash HAVING COUNT(*) > 1"
-            ),
-            second_bodies=count("SELECT 1 FROM seen GROUP BY idempotency_key HAVING COUNT(*) > 1"),
-            requests=sum(statuses.values()),
-            statuses=statuses,
-        )
+        return audit(self._db, statuses)
 
 
-def body_hash(body: bytes) -> str:
+def new_link(body: Mapping[str, Any], host: str, domain: str, now: float) -> dict[str, Any]:
+    """Return a new link of a valid body; `host` serves its image, `domain` its short link."""
+    short_id, link_id, at = _code(55).lower(), f"lnk_{_ulid(now)}", _time(now)
+    short = f"{domain}/s/{short_id}"
+    code = {
+        "id": f"qr_{_ulid(now)}",
+        "linkId": link_id,
+        "name": "default",
+        "imageUrl": f"{host}/qr/{short_id}.png",
+        "encodedUrl": short,
+        "isDefault": True,
+        "createdAt": at,
+        "metadata": {},
+    }
+    return {
+        "id": link_id,
+        **{name: body[name] for name in _SHOWN if name in body},
+        "status": "active",
+        "shortLink": short,
+        "shortId": short_id,
+        "targetUrl": _target(body),
+        "createdAt": at,
+        "updatedAt": at,
+        "metadata": body.get("metadata", {}),
+        "qrCode": code,
+    }
+
+
+def new_qr(
+    body: Mapping[str, Any], link: Mapping[str, Any], host: str, now: float
+) -> dict[str, Any]:
+    """Return a new QR code of a link."""
+    identifier = body["identifier"]
+    return {
+        "id": f"qr_{_ulid(now)}",
+        "linkId": link["id"],
+        "identifier": identifier,
+        "name": body["name"],
+        "imageUrl": f"{host}/qr/{link['shortId']}.png?code={identifier}",
+        "encodedUrl": f"{link['shortLink']}?qr={identifier}",
+        "isDefault": False,
+        "createdAt": _time(now),
+        "metadata": body.get("metadata", {}),
+    }
+
+
+def digest(content: bytes) -> str:
     """Return the hash by which bodies are told apart."""
-    return hashlib.sha256(body).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
-def _ulid() -> str:
-    number = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10))
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+def _ulid(now: float) -> str:
+    return _letters((int(now * 1000) << 80) | int.from_bytes(os.urandom(10)), 26)
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def _code(bits: int) -> str:
+    return _letters(int.from_bytes(os.urandom(8)) >> (64 - bits), bits // 5)
 
 
-def _target(body: dict[str, Any]) -> str:
-    if body["intent"] == "custom_url":
-        return str(body["customUrl"])
-    if body["retailer"] == "instacart":
-        return "https://www.instacart.com/store/partner_recipe"
-    items = ",".join(f"{p['retailerProductId']}_{p['quantity']}" for p in body["products"])
-    if body["retailer"] == "target":
-        return f"https://www.target.com/p/{body['products'][0]['retailerProductId']}"
+def _letters(number: int, length: int) -> str:
+    return "".join([_CROCKFORD[(number >> at) & 31] for at in range(5 * length - 5, -1, -5)])
+
+
+def _time(now: float) -> str:
+    at = dt.datetime.fromtimestamp(now, dt.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _target(body: Mapping[str, Any]) -> str:
+    match body["intent"]:
+        case "custom_url":
+            return str(body["customUrl"])
+        case "product_detail":
+            return f"https://www.target.com/p/{body['products'][0]['retailerProductId']}"
+        case "shopping_list" | "recipe" as intent:
+            return f"https://www.instacart.com/store/partner_{intent}"
+    items = ",".join(f"{one['retailerProductId']}_{one['quantity']}" for one in body["products"])
     return f"https://www.walmart.com/sc/cart/addToCart?items={items}"

@@ -1,125 +1,224 @@
-"""The published rules of the request bodies, by hand and fast."""
+"""The published rules of the request bodies, by hand and fast.
+
+Shape comes first (types, lengths, unknown fields: 400), meaning later (what a retailer or an intent
+needs: 422).
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any
+from typing import Any, NoReturn
 
-RETAILERS = frozenset({"walmart", "target", "instacart"})
-_NEEDS = {
+from incarts_pipeline.sandbox.config import SandboxConfig
+
+_RETAILER_OF = {
     "add_to_cart": "walmart",
     "product_detail": "target",
     "shopping_list": "instacart",
     "recipe": "instacart",
 }
-_FIELDS = frozenset(
+_LINK = frozenset(
     {
         "projectId", "name", "publicName", "retailer", "intent", "products", "location",
         "customUrl", "fallbackUrl", "tracking", "options", "metadata",
     }
 )  # fmt: skip
-_URL = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
+_PRODUCT = frozenset({"retailerProductId", "quantity", "backupProductIds"})
+_LOCATION = frozenset({"zipCode", "storeId"})
+_TRACKING = frozenset({"utm", "tags"})
+_UTM = frozenset({"source", "medium", "campaign", "term", "content"})
+_INSTACART = frozenset({"shoppingList", "recipe"})
+_QR = frozenset({"projectId", "identifier", "name", "metadata"})
+_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
+_ZIP = re.compile(r"[0-9]{5}")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9-]{3,64}")
+_PROJECT_CHARACTERS = 128
+_NAME_CHARACTERS = 160
+_QR_NAME_CHARACTERS = 120
+_ANY_LENGTH = 1 << 30
 
 
 class InvalidError(Exception):
-    """A request that breaks a rule: 400 for its shape, 422 for its meaning."""
+    """A body that breaks a rule: 400 for its shape, 422 for its meaning."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, field: str, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.field = field
         self.message = message
 
 
-def link_body(body: Any) -> dict[str, Any]:
-    """Return a create-link body that keeps every rule.
+def parse(body: bytes) -> dict[str, Any]:
+    """Return a body as a JSON object.
 
     Raises:
-        InvalidError: it breaks one.
+        InvalidError: it isn't one, or isn't JSON in UTF-8 as RFC 8259 has it.
     """
-    if not isinstance(body, dict):
-        raise InvalidError(400, "the body must be a JSON object")
-    unknown = body.keys() - _FIELDS
-    if unknown:
-        raise InvalidError(400, f"unknown field {min(unknown)}")
-    _text(body, "projectId", 128)
-    _text(body, "name", 160)
-    _text(body, "retailer", 64)
-    for name in ("publicName", "customUrl", "fallbackUrl"):
-        if name in body:
-            _text(body, name, 4096)
+    try:
+        content = _DECODER.decode(body.decode())
+        if b"\\u" in body:
+            json.dumps(content, ensure_ascii=False).encode()  # lone surrogates can't be stored
+    except (ValueError, RecursionError):
+        raise InvalidError(400, "body", "the body is not JSON") from None
+    return _object(content, "body")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def link_shape(body: dict[str, Any]) -> None:
+    """Check a create-link body's fields, each by itself.
+
+    Raises:
+        InvalidError: 400.
+    """
+    _known(body, _LINK, "")
+    _text(body, "projectId", _PROJECT_CHARACTERS)
+    _text(body, "name", _NAME_CHARACTERS)
+    _text(body, "retailer", _ANY_LENGTH)
+    for name in ("publicName", "intent"):
+        _optional_text(body, name)
     for name in ("customUrl", "fallbackUrl"):
+        _optional_text(body, name)
         if name in body and not _URL.fullmatch(body[name]):
-            raise InvalidError(400, f"{name} must be an http(s) URL")
-    _products(body.get("products", []))
-    _location(body.get("location"))
-    for name in ("tracking", "options", "metadata"):
-        if name in body and not isinstance(body[name], dict):
-            raise InvalidError(400, f"{name} must be an object")
-    _meaning(body)
-    return body
+            raise InvalidError(400, name, f"{name} must be an http(s) URL")
+    if "products" in body:
+        _products(body["products"])
+    if "location" in body:
+        _location(body["location"])
+    if "tracking" in body:
+        _tracking(body["tracking"])
+    if "options" in body:
+        _options(body["options"])
+    if "metadata" in body:
+        _object(body["metadata"], "metadata")
 
 
-def _text(body: dict[str, Any], name: str, most: int) -> None:
-    value = body.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= most:
-        raise InvalidError(400, f"{name} must be a text of 1 to {most} characters")
+def qr_shape(body: dict[str, Any], *, needs_project: bool) -> None:
+    """Check a create-QR-code body's fields.
+
+    Raises:
+        InvalidError: 400.
+    """
+    _known(body, _QR, "")
+    if needs_project or "projectId" in body:
+        _text(body, "projectId", _PROJECT_CHARACTERS)
+    _text(body, "identifier", _ANY_LENGTH)
+    if not _IDENTIFIER.fullmatch(body["identifier"]):
+        raise InvalidError(400, "identifier", "identifier must match ^[A-Za-z0-9-]{3,64}$")
+    _text(body, "name", _QR_NAME_CHARACTERS)
+    if "metadata" in body:
+        _object(body["metadata"], "metadata")
+
+
+def link_meaning(body: dict[str, Any], config: SandboxConfig) -> None:
+    """Check a link against what its intent and retailer need and the sandbox offers.
+
+    Raises:
+        InvalidError: 422.
+    """
+    intent, retailer = body.get("intent"), body["retailer"]
+    if intent not in config.intents:
+        raise InvalidError(422, "intent", f"intent {intent!r} is not supported")
+    if intent == "custom_url":
+        if "customUrl" not in body:
+            raise InvalidError(422, "customUrl", "custom_url needs customUrl")
+    elif retailer not in config.retailers or retailer != _RETAILER_OF[intent]:
+        raise InvalidError(422, "retailer", f"{intent} is not offered for {retailer}")
+    elif intent in ("add_to_cart", "product_detail"):
+        if not body.get("products"):
+            raise InvalidError(422, "products", f"{intent} needs at least one product")
+    else:
+        name = "shoppingList" if intent == "shopping_list" else "recipe"
+        if name not in body.get("options", {}).get("instacart", {}):
+            raise InvalidError(422, "options", f"{intent} needs options.instacart.{name}")
+    _bounds(body.get("products", []), config)
+
+
+def _bounds(products: list[dict[str, Any]], config: SandboxConfig) -> None:
+    most = config.max_products
+    if most is not None and len(products) > most:
+        raise InvalidError(422, "products", f"at most {most} products")
+    most = config.max_quantity
+    if most is not None and any(one["quantity"] > most for one in products):
+        raise InvalidError(422, "products", f"quantity must be at most {most}")
+
+
+def retailer_scope(body: dict[str, Any]) -> str:
+    """Return the retailer scope that a link needs."""
+    return f"retailers:{'custom' if body.get('intent') == 'custom_url' else body['retailer']}"
+
+
+def _known(value: dict[str, Any], names: frozenset[str], path: str) -> None:
+    if not value.keys() <= names:
+        unknown = f"{path}{min(value.keys() - names)}"
+        raise InvalidError(400, unknown, f"unknown field {unknown}")
+
+
+def _object(value: Any, field: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidError(400, field, f"{field} must be an object")
+    return value
+
+
+def _text(value: dict[str, Any], name: str, most: int, path: str = "") -> None:
+    text = value.get(name)
+    if not isinstance(text, str) or not 1 <= len(text) <= most:
+        bounds = "that is not empty" if most == _ANY_LENGTH else f"of 1 to {most} characters"
+        raise InvalidError(400, f"{path}{name}", f"{path}{name} must be a text {bounds}")
+
+
+def _optional_text(value: dict[str, Any], name: str, path: str = "") -> None:
+    if name in value and not isinstance(value[name], str):
+        raise InvalidError(400, f"{path}{name}", f"{path}{name} must be a text")
+
+
+def _texts(value: Any, field: str) -> None:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise InvalidError(400, field, f"{field} must be an array of texts")
 
 
 def _products(products: Any) -> None:
     if not isinstance(products, list):
-        raise InvalidError(400, "products must be an array")
-    for product in products:
-        if not isinstance(product, dict):
-            raise InvalidError(400, "a product must be an object")
-        quantity, backups = product.get("quantity"), product.get("backupProductIds", [])
-        if not isinstance(product.get("retailerProductId"), str):
-            raise InvalidError(400, "retailerProductId must be a text")
+        raise InvalidError(400, "products", "products must be an array")
+    for place, product in enumerate(products):
+        path = f"products[{place}]."
+        _known(_object(product, path[:-1]), _PRODUCT, path)
+        _text(product, "retailerProductId", _ANY_LENGTH, path)
+        quantity = product.get("quantity")
         if type(quantity) is not int or quantity < 1:
-            raise InvalidError(400, "quantity must be an integer of at least 1")
-        if not isinstance(backups, list) or not all(isinstance(one, str) for one in backups):
-            raise InvalidError(400, "backupProductIds must be texts")
+            raise InvalidError(
+                400, f"{path}quantity", f"{path}quantity must be an integer of at least 1"
+            )
+        if "backupProductIds" in product:
+            _texts(product["backupProductIds"], f"{path}backupProductIds")
 
 
 def _location(location: Any) -> None:
-    if location is None:
-        return
-    code = location.get("zipCode") if isinstance(location, dict) else None
-    if not isinstance(code, str) or not re.fullmatch(r"\d{5}", code, re.ASCII):
-        raise InvalidError(400, "location.zipCode must be 5 digits")
+    _known(_object(location, "location"), _LOCATION, "location.")
+    code = location.get("zipCode")
+    if not isinstance(code, str) or not _ZIP.fullmatch(code):
+        raise InvalidError(400, "location.zipCode", "location.zipCode must be 5 digits")
+    _optional_text(location, "storeId", "location.")
 
 
-def _meaning(body: dict[str, Any]) -> None:
-    intent, retailer = body.get("intent"), body["retailer"]
-    if intent == "custom_url":
-        if "customUrl" not in body:
-            raise InvalidError(422, "custom_url needs customUrl")
-        return
-    if intent not in _NEEDS:
-        raise InvalidError(422, f"intent {intent!r} is not supported")
-    if retailer != _NEEDS[intent]:
-        raise InvalidError(422, f"{intent} is not offered for {retailer}")
-    if intent in ("add_to_cart", "product_detail"):
-        if not body.get("products"):
-            raise InvalidError(422, f"{intent} needs at least one product")
-        return
-    name = "shoppingList" if intent == "shopping_list" else "recipe"
-    if not isinstance((body.get("options") or {}).get("instacart", {}).get(name), dict):
-        raise InvalidError(422, f"{intent} needs options.instacart.{name}")
+def _tracking(tracking: Any) -> None:
+    _known(_object(tracking, "tracking"), _TRACKING, "tracking.")
+    utm = _object(tracking.get("utm", {}), "tracking.utm")
+    _known(utm, _UTM, "tracking.utm.")
+    for name in utm:
+        _optional_text(utm, name, "tracking.utm.")
+    _texts(tracking.get("tags", []), "tracking.tags")
 
 
-def scope_of(body: dict[str, Any]) -> str:
-    """Return the retailer scope that a link needs."""
-    custom = body["intent"] == "custom_url"
-    return "retailers:custom" if custom else f"retailers:{body['retailer']}"
-
-
-def qr_body(body: Any) -> dict[str, Any]:
-    """Return a create-QR-code body that keeps every rule."""
-    if not isinstance(body, dict):
-        raise InvalidError(400, "the body must be a JSON object")
-    identifier = body.get("identifier")
-    if not isinstance(identifier, str) or not _IDENTIFIER.fullmatch(identifier):
-        raise InvalidError(400, "identifier must match ^[A-Za-z0-9-]{3,64}$")
-    _text(body, "name", 120)
-    return body
+def _options(options: Any) -> None:
+    _known(_object(options, "options"), frozenset({"instacart"}), "options.")
+    instacart = _object(options.get("instacart", {}), "options.instacart")
+    _known(instacart, _INSTACART, "options.instacart.")
+    for name, value in instacart.items():
+        _object(value, f"options.instacart.{name}")

@@ -1,0 +1,221 @@
+"""JSON lines: one object per line, text stays text, whole numbers stay whole.
+
+The file is read twice, block by block: once for the columns and their types, once for the rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pajson
+import pyarrow.types as pt
+
+from incarts_pipeline.catalog.decoded import BLOCK, decoded
+from incarts_pipeline.errors import CatalogError
+
+_EXACT = 2.0**53  # from here on not every whole number is a double
+_ONE_TYPE = "Give the field one type in all lines, text for ids."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """Whole lines: their bytes, and the 0-based numbers of the first line and of its row.
+
+    `rows` is the number of lines that aren't blank.
+    """
+
+    data: bytes
+    line: int
+    row: int
+    rows: int
+    name: str
+
+    def filled(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that aren't blank, with their 0-based numbers in the file."""
+        lines = enumerate(self.data.split(b"\n"), start=self.line)
+        return ((number, line) for number, line in lines if line.strip())
+
+    def line_of(self, row: int) -> int:
+        """Return the 1-based line in the file of a row of the block."""
+        return next(itertools.islice(self.filled(), row, None))[0] + 1
+
+
+def json_schema(stream: Any, name: str, encoding: str) -> pa.Schema:
+    """Return the columns of all lines; a field that widens on the way has its widest type.
+
+    Raises:
+        CatalogError: the file is empty, a line is no JSON object, or a field changes between types
+            that have none in common; names the line.
+    """
+    known = pa.schema([])
+    for block in _blocks(stream, name, encoding):
+        found = _without_times(_parsed(block, known, None).schema)
+        try:
+            known = pa.unify_schemas([known, found], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            _refuse(block, known, error)
+    if not known.names:
+        raise CatalogError(f"{name} is empty.", fix="It needs at least one line with an object.")
+    return known
+
+
+def json_batches(
+    stream: Any, name: str, encoding: str, schema: pa.Schema, first_row: int = 0
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, as the columns that `json_schema` found.
+
+    Raises:
+        CatalogError: a number has more digits than its column can hold; names the line.
+    """
+    for block in _blocks(stream, name, encoding, first_row):
+        table = _parsed(block, schema, schema).select(schema.names)
+        for column in schema.names:
+            _check_digits(block, table[column].combine_chunks(), column)
+        yield from table.to_batches()
+
+
+def _blocks(stream: Any, name: str, encoding: str, row: int = 0) -> Iterator[_Block]:
+    source = decoded(stream, name, encoding)
+    line, rest = 0, b""
+    while True:
+        read = source.read(BLOCK)
+        data, end, rest = (rest + read).rpartition(b"\n")
+        if not read:
+            data, rest = rest, b""
+        rows = sum(1 for one in data.split(b"\n") if one.strip())
+        if rows:
+            yield _Block(data=data, line=line, row=row, rows=rows, name=name)
+        line, row = line + data.count(b"\n") + len(end), row + rows
+        if not read:
+            return
+        if rest.lstrip().startswith(b"["):
+            raise _no_object(name, line, "a list, not an object")  # however long it would be
+
+
+def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.Table:
+    try:
+        table = pajson.read_json(
+            pa.BufferReader(block.data),
+            read_options=pajson.ReadOptions(block_size=len(block.data) + 1, use_threads=False),
+            parse_options=pajson.ParseOptions(explicit_schema=explicit),
+        )
+        if table.num_rows != block.rows:
+            raise pa.ArrowInvalid("there must be one object per line")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        _refuse(block, known, error)
+    return table
+
+
+def _without_times(schema: pa.Schema) -> pa.Schema:
+    """Text that looks like a time is text."""
+    return pa.schema([pa.field(f.name, _without_time(f.type)) for f in schema])
+
+
+def _without_time(kind: pa.DataType) -> pa.DataType:
+    if pt.is_temporal(kind):
+        return pa.string()
+    if pt.is_list(kind):
+        return pa.list_(_without_time(kind.value_type))
+    if pt.is_struct(kind):
+        return pa.struct([pa.field(f.name, _without_time(f.type)) for f in kind.fields])
+    return kind
+
+
+def _check_digits(block: _Block, values: pa.Array, column: str) -> None:
+    """A fraction anywhere makes the column double, and a long id in it would lose digits."""
+    for rows, leaves in _doubles(values, None):
+        too_long = pc.greater_equal(pc.abs(leaves), _EXACT)
+        if not pc.any(too_long).as_py():
+            continue
+        at = pc.index(too_long, True).as_py()
+        row = at if rows is None else rows[at].as_py()
+        raise CatalogError(
+            f"Line {block.line_of(row)} of {block.name} has a number in {column!r} that is too "
+            "long to be read exactly.",
+            fix="Write it as text, in quotes.",
+            row=block.row + row,
+            column=column,
+        )
+
+
+def _doubles(values: pa.Array, rows: pa.Array | None) -> Iterator[tuple[pa.Array | None, pa.Array]]:
+    """Yield the arrays of doubles in a column, each with the rows that its values belong to."""
+    if pt.is_floating(values.type):
+        yield rows, values
+    elif pt.is_struct(values.type):
+        for child in values.flatten():
+            yield from _doubles(child, rows)
+    elif pt.is_list(values.type):
+        parents = pc.list_parent_indices(values)
+        yield from _doubles(values.flatten(), parents if rows is None else rows.take(parents))
+
+
+def _refuse(block: _Block, known: pa.Schema, error: Exception) -> NoReturn:
+    """Raise the error that names the first line of a block that doesn't fit."""
+    kinds = {field.name: _kind_of_type(field.type) for field in known}
+    for row, (number, line) in enumerate(block.filled()):
+        problem, column = _line_problem(line, kinds)
+        if column:
+            raise CatalogError(
+                f"Line {number + 1} of {block.name} {problem}.",
+                fix=_ONE_TYPE,
+                row=block.row + row,
+                column=column,
+            ) from error
+        if problem:
+            raise _no_object(block.name, number, problem, block.row + row) from error
+    where = block.name
+    if found := re.search(r"in row (\d+)", str(error)):
+        where = f"Line {block.line_of(int(found[1]))} of {block.name}"
+    raise CatalogError(f"{where} can't be read: {error}.", fix=_ONE_TYPE) from error
+
+
+def _no_object(name: str, line: int, problem: str, row: int | None = None) -> CatalogError:
+    return CatalogError(
+        f"Line {line + 1} of {name} is {problem}.",
+        fix='Write one object per line, like {"sku": "0012", "quantity": 1}.',
+        row=row,
+    )
+
+
+def _line_problem(line: bytes, kinds: dict[str, str]) -> tuple[str, str | None]:
+    """Say what is wrong with a line, and with which column; keeps the columns' kinds."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}", None
+    if not isinstance(value, dict):
+        return f"{_kind(value)}, not an object", None
+    for column, item in value.items():
+        kind = _kind(item)
+        before = kinds.get(column, "nothing")
+        if "nothing" not in (kind, before) and kind != before:
+            return f"has {kind} in {column!r}, which was {before} before", column
+        kinds[column] = before if kind == "nothing" else kind
+    return "", None
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = {str: "text", int: "a number", float: "a number", dict: "an object", list: "a list"}
+    return kinds.get(type(value), "nothing")
+
+
+def _kind_of_type(kind: pa.DataType) -> str:
+    if pt.is_boolean(kind):
+        return "true or false"
+    if pt.is_string(kind):
+        return "text"
+    if pt.is_struct(kind):
+        return "an object"
+    if pt.is_list(kind):
+        return "a list"
+    return "nothing" if pt.is_null(kind) else "a number"

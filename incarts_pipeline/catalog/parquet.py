@@ -1,0 +1,142 @@
+"""Parquet files as one table: columns by name, partitions as text, ids never as doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from incarts_pipeline.catalog.locate import Located
+from incarts_pipeline.catalog.options import ReadOptions
+from incarts_pipeline.catalog.plain import check_names, plain_schema
+from incarts_pipeline.catalog.stream import Catalog, cannot_read
+from incarts_pipeline.errors import CatalogError
+
+_FOOTERS_AT_ONCE = 16
+_PROBED_ROWS = 1_024
+
+
+def open_parquet(located: Located, options: ReadOptions) -> Catalog:
+    """Open Parquet files; a column that only some of them have is null in the others.
+
+    Columns of bytes that aren't marked as text, as old writers leave them, are text when the first
+    1,024 rows are UTF-8.
+
+    Raises:
+        CatalogError: a file can't be read, or two of them give a column different types.
+    """
+    try:
+        schema = _merged(located)
+        raw = _dataset(located, schema)
+        unmarked = [field.name for field in schema if pt.is_binary(field.type)]
+        text = _decodable(raw, unmarked)
+    except (pa.ArrowException, OSError) as error:
+        raise cannot_read(located.name, error) from error
+    final = pa.schema([pa.field(f.name, pa.string()) if f.name in text else f for f in schema])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        read = raw.to_batches(
+            batch_size=options.batch_rows, batch_readahead=2, fragment_readahead=1
+        )
+        for batch in read:
+            yield _as_text(batch, final) if text else batch
+
+    return Catalog(located.name, final, batches, batch_rows=options.batch_rows)
+
+
+def _dataset(located: Located, schema: pa.Schema) -> ds.Dataset:
+    keys = _partition_keys(located)
+    factory = ds.FileSystemDatasetFactory(
+        located.filesystem,
+        list(located.paths),
+        ds.ParquetFileFormat(),
+        ds.FileSystemFactoryOptions(
+            partition_base_dir=located.base or "",
+            partitioning=ds.HivePartitioning(
+                pa.schema([field for field in schema if field.name in keys])
+            )
+            if keys
+            else None,
+        ),
+    )
+    return factory.finish(schema)
+
+
+def _partition_keys(located: Located) -> list[str]:
+    """Return the names of `key=value` parts below the base folder, in order."""
+    if located.base is None:
+        return []
+    keys: dict[str, None] = {}
+    for path in located.paths:
+        for part in PurePosixPath(path).relative_to(located.base).parts[:-1]:
+            key, found, _ = part.partition("=")
+            if found and key:
+                keys[key] = None
+    return list(keys)
+
+
+def _merged(located: Located) -> pa.Schema:
+    """Return the columns of all files, plain, followed by the partitions as text."""
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        schemas = pool.map(
+            lambda path: pq.read_schema(path, filesystem=located.filesystem), located.paths
+        )
+        merged: dict[str, tuple[pa.DataType, str]] = {}
+        for path, schema in zip(located.paths, schemas, strict=True):
+            check_names(schema.names, path)
+            for field in plain_schema(schema, path):
+                known = merged.setdefault(field.name, (field.type, path))
+                merged[field.name] = (_common(known, field, path), known[1])
+    for key in _partition_keys(located):
+        if key in merged:
+            raise CatalogError(
+                f"{located.name} has {key!r} both as a column and in its files' paths.",
+                fix="Drop the column, or name the files with a glob below the partition.",
+                column=key,
+            )
+        merged[key] = (pa.string(), "")
+    return pa.schema([(name, kind) for name, (kind, _) in merged.items()])
+
+
+def _common(known: tuple[pa.DataType, str], field: pa.Field, path: str) -> pa.DataType:
+    """Return the type that holds both exactly: nulls fit all, whole numbers the widest one."""
+    kind, first = known
+    if kind == field.type or pt.is_null(field.type):
+        return kind
+    if pt.is_null(kind):
+        return field.type
+    if pt.is_signed_integer(kind) and pt.is_signed_integer(field.type):
+        return pa.int64()
+    raise CatalogError(
+        f"The column {field.name!r} is {kind} in {first} and {field.type} in {path}.",
+        fix="Write it with one type in all files, text for ids.",
+        column=field.name,
+    )
+
+
+def _decodable(raw: ds.Dataset, names: list[str]) -> frozenset[str]:
+    if not names:
+        return frozenset()
+    start = raw.head(_PROBED_ROWS, columns=names)
+    return frozenset(name for name in names if _is_utf8(start[name]))
+
+
+def _is_utf8(column: pa.ChunkedArray) -> bool:
+    try:
+        column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _as_text(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        column.cast(field.type, safe=False) if pt.is_binary(column.type) else column
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]  # not checked here: the catalog names row and column
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

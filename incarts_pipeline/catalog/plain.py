@@ -1,0 +1,179 @@
+"""The few Arrow types that the pipeline works with, and names and text that can be trusted."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from incarts_pipeline.errors import CatalogError
+
+
+def plain_schema(schema: pa.Schema, name: str) -> pa.Schema:
+    """Return the schema with `plain_type` for each column, without metadata.
+
+    Raises:
+        CatalogError: a column's type has no plain form; names the column.
+    """
+    fields = []
+    for field in schema:
+        try:
+            fields.append(pa.field(field.name, plain_type(field.type)))
+        except TypeError as error:
+            raise CatalogError(
+                f"The column {field.name!r} of {name} is of the type {error}, which is no plain "
+                "text, number or date.",
+                fix="Turn it into text, or drop it.",
+                column=field.name,
+            ) from None
+    return pa.schema(fields)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return what values of a type become: text is `string`, dictionaries are decoded.
+
+    Raises:
+        TypeError: an extension type whose stored values mean something else, like a period.
+    """
+    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain_extension(kind)
+    if pt.is_large_string(kind) or pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_large_binary(kind) or pt.is_binary_view(kind):
+        return pa.binary()
+    if _is_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if pt.is_struct(kind):
+        return pa.struct([pa.field(f.name, plain_type(f.type)) for f in kind.fields])
+    if pt.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    return kind
+
+
+def _plain_extension(kind: pa.BaseExtensionType) -> pa.DataType:
+    storage = plain_type(kind.storage_type)
+    if pt.is_string(storage) or kind.extension_name == "arrow.uuid":
+        return pa.string()
+    if kind.extension_name == "arrow.bool8":
+        return pa.bool_()
+    raise TypeError(str(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = (
+        pt.is_list,
+        pt.is_large_list,
+        pt.is_fixed_size_list,
+        pt.is_list_view,
+        pt.is_large_list_view,
+    )
+    return any(test(kind) for test in tests)
+
+
+def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch whose columns have the plain types of `schema`."""
+    columns = [
+        _plain_column(column, f.type) for column, f in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _plain_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pt.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
+    if pt.is_dictionary(column.type):
+        return _plain_column(column.dictionary, kind).take(column.indices)
+    if isinstance(column, pa.ExtensionArray):
+        if column.type.extension_name == "arrow.uuid":
+            return _uuid_text(column.storage)
+        column = column.storage
+    if column.type == kind:
+        return column
+    try:
+        return column.cast(kind)
+    except pa.ArrowNotImplementedError:  # views and dictionaries inside of lists and structs
+        return pa.array(column.to_pylist(), kind)
+
+
+def _uuid_text(stored: pa.Array) -> pa.Array:
+    values = (None if raw is None else str(uuid.UUID(bytes=raw)) for raw in stored.to_pylist())
+    return pa.array(values, pa.string())
+
+
+def check_names(names: Iterable[str], name: str) -> None:
+    """Make sure that each column has a name of its own.
+
+    Raises:
+        CatalogError: a name is blank, no whole text, or there twice.
+    """
+    seen: dict[str, int] = {}
+    for position, column in enumerate(names, start=1):
+        if not column.strip():
+            raise CatalogError(
+                f"Column {position} of {name} has no name.", fix="Name it, or remove the column."
+            )
+        if not encodable(column):
+            raise CatalogError(
+                f"The name of column {position} of {name} holds half a character: {column!a}.",
+                fix="Rename it.",
+            )
+        if column in seen:
+            raise CatalogError(
+                f"Columns {seen[column]} and {position} of {name} are both named {column!r}.",
+                fix="Rename or drop one of them.",
+                column=column,
+            )
+        seen[column] = position
+
+
+def encodable(text: str) -> bool:
+    """Say whether text is whole characters: a lone surrogate has no bytes in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_text(batch: pa.RecordBatch, first_row: int, name: str) -> None:
+    """Make sure that text is UTF-8: Parquet and other producers don't check what they pass on.
+
+    Raises:
+        CatalogError: it is not; names row and column.
+    """
+    for column, field in zip(batch.columns, batch.schema, strict=True):
+        if not _holds_text(field.type):
+            continue
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            row = first_row + _first_undecodable(column)
+            raise CatalogError(
+                f"Row {row} of {name} (the first is 0) has bytes in the column {field.name!r} "
+                "that are no UTF-8 text.",
+                fix="Write the column again as UTF-8, or drop it.",
+                row=row,
+                column=field.name,
+            ) from None
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    if pt.is_struct(kind):
+        return any(_holds_text(f.type) for f in kind.fields)
+    if pt.is_map(kind):
+        return _holds_text(kind.key_type) or _holds_text(kind.item_type)
+    return bool(pt.is_string(kind)) or (bool(pt.is_list(kind)) and _holds_text(kind.value_type))
+
+
+def _first_undecodable(column: pa.Array) -> int:
+    for row, value in enumerate(column):
+        try:
+            value.as_py()
+        except UnicodeDecodeError:
+            return row
+    return 0

@@ -1,0 +1,68 @@
+"""Which requests have which fault: by chance that can be repeated, or by order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+from incarts_pipeline.sandbox.config import Fault, Faults
+
+
+@dataclass(slots=True, kw_only=True)
+class _Script:
+    kind: Fault
+    times: int
+    where: str
+
+
+class Schedule:
+    """Chooses faults; orders come before chance."""
+
+    def __init__(self) -> None:
+        self._scripts: list[_Script] = []
+        self.restart(Faults(), 0)
+
+    def restart(self, faults: Faults, seed: int) -> None:
+        """Begin anew with other shares or another seed; orders stand."""
+        self._shares = faults.shares()
+        self._left = faults.first
+        self._seed = seed
+        self._tries: Counter[str] = Counter()
+
+    def order(self, kind: str, times: int, where: str) -> None:
+        """Let the next `times` requests whose key or body contains `where` have a fault.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        self._scripts.append(_Script(kind=Fault(kind), times=times, where=where))
+
+    def pick(self, key: str | None, body: bytes) -> Fault | None:
+        """Return the fault of a request that is about to be worked on."""
+        for script in self._scripts:
+            if script.where in (key or "") or script.where.encode() in body:
+                return self._use(script)
+        if not self._shares or self._left == 0:
+            return None
+        if self._left is not None:
+            self._left -= 1
+        return self._chance(key or "")
+
+    def _use(self, script: _Script) -> Fault:
+        script.times -= 1
+        if script.times <= 0:
+            self._scripts.remove(script)
+        return script.kind
+
+    def _chance(self, key: str) -> Fault | None:
+        # Drawn from the key and its number of tries, so that the order in which concurrent
+        # requests arrive doesn't matter.
+        self._tries[key] += 1
+        text = f"{self._seed} {self._tries[key]} {key}".encode()
+        dice = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+        for fault, share in self._shares.items():
+            dice -= share
+            if dice < 0:
+                return fault
+        return None

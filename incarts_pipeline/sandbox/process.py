@@ -1,0 +1,113 @@
+"""A sandbox in a process of its own, steered over HTTP."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from incarts_pipeline.sandbox.app import Logged
+from incarts_pipeline.sandbox.audit import Audit, from_json
+from incarts_pipeline.sandbox.config import SandboxConfig
+
+
+class SandboxProcess:
+    """A sandbox in a process of its own; the same interface as `Sandbox`, and `kill`."""
+
+    def __init__(
+        self, config: SandboxConfig | None = None, *, state: Path | None = None, port: int = 0
+    ) -> None:
+        self._config = config or SandboxConfig()
+        self._state = state
+        self._port = port
+        self.base_url = ""
+
+    @property
+    def api_key(self) -> str:
+        """The first key."""
+        return self._config.keys[0].key
+
+    @property
+    def project_id(self) -> str:
+        """A project of the first key."""
+        return min(self._config.keys[0].projects)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def __enter__(self) -> SandboxProcess:
+        command = [sys.executable, "-m", "incarts_pipeline.sandbox", "--port", str(self._port)]
+        command += ["--config", self._config.model_dump_json()]
+        command += ["--state", str(self._state)] if self._state else []
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            self.__exit__(None, None, None)
+            raise RuntimeError("the sandbox did not start; its standard error says why")
+        self.base_url = line.partition("INCARTS_API_BASE_URL=")[2].split()[0]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def audit(self) -> Audit:
+        """Count what was made, and what was made twice."""
+        return from_json(self._call("audit"))
+
+    def requests(self) -> list[Logged]:
+        """Return the requests so far, oldest first."""
+        return [Logged(**one) for one in self._call("requests")]
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change switches while running.
+
+        Raises:
+            ValueError: there is no such switch, or it can't take that value.
+        """
+        config = self._config.with_changes(changes)
+        self._call("reconfigure", config.model_dump(mode="json", include=set(changes)))
+        self._config = config
+
+    def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
+        """Let the next requests fail; `where` picks those whose key or body contains it.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        self._call("fail_next", {"kind": kind, "times": times, "where": where})
+
+    def _call(self, name: str, content: dict[str, Any] | None = None) -> Any:
+        data = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(f"{self.base_url}/_sandbox/{name}", data=data)  # noqa: S310
+        try:
+            with _OPENER.open(request, timeout=30) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ValueError(json.loads(error.read())["error"]) from error
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
