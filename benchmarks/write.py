@@ -3,8 +3,8 @@
     python benchmarks/write.py [--rows 3000] [--rounds 3] [--quick]
 
 The hand-written loop is httpx.AsyncClient, a semaphore of 32, asyncio.gather and tenacity, with a
-fresh idempotency key for each row and no memory of what it sent. Ours has everything on: ledger with
-fsync, idempotency keys, guards, progress counts and publishing. Both run in this process, in turn,
+fresh idempotency key for each row and no memory of what it sent. Ours has everything on: ledger
+with fsync, idempotency keys, guards, progress counts and publishing. Both run in this process, in turn,
 against `fast_server.py` in another one; the median of each and their ratio are printed.
 """
 

@@ -16,10 +16,10 @@ def test_exported_names() -> None:
 
 
 def test_import_is_light() -> None:
-    """Importing the library loads neither Dagster nor the sandbox nor pandas."""
+    """Importing the library loads neither Dagster nor the sandbox."""
     code = (
         "import incarts_pipeline, sys;"
-        "heavy = {'dagster', 'starlette', 'uvicorn', 'pandas', 'polars', 'segno', 'pyspark'};"
+        "heavy = {'dagster', 'starlette', 'uvicorn', 'polars', 'segno', 'pyspark'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     result = subprocess.run(

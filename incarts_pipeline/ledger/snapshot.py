@@ -16,6 +16,8 @@ import pyarrow as pa
 if TYPE_CHECKING:
     import adbc_driver_sqlite.dbapi as adbc
 
+_BUSY_MILLISECONDS = 10_000
+
 # The link that each row of a set uses now: what a plan compares the catalog with.
 ROWS = """
 SELECT row_key, op_id, content_hash, link_id, missing_since IS NOT NULL AS is_missing
@@ -144,6 +146,10 @@ def reading(path: Path) -> Iterator[adbc.Connection]:
     import adbc_driver_sqlite.dbapi as adbc
 
     with adbc.connect(f"{path.absolute().as_uri()}?mode=ro") as connection:
+        with connection.cursor() as cursor:
+            # Another process that closes the file may hold it for a moment.
+            cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+            cursor.fetchall()
         yield connection
 
 
