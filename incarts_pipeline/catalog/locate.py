@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -27,6 +27,7 @@ FORMAT_OF = {
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
 _GLOB = frozenset("*?[")
+_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
 _HARMLESS = ("endpoint_override", "scheme", "region", "retry_limit_seconds")
 _GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
 _LAKES = {
@@ -98,11 +99,19 @@ def _one_format(paths: list[str], name: str) -> str:
 
 
 def _filesystem(source: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in source:
+    scheme, remote, _ = source.partition("://")
+    if not remote:
         return fs.LocalFileSystem(), str(Path(source).expanduser().absolute())
+    if scheme not in _SCHEMES:
+        raise CatalogError(
+            f"Catalogs can't be read from {scheme}://.{suggest(scheme, _SCHEMES)}",
+            fix="Download it first, or pass a path or a URI of s3, gs, abfs or file.",
+        )
     if source.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in source:
         joint = "&" if urlsplit(source).query else "?"
         source = f"{source}{joint}retry_limit_seconds={_GCS_RETRY_SECONDS}"
+    if scheme == "file":
+        return fs.LocalFileSystem(), unquote(urlsplit(source).path)
     filesystem, path = fs.FileSystem.from_uri(source)
     return filesystem, path.rstrip("/")
 
@@ -171,18 +180,20 @@ def _not_there(path: str, name: str) -> CatalogError:
 
 
 def _without_secrets(source: str) -> str:
-    """A URI may carry a user, a password or a token; messages don't."""
+    """A URI may carry a password or a token; messages don't."""
     if "://" not in source:
         return source
     parts = urlsplit(source)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    place = parts.netloc if parts.password is None else parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, place, parts.path, "", ""))
 
 
 def _hide(error: Exception, source: str, name: str) -> Exception:
     text = str(error).replace(source, name)
-    if "://" in source:
-        parts = urlsplit(source)
-        query = [value for key, value in parse_qsl(parts.query) if key not in _HARMLESS]
-        for secret in filter(None, (parts.username, parts.password, *query)):
-            text = text.replace(secret, "…")
+    parts = urlsplit(source)
+    secrets = [value for key, value in parse_qsl(parts.query) if key not in _HARMLESS]
+    if parts.password is not None:
+        secrets += [parts.username or "", parts.password]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "…")
     return OSError(text)

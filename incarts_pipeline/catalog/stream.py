@@ -15,6 +15,13 @@ from incarts_pipeline.catalog.plain import (
 )
 from incarts_pipeline.errors import CatalogError
 
+_SHOWN = 240  # characters of another library's message
+_CREDENTIALS = {
+    "s3": ", with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role",
+    "gs": ", with GOOGLE_APPLICATION_CREDENTIALS or a service account",
+    "abfs": ", with AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or az login",
+}
+
 
 class Catalog:
     """A stream of record batches with one schema: no dictionaries, no views, no large types.
@@ -82,10 +89,10 @@ class Catalog:
 def cannot_read(name: str, error: Exception) -> CatalogError:
     """Return the error for a source that fails while it is opened or read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if len(reason) > _SHOWN:
+        reason = reason[:_SHOWN] + "…"
     fix = "Check that it is whole and of the kind that it is taken for."
     if isinstance(error, OSError):
-        fix = (
-            "Check that it is there and whole, that you may read it, and (for an object store) "
-            "the credentials."
-        )
+        where = _CREDENTIALS.get(name.partition("://")[0], "")
+        fix = f"Check that it is there and whole, and that you may read it{where}."
     return CatalogError(f"{name} can't be read: {reason}.", fix=fix)
