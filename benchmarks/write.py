@@ -4,8 +4,8 @@
 
 The hand-written loop is httpx.AsyncClient, a semaphore of 32, asyncio.gather and tenacity, with a
 fresh idempotency key for each row and no memory of what it sent. Ours has everything on: ledger
-with fsync, idempotency keys, guards, progress counts and publishing. Both run in this process, in turn,
-against `fast_server.py` in another one; the median of each and their ratio are printed.
+with fsync, idempotency keys, guards, progress counts and publishing. Both run in this process, in
+turn, against `fast_server.py` in another one; the median of each and their ratio are printed.
 """
 
 from __future__ import annotations

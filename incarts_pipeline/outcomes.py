@@ -33,12 +33,13 @@ SELECT d.link_set, d.catalog_row, d.action,
                     WHEN m.action = 'replace' THEN 'replaced changed'
                     ELSE 'created new' END
            WHEN d.action = 'unchanged' THEN 'unchanged ' || d.reason
-           WHEN d.reason IN ('needs_review', 'earlier_in_doubt') THEN 'in_doubt ' || d.reason
+           WHEN d.action = 'hold' AND d.reason IN ('needs_review', 'earlier_in_doubt')
+               THEN 'in_doubt ' || d.reason
            WHEN d.action = 'hold' THEN 'held ' || d.reason
            WHEN u.state IN ('sent', 'in_doubt') THEN 'in_doubt answer_unknown'
            WHEN u.state = 'needs_review' THEN 'in_doubt needs_review'
            WHEN u.state = 'rejected' THEN 'rejected refused_by_api'
-           WHEN d.action = 'settle' THEN 'in_doubt ' || d.reason
+           WHEN d.reason = 'earlier_in_doubt' THEN 'in_doubt ' || d.reason
            ELSE 'pending ' || COALESCE(l.reason, $pending)
        END AS verdict,
        -- Whether the newest operation speaks for the row, or the link that it uses.

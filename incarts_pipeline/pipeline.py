@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import MappingError, RefusedError
+from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.ledger.file import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
@@ -170,21 +171,50 @@ async def apply_plan(
         )
     finally:
         engine.dispose()
+    try:
+        published = await asyncio.to_thread(
+            _publish, plan, target, ledger, set_ids, sequence, written, options
+        )
+    except PublishError as error:
+        raise _with_unrecorded(error, written) from error
+    return RunResult(
+        figures=figures,
+        written=written,
+        published=published,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _publish(
+    plan: Plan,
+    target: Output,
+    ledger: Path,
+    set_ids: Dict[str, int],
+    sequence: int,
+    written: WriteResult,
+    options: WriteOptions,
+) -> Published:
+    """Write the output from the ledger as it is now."""
     plan.stage.load_ledger(ledger, set_ids)
     plan.stage.load_links(ledger, set_ids)
     facts = {
         "ledger_id": LedgerView(ledger).ledger_id,
         "ledger_sequence": str(sequence),
         "link_sets": " ".join(set_ids),
-        "project_id": project,
+        "project_id": plan.options.project_id,
         "run_id": written.run_id,
     }
-    published = publish(plan.stage, target, left=_left_over(written, options), facts=facts)
-    return RunResult(
-        figures=figures,
-        written=written,
-        published=published,
-        seconds=time.monotonic() - began,
+    return publish(plan.stage, target, left=_left_over(written, options), facts=facts)
+
+
+def _with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
+    """Say beside a failed output which answers are not in the ledger either."""
+    if not written.unrecorded:
+        return error
+    lost = "\n".join(f"  {one}" for one in written.unrecorded)
+    return PublishError(
+        f"{error.message} These answers could not be recorded in the ledger:\n{lost}\n",
+        fix="Keep this message. Make room, and run again: they are settled under their own keys.",
     )
 
 

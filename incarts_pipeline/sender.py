@@ -179,7 +179,7 @@ class Sender:
             if not await self.journal.mark_sent(sent):
                 return False
         except LedgerError as error:
-            self._end_for_ledger(error)
+            self.end_for_ledger(error)
             return False
         sent_at = self.clock.monotonic()
         answer = await self._post(life.operation, correlation_id)
@@ -229,7 +229,8 @@ class Sender:
         if self.circuits.end is not None:
             self.stop.request(Reason.CIRCUIT_OPEN)
 
-    def _end_for_ledger(self, error: LedgerError) -> None:
+    def end_for_ledger(self, error: LedgerError) -> None:
+        """End the run: nothing may be sent that can't be recorded."""
         if self.circuits.end is None:
             self.circuits.end = End(
                 kind=EndKind.LEDGER, message=error.message, fix=error.fix or "Run again."

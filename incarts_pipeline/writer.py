@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from incarts_pipeline.circuits import End
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.pointers import busy_elsewhere, mark_missing, reuse
@@ -32,6 +33,8 @@ from incarts_pipeline.plan import Plan
 from incarts_pipeline.sender import Sender, Stop
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
@@ -126,12 +129,13 @@ class Writer:
         return self._result()
 
     async def _work(self) -> None:
+        # The plan's own queries run in a thread: the lease must be renewed meanwhile.
         if await self._settle_doubts():
-            self._plan.refresh(self._clock.now())
-        moves = self._plan.reuses(self._set_ids)
+            await asyncio.to_thread(self._plan.refresh, self._clock.now())
+        moves = await asyncio.to_thread(self._plan.reuses, self._set_ids)
         if moves and not self._stop.requested:
             now = self._clock.now()
-            await self._journal.run(lambda c: reuse(c, moves, self._run_id, now))
+            await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
         self._sender.tally.planned += self._plan.figures.calls
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
@@ -154,7 +158,7 @@ class Writer:
         """Send every operation in doubt of our link sets again; return how many there were."""
         count = 0
         while not self._stop.requested:
-            found = await self._journal.run(self._claim_doubts)
+            found = await self._recorded(self._claim_doubts)
             if not found:
                 break
             count += len(found)
@@ -167,6 +171,14 @@ class Writer:
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
         living = living_runs(connection, self._me, self._clock.now())
         return claim_doubts(connection, list(self._set_ids.values()), self._run_id, living)
+
+    async def _recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
+        """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""
+        try:
+            return await self._journal.run(work)
+        except LedgerError as error:
+            self._sender.end_for_ledger(error)
+            return None
 
     def _batches(self) -> Iterator[list[Call]]:
         options = self._options
@@ -183,7 +195,9 @@ class Writer:
                     await self._start(group, operation)
 
     async def _claim(self, calls: list[Call]) -> list[Operation]:
-        answers = await self._journal.run(partial(self._claim_calls, calls))
+        answers = await self._recorded(partial(self._claim_calls, calls))
+        if answers is None:
+            return []
         for call, (claim, _) in zip(calls, answers, strict=True):
             if claim is Claim.BUSY:
                 self._busy.append(call)
@@ -219,7 +233,7 @@ class Writer:
         set_ids = list(self._set_ids.values())
         while not self._stop.requested:
             calls, self._busy = self._busy, []
-            waiting = await self._journal.run(
+            waiting = await self._recorded(
                 lambda c: busy_elsewhere(c, set_ids, living_runs(c, self._me, self._clock.now()))
             )
             await self._settle_doubts()

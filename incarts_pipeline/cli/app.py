@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import duckdb
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
@@ -40,6 +41,10 @@ def main() -> None:
     except IncartsError as error:
         errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, MappingError) else 1)
+    except (OSError, duckdb.Error) as error:
+        text = f"{error}. What was answered is in the ledger: mend this and run again."
+        errors.print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(4)
