@@ -6,19 +6,22 @@ import hashlib
 import ipaddress
 import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
@@ -27,7 +30,9 @@ from incarts_pipeline.suggest import suggest
 FILE_NAME = "incarts.toml"
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_PART = re.compile(rf"({_NUMBER.pattern})([smhd])", re.ASCII)
+_DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 
 def parse_duration(text: str | float) -> float:
@@ -36,15 +41,12 @@ def parse_duration(text: str | float) -> float:
     Raises:
         SettingsError: it is none of these.
     """
-    if isinstance(text, int | float):
-        return float(text)
-    compact = text.strip().lower().replace(" ", "")
-    if re.fullmatch(r"\d+(?:\.\d+)?", compact):
+    compact = "".join(str(text).lower().split())
+    if _NUMBER.fullmatch(compact):
         return float(compact)
     if not _DURATION.fullmatch(compact):
         raise SettingsError(f"{text!r} is not a duration.", fix="Write it like 90s, 25m or 1h30m.")
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", compact)
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
 
 
 def key_fingerprint(api_key: SecretStr) -> str:
@@ -69,14 +71,17 @@ def checked_base_url(url: str) -> str:
     Raises:
         ValueError: it is not https (http is fine for loopback), or has a query or credentials.
     """
+    url = url.strip()
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("a base URL has no query, fragment or credentials")
+    if parts.scheme not in ("http", "https") or not host or re.search(r"\s", url):
         raise ValueError(f"{url!r} is not an http(s) URL")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http would show the API key to the network; use https")
-    if parts.query or parts.fragment or parts.username:
-        raise ValueError("a base URL has no query, fragment or credentials")
+    if parts.port == 0:  # reading it checks that it is a number up to 65535
+        raise ValueError("a server can't have the port 0")
     return url.rstrip("/")
 
 
@@ -90,49 +95,100 @@ def _rate(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
+def _duration(value: object) -> float:
+    try:
+        return parse_duration(value)  # type: ignore[arg-type]
+    except SettingsError as error:
+        raise ValueError(str(error).removesuffix(".")) from None
+
+
+def _key(value: SecretStr) -> SecretStr:
+    """An API key is one word that fits into a header; what is wrong is said without showing it."""
+    key = value.get_secret_value().strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("the API key must be one word of ASCII characters, and not empty")
+    return SecretStr(key)
+
+
+def _positive(value: Limits) -> Limits:
+    for name, limit in asdict(value).items():
+        if limit < 1:
+            raise ValueError(f"{name} must be 1 or more, not {limit}")
+    return value
+
+
+_Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Settings(BaseSettings):
     """What a run needs to know beside its catalog; read with `load_settings`.
 
-    Times are in seconds; `max_rps` is in requests a second, None for no ceiling.
+    Times are in seconds; `max_rps` is in requests a second, None for no ceiling; `scopes` is what
+    the key may do, None when that isn't known. Relative paths start at the working directory.
+
+    Raises:
+        SettingsError: a value is wrong; names the setting, and never shows a key.
     """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    base_url: str | None = Field(None, validation_alias="INCARTS_API_BASE_URL")
-    api_key: SecretStr | None = Field(None, validation_alias="INCARTS_API_KEY", repr=False)
+    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = Field(
+        None, validation_alias="INCARTS_API_BASE_URL"
+    )
+    api_key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(
+        None, validation_alias="INCARTS_API_KEY", repr=False
+    )
     api_key_file: Path | None = Field(None, validation_alias="INCARTS_API_KEY_FILE")
     project_id: str | None = Field(
         None, min_length=1, max_length=128, validation_alias="INCARTS_PROJECT_ID"
     )
     ledger: Path = Field(Path("incarts-ledger.db"), validation_alias="INCARTS_LEDGER")
-    idempotency_window: Annotated[float, BeforeValidator(parse_duration)] = Field(
-        1500.0, gt=0, validation_alias="INCARTS_IDEMPOTENCY_WINDOW"
+    idempotency_window: Annotated[_Finite, BeforeValidator(_duration)] = Field(
+        1500.0, validation_alias="INCARTS_IDEMPOTENCY_WINDOW"
     )
     scopes: Annotated[frozenset[str] | None, NoDecode, BeforeValidator(_words)] = Field(
         None, validation_alias="INCARTS_SCOPES"
     )
-    max_rps: Annotated[float | None, BeforeValidator(_rate)] = Field(
-        100.0, gt=0, validation_alias="INCARTS_MAX_RPS"
+    max_rps: Annotated[_Finite | None, BeforeValidator(_rate)] = Field(
+        100.0, validation_alias="INCARTS_MAX_RPS"
     )
-    connect_timeout: float = Field(5.0, gt=0, validation_alias="INCARTS_CONNECT_TIMEOUT")
-    read_timeout: float = Field(30.0, gt=0, validation_alias="INCARTS_READ_TIMEOUT")
-    limits: Limits = Field(Limits(), validation_alias="INCARTS_LIMITS")
+    max_in_flight: int | None = Field(None, ge=1, validation_alias="INCARTS_MAX_IN_FLIGHT")
+    connect_timeout: Annotated[_Finite, BeforeValidator(_duration)] = Field(
+        5.0, validation_alias="INCARTS_CONNECT_TIMEOUT"
+    )
+    read_timeout: Annotated[_Finite, BeforeValidator(_duration)] = Field(
+        30.0, validation_alias="INCARTS_READ_TIMEOUT"
+    )
+    limits: Annotated[Limits, AfterValidator(_positive)] = Field(
+        Limits(), validation_alias="INCARTS_LIMITS"
+    )
 
-    @field_validator("base_url")
-    @classmethod
-    def _base_url(cls, value: str | None) -> str | None:
-        return checked_base_url(value) if value else None
+    def __init__(self, **values: Any) -> None:
+        problem = ""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problem = _explain(error)
+        except UnreadableError as error:
+            problem = f"{error}."
+        if problem:  # out here, so that the error doesn't carry one that carries the input
+            raise SettingsError(problem)
 
     @model_validator(mode="after")
     def _read_key_file(self) -> Settings:
-        if self.api_key is None and self.api_key_file is not None:
-            try:
-                text = self.api_key_file.read_text().strip()
-            except OSError as error:
-                raise ValueError(f"the API key's file can't be read: {error}") from error
-            object.__setattr__(self, "api_key", SecretStr(text))
+        if self.api_key_file is None or self.api_key is not None:
+            return self
+        try:
+            text = self.api_key_file.expanduser().read_text(encoding="utf-8")
+            object.__setattr__(self, "api_key", _key(SecretStr(text)))
+        except OSError as error:
+            raise ValueError(f"{self.api_key_file} can't be read: {error.strerror}") from None
+        except ValueError:
+            raise ValueError(
+                f"{self.api_key_file} must hold the API key and nothing else"
+            ) from None
         return self
 
     def require(self, *names: str) -> None:
@@ -141,12 +197,17 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: one is missing; the message names its variable.
         """
-        missing = [_alias(name) for name in names if getattr(self, name) is None]
-        if missing:
-            raise SettingsError(
-                f"{' and '.join(missing)} must be set.",
-                fix=f"Export it, or (all but the key) write it into {FILE_NAME}.",
-            )
+        missing = [name for name in names if getattr(self, name) is None]
+        if not missing:
+            return
+        variables = [_alias(name) for name in missing]
+        if "api_key" in missing:
+            variables[missing.index("api_key")] += " or INCARTS_API_KEY_FILE"
+        in_file = [name for name in missing if name != "api_key"]
+        fix = "Export what is missing."
+        if in_file:
+            fix += f" {FILE_NAME}, or a target in it, may also have {' and '.join(in_file)}."
+        raise SettingsError(f"Not set: {', '.join(variables)}.", fix=fix)
 
     def require_key(self) -> SecretStr:
         """Return the API key, or raise SettingsError when there is none."""
@@ -167,13 +228,42 @@ def load_settings(
     Raises:
         SettingsError: a value is wrong, a name unknown, or a secret stands in the file.
     """
-    given = _from_file(target, file)
-    try:
-        environment = Settings().model_dump(exclude_unset=True)
-        merged = given | environment | overrides
-        return Settings(**{_alias(name): value for name, value in merged.items()})
-    except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+    overrides = _masked(overrides)
+    _check_names(overrides, "load_settings")
+    environment = Settings().model_dump(exclude_unset=True)
+    merged: dict[str, Any] = {}
+    for layer in (_from_file(target, file), environment, overrides):
+        _check_one_key(layer)
+        if _KEY_FIELDS.intersection(layer):
+            merged |= dict.fromkeys(_KEY_FIELDS)  # a key and a key's file replace each other
+        merged |= layer
+    return Settings(**{_alias(name): value for name, value in merged.items()})
+
+
+def _masked(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep keys out of the frames of a traceback that shows local variables."""
+    masked = dict(table)
+    for name, value in table.items():
+        if _is_key(name) and value is not None and not isinstance(value, SecretStr):
+            masked[name] = SecretStr(value if isinstance(value, str) else "")
+        elif isinstance(value, dict):
+            masked[name] = _masked(value)
+    return masked
+
+
+def _is_key(name: str) -> bool:
+    """Say whether a name, however it is spelled, is the API key's."""
+    return name.lower().replace("-", "_").removeprefix("incarts_") in ("api_key", "apikey")
+
+
+_KEY_FIELDS = frozenset({"api_key", "api_key_file"})
+
+
+def _check_one_key(layer: Mapping[str, object]) -> None:
+    if all(layer.get(name) is not None for name in _KEY_FIELDS):
+        raise SettingsError(
+            "INCARTS_API_KEY and INCARTS_API_KEY_FILE are both given.", fix="Give one of them."
+        )
 
 
 def _alias(name: str) -> str:
@@ -181,12 +271,18 @@ def _alias(name: str) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    lines = (
-        f"{'.'.join(map(str, problem['loc'])) or 'settings'}: "
-        f"{problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors(include_input=False, include_url=False, include_context=False)
-    )
-    return "; ".join(lines) + "."
+    """Say what is wrong without the values, of which one may be the key."""
+    names = {_alias(name): name for name in Settings.model_fields}
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        variable, *inner = map(str, problem["loc"]) if problem["loc"] else ("INCARTS_API_KEY_FILE",)
+        name = ".".join([names.get(variable, variable), *inner])
+        hint = ""
+        if problem["type"] == "unexpected_keyword_argument":
+            hint = suggest(inner[-1], (limit.name for limit in fields(Limits)))
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name} ({variable}): {message}.{hint}")
+    return " ".join(problems)
 
 
 def _from_file(target: str | None, file: Path | None) -> dict[str, Any]:
@@ -198,26 +294,47 @@ def _from_file(target: str | None, file: Path | None) -> dict[str, Any]:
                 fix=f"Write a [targets.{target}] table into {FILE_NAME}.",
             )
         return {}
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} can't be read: {error}.") from error
+    content = _content(path)
     targets = content.pop("targets", {})
+    if not isinstance(targets, dict) or not all(isinstance(t, dict) for t in targets.values()):
+        raise SettingsError(f"{path} has targets that are no tables.", fix="Write [targets.NAME].")
     if target is not None and target not in targets:
-        raise SettingsError(f"{path} has no target {target!r}.{suggest(target, targets)}")
-    for table in (content, *targets.values()):
-        _check_names(table, path)
-    return {**content, **(targets[target] if target else {})}
-
-
-def _check_names(table: dict[str, Any], path: Path) -> None:
-    if "api_key" in table:
         raise SettingsError(
-            f"{path} contains api_key, and files get committed.",
-            fix="Remove it (and rotate the key if it was shared); export INCARTS_API_KEY, or "
-            "name a file outside the repository with api_key_file.",
+            f"{path} has no target {target!r}.{suggest(target, targets)}",
+            fix=f"It has {', '.join(targets) or 'none'}.",
         )
+    for table in (content, *targets.values()):
+        _check_secrets(table, path)
+        _check_names(table, str(path))
+    chosen = targets[target] if target else {}
+    limits = {"limits": {**content.get("limits", {}), **chosen.get("limits", {})}}
+    return {**content, **chosen, **(limits if limits["limits"] else {})}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return _masked(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"{path} can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        reason = error
+    raise SettingsError(f"{path} is not TOML: {reason}.")
+
+
+def _check_secrets(table: Mapping[str, object], path: Path) -> None:
+    for name in table:
+        if _is_key(name):
+            raise SettingsError(
+                f"{path} contains {name}, and files get committed.",
+                fix="Remove it (and rotate the key if it was shared); export INCARTS_API_KEY, or "
+                "name a file outside the repository with api_key_file.",
+            )
+
+
+def _check_names(table: Mapping[str, object], where: str) -> None:
+    by_variable = {_alias(name).lower(): name for name in Settings.model_fields}
     for name in table:
         if name not in Settings.model_fields:
-            known = suggest(name, Settings.model_fields)
-            raise SettingsError(f"{path} has an unknown setting {name!r}.{known}")
+            meant = by_variable.get(name.lower(), name)
+            near = suggest(meant, Settings.model_fields)
+            raise SettingsError(f"{where} has an unknown setting {name!r}.{near}")
