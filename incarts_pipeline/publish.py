@@ -233,8 +233,12 @@ def resolve(target: str) -> tuple[fs.FileSystem, str]:
 
 
 def _beside(links: str, what: str) -> str:
-    stem, dot, suffix = links.rpartition(".")
-    return f"{stem}.{what}.{suffix}" if dot else f"{links}.{what}"
+    """Return the name of a companion; a URI's options stay behind it."""
+    place, mark, options = links.partition("?") if "://" in links else (links, "", "")
+    folder, slash, name = place.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    companion = f"{stem}.{what}.{suffix}" if dot else f"{name}.{what}"
+    return f"{folder}{slash}{companion}{mark}{options}"
 
 
 def _quote(name: str) -> str:
