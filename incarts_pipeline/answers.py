@@ -1,7 +1,8 @@
 """What an HTTP answer means. Pure: bytes and headers in, values out, and nothing here raises.
 
 The API's error shape is not published, so every shape in use is understood: `{"error": {...}}`,
-`{"error": "text"}`, `{"code", "message"}`, RFC 9457 problem documents, HTML from a proxy, nothing.
+`{"error": "text"}`, `{"code", "message"}`, RFC 9457 problem documents, lists of errors, HTML from a
+proxy, nothing. Headers are mappings with names in lower case, or `httpx.Headers`.
 """
 
 from __future__ import annotations
@@ -10,64 +11,98 @@ import datetime as dt
 import email.utils
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from incarts_pipeline import errors
 from incarts_pipeline.errors import ApiError, ApiProblem
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode, RateHints
 
 _MAX_MESSAGE = 300
-_MAX_WAIT = 7 * 86_400.0  # seconds; a server that asks for more is not believed
-_EPOCH_FROM = 1e9  # a reset above this is a time of day, not a number of seconds
+_MAX_WAIT = 86_400.0  # seconds; a server that asks for more than a day is not believed
+_EPOCH_FROM = 1e9  # a number above this is a time of day, not a number of seconds
+_EPOCH_MILLISECONDS_FROM = 1e11
+_ID = re.compile(r"[!-~]{3,128}")
 
 _BY_STATUS = {
     401: AnswerKind.UNAUTHORIZED,
-    403: AnswerKind.FORBIDDEN,
     409: AnswerKind.CONFLICT,
     429: AnswerKind.RATE_LIMITED,
 }
 _REFUSED = frozenset({400, 413, 422})
-# A 408 or 425 may come from a proxy after the request went on; nothing is known then.
-_UNCLEAR = frozenset({408, 421, 425, 499})
+# These are given before anything is done. Not among them: 303, which says that a POST was carried
+# out and where to look; 408, 421, 425 and 499, which a proxy may give after passing a request on.
+_NOT_THERE = frozenset({300, 301, 302, 304, 305, 307, 308}) | {
+    *(404, 405, 406, 407, 410, 411, 414, 415, 417, 426, 431, 451),
+}
 
 
 def classify(
-    status: int, headers: Mapping[str, str], body: bytes, *, correlation_id: str, now: dt.datetime
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    correlation_id: str,
+    now: dt.datetime,
+    read: Callable[[object], Link | None] | None = None,
 ) -> Answer:
     """Say what the answer to a create call means for exactly-once.
 
-    A 400 or 422 parks a row for good, so it counts only when the body is the API's own; the same
-    status with an HTML page comes from something in front of it, and is the wrong endpoint.
+    A refusal parks a row until its content changes, so 400, 413 and 422 count as one only when the
+    API itself speaks: in JSON, or echoing our correlation id. An HTML page, or an empty answer
+    without the echo, comes from something in front of it, as does a 403 with an HTML page.
+
+    Args:
+        status: the HTTP status.
+        headers: the answer's.
+        body: the answer's, whole or cut off.
+        correlation_id: the one that was sent.
+        now: the time of arrival; only used when the answer has no Date.
+        read: finds the link in the parsed body; by default `parse_link`.
     """
     content = _json(body)
-    link = parse_link(content) if 200 <= status < 300 else None
+    link = (read or parse_link)(content) if 200 <= status < 300 else None
+    echoed_id = _short(headers.get("x-correlation-id"))
+    hints = parse_hints(headers, now=now)
     if link is not None:
-        kind, problem = AnswerKind.LINK, None
-    else:
-        problem = parse_error(status, headers, body)
-        kind = _kind(status, body, content)
+        return Answer(
+            kind=AnswerKind.LINK,
+            correlation_id=correlation_id,
+            status=status,
+            link=link,
+            echoed_id=echoed_id,
+            hints=hints,
+        )
+    problem = parse_error(status, headers, body, now=now)
     return Answer(
-        kind=kind,
+        kind=_kind(status, body, echoed=echoed_id == correlation_id),
         correlation_id=correlation_id,
         status=status,
-        link=link,
-        echoed_id=headers.get("x-correlation-id"),
-        error_code=problem.code if problem else None,
-        error_message=problem.message if problem else None,
-        hints=parse_hints(headers, now=now),
+        echoed_id=echoed_id,
+        error_code=problem.code,
+        error_message=problem.message,
+        hints=hints,
     )
 
 
-def _kind(status: int, body: bytes, content: object) -> AnswerKind:
+def _kind(status: int, body: bytes, *, echoed: bool) -> AnswerKind:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
+    if status == 403:
+        return AnswerKind.WRONG_ENDPOINT if is_page(body) else AnswerKind.FORBIDDEN
     if status in _REFUSED:
-        foreign = bool(body.strip()) and not isinstance(content, dict)
-        return AnswerKind.WRONG_ENDPOINT if foreign else AnswerKind.REFUSED
-    if 300 <= status < 500 and status not in _UNCLEAR:
-        return AnswerKind.WRONG_ENDPOINT
-    return AnswerKind.UNKNOWN
+        own = is_own(body, echoed=echoed)
+        return AnswerKind.REFUSED if own else AnswerKind.WRONG_ENDPOINT
+    return AnswerKind.WRONG_ENDPOINT if status in _NOT_THERE else AnswerKind.UNKNOWN
+
+
+def is_own(body: bytes, *, echoed: bool) -> bool:
+    """Say whether the API itself speaks; `echoed` is whether our correlation id came back."""
+    return isinstance(_json(body), dict | list | str) or (echoed and not is_page(body))
+
+
+def is_page(body: bytes) -> bool:
+    """Say whether a body is an HTML or XML page."""
+    return body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def _json(body: bytes) -> object:
@@ -78,12 +113,13 @@ def _json(body: bytes) -> object:
 
 
 def parse_link(content: object) -> Link | None:
-    """Return the link in `{"data": link}`, None when there is no usable id."""
+    """Return the link in `{"data": link}`, None when there is no usable id.
+
+    Fields of the wrong type are None, unknown ones stay in `raw`.
+    """
     data = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(data, dict):
-        return None
-    link_id = _text(data.get("id"))
-    if link_id is None or not 3 <= len(link_id) <= 128:
+    link_id = _id(data)
+    if not isinstance(data, dict) or link_id is None:
         return None
     return Link(
         id=link_id,
@@ -104,7 +140,7 @@ def parse_link(content: object) -> Link | None:
 
 def parse_qr_code(data: object) -> QrCode | None:
     """Return a QR code object, None when there is no usable id."""
-    code_id = _text(data.get("id")) if isinstance(data, dict) else None
+    code_id = _id(data)
     if not isinstance(data, dict) or code_id is None:
         return None
     default = data.get("isDefault")
@@ -120,51 +156,74 @@ def parse_qr_code(data: object) -> QrCode | None:
     )
 
 
-def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiProblem:
+def _id(data: object) -> str | None:
+    value = data.get("id") if isinstance(data, dict) else None
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def parse_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: dt.datetime
+) -> ApiProblem:
     """Return what an error answer said, in whatever shape."""
     content = _json(body)
-    code: str | None = None
-    message: str | None = None
-    details: object = None
-    if isinstance(content, dict):
-        inner = content.get("error")
-        source = inner if isinstance(inner, dict) else content
-        code = _text(source.get("code")) or _text(source.get("type"))
-        said = (source.get(name) for name in ("message", "detail", "title", "error"))
-        message = next((text for text in map(_text, said) if text), None)
+    inner = content.get("error") if isinstance(content, dict) else None
+    source = inner if isinstance(inner, dict) else content
+    if isinstance(source, dict):
+        code, message = _code(source), _said(source)
         details = source.get("details", source.get("errors"))
-    elif body:
-        message = _plain(body)
+    else:
+        code, details = None, None
+        message = _said(source) or _plain(body)
     return ApiProblem(
         status=status,
         code=_short(code),
         message=_short(message),
         details=details,
-        correlation_id=headers.get("x-correlation-id"),
-        retry_after=parse_hints(headers, now=dt.datetime.now(dt.UTC)).retry_after,
+        correlation_id=_short(headers.get("x-correlation-id")),
+        retry_after=parse_hints(headers, now=now).retry_after,
     )
+
+
+def _code(source: Mapping[str, object]) -> str | None:
+    """Return the first code that is a word; a problem document's `about:blank` says nothing."""
+    named = (_text(source.get(name)) for name in ("code", "status", "type"))
+    return next((name for name in named if name and name != "about:blank"), None)
+
+
+def _said(value: object, depth: int = 3) -> str | None:
+    """Return the words in an error value: a text, an object's message, or a list of either."""
+    if isinstance(value, list) and depth:
+        said = [text for text in (_said(item, depth - 1) for item in value[:5]) if text]
+        return "; ".join(said) or None
+    if isinstance(value, dict) and depth:
+        fields = ("message", "detail", "title", "error_description", "error", "msg", "errors")
+        said_by = (_said(value[name], depth - 1) for name in fields if name in value)
+        return next((text for text in said_by if text), None)
+    return _text(value)
 
 
 def _plain(body: bytes) -> str:
     text = body[:4000].decode("utf-8", "replace")
-    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    title = re.search(r"<title[^>]{0,200}>([^<]{1,500})", text, re.IGNORECASE)
     if title:
         return f"a web page: {title.group(1)}"
-    return "a web page" if "<html" in text.lower() else text
+    return "a web page" if is_page(body) else text
 
 
 def _short(text: str | None) -> str | None:
     if text is None:
         return None
-    clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    clean = " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())
     return clean[:_MAX_MESSAGE] or None
 
 
 def _text(value: object) -> str | None:
-    """Return a string that Arrow and SQLite can store, None for anything else."""
-    if not isinstance(value, str) or not value:
+    """Return a string that Arrow and any database can store, None for anything else."""
+    if not isinstance(value, str):
         return None
-    return value.encode("utf-8", "replace").decode()
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode()
+    return value.replace("\0", "") or None
 
 
 def _time(value: object) -> dt.datetime | None:
@@ -177,41 +236,95 @@ def _time(value: object) -> dt.datetime | None:
         return None
 
 
+_PREFIXES = ("x-ratelimit-", "ratelimit-", "x-rate-limit-")
+_HINT_NAMES = frozenset(
+    {"retry-after", "ratelimit", "ratelimit-policy"}
+    | {prefix + name for prefix in _PREFIXES for name in ("limit", "remaining", "reset")}
+)
+_NO_HINTS = RateHints()
+_ITEM = re.compile(r'(?:[^,"]|"[^"]*")+')
+
+
 def parse_hints(headers: Mapping[str, str], *, now: dt.datetime) -> RateHints:
     """Return what the headers say of the limit; anything that makes no sense is left out.
 
-    Understands Retry-After (RFC 9110: seconds or a date), RateLimit and RateLimit-Policy (the IETF
-    draft, both its structured forms) and X-RateLimit-* with a reset in seconds or as a time.
+    Understands Retry-After (RFC 9110 section 10.2.3: seconds or a date), RateLimit and
+    RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers: items with parameters since -08, before
+    that a dictionary, before that RateLimit-Limit, -Remaining and -Reset), and X-RateLimit-* with a
+    reset in seconds, as a Unix time or as a date. Of several limits it returns the one that has the
+    least left. Dates are compared with the server's own Date, so clocks need not agree.
     """
-    limit = _number(headers.get("x-ratelimit-limit") or headers.get("ratelimit-limit"))
-    remaining = _number(headers.get("x-ratelimit-remaining") or headers.get("ratelimit-remaining"))
-    reset = _number(headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset"))
-    window: float | None = None
-    item, policy = headers.get("ratelimit"), headers.get("ratelimit-policy")
-    if item:
-        remaining = _parameter(item, "r", "remaining") or remaining
-        reset = _parameter(item, "t", "reset") or reset
-        limit = _parameter(item, "limit") or limit
-    if policy:
-        limit = _parameter(policy, "q") or _number(policy.split(";")[0]) or limit
-        window = _parameter(policy, "w")
-    if reset is not None and reset > _EPOCH_FROM:
-        reset = max(0.0, reset - now.timestamp())
+    if _HINT_NAMES.isdisjoint(headers):
+        return _NO_HINTS
+    now = _date(headers.get("date")) or now
+    state, policy = _binding(
+        headers.get("ratelimit", ""),
+        headers.get("ratelimit-policy") or headers.get("ratelimit-limit", ""),
+    )
     return RateHints(
-        retry_after=_retry_after(headers.get("retry-after"), now),
-        limit=int(limit) if limit is not None and limit < 1e9 else None,
-        remaining=int(remaining) if remaining is not None and remaining < 1e9 else None,
-        reset=reset if reset is not None and reset <= _MAX_WAIT else None,
-        window=window if window is not None and 0 < window <= _MAX_WAIT else None,
+        retry_after=_seconds(headers.get("retry-after"), now),
+        limit=_count(_first(state.get("limit"), policy.get("q"), _plain_hint(headers, "limit"))),
+        remaining=_count(
+            _first(state.get("r"), state.get("remaining"), _plain_hint(headers, "remaining"))
+        ),
+        reset=_first(_believed(_first(state.get("t"), state.get("reset"))), _reset(headers, now)),
+        window=_believed(policy.get("w")) or None,
     )
 
 
-def _parameter(text: str, *names: str) -> float | None:
-    for name in names:
-        found = re.search(rf"(?:^|[;,\s]){name}=(\d+(?:\.\d+)?)", text)
-        if found:
-            return _number(found.group(1))
-    return None
+def _binding(states: str, policies: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the parameters of the limit with the least left, and of its policy."""
+    found = _items(states)
+    by_name = {name: {"q": _number(name), **values} for name, values in _items(policies)}
+    known = [{k: v for k, v in values.items() if v is not None} for values in by_name.values()]
+    quota = min(known, key=_pace, default={})
+    if not any(values for _, values in found):
+        # The draft's older dictionary: limit=100, remaining=50, reset=5
+        pairs = (name.partition("=") for name, _ in found)
+        older = {key.strip(): _number(value) for key, _, value in pairs}
+        return {key: value for key, value in older.items() if value is not None}, quota
+    name, state = min(found, key=lambda item: item[1].get("r", float("inf")))
+    own = by_name.get(name)
+    if own is not None:
+        quota = {key: value for key, value in own.items() if value is not None}
+    return state, quota
+
+
+def _pace(policy: Mapping[str, float]) -> float:
+    return policy.get("q", float("inf")) / max(policy.get("w", 1.0), 1e-3)
+
+
+def _items(text: str) -> list[tuple[str, dict[str, float]]]:
+    """Return the items of a structured field's list, each with its numeric parameters."""
+    items = []
+    for item in _ITEM.findall(text[:2000]):
+        name, *rest = item.split(";")
+        pairs = (part.partition("=") for part in rest)
+        numbers = {key.strip(): _number(value) for key, _, value in pairs}
+        values = {key: value for key, value in numbers.items() if value is not None}
+        items.append((name.strip().strip('"'), values))
+    return items
+
+
+def _plain_hint(headers: Mapping[str, str], name: str) -> float | None:
+    texts = (headers.get(prefix + name) for prefix in _PREFIXES)
+    return _first(*(_number(re.split("[,;]", text)[0]) for text in texts if text))
+
+
+def _reset(headers: Mapping[str, str], now: dt.datetime) -> float | None:
+    return _first(*(_seconds(headers.get(prefix + "reset"), now) for prefix in _PREFIXES))
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _count(value: float | None) -> int | None:
+    return int(value) if value is not None and value < 1e9 else None
+
+
+def _believed(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds <= _MAX_WAIT else None
 
 
 def _number(text: str | None) -> float | None:
@@ -220,48 +333,56 @@ def _number(text: str | None) -> float | None:
     return float(text)
 
 
-def _retry_after(text: str | None, now: dt.datetime) -> float | None:
-    if text is None:
+def _seconds(text: str | None, now: dt.datetime) -> float | None:
+    """Return the seconds from now of a delay or a time, None when it can't be believed."""
+    if not text:
         return None
     seconds = _number(text)
     if seconds is None:
-        if re.fullmatch(r"\s*-\d{1,15}(?:\.\d{1,6})?\s*", text, re.ASCII):
-            return 0.0
-        try:
-            until = email.utils.parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-        until = until if until.tzinfo else until.replace(tzinfo=dt.UTC)
-        seconds = (until - now).total_seconds()
-    return min(max(0.0, seconds), _MAX_WAIT)
+        time = _date(text) or _time(text.strip())
+        seconds = (time - now).total_seconds() if time else None
+    elif seconds > _EPOCH_FROM:
+        unix = seconds / 1000 if seconds > _EPOCH_MILLISECONDS_FROM else seconds
+        seconds = unix - now.timestamp()
+    return _believed(None if seconds is None else max(0.0, seconds))
 
 
+def _date(text: str | None) -> dt.datetime | None:
+    """Return an HTTP date's time (RFC 9110 section 5.6.7)."""
+    try:
+        time = email.utils.parsedate_to_datetime(text or "")
+        return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+_SAME_AGAIN = "Try again: the same bytes under the same idempotency key."
 _ERRORS: dict[int, tuple[type[ApiError], str]] = {
     400: (errors.BadRequestError, "Correct the request; the message names what is malformed."),
     401: (errors.UnauthorizedError, "Set INCARTS_API_KEY to a valid key of this target."),
     403: (errors.ForbiddenError, "Use a key with access to this project and scope."),
     404: (errors.NotFoundError, "Check the id, and that the key may see it."),
+    408: (errors.UnexpectedAnswerError, _SAME_AGAIN),
     409: (errors.ConflictError, "Look at what exists under that key or identifier."),
     413: (errors.BadRequestError, "Make the body smaller."),
+    421: (errors.UnexpectedAnswerError, _SAME_AGAIN),
     422: (errors.UnprocessableError, "Correct what the message names; the same will fail again."),
+    425: (errors.UnexpectedAnswerError, _SAME_AGAIN),
     429: (errors.RateLimitedError, "Wait, then go on more slowly."),
 }
 
 
 def error_for(problem: ApiProblem) -> ApiError:
-    """Return the exception for an error answer."""
+    """Return the exception for an error answer, with what to do about it."""
     kind: type[ApiError]
     if problem.status in _ERRORS:
         kind, fix = _ERRORS[problem.status]
     elif problem.status >= 500:
-        kind, fix = errors.ServerError, "Try again under the same idempotency key."
+        kind, fix = errors.ServerError, _SAME_AGAIN
+    elif 200 <= problem.status < 300:
+        kind = errors.UnexpectedAnswerError
+        fix = f"Check INCARTS_API_BASE_URL; if it is right: {_SAME_AGAIN.lower()}"
     else:
         kind = errors.UnexpectedAnswerError
         fix = "Check INCARTS_API_BASE_URL: what answers there is not the Incarts API."
     return kind(problem, fix=fix)
-
-
-def as_dict(data: object) -> dict[str, Any]:
-    """Return the object under `data`, empty when there is none."""
-    inner = data.get("data") if isinstance(data, dict) else None
-    return inner if isinstance(inner, dict) else {}

@@ -4,63 +4,68 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import itertools
 import json
-import os
-import ssl
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
+from typing import NoReturn
 from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
 
-from incarts_pipeline.answers import classify, error_for, parse_error, parse_link, parse_qr_code
+from incarts_pipeline.answers import (
+    classify,
+    error_for,
+    is_own,
+    is_page,
+    parse_error,
+    parse_link,
+    parse_qr_code,
+)
 from incarts_pipeline.errors import (
     AnswerLostError,
-    ApiError,
     ApiProblem,
     NotSentError,
     SettingsError,
-    UnexpectedAnswerError,
 )
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
 from incarts_pipeline.settings import checked_base_url
-from incarts_pipeline.transport import make_transport
-
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-_counter = itertools.count()
-_process = f"{time.time_ns():x}{os.getpid():x}{os.urandom(4).hex()}"
+from incarts_pipeline.transport import explain, make_transport, read_answer
 
 
 def new_correlation_id() -> str:
-    """Return a fresh id for one attempt, 8 to 128 characters."""
-    return f"incarts-{_process}-{next(_counter):x}"
+    """Return a fresh id for one attempt: 40 characters, of the 8 to 128 that are allowed."""
+    return f"incarts-{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    """An HTTP answer, read to its end; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class IncartsClient:
     """Talks to one Incarts host with one API key; use as an asynchronous context manager.
 
-    No redirect is followed, TLS is always verified, and no request is ever repeated here.
+    No redirect is followed, TLS is always verified, and no request is ever repeated here. A proxy
+    and authorities of one's own are taken from the environment, see `make_transport`.
 
     Args:
         base_url: like `https://api.example.com`; plain http only for loopback.
-        api_key: the secret; it is in no repr, message or log line.
+        api_key: the secret; it is in no repr, message, log line or traceback.
         transport: for tests, `httpx.MockTransport`; by default the fast one.
-        connect_timeout: seconds.
-        read_timeout: seconds, for an attempt from its first byte to its answer's last.
+        connect_timeout: seconds until there is a connection.
+        read_timeout: seconds for what follows, to the answer's last byte.
         max_connections: connections kept open at once.
 
     Raises:
-        SettingsError: the base URL can't be used.
+        SettingsError: the base URL, the key or the environment's proxy can't be used.
     """
 
     def __init__(
@@ -77,23 +82,21 @@ class IncartsClient:
             self.base_url = checked_base_url(base_url)
         except ValueError as error:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
-        self._transport = transport or make_transport(max_connections)
+        self._secret = _checked_key(api_key)
+        self._transport = transport or make_transport(self.base_url, max_connections)
         self._links = httpx.URL(f"{self.base_url}/v1/links")
-        # As bytes, because httpx looks much longer at text.
+        # As bytes, because httpx looks much longer at text. Encoded answers are not asked for:
+        # the real ones are small, and a small one that unpacks to gigabytes is no answer.
         self._headers = [
             (b"accept", b"application/json"),
+            (b"accept-encoding", b"identity"),
             (b"user-agent", b"incarts-pipeline"),
-            (b"x-incarts-api-key", _Secret(api_key.get_secret_value().encode())),
+            (b"x-incarts-api-key", self._secret),
         ]
         self._deadline = connect_timeout + read_timeout
-        self._extensions = {
-            "timeout": {
-                "connect": connect_timeout,
-                "read": read_timeout,
-                "write": read_timeout,
-                "pool": connect_timeout,
-            }
-        }
+        timeout = {"connect": connect_timeout, "pool": connect_timeout}
+        timeout |= {"read": read_timeout, "write": read_timeout}
+        self._extensions = {"timeout": timeout}
 
     def __repr__(self) -> str:
         return f"IncartsClient(base_url={self.base_url!r})"
@@ -112,16 +115,24 @@ class IncartsClient:
     async def post_link(self, body: bytes, *, idempotency_key: str, correlation_id: str) -> Answer:
         """Make one attempt to create a link with exactly these bytes; return what came of it.
 
-        Neither an error answer nor a failing network raises.
+        Neither an error answer nor a failing network raises. When the task is cancelled meanwhile,
+        the request may have arrived.
+
+        Raises:
+            ValueError: the key or the id is not 8 to 128 printable ASCII characters.
         """
-        return await self._post(self._links, body, idempotency_key, correlation_id)
+        return await self._attempt(self._links, body, idempotency_key, correlation_id, parse_link)
 
     async def post_qr_code(
         self, link_id: str, body: bytes, *, idempotency_key: str, correlation_id: str
     ) -> Answer:
-        """Make one attempt to create a QR code of a link; `link.qr_code` of the answer is it."""
-        url = httpx.URL(f"{self.base_url}/v1/links/{quote(link_id, safe='')}/qr-codes")
-        return await self._post(url, body, idempotency_key, correlation_id)
+        """Make one attempt to create a QR code; the answer's `link.qr_code` is it.
+
+        Raises as `post_link` does.
+        """
+        read = partial(_link_of_qr_code, link_id)
+        url = self._url(link_id, "/qr-codes")
+        return await self._attempt(url, body, idempotency_key, correlation_id, read)
 
     async def create_link(
         self,
@@ -136,22 +147,17 @@ class IncartsClient:
             ApiError: Incarts answered with an error; the subclass says which.
             NotSentError: the request provably never left.
             AnswerLostError: it may have; send the same bytes under the same key again.
+            ValueError: the key or the id is not 8 to 128 printable ASCII characters.
         """
-        content = await self._send(
-            "POST", self._links, _encode(body), idempotency_key, correlation_id
-        )
-        link = parse_link(content)
-        if link is None:
-            raise _unexpected("the answer has no link id")
-        return link
+        ours = correlation_id or new_correlation_id()
+        reply = await self._call("POST", self._links, _encode(body), idempotency_key, ours)
+        return parse_link(_content(reply)) or _no_id(reply, ours)
 
     async def get_link(self, link_id: str) -> Link:
         """Read a link back (needs the scope `links:read`); raises as `create_link` does."""
-        url = httpx.URL(f"{self.base_url}/v1/links/{quote(link_id, safe='')}")
-        link = parse_link(await self._send("GET", url, None, None, None))
-        if link is None:
-            raise _unexpected("the answer has no link id")
-        return link
+        ours = new_correlation_id()
+        reply = await self._call("GET", self._url(link_id), None, None, ours)
+        return parse_link(_content(reply)) or _no_id(reply, ours)
 
     async def create_qr_code(
         self,
@@ -162,65 +168,71 @@ class IncartsClient:
         correlation_id: str | None = None,
     ) -> QrCode:
         """Create one more QR code for a link; raises as `create_link` does."""
-        url = httpx.URL(f"{self.base_url}/v1/links/{quote(link_id, safe='')}/qr-codes")
-        content = await self._send("POST", url, _encode(body), idempotency_key, correlation_id)
-        code = parse_qr_code(content.get("data") if isinstance(content, dict) else None)
-        if code is None:
-            raise _unexpected("the answer has no QR code id")
-        return code
+        ours = correlation_id or new_correlation_id()
+        url = self._url(link_id, "/qr-codes")
+        reply = await self._call("POST", url, _encode(body), idempotency_key, ours)
+        link = _link_of_qr_code(link_id, _content(reply))
+        return link.qr_code if link and link.qr_code else _no_id(reply, ours)
 
-    async def _post(
-        self, url: httpx.URL, body: bytes, idempotency_key: str, correlation_id: str
+    def _url(self, link_id: str, rest: str = "") -> httpx.URL:
+        if not 3 <= len(link_id) <= 128:
+            raise ValueError(f"{link_id!r} is not a link id: it must have 3 to 128 characters")
+        return httpx.URL(f"{self.base_url}/v1/links/{quote(link_id, safe='')}{rest}")
+
+    async def _attempt(
+        self,
+        url: httpx.URL,
+        body: bytes,
+        idempotency_key: str,
+        correlation_id: str,
+        read: Callable[[object], Link | None],
     ) -> Answer:
         try:
-            response = await self._exchange("POST", url, body, idempotency_key, correlation_id)
-        except (httpx.TransportError, TimeoutError) as error:
-            not_sent = isinstance(error, _NOT_SENT)
+            reply = await self._exchange("POST", url, body, idempotency_key, correlation_id)
+        except (httpx.RequestError, TimeoutError) as error:
+            failure = explain(error)
             return Answer(
-                kind=AnswerKind.NOT_SENT if not_sent else AnswerKind.UNKNOWN,
+                kind=AnswerKind.NOT_SENT if failure.not_sent else AnswerKind.UNKNOWN,
                 correlation_id=correlation_id,
-                error_code="not_sent" if not_sent else "answer_lost",
-                error_message=explain_network(error),
+                error_code="not_sent" if failure.not_sent else "answer_lost",
+                error_message=failure.message,
             )
         return classify(
-            response.status_code,
-            {
-                name.decode("latin-1").lower(): value.decode("latin-1")
-                for name, value in response.headers.raw
-            },
-            response.content,
+            reply.status,
+            reply.headers,
+            reply.body,
             correlation_id=correlation_id,
             now=dt.datetime.now(dt.UTC),
+            read=read,
         )
 
-    async def _send(
+    async def _call(
         self,
         method: str,
         url: httpx.URL,
         body: bytes | None,
         idempotency_key: str | None,
-        correlation_id: str | None,
-    ) -> object:
-        correlation_id = correlation_id or new_correlation_id()
+        correlation_id: str,
+    ) -> _Reply:
+        """Return a success; raise the error tree for anything else."""
         try:
-            response = await self._exchange(method, url, body, idempotency_key, correlation_id)
-        except _NOT_SENT as error:
+            reply = await self._exchange(method, url, body, idempotency_key, correlation_id)
+        except (httpx.RequestError, TimeoutError) as error:
+            failure = explain(error)
+        else:
+            if 200 <= reply.status < 300:
+                return reply
+            raise error_for(_problem(reply, correlation_id))
+        # Not within `except`: what happened below holds the request, and the request the key.
+        if failure.not_sent:
             raise NotSentError(
-                f"Incarts can't be reached: {explain_network(error)}.",
+                f"Incarts can't be reached: {failure.message}.",
                 fix="Check the base URL and the network; nothing was sent.",
-            ) from None
-        except (httpx.TransportError, TimeoutError) as error:
-            raise AnswerLostError(
-                f"The answer was lost: {explain_network(error)}.",
-                fix="Send the same bytes under the same idempotency key again.",
-            ) from None
-        if not 200 <= response.status_code < 300:
-            raise error_for(parse_error(response.status_code, response.headers, response.content))
-        try:
-            content: object = json.loads(response.content)
-        except ValueError:
-            return None
-        return content
+            )
+        raise AnswerLostError(
+            f"The answer was lost: {failure.message}.",
+            fix="Send the same bytes under the same idempotency key again.",
+        )
 
     async def _exchange(
         self,
@@ -229,28 +241,63 @@ class IncartsClient:
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
-    ) -> httpx.Response:
-        headers = [*self._headers, (b"x-correlation-id", correlation_id.encode())]
+    ) -> _Reply:
+        """Send one request and read its answer, within the deadline."""
+        headers = [*self._headers, (b"x-correlation-id", _header(correlation_id))]
         if body is not None:
             headers.append((b"content-type", b"application/json"))
         if idempotency_key is not None:
-            headers.append((b"idempotency-key", idempotency_key.encode()))
+            headers.append((b"idempotency-key", _header(idempotency_key)))
         request = httpx.Request(
             method, url, headers=headers, content=body, extensions=self._extensions
         )
         async with asyncio.timeout(self._deadline):
             response = await self._transport.handle_async_request(request)
-            await response.aread()
-        return response
+            content = await read_answer(response)
+        told = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in response.headers.raw
+        }
+        # What an answer says gets into the ledger and reports, so it must not say the key.
+        content = content.replace(self._secret, b"[secure]")
+        return _Reply(status=response.status_code, headers=told, body=content)
+
+
+class _SecretText(str):
+    """Text that shows itself to nobody who prints it; joined or written, it is itself."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[secure]'"
 
 
 class _Secret(bytes):
-    """A header value that shows itself to nobody who prints it."""
+    """A header value that stays hidden in tracebacks, also once a transport has decoded it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "b'[secure]'"
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return _SecretText(super().decode(encoding, errors))
+
+
+def _checked_key(api_key: SecretStr) -> _Secret:
+    text = api_key.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise SettingsError(
+            "The API key is empty, or has characters that a key can't have.",
+            fix="Set INCARTS_API_KEY to the key alone, without spaces, quotes or line breaks.",
+        )
+    return _Secret(text.encode())
+
+
+def _header(value: str) -> bytes:
+    if not (8 <= len(value) <= 128 and value.isascii() and value.isprintable()):
+        raise ValueError(f"{value!r} is not 8 to 128 printable ASCII characters")
+    return value.encode()
 
 
 def _encode(body: bytes | Mapping[str, object]) -> bytes:
@@ -259,37 +306,36 @@ def _encode(body: bytes | Mapping[str, object]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _unexpected(what: str) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(
-        ApiProblem(status=200, message=what),
-        fix="Check INCARTS_API_BASE_URL; if it is right, send the same key and bytes again.",
-    )
+def _content(reply: _Reply) -> object:
+    try:
+        content: object = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return None
+    return content
 
 
-def explain_network(error: BaseException) -> str:
-    """Say in a few words what went wrong on the way."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
-        causes.append(cause)
-    text = " ".join(str(error).split())[:200]
-    if any(isinstance(cause, ssl.SSLError) for cause in causes) or "certificate" in text.lower():
-        return f"TLS failed, its certificate is not trusted or doesn't fit ({text})"
-    if isinstance(error, httpx.ConnectError) and any(_is_dns(cause) for cause in causes):
-        return f"the host name can't be resolved ({text})"
-    if isinstance(error, _NOT_SENT):
-        return f"connecting failed ({text or type(error).__name__})"
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return "no answer in time"
-    return f"the connection broke ({text or type(error).__name__})"
+def _link_of_qr_code(link_id: str, content: object) -> Link | None:
+    code = parse_qr_code(content.get("data") if isinstance(content, dict) else None)
+    return None if code is None else Link(id=link_id, qr_code=code)
 
 
-def _is_dns(error: BaseException) -> bool:
-    return type(error).__name__ in ("gaierror", "ClientConnectorDNSError")
+def _problem(reply: _Reply, ours: str) -> ApiProblem:
+    problem = parse_error(reply.status, reply.headers, reply.body, now=dt.datetime.now(dt.UTC))
+    return replace(problem, correlation_id=problem.correlation_id or ours)
+
+
+def _no_id(reply: _Reply, ours: str) -> NoReturn:
+    problem = replace(_problem(reply, ours), message="a success, but without a usable id")
+    raise error_for(problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What a look at the API showed: `code` is short, `fix` what to do when `ok` is false."""
+    """What a look at the API showed.
+
+    `code` is `ok`, `no_read`, `bad_key`, `wrong_base_url`, `trouble`, or why nothing answered:
+    `dns`, `tls`, `proxy`, `connect`, `timeout`, `broken`. `fix` says what to do when `ok` is false.
+    """
 
     ok: bool
     code: str
@@ -299,30 +345,45 @@ class Probe:
 
 async def probe(client: IncartsClient) -> Probe:
     """Tell a wrong host, path or key without making anything: read a link that can't exist."""
+    ours = new_correlation_id()
+    url = client._url("lnk_doctor-made-up-id")
     try:
-        await client.get_link("lnk_doctor-made-up-id")
-    except (NotSentError, AnswerLostError) as error:
-        return Probe(ok=False, code="unreachable", message=error.message, fix=error.fix)
-    except ApiError as error:
-        return _judge(error, client.base_url)
-    return Probe(ok=True, code="ok", message="the host answers and the key is accepted")
-
-
-def _judge(error: ApiError, base_url: str) -> Probe:
-    spoke = error.problem.code is not None or not (error.problem.message or "").startswith("a web")
-    if error.status == 404 and spoke and (error.problem.code or error.problem.message):
-        return Probe(ok=True, code="ok", message=f"{base_url} answers and the key is accepted")
-    if error.status == 403:
+        reply = await client._exchange("GET", url, None, None, ours)
+    except (httpx.RequestError, TimeoutError) as error:
+        failure = explain(error)
         return Probe(
-            ok=True, code="no_read", message="the key is valid, but has no scope links:read"
+            ok=False,
+            code=failure.kind.value,
+            message=f"{client.base_url} doesn't answer: {failure.message}",
+            fix=_FIXES.get(failure.kind.value, "Check INCARTS_API_BASE_URL and the network."),
         )
-    if error.status == 401:
-        return Probe(ok=False, code="bad_key", message=error.message, fix=error.fix)
-    if error.status == 429 or error.status >= 500:
+    return _judged(reply, client.base_url, ours)
+
+
+_FIXES = {
+    "tls": "Check the host name; behind a proxy that opens TLS, let SSL_CERT_FILE name its "
+    "authorities.",
+    "proxy": "Check HTTPS_PROXY, or put the host into NO_PROXY.",
+    "timeout": "Try again later.",
+}
+
+
+def _judged(reply: _Reply, base_url: str, ours: str) -> Probe:
+    error = error_for(_problem(reply, ours))
+    own = is_own(reply.body, echoed=reply.headers.get("x-correlation-id") == ours)
+    page = is_page(reply.body)
+    if reply.status == 429 or reply.status >= 500:
         return Probe(ok=False, code="trouble", message=error.message, fix="Try again later.")
+    if own and (reply.status == 404 or parse_link(_content(reply))):
+        return Probe(ok=True, code="ok", message=f"{base_url} answers and the key is accepted")
+    if reply.status == 403 and not page:
+        message = "the key is valid, but has no scope links:read"
+        return Probe(ok=True, code="no_read", message=message)
+    if reply.status == 401 and not page:
+        return Probe(ok=False, code="bad_key", message=error.message, fix=error.fix)
     return Probe(
         ok=False,
         code="wrong_base_url",
-        message=f"what answers at {base_url} is not the Incarts API (status {error.status})",
+        message=f"what answers at {base_url} is not the Incarts API (status {reply.status})",
         fix="Check INCARTS_API_BASE_URL: the scheme, the host, and the path without /v1.",
     )

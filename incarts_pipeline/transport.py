@@ -1,44 +1,103 @@
 """The lean httpx transport: httpx's interface over aiohttp's connections.
 
-httpx's own pool looks at every connection for every request, which costs milliseconds at 32 in
-flight; aiohttp's does not. Measured side by side by `benchmarks/transports.py`. aiohttp repeats
-only idempotent methods, so a POST leaves once.
+httpx's own pool looks at every connection for every request: beyond a few in flight, that is most
+of what a request costs. `benchmarks/transports.py` measures side by side. CPU per request, in
+relation to this transport, with so many requests in flight:
 
-What matters here is what an error means. Only a failure to connect (name, TCP, TLS, proxy) is
-raised as `httpx.ConnectError` or `httpx.ConnectTimeout`: the request provably never left.
-Everything later, even a kept-alive connection that turned out to be closed, may have arrived.
+=================================  ====  ====  ====  ====
+                                      1     8    32   128
+=================================  ====  ====  ====  ====
+httpx's AsyncHTTPTransport          3.6   4.9    23    29
+httpx2's AsyncHTTPTransport         2.2   2.7   3.3   5.5
+httpx's, one connection each        3.6   4.1   4.4   4.4
+httpx-aiohttp                       1.1   1.0   1.0   1.2
+pyreqwest                           1.2   1.1   1.1   0.8
+asyncio and llhttp, nothing else    0.4   0.4   0.4   0.4
+=================================  ====  ====  ====  ====
+
+What decides is what an error means. Only a failure to get a connection (waiting for one, name, TCP,
+TLS, proxy) may say so: as `httpx.ConnectError`, `ConnectTimeout` or `ProxyError`, the request
+provably never left. Everything later, even a kept-alive connection that turned out to be closed,
+may have arrived. httpx-aiohttp 0.2 and pyreqwest 0.15 are as fast, but report a server that read
+the request and hung up as `ConnectTimeout` and `ConnectError`: a link that may exist would count
+as never sent. aiohttp's own errors tell these apart, and it repeats only idempotent methods
+(RFC 9110 section 9.2.2), so a POST leaves once. A transport of our own would save half of what is
+left, for timeouts, proxies and TLS to look after.
 """
 
 from __future__ import annotations
 
 import ssl
 import urllib.request
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
+
+from incarts_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
     import aiohttp
 
-_MAX_BODY = 4 * 1024 * 1024  # bytes of an answer; a link takes about one thousand
-_KEEP_ALIVE = 30.0
+MAX_BODY = 4 * 1024 * 1024  # bytes of an answer; a link takes about one thousand
+_KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
+# A request is sent as it is, without what aiohttp would add to it.
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class AnswerTooLargeError(httpx.ReadError):
     """The answer is larger than any answer of the API."""
 
 
-def make_transport(max_connections: int) -> httpx.AsyncBaseTransport:
-    """Return the fast transport, or httpx's own where aiohttp isn't installed."""
+def make_transport(base_url: str, max_connections: int) -> httpx.AsyncBaseTransport:
+    """Return the fast transport, or httpx's own where aiohttp isn't installed.
+
+    TLS is always verified: against SSL_CERT_FILE or SSL_CERT_DIR when one is set, as a corporate
+    proxy needs it, else against certifi's authorities.
+
+    Raises:
+        SettingsError: the environment names a proxy of a kind that can't be used.
+    """
     context = httpx.create_ssl_context()
+    proxy = proxy_for(base_url)
     module = _aiohttp()
-    if module is None:
-        limits = httpx.Limits(
-            max_connections=max_connections, max_keepalive_connections=max_connections
+    if module is not None:
+        return AiohttpTransport(module, context, max_connections, proxy)
+    limits = httpx.Limits(
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=_KEEP_ALIVE,
+    )
+    return httpx.AsyncHTTPTransport(verify=context, limits=limits, retries=0, proxy=proxy)
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL: HTTPS_PROXY or ALL_PROXY, NO_PROXY.
+
+    Plain http goes directly, as only loopback may use it and a proxy would see the key.
+
+    Raises:
+        SettingsError: it is not an http or https proxy.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "https" or urllib.request.proxy_bypass(host):
+        return None
+    known = urllib.request.getproxies()
+    proxy = known.get("https") or known.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.lower().startswith(("http://", "https://")):
+        raise SettingsError(
+            f"The proxy for {host} is of a kind that can't be used: {proxy.partition(':')[0]}.",
+            fix="Let HTTPS_PROXY name an http proxy, or put the host into NO_PROXY.",
         )
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, retries=0)
-    return AiohttpTransport(module, context, max_connections)
+    return proxy
 
 
 def _aiohttp() -> ModuleType | None:
@@ -52,18 +111,29 @@ def _aiohttp() -> ModuleType | None:
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx requests through one aiohttp session; follows nothing, keeps no cookies.
 
-    A proxy is taken from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+    Of the request's timeouts, `connect` bounds the time until there is a connection, waiting for a
+    free one included, and `read` the time between two pieces of the answer; both in seconds.
     """
 
-    def __init__(self, module: ModuleType, context: ssl.SSLContext, max_connections: int) -> None:
+    def __init__(
+        self,
+        module: ModuleType,
+        context: ssl.SSLContext,
+        max_connections: int,
+        proxy: str | None = None,
+    ) -> None:
         self._aiohttp = module
         self._context = context
         self._max_connections = max_connections
+        self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[str, str | None] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request, once, and read its whole answer."""
+        """Send one request, once, and read its whole answer.
+
+        Raises:
+            httpx.TransportError: no whole answer came; the module's docstring says what it means.
+        """
         timeout = request.extensions.get("timeout", {})
         try:
             async with self._open().request(
@@ -75,18 +145,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 ],
                 data=request.content or None,
                 allow_redirects=False,
-                proxy=self._proxy(request.url),
+                proxy=self._proxy,
                 timeout=self._aiohttp.ClientTimeout(
-                    sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
+                    connect=timeout.get("connect"), sock_read=timeout.get("read")
                 ),
             ) as response:
-                body = await response.content.read(_MAX_BODY + 1)
-                while len(body) <= _MAX_BODY and not response.content.at_eof():
-                    body += await response.content.read(_MAX_BODY + 1 - len(body))
-                if len(body) > _MAX_BODY:
-                    raise AnswerTooLargeError("the answer is larger than 4 MiB", request=request)
+                body = await _read(response.content)
+                if len(body) > MAX_BODY:
+                    raise AnswerTooLargeError("the answer is too large", request=request)
                 return httpx.Response(
-                    response.status, headers=response.raw_headers, content=body, request=request
+                    response.status,
+                    headers=response.raw_headers,
+                    stream=httpx.ByteStream(body),
+                    request=request,
                 )
         except (self._aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._translate(error, request) from error
@@ -105,28 +176,125 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 ),
                 cookie_jar=module.DummyCookieJar(),
                 auto_decompress=False,
+                skip_auto_headers=_NOT_ADDED,
             )
         return self._session
-
-    def _proxy(self, url: httpx.URL) -> str | None:
-        if url.host not in self._proxies:
-            bypass = urllib.request.proxy_bypass(url.host)
-            found = None if bypass else urllib.request.getproxies().get(url.scheme)
-            self._proxies[url.host] = found
-        return self._proxies[url.host]
 
     def _translate(self, error: Exception, request: httpx.Request) -> httpx.TransportError:
         """Return httpx's error for aiohttp's; see the module's docstring for what they mean."""
         module = self._aiohttp
         text = str(error) or type(error).__name__
+        kind: type[httpx.TransportError] = httpx.ReadError
         if isinstance(error, module.ConnectionTimeoutError):
-            return httpx.ConnectTimeout(text, request=request)
-        if isinstance(error, module.ClientConnectorError | module.ClientHttpProxyError):
-            return httpx.ConnectError(text, request=request)
-        if isinstance(error, module.InvalidURL | module.NonHttpUrlClientError):
-            return httpx.UnsupportedProtocol(text, request=request)
-        if isinstance(error, TimeoutError):
-            return httpx.ReadTimeout(text, request=request)
-        if isinstance(error, module.ServerDisconnectedError):
-            return httpx.RemoteProtocolError(text, request=request)
-        return httpx.ReadError(text, request=request)
+            kind = httpx.ConnectTimeout
+        elif isinstance(error, module.ClientHttpProxyError | module.ClientProxyConnectionError):
+            kind = httpx.ProxyError
+        elif isinstance(error, module.ClientConnectorError):
+            kind = httpx.ConnectError
+        elif isinstance(error, module.InvalidURL):
+            kind = httpx.UnsupportedProtocol
+        elif isinstance(error, TimeoutError):
+            kind = httpx.ReadTimeout
+        elif isinstance(error, module.ServerDisconnectedError):
+            kind = httpx.RemoteProtocolError
+        return kind(text, request=request)
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Return the answer's bytes, or a little more than are allowed."""
+    body = await content.read(MAX_BODY + 1)
+    while len(body) <= MAX_BODY and not content.at_eof():
+        body += await content.read(MAX_BODY + 1 - len(body))
+    return body
+
+
+async def read_answer(response: httpx.Response) -> bytes:
+    """Return an answer's body and give its connection back.
+
+    A compression that nobody asked for is undone, up to the same size; what can't be undone is
+    returned as it came.
+
+    Raises:
+        AnswerTooLargeError: it has more than `MAX_BODY` bytes.
+    """
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("the transport is not an asynchronous one")
+    content = b""
+    try:
+        async for part in stream:
+            content += part
+            if len(content) > MAX_BODY:
+                raise AnswerTooLargeError("the answer is too large")
+    finally:
+        await stream.aclose()
+    if response.headers.get("content-encoding") not in ("gzip", "x-gzip", "deflate"):
+        return content
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_BODY)
+    except zlib.error:
+        return content
+
+
+# Raised only before the first byte of a request is written, by this transport and by httpx's own.
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+class FailureKind(StrEnum):
+    """What went wrong on the way."""
+
+    DNS = "dns"  # the host name can't be resolved
+    TLS = "tls"  # no encrypted connection, mostly because of the certificate
+    PROXY = "proxy"  # the proxy can't be reached, or refuses
+    CONNECT = "connect"  # refused, unreachable, or not connected in time
+    TIMEOUT = "timeout"  # no whole answer in time
+    BROKEN = "broken"  # the connection broke, or what came back is not HTTP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why no answer came; `not_sent` is true when the request provably never left."""
+
+    kind: FailureKind
+    not_sent: bool
+    message: str
+
+
+def explain(error: httpx.RequestError | TimeoutError) -> Failure:
+    """Say what a failed exchange means; a bare TimeoutError is the attempt's deadline."""
+    causes = _causes(error)
+    not_sent = isinstance(error, _NOT_SENT)
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
+    if certificate is not None:
+        why = getattr(certificate, "verify_message", "") or text
+        kind, message = FailureKind.TLS, f"the host's certificate is not trusted: {why}"
+    elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+        kind, message = FailureKind.TLS, f"TLS failed: {text}"
+    elif isinstance(error, httpx.ProxyError):
+        kind, message = FailureKind.PROXY, f"the proxy doesn't let the request through: {text}"
+    elif not_sent and any(type(c).__name__ in _DNS for c in causes):
+        kind, message = FailureKind.DNS, f"the host name can't be resolved: {text}"
+    elif not_sent:
+        kind, message = FailureKind.CONNECT, f"connecting failed: {text}"
+    elif isinstance(error, TimeoutError | httpx.TimeoutException):
+        kind, message = FailureKind.TIMEOUT, "no answer in time"
+    else:
+        kind, message = FailureKind.BROKEN, f"the connection broke: {text}"
+    return Failure(kind=kind, not_sent=not_sent, message=message)
+
+
+_DNS = frozenset({"gaierror", "ClientConnectorDNSError"})
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
+        causes.append(cause)
+    return causes

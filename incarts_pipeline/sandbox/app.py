@@ -91,13 +91,16 @@ class App:
         call = _call(scope, body)
         if call.key is not None and call.method == "POST":
             self._store.note(call.key, call.fingerprint)
-        answer, status, at = Answer(status=500), None, self._clock()
+        at = self._clock()
         try:
             answer = await self._answer(call)
-            status = await self._deliver(send, answer, call.headers.get("x-correlation-id"))
-        finally:
-            self._statuses[str(status or "lost")] += 1
-            self._log(call, answer, status, at)
+            if answer.fault is Fault.STALL:
+                await asyncio.sleep(self.config.stall_seconds)
+        except asyncio.CancelledError:
+            _cut(send)  # stopping; uvicorn would answer with a 500 of its own
+            raise
+        self._record(call, answer, at)  # first, so that whoever saw the answer finds it in the log
+        await self._deliver(send, answer, call.headers.get("x-correlation-id"))
 
     async def _answer(self, call: Call) -> Answer:
         try:
@@ -106,7 +109,9 @@ class App:
             _logger.exception("the sandbox failed at %s %s", call.method, call.path)
             return Answer(status=500, error={"code": "internal", "message": "internal error"})
 
-    def _log(self, call: Call, answer: Answer, status: int | None, at: float) -> None:
+    def _record(self, call: Call, answer: Answer, at: float) -> None:
+        status = None if self._is_cut(answer) else answer.status
+        self._statuses[str(status or "lost")] += 1
         self.log.append(
             Logged(
                 at=at,
@@ -121,26 +126,23 @@ class App:
             )
         )
 
-    async def _deliver(self, send: Send, answer: Answer, correlation: str | None) -> int | None:
-        """Send an answer, or what its fault leaves of it; return the status that went out."""
+    def _is_cut(self, answer: Answer) -> bool:
+        """Tell whether an answer doesn't go out as a whole."""
+        if answer.fault is Fault.LATE:
+            return self.config.late_closes
+        return answer.fault in (Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.HALF_ANSWER)
+
+    async def _deliver(self, send: Send, answer: Answer, correlation: str | None) -> None:
+        """Send an answer, or what its fault leaves of it."""
+        half = answer.fault is Fault.HALF_ANSWER
+        if self._is_cut(answer) and not half:
+            await _abort(send)
+            return
         content, kind = self._content(answer)
         headers = dict(answer.headers)
         if correlation:
             headers["x-correlation-id"] = correlation
-        match answer.fault:
-            case Fault.LOST_BEFORE | Fault.LOST_AFTER:
-                await _abort(send)
-                return None
-            case Fault.LATE if self.config.late_closes:
-                await _abort(send)
-                return None
-            case Fault.HALF_ANSWER:
-                await _respond(send, answer.status, content, kind, headers, half=True)
-                return None
-            case Fault.STALL:
-                await asyncio.sleep(self.config.stall_seconds)
-        await _respond(send, answer.status, content, kind, headers)
-        return answer.status
+        await _respond(send, answer.status, content, kind, headers, half=half)
 
     def _content(self, answer: Answer) -> tuple[bytes, str]:
         if answer.fault is Fault.MALFORMED:
@@ -215,10 +217,15 @@ async def _respond(
 
 
 async def _abort(send: Send) -> None:
-    """Close the connection without an answer, through uvicorn's own transport."""
+    """Close the connection without an answer, and let uvicorn see that before we return."""
+    _cut(send)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def _cut(send: Send) -> None:
+    """Close the connection through uvicorn's own transport, which ASGI has no words for."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
         raise RuntimeError("this server gives no access to its connections")
     transport.abort()
-    for _ in range(3):  # uvicorn must see the loss before we return without an answer
-        await asyncio.sleep(0)
