@@ -69,12 +69,13 @@ _SHOWN = (State.INTENDED, State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW, State.
 
 def _status_tables(console: Console, found: Overview, file: Path) -> None:
     table = Table(title=f"{escape(str(file))} for {escape(found.facts['base_url'])}")
+    shown = [state for state in _SHOWN if any(one.states.get(state) for one in found.sets)]
     for name in ("project", "link set"):
-        table.add_column(name)
-    for name in ("links", "missing", *(state.value for state in _SHOWN)):
+        table.add_column(name, overflow="fold")
+    for name in ("links", "missing", *(state.value.replace("_", " ") for state in shown)):
         table.add_column(name, justify="right")
     for one in found.sets:
-        numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in _SHOWN))
+        numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in shown))
         table.add_row(
             escape(one.project_id), escape(one.link_set), *(f"{number:,}" for number in numbers)
         )
