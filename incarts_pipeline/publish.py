@@ -83,23 +83,33 @@ def check_output(output: Output, ledger: LedgerView) -> None:
     if filesystem.get_file_info(path).type is fs.FileType.NotFound:
         return
     try:
-        table = pq.read_table(path, filesystem=filesystem, columns=["link_id"])
+        unknown = _unknown_links(filesystem, path, ledger)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise RefusedError(
             f"{output.links} exists but is not a table of links ({error}).",
             fix="Choose another output, or move the file away.",
             guard="unknown_output",
         ) from error
-    ids = [i for i in table.column("link_id").unique().to_pylist() if i is not None]
-    unknown = sorted(set(ids) - ledger.known_links(ids))
     if unknown:
         raise RefusedError(
             f"{output.links} holds {len(unknown):,} links that the ledger {ledger.file} doesn't "
             f"know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going on "
             "would make them again.",
-            fix="Point INCARTS_LEDGER at the ledger that made them, or write to another file.",
+            fix="Point INCARTS_LEDGER at the ledger that made them, or restore it from a backup.",
             guard="unknown_output",
         )
+
+
+def _unknown_links(filesystem: fs.FileSystem, path: str, ledger: LedgerView) -> list[str]:
+    """Return the link ids of an output that the ledger doesn't have, a batch at a time."""
+    unknown: list[str] = []
+    with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
+        if "link_id" not in file.schema_arrow.names:
+            raise KeyError("link_id")
+        for batch in file.iter_batches(_BATCH, columns=["link_id"]):
+            ids = [one for one in batch.column(0).unique().to_pylist() if one is not None]
+            unknown += sorted(set(ids) - ledger.known_links(ids))
+    return unknown
 
 
 def publish(
