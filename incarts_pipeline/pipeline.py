@@ -31,7 +31,13 @@ from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.sender import Sender, Stop
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import WriteOptions, Writer, WriteResult, new_run_id
+from incarts_pipeline.writer import (
+    DEFAULT_IN_FLIGHT,
+    WriteOptions,
+    Writer,
+    WriteResult,
+    new_run_id,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,8 @@ class PlanRequest:
     link_set: str | None = None
     unique_key: Sequence[str] = ()
     catalog_format: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
@@ -83,7 +91,12 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     settings.require("project_id")
-    catalog = open_catalog(request.catalog, format=request.catalog_format)
+    catalog = open_catalog(
+        request.catalog,
+        format=request.catalog_format,
+        encoding=request.encoding,
+        delimiter=request.delimiter,
+    )
     mapping = _mapping(request, catalog)
     mapping.check(catalog.schema)
     options = PlanOptions(
@@ -230,12 +243,13 @@ async def _write(
 ) -> WriteResult:
     key = settings.require_key()
     run_id = new_run_id()
+    in_flight = options.max_in_flight or settings.max_in_flight or DEFAULT_IN_FLIGHT
     client = IncartsClient(
         base_url=settings.base_url or "",
         api_key=key,
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
-        max_connections=options.max_in_flight,
+        max_connections=in_flight,
     )
     async with client, Journal(engine, Path(settings.ledger), run_id) as journal:
         sender = Sender(
@@ -247,7 +261,7 @@ async def _write(
             rule=plan.options.rule,
             stop=stop,
             tally=tally,
-            max_in_flight=options.max_in_flight,
+            max_in_flight=in_flight,
         )
         return await Writer(plan, sender, set_ids, run_id, options).run()
 

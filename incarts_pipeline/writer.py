@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+DEFAULT_IN_FLIGHT = 32  # requests under way at once
+
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
 
@@ -50,13 +52,17 @@ class IfRunning(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteOptions:
-    """How far a run goes. `max_duration` is in seconds; `sample_per` spreads `limit` over kinds."""
+    """How far a run goes.
+
+    `max_duration` is in seconds; `sample_per` spreads `limit` over kinds; `max_in_flight` None
+    leaves it to the settings.
+    """
 
     limit: int | None = None
     sample_per: Sequence[str] = ()
     max_duration: float | None = None
     if_running: IfRunning = IfRunning.WAIT
-    max_in_flight: int = 32
+    max_in_flight: int | None = None
     approved: str | None = None
 
 
@@ -102,7 +108,7 @@ class Writer:
         self._me = Process.current()
         self._tasks: set[asyncio.Task[None]] = set()
         # Claimed and not yet settled: enough to keep every request slot busy through back-offs.
-        self._room = asyncio.Semaphore(options.max_in_flight * 8)
+        self._room = asyncio.Semaphore(sender.max_in_flight * 8)
         self._busy: list[Call] = []
         self._moved: list[Call] = []
 

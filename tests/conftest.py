@@ -30,6 +30,10 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "IDEMPOTENCY_WINDOW",
         "SCOPES",
         "MAX_RPS",
+        "MAX_IN_FLIGHT",
+        "CONNECT_TIMEOUT",
+        "READ_TIMEOUT",
+        "LIMITS",
     ):
         monkeypatch.delenv(f"INCARTS_{name}", raising=False)
 

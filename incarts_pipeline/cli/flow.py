@@ -39,6 +39,10 @@ FormatOpt = Annotated[
     str | None,
     typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
 ]
+EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1252.")]
+DelimiterOpt = Annotated[
+    str | None, typer.Option("--delimiter", help="Of a CSV; a comma, or a tab for .tsv.")
+]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
 ]
@@ -72,6 +76,8 @@ def plan(
     link_set: LinkSetOpt = None,
     unique_key: UniqueKeyOpt = None,
     catalog_format: FormatOpt = None,
+    encoding: EncodingOpt = "utf-8",
+    delimiter: DelimiterOpt = None,
     retry_rejected: RetryOpt = False,
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
@@ -88,6 +94,8 @@ def plan(
         link_set=link_set,
         unique_key=tuple(unique_key or ()),
         catalog_format=catalog_format,
+        encoding=encoding,
+        delimiter=delimiter,
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
@@ -107,6 +115,8 @@ def apply(
     link_set: LinkSetOpt = None,
     unique_key: UniqueKeyOpt = None,
     catalog_format: FormatOpt = None,
+    encoding: EncodingOpt = "utf-8",
+    delimiter: DelimiterOpt = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Don't ask; guards still stand.")
     ] = False,
@@ -126,8 +136,8 @@ def apply(
     ] = None,
     max_rps: RateOpt = None,
     max_in_flight: Annotated[
-        int, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
-    ] = 32,
+        int | None, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
+    ] = None,
     refuse_over: RefuseOverOpt = None,
     retry_rejected: RetryOpt = False,
     allow_empty: AllowEmptyOpt = False,
@@ -150,6 +160,8 @@ def apply(
         link_set=link_set,
         unique_key=tuple(unique_key or ()),
         catalog_format=catalog_format,
+        encoding=encoding,
+        delimiter=delimiter,
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
