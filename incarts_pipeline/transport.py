@@ -187,7 +187,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         kind: type[httpx.TransportError] = httpx.ReadError
         if isinstance(error, module.ConnectionTimeoutError):
             kind = httpx.ConnectTimeout
-        elif isinstance(error, module.ClientHttpProxyError | module.ClientProxyConnectionError):
+        elif isinstance(error, module.ClientHttpProxyError):
+            # Its own text has the proxy's URL, password included.
+            kind, text = httpx.ProxyError, f"{error.status} {error.message}"
+        elif isinstance(error, module.ClientProxyConnectionError):
             kind = httpx.ProxyError
         elif isinstance(error, module.ClientConnectorError):
             kind = httpx.ConnectError

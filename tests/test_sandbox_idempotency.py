@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from incarts_pipeline.sandbox import ApiKey, Sandbox, SandboxConfig
+from incarts_pipeline.sandbox import ApiKey, Audit, Fault, Sandbox, SandboxConfig
+from incarts_pipeline.sandbox.service import Answer, Call, Service
+from incarts_pipeline.sandbox.store import Store
 from tests.sandbox_caller import NOON, Caller, Clock, calling, until
 
 KEY = "incarts1-0001"
@@ -196,3 +202,69 @@ def test_late_link_is_remembered(box: Sandbox, call: Caller) -> None:
     until(lambda: box.audit().links == 1)
     assert call.create(KEY).status_code == 201
     assert box.audit().links == 1
+
+
+async def served(
+    config: SandboxConfig, requests: list[tuple[int, int, Fault | None]], *, at_once: bool
+) -> tuple[list[Answer], Audit]:
+    """Send (key, body, fault) to a service, one after the other or all at once."""
+    store = Store(None)
+    service = Service(store, config, Clock())
+    loose = []
+    for key, body, fault in requests:
+        if fault is not None:
+            service.faults.order(fault, 1, f"incarts1-{key}-{body}")
+        content = {
+            "projectId": "demo",
+            "name": f"incarts1-{key}-{body}",
+            "retailer": "shop",
+            "intent": "custom_url",
+            "customUrl": "https://shop.example",
+        }
+        headers = {"x-incarts-api-key": config.keys[0].key, "idempotency-key": f"incarts1-{key}"}
+        call = Call(
+            method="POST",
+            path="/v1/links",
+            headers=headers,
+            body=json.dumps(content).encode(),
+            address="127.0.0.1",
+        )
+        loose.append(asyncio.ensure_future(service.answer(call)))
+        if not at_once:
+            await loose[-1]
+    answers = await asyncio.gather(*loose)
+    await asyncio.gather(*(one for one in asyncio.all_tasks() if one is not asyncio.current_task()))
+    audit = store.audit({})
+    store.close()
+    return answers, audit
+
+
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 2), st.none() | st.sampled_from(sorted(Fault))),
+        max_size=12,
+    ),
+    at_once=st.booleans(),
+    replay=st.sampled_from(["same", "stored_errors", "fresh"]),
+    concurrent=st.sampled_from(["conflict", "wait"]),
+    other_body=st.sampled_from(["conflict", "unprocessable", "replay"]),
+)
+def test_within_the_window_a_key_never_makes_two_links(
+    requests: list[tuple[int, int, Fault | None]],
+    at_once: bool,
+    replay: str,
+    concurrent: str,
+    other_body: str,
+) -> None:
+    """Whatever fails, in whatever order, a key has at most one link, and all answers agree."""
+    config = SandboxConfig(late_seconds=0).with_changes(
+        {"replay": replay, "concurrent": concurrent, "other_body": other_body}
+    )
+    answers, audit = asyncio.run(served(config, requests, at_once=at_once))
+    assert audit.duplicates == 0
+    told: dict[int, set[str]] = {}
+    for (key, _, _), answer in zip(requests, answers, strict=True):
+        if answer.made is not None:
+            told.setdefault(key, set()).add(answer.made)
+    assert all(len(ids) == 1 for ids in told.values())
+    assert len(told) <= audit.links <= len({key for key, _, _ in requests})

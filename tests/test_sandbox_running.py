@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ from incarts_pipeline.sandbox import (
 from incarts_pipeline.sandbox.__main__ import main
 from incarts_pipeline.sandbox.config import LimitKind, Per, Replay
 from incarts_pipeline.sandbox.options import add_options
+from incarts_pipeline.sandbox.store import Store
 from tests.sandbox_caller import calling, until
 
 KEY = "incarts1-0001"
@@ -80,6 +82,40 @@ def test_taken_port_is_an_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"), Sandbox(port=port):
             pass
+
+
+def test_client_that_leaves_early_makes_nothing(box: Sandbox) -> None:
+    """Half a request is no request, however the client goes away."""
+    host, port = box.base_url.removeprefix("http://").split(":")
+    head = f"POST /v1/links HTTP/1.1\r\nhost: x\r\nx-incarts-api-key: {box.api_key}\r\n"
+    with socket.create_connection((host, int(port))) as half:
+        half.sendall(f"{head}content-length: 500\r\n\r\n{{".encode())
+        half.shutdown(socket.SHUT_WR)
+        while half.recv(1024):
+            pass
+    assert (box.audit().requests, box.audit().links) == (0, 0)
+    with calling(box) as call:
+        assert call.create().status_code == 201
+
+
+def test_own_failure_is_a_500_without_effect(caplog: pytest.LogCaptureFixture) -> None:
+    """If the sandbox itself breaks, it says so, and what it had begun is undone."""
+    times = iter([1.0, 2.0, 3.0])  # arrival, start of the work, and one short of the link's own
+    with Sandbox(clock=lambda: next(times)) as box, calling(box) as call:
+        assert call.create(KEY).status_code == 500
+        assert (box.audit().links, box.audit().statuses) == (0, {"500": 1})
+    assert "the sandbox failed at POST /v1/links" in caplog.text
+
+
+def test_broken_transaction_leaves_nothing(tmp_path: Path) -> None:
+    """A link is not kept when remembering its key fails."""
+    store = Store(tmp_path / "state.db")
+    content = {"id": "lnk_1", "shortId": "s", "projectId": "demo", "targetUrl": "t"}
+    with contextlib.suppress(KeyError), store.transaction():
+        store.add_link(content, KEY, "hash")
+        raise KeyError
+    assert store.link("lnk_1") is None
+    store.close()
 
 
 def test_sandboxes_dont_meet() -> None:
@@ -267,7 +303,8 @@ def test_options_become_switches() -> None:
     first, second = config.keys
     assert first.projects == {"one", "two"}
     assert first.scopes == {"links:write", "links:read"}
-    assert (second.projects, "retailers:walmart" in second.scopes) == ({"demo"}, True)
+    assert second.projects == {"demo"}
+    assert "retailers:walmart" in second.scopes
     assert config.faults == Faults(late=0.25, first=9)
 
 
