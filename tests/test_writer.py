@@ -1,0 +1,225 @@
+"""Carrying a plan out when things go wrong: doubts, replays, circuits, stops and limits."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from incarts_pipeline.clock import Clock, Stamp
+from incarts_pipeline.door import run_blocking
+from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.models import Status
+from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
+from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.writer import IfRunning, WriteOptions
+from tests.conftest import Run, products
+
+
+class LaterClock(Clock):
+    """A clock that runs ahead by some seconds, on the wall and since boot."""
+
+    def __init__(self, wall: float, boot: float | None = None) -> None:
+        self._wall = wall
+        self._boot = wall if boot is None else boot
+
+    def now(self) -> Stamp:
+        """Return the shifted instant."""
+        real = super().now()
+        return Stamp(wall=real.wall + self._wall, boot=real.boot + self._boot, boot_id=real.boot_id)
+
+
+def apply_at(settings: Settings, clock: Clock, n: int = 1, **options: object) -> RunResult:
+    """Plan and apply `n` products at a time of the test's choosing."""
+    request = PlanRequest(catalog=products(n), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings, clock=clock) as plan:
+        return run_blocking(
+            lambda stop: apply_plan(
+                plan,
+                settings,
+                "links.parquet",
+                options=WriteOptions(**options),  # type: ignore[arg-type]
+                stop=stop,
+                clock=clock,
+            )
+        )
+
+
+def leave_in_doubt(run: Run, box: Sandbox) -> None:
+    """Let every answer of one row get lost after its effect, for a whole run."""
+    box.fail_next("lost_after", times=1)
+    box.fail_next("error_before", times=50)
+    box.reconfigure(idempotency_window=0.0)
+    run(products(1), max_duration=1.0)
+    box.reconfigure(idempotency_window=86_400.0)
+
+
+def row() -> dict[str, object]:
+    """Return the only row of links.parquet."""
+    [only] = pq.read_table("links.parquet").to_pylist()
+    return only
+
+
+def operation() -> tuple[object, ...]:
+    """Return the only operation's state, error code and number of attempts."""
+    with sqlite3.connect("ledger.db") as connection:
+        found = connection.execute("SELECT state, error_code, attempts FROM operation").fetchall()
+    connection.close()
+    [only] = found
+    return tuple(only)
+
+
+@pytest.mark.parametrize(
+    "fault", ["lost_before", "lost_after", "error_before", "error_after", "half_answer", "no_id"]
+)
+def test_one_fault_is_settled_within_the_run(run: Run, box: Sandbox, fault: str) -> None:
+    """Whatever befalls the first attempt, the replay under the same key brings one link."""
+    box.fail_next(fault)
+    result = run(products(1))
+    assert result.exit_code() == 0
+    assert row()["attempts"] == 2
+    assert (box.audit().links, box.audit().duplicates) == (1, 0)
+
+
+@pytest.mark.parametrize("replay", ["same", "stored_errors"])
+def test_error_that_keeps_coming_stays_a_doubt(run: Run, box: Sandbox, replay: str) -> None:
+    """A 500 under one key is replayed under it, never under a new one, and reported as doubt."""
+    box.reconfigure(replay=replay)
+    box.fail_next("error_before", times=100)
+    result = run(products(1), max_duration=3.0)
+    assert result.exit_code() == 3
+    assert row()["status"] == "in_doubt"
+    keys = {one.idempotency_key for one in box.requests()}
+    assert len(keys) == 1
+
+
+def test_next_run_settles_a_doubt_first(run: Run, box: Sandbox, settings: Settings) -> None:
+    """What one run left in doubt, the next one settles with the same bytes."""
+    box.fail_next("error_after", times=1)
+    box.fail_next("error_before", times=50)
+    box.reconfigure(replay="stored_errors")
+    assert run(products(1), max_duration=1.0).exit_code() == 3
+    with Sandbox() as fresh:
+        assert fresh.base_url  # another server stands in for nothing: the ledger stays with its own
+    box.reconfigure(replay="same")
+    assert operation()[0] == "in_doubt"
+
+
+def test_old_doubt_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
+    """A doubt older than the window is never resent by itself; the row says so."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.5)
+    assert row()["status"] == "in_doubt"
+    requests = box.audit().requests
+    result = apply_at(settings, LaterClock(3600))
+    assert result.exit_code() == 3
+    assert box.audit().requests == requests
+    assert operation()[:2] == ("needs_review", "too_old")
+    assert (row()["status"], row()["reason"]) == ("in_doubt", "needs_review")
+    assert apply_at(settings, Clock()).written.requests == 0
+
+
+def test_changed_clock_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
+    """A wall clock an hour off against the boot clock makes the age worthless."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.5)
+    requests = box.audit().requests
+    apply_at(settings, LaterClock(-3600, boot=5))
+    assert box.audit().requests == requests
+    assert operation()[:2] == ("needs_review", "clock_jumped")
+
+
+def test_rotated_key_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
+    """A doubt under one API key isn't replayed under another."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.5)
+    other = ApiKey(key="ic_sandbox_another_key")
+    box.reconfigure(keys=(other,))
+    requests = box.audit().requests
+    changed = Settings(**settings.model_dump() | {"api_key": other.key})  # type: ignore[arg-type]
+    assert apply_at(changed, Clock()).written.requests == 0
+    assert box.audit().requests == requests
+    assert operation()[:2] == ("needs_review", "key_rotated")
+
+
+def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
+    """A row that left the catalog in doubt is settled all the same, and reported as missing."""
+    box.fail_next("error_after", times=50, where="500001")
+    run(products(2), max_duration=0.5)
+    box.reconfigure(seed=1)
+    left = products(1)
+    for _ in range(2):
+        run(left, allow_empty=True)
+    statuses = pq.read_table("links.missing.parquet")["row_key"].to_pylist()
+    assert statuses in ([], ["000001"])
+    assert box.audit().duplicates == 0
+
+
+def test_rate_limit_is_waited_out(run: Run, box: Sandbox) -> None:
+    """429s cost time, not links: each row has its link in the end."""
+    box.reconfigure(limits=[Limit(kind="bucket", requests=40, seconds=1.0, burst=5)])
+    result = run(products(60), max_rps=80.0)
+    assert result.published.by_status[Status.CREATED] == 60
+    assert box.audit().statuses.get("429", 0) > 0
+    assert (box.audit().links, box.audit().duplicates) == (60, 0)
+
+
+def test_refused_rows_are_parked(run: Run, box: Sandbox) -> None:
+    """A 422 rejects the row with the API's words, is not repeated, and can be retried on demand."""
+    box.reconfigure(max_quantity=3)
+    table = products(2, quantity=[1, 5])
+    run(table)
+    refused = pq.read_table("links.parquet").to_pylist()[1]
+    assert (refused["status"], refused["reason"]) == ("rejected", "refused_by_api")
+    assert refused["http_status"] in (400, 422)
+    assert refused["error_message"]
+    assert run(table).written.requests == 0
+    box.reconfigure(max_quantity=100)
+    assert run(table, retry_rejected=True).written.requests == 1
+    assert pq.read_table("links.parquet")["status"].to_pylist() == ["unchanged", "created"]
+
+
+def test_one_missing_scope_stops_its_kind_only(run: Run, box: Sandbox) -> None:
+    """A 403 for Instacart leaves Walmart's links to be made, and exits 4."""
+    box.reconfigure(keys=(ApiKey(scopes=frozenset({"links:write", "retailers:walmart"})),))
+    table = products(
+        4,
+        retailer=["walmart"] * 3 + ["shop"],
+        intent=["add_to_cart"] * 3 + ["custom_url"],
+        custom_url=[None] * 3 + ["https://shop.example/1"],
+    )
+    result = run(table)
+    assert result.exit_code() == 4
+    rows = pq.read_table("links.parquet").to_pylist()
+    assert [one["status"] for one in rows] == ["created"] * 3 + ["pending"]
+    assert rows[3]["reason"] == "circuit_open"
+
+
+def test_out_of_time(run: Run, box: Sandbox) -> None:
+    """--max-duration ends the run between requests; the rest is pending for that reason."""
+    box.reconfigure(latency=0.05)
+    result = run(products(200), max_duration=0.5)
+    assert result.exit_code() == 4
+    reasons = {
+        one["reason"]
+        for one in pq.read_table("links.parquet").to_pylist()
+        if one["status"] == "pending"
+    }
+    assert reasons == {"out_of_time"}
+    assert run(products(200)).exit_code() == 0
+    assert (box.audit().links, box.audit().duplicates) == (200, 0)
+
+
+def test_fail_if_running(run: Run, settings: Settings) -> None:
+    """With --if-running fail, a living run on the same link set stops this one."""
+    run(products(1))
+    with sqlite3.connect("ledger.db") as connection:
+        connection.execute("UPDATE run SET ended_at = NULL, lease_until = 1e17")
+        connection.execute("UPDATE run SET boot_id = 'elsewhere'")
+    connection.close()
+    with pytest.raises(RefusedError, match="another run|Another run"):
+        run(products(2), if_running=IfRunning.FAIL)
+    assert Path("links.parquet").exists()
