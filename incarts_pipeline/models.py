@@ -160,8 +160,7 @@ class RateHints:
 class Answer:
     """What one attempt brought back, classified; never raised.
 
-    `correlation_id` is the one that we sent, `echoed_id` what came back, `text` the start of a
-    body that could not be understood.
+    `correlation_id` is the one that we sent, `echoed_id` what came back.
     """
 
     kind: AnswerKind

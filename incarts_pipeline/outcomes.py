@@ -23,12 +23,16 @@ ANTI JOIN left_over USING (link_set, row_key) WHERE retailer = $retailer AND int
 
 STATUS = """
 CREATE OR REPLACE TABLE outcome AS
-SELECT d.link_set, d.catalog_row, d.action,
+SELECT d.link_set, d.catalog_row,
+       -- A doubt that this run settled has made its row's plan come out as unchanged.
+       CASE WHEN d.action = 'unchanged' AND m.changed_run_id = $run AND m.content_hash = r.content_hash
+            THEN 'settle' ELSE d.action END AS action,
        CASE
            WHEN d.action = 'skip' THEN 'skipped no_products'
            WHEN d.action = 'reject' AND d.reason <> 'refused_by_api' THEN 'rejected ' || d.reason
            WHEN m.content_hash = r.content_hash THEN
-               CASE WHEN d.action IN ('unchanged', 'reject') THEN 'unchanged same'
+               CASE WHEN d.action IN ('unchanged', 'reject')
+                        AND m.changed_run_id IS DISTINCT FROM $run THEN 'unchanged same'
                     WHEN d.action = 'reuse' THEN 'reused changed_back'
                     WHEN m.action = 'replace' THEN 'replaced changed'
                     ELSE 'created new' END

@@ -121,14 +121,14 @@ def publish(
 ) -> Published:
     """Write the three tables from a stage whose ledger tables are fresh.
 
-    `facts` go into the Parquet metadata.
+    `facts` go into the Parquet metadata; `run_id` among them names this run.
 
     Raises:
         PublishError: a table can't be written; the old one is untouched.
     """
     _load_left_over(stage, left)
     stage.db.execute(outcomes.LATEST)
-    stage.db.execute(outcomes.STATUS, {"pending": left.reason.value})
+    stage.db.execute(outcomes.STATUS, {"pending": left.reason.value, "run": facts["run_id"]})
     keys = _key_columns(stage.key_fields)
     select = "".join(f"r.key.{_quote(f.name)} AS {_quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])

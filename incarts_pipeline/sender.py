@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # A doubt is retried so often within one run; the next run goes on with it.
 _DOUBT_ATTEMPTS = 8
+# So are attempts that provably had no effect, a 429 aside: the row is pending then.
+_VAIN_ATTEMPTS = 12
 _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=20.0, jitter=0.25)
 
 
@@ -69,6 +71,7 @@ class _Life:
     first_sent: Stamp | None
     fingerprint: str | None
     doubts: int = 0
+    vain: int = 0
     last: AnswerKind | None = None
 
 
@@ -113,12 +116,16 @@ class Sender:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(bool),
             wait=lambda state: self._wait(life, state),
-            stop=lambda _: life.doubts >= _DOUBT_ATTEMPTS or self.stop.requested,
+            stop=lambda _: self._is_over(life),
             sleep=self.stop.sleep,
             retry_error_callback=lambda _: None,
         )
         await self.stop.sleep(0.0 if life.last is AnswerKind.RATE_LIMITED else 0.25)
         await retrying(self._go, life)
+
+    def _is_over(self, life: _Life) -> bool:
+        tired = life.doubts >= _DOUBT_ATTEMPTS or life.vain >= _VAIN_ATTEMPTS
+        return tired or self.stop.requested
 
     def _wait(self, life: _Life, state: tenacity.RetryCallState) -> float:
         """After a 429 the rate says when; otherwise back off, with jitter."""
@@ -212,7 +219,9 @@ class Sender:
             life.first_sent, life.fingerprint = sent.at, sent.api_key_fingerprint
         life.attempts += 1
         life.last = answer.kind
-        life.doubts += state is State.IN_DOUBT and answer.kind is not AnswerKind.RATE_LIMITED
+        if answer.kind is not AnswerKind.RATE_LIMITED:
+            life.doubts += state is State.IN_DOUBT
+            life.vain += state is State.INTENDED
         self._tell(life, answer, state, sent_at)
         return state in (State.INTENDED, State.IN_DOUBT)
 

@@ -239,9 +239,7 @@ class Writer:
         set_ids = list(self._set_ids.values())
         while not self._stop.requested:
             calls, self._busy = self._busy, []
-            waiting = await self._recorded(
-                lambda c: busy_elsewhere(c, set_ids, living_runs(c, self._me, self._clock.now()))
-            )
+            waiting = await self._recorded(lambda c: busy_elsewhere(c, set_ids, self._others(c)))
             await self._settle_doubts()
             if calls:
                 await self._make(iter([calls]))
@@ -249,6 +247,11 @@ class Writer:
                 return
             self._sender.tally.waiting = "another run is sending rows of this link set"
             await self._stop.sleep(_POLL_SECONDS)
+
+    def _others(self, connection: sa.Connection) -> list[str]:
+        """Return the living runs but this one."""
+        living = living_runs(connection, self._me, self._clock.now())
+        return [run_id for run_id in living if run_id != self._run_id]
 
     async def _heartbeat(self) -> None:
         """Keep the lease, and look whether somebody asked this run to stop."""

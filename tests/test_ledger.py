@@ -265,7 +265,7 @@ def test_refused_content_is_parked(engine: sa.Engine) -> None:
     assert claim(engine, call())[0] is Claim.MOVED
     again = claim(engine, call(), retry=True)[1]
     assert again is not None
-    assert again.idempotency_key == operation.idempotency_key
+    assert again.idempotency_key != operation.idempotency_key
     assert claim(engine, call(content="b"), "r2")[0] is Claim.OURS
 
 

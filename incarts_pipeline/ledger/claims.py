@@ -104,9 +104,9 @@ def decide(
     last = max(same, key=lambda o: o.generation, default=None)
     if last is None or last.op_id == drop:
         return _Verdict(claim=Claim.OURS, drop=drop)
-    if last.state == State.REJECTED and retry_rejected:
-        return _Verdict(claim=Claim.OURS, take=last.op_id, drop=drop)
-    if last.state == State.ABANDONED:
+    # A refusal proves that there is no link, and servers may repeat it for as long as they remember
+    # its key: asked to try again, we do so under a new one.
+    if last.state == State.ABANDONED or (last.state == State.REJECTED and retry_rejected):
         return _Verdict(claim=Claim.OURS, drop=drop, generation=last.generation + 1)
     return _Verdict(claim=Claim.MOVED)
 
