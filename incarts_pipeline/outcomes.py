@@ -25,8 +25,8 @@ STATUS = """
 CREATE OR REPLACE TABLE outcome AS
 SELECT d.link_set, d.catalog_row,
        -- A doubt that this run settled has made its row's plan come out as unchanged.
-       CASE WHEN d.action = 'unchanged' AND m.changed_run_id = $run AND m.content_hash = r.content_hash
-            THEN 'settle' ELSE d.action END AS action,
+       CASE WHEN d.action = 'unchanged' AND m.changed_run_id = $run
+                 AND m.content_hash = r.content_hash THEN 'settle' ELSE d.action END AS action,
        CASE
            WHEN d.action = 'skip' THEN 'skipped no_products'
            WHEN d.action = 'reject' AND d.reason <> 'refused_by_api' THEN 'rejected ' || d.reason

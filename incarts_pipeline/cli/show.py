@@ -190,7 +190,8 @@ def _result_lines(result: RunResult) -> list[str]:
         lines.append("Rows are pending: run the same command again to go on.")
     if result.published.by_status[Status.IN_DOUBT]:
         lines.append(
-            "Rows are in doubt: run again soon to settle them, or see `incarts review list`."
+            "Rows are in doubt: run again soon to settle them. Ones that need review are never "
+            "sent again by themselves: ask Incarts with their correlation ids."
         )
     return lines
 
