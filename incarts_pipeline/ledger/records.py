@@ -75,48 +75,50 @@ _SENT = (
 
 def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> list[bool]:
     """Record attempts as about to leave; False for one whose claim is no longer this run's."""
-    changed = connection.execute(
-        _SENT,
-        [
-            {
-                "id": s.operation.op_id,
-                "run": run_id,
-                "in_epoch": s.operation.epoch,
-                "number": s.number,
-                "correlation": s.correlation_id,
-                "fingerprint": s.api_key_fingerprint,
-                "boot_id_": s.at.boot_id,
-                "boot": s.at.boot,
-                "wall": s.at.micros,
-            }
-            for s in sent
-        ],
-    ).rowcount
-    ours = [True] * len(sent)
-    if changed != len(sent):
-        kept = {
-            tuple(row)
-            for row in connection.execute(
-                sa.select(_O.op_id, _O.correlation_id).where(
-                    _O.op_id.in_([s.operation.op_id for s in sent]), _O.state == State.SENT.value
-                )
-            )
-        }
-        ours = [(s.operation.op_id, s.correlation_id) in kept for s in sent]
+    changed = connection.execute(_SENT, [_sent_values(one, run_id) for one in sent]).rowcount
+    ours = [True] * len(sent) if changed == len(sent) else _still_ours(connection, sent)
     attempts = [
         {
-            "op_id": s.operation.op_id,
-            "number": s.number,
+            "op_id": one.operation.op_id,
+            "number": one.number,
             "run_id": run_id,
-            "correlation_id": s.correlation_id,
-            "sent_at": s.at.micros,
+            "correlation_id": one.correlation_id,
+            "sent_at": one.at.micros,
         }
-        for s, mine in zip(sent, ours, strict=True)
+        for one, mine in zip(sent, ours, strict=True)
         if mine
     ]
     if attempts:
         connection.execute(sa.insert(tables.attempt), attempts)
     return ours
+
+
+def _sent_values(sent: Sent, run_id: str) -> dict[str, Any]:
+    return {
+        "id": sent.operation.op_id,
+        "run": run_id,
+        "in_epoch": sent.operation.epoch,
+        "number": sent.number,
+        "correlation": sent.correlation_id,
+        "fingerprint": sent.api_key_fingerprint,
+        "boot_id_": sent.at.boot_id,
+        "boot": sent.at.boot,
+        "wall": sent.at.micros,
+    }
+
+
+def _still_ours(connection: sa.Connection, sent: Sequence[Sent]) -> list[bool]:
+    """Return which of the attempts were recorded: another run may have taken the others over."""
+    op_ids = [one.operation.op_id for one in sent]
+    recorded = {
+        tuple(row)
+        for row in connection.execute(
+            sa.select(_O.op_id, _O.correlation_id).where(
+                _O.op_id.in_(op_ids), _O.state == State.SENT.value
+            )
+        )
+    }
+    return [(one.operation.op_id, one.correlation_id) in recorded for one in sent]
 
 
 _OUTCOME = (
