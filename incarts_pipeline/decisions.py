@@ -82,6 +82,13 @@ SELECT * EXCLUDE (verdict), SPLIT_PART(verdict, ' ', 1) AS action,
 FROM judged
 """
 
+# Rows that need nothing, though older content of theirs is in doubt.
+SETTLED = """
+SELECT DISTINCT link_set, row_key FROM decision
+SEMI JOIN unlinked USING (link_set, row_key)
+WHERE action = 'unchanged' AND reason = 'same'
+"""
+
 COUNTS = """
 SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
 FROM decision GROUP BY ALL ORDER BY ALL

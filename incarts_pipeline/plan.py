@@ -174,6 +174,11 @@ class Plan:
         ).fetchall()
         return [(set_ids[name], row_key, op_id) for name, row_key, op_id in rows]
 
+    def settled_rows(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
+        """Return (set id, row key) of the rows in doubt whose link has the catalog's content."""
+        rows = self.stage.db.execute(decisions.SETTLED).fetchall()
+        return {(set_ids[name], row_key) for name, row_key in rows}
+
     def missing_changes(
         self, set_ids: Mapping[str, int]
     ) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:

@@ -15,7 +15,8 @@ from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
-from incarts_pipeline.ledger.states import Replay, ReplayRule, after_answer
+from incarts_pipeline.ledger.runs import LEASE_SECONDS
+from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.rate import TokenBucket
 from incarts_pipeline.tally import Tally
@@ -64,12 +65,10 @@ class Stop:
 
 @dataclass(slots=True)
 class _Life:
-    """What changes while an operation is carried: `first_sent` None means provably not effected."""
+    """What changes while an operation is carried."""
 
     operation: Operation
-    attempts: int
-    first_sent: Stamp | None
-    fingerprint: str | None
+    standing: Standing
     doubts: int = 0
     vain: int = 0
     last: AnswerKind | None = None
@@ -101,13 +100,7 @@ class Sender:
 
     async def carry(self, operation: Operation) -> None:
         """Send an operation until it is settled, the run ends, or this run's patience does."""
-        fingerprint = operation.api_key_fingerprint if operation.first_sent else None
-        life = _Life(
-            operation=operation,
-            attempts=operation.attempts,
-            first_sent=operation.first_sent,
-            fingerprint=fingerprint or self.rule.api_key_fingerprint,
-        )
+        life = _Life(operation=operation, standing=operation.standing)
         # Nearly every operation is settled at the first go, so tenacity is set up only when needed.
         if await self._go(life):
             await self._go_again(life)
@@ -137,7 +130,7 @@ class Sender:
             if not await self._permit(life.operation):
                 return False
             now = self.clock.now()
-            if life.first_sent is not None and not self._may_replay(life, now):
+            if not self._may_go(life, now):
                 return False
             return await self._attempt(life, now)
 
@@ -155,10 +148,12 @@ class Sender:
                     return True
                 await self.stop.sleep(wait)
 
-    def _may_replay(self, life: _Life, now: Stamp) -> bool:
-        if life.first_sent is None:
+    def _may_go(self, life: _Life, now: Stamp) -> bool:
+        """Say whether an attempt is allowed; a doubt that is past replaying goes to review."""
+        first_sent = life.standing.first_sent
+        if first_sent is None:
             return True
-        verdict = self.rule.judge(life.first_sent, now, life.fingerprint)
+        verdict = self.rule.judge(first_sent, now, life.standing.api_key_fingerprint)
         if verdict is Replay.ALLOWED:
             return True
         self.journal.record(
@@ -175,9 +170,10 @@ class Sender:
 
     async def _attempt(self, life: _Life, now: Stamp) -> bool:
         correlation_id = new_correlation_id()
+        life.standing = life.standing.sent(now, self.rule.api_key_fingerprint)
         sent = Sent(
             operation=life.operation,
-            number=life.attempts + 1,
+            number=life.standing.attempts,
             correlation_id=correlation_id,
             api_key_fingerprint=self.rule.api_key_fingerprint,
             at=now,
@@ -189,8 +185,18 @@ class Sender:
             self.end_for_ledger(error)
             return False
         sent_at = self.clock.monotonic()
-        answer = await self._post(life.operation, correlation_id)
+        if self._overslept(now):
+            answer = _overslept_answer(correlation_id)
+        else:
+            answer = await self._post(life.operation, correlation_id)
         return self._learn(life, sent, answer, sent_at)
+
+    def _overslept(self, marked: Stamp) -> bool:
+        """Say whether this process stood still since the mark, so that another may have taken over.
+
+        By then the key may be older than the server's memory; nothing may leave on an old mark.
+        """
+        return self.clock.now().boot - marked.boot > min(LEASE_SECONDS, self.rule.margin)
 
     async def _post(self, operation: Operation, correlation_id: str) -> Answer:
         self.tally.requests += 1
@@ -207,17 +213,17 @@ class Sender:
 
     def _learn(self, life: _Life, sent: Sent, answer: Answer, sent_at: float) -> bool:
         """Record an answer and return whether to try again."""
-        doubtful = life.first_sent is not None
-        state = after_answer(answer.kind, doubtful=doubtful, attempts_before=life.attempts)
-        now = self.clock.now()
+        life.standing = life.standing.answered(answer.kind)
+        state = life.standing.state
         self.journal.record(
             Outcome(
-                operation=life.operation, state=state, at=now, number=sent.number, answer=answer
+                operation=life.operation,
+                state=state,
+                at=self.clock.now(),
+                number=sent.number,
+                answer=answer,
             )
         )
-        if not doubtful and state is State.IN_DOUBT:
-            life.first_sent, life.fingerprint = sent.at, sent.api_key_fingerprint
-        life.attempts += 1
         life.last = answer.kind
         if answer.kind is not AnswerKind.RATE_LIMITED:
             life.doubts += state is State.IN_DOUBT
@@ -245,6 +251,15 @@ class Sender:
                 kind=EndKind.LEDGER, message=error.message, fix=error.fix or "Run again."
             )
         self.stop.request(Reason.STOPPED)
+
+
+def _overslept_answer(correlation_id: str) -> Answer:
+    return Answer(
+        kind=AnswerKind.NOT_SENT,
+        correlation_id=correlation_id,
+        error_code="overslept",
+        error_message="the process stood still before the request could leave",
+    )
 
 
 _TOO_LATE = {

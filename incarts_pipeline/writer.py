@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from itertools import islice
@@ -169,9 +169,11 @@ class Writer:
                 break
             count += len(found)
             self._sender.tally.planned += len(found)
+            settled = await asyncio.to_thread(self._plan.settled_rows, self._set_ids)
             async with asyncio.TaskGroup() as group:
                 for operation in found:
-                    await self._start(group, operation)
+                    row = (operation.set_id, operation.row_key)
+                    await self._start(group, replace(operation, for_history=row in settled))
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,13 @@ from incarts_pipeline.errors import (
     LedgerForeignError,
     LedgerLockedError,
 )
-from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.file import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
+from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
 
 HOST = "https://api.incarts.example"
@@ -130,14 +131,49 @@ def test_newer_version_is_refused(engine: sa.Engine) -> None:
         prepare_file(FILE, HOST)
 
 
-def test_migration_runs_once(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ledger of an older schema is lifted, step by step, and keeps its rows."""
-    monkeypatch.setattr(tables, "SCHEMA_VERSION", 2)
-    steps = {1: ["ALTER TABLE link ADD COLUMN note TEXT"]}
+_VERSION_1 = """
+DROP TABLE link;
+CREATE TABLE link (
+    link_id TEXT NOT NULL, op_id INTEGER NOT NULL, short_link TEXT, short_id TEXT, target_url TEXT,
+    qr_code_id TEXT, qr_image_url TEXT, encoded_url TEXT, created_at INTEGER,
+    received_at INTEGER NOT NULL, run_id TEXT NOT NULL, PRIMARY KEY (link_id),
+    FOREIGN KEY(op_id) REFERENCES operation (op_id)
+);
+CREATE INDEX ix_link_op_id ON link (op_id);
+ALTER TABLE link_set DROP COLUMN key_columns;
+UPDATE meta SET value = '1' WHERE name = 'schema_version';
+INSERT INTO link (link_id, op_id, received_at, run_id) VALUES ('lnk_old', 1, 5, 'r1');
+"""
+
+
+def schema_of(file: Path) -> list[tuple[object, ...]]:
+    """Return a ledger's tables and columns."""
+    with sqlite3.connect(file) as connection:
+        found = connection.execute(
+            'SELECT m.name, c.name, c.type, c.pk, c."notnull" FROM sqlite_master AS m, '
+            "pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY 1, 2"
+        ).fetchall()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("opened", ["for writing", "for reading"])
+def test_older_schema_is_lifted(engine: sa.Engine, opened: str) -> None:
+    """A ledger of version 1 gets this version's schema, once, and keeps its rows."""
+    wanted = schema_of(FILE)
+    ours(engine, call())
+    engine.dispose()
+    with sqlite3.connect(FILE) as connection:
+        connection.executescript(_VERSION_1)
+    connection.close()
     for _ in range(2):
-        lifted = prepare_file(FILE, HOST, migrations=steps)
-        assert row(lifted, "SELECT value FROM meta WHERE name = 'schema_version'") == ("2",)
-        lifted.dispose()
+        if opened == "for reading":
+            assert LedgerView(FILE).known_links(["lnk_old"]) == {"lnk_old"}
+        else:
+            prepare_file(FILE, HOST).dispose()
+    assert schema_of(FILE) == wanted
+    assert row(engine, "SELECT op_id, link_id, received_at FROM link") == (1, "lnk_old", 5)
+    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("2",)
 
 
 def test_damaged_file_is_named() -> None:
@@ -201,7 +237,9 @@ def test_doubt_is_taken_over_with_its_bytes_and_age(engine: sa.Engine) -> None:
         assert claim_doubts(connection, [1], "r2", []) == []
     assert found.idempotency_key == operation.idempotency_key
     assert found.body == operation.body
-    assert found.first_sent == Stamp(wall=NOW.micros / 1e6, boot=NOW.boot, boot_id=NOW.boot_id)
+    assert found.standing.first_sent == Stamp(
+        wall=NOW.micros / 1e6, boot=NOW.boot, boot_id=NOW.boot_id
+    )
 
 
 def test_proof_of_no_effect_clears_the_age(engine: sa.Engine) -> None:
@@ -255,6 +293,42 @@ def test_two_ids_for_one_key_raise_an_alarm(
     assert row(engine, "SELECT COUNT(*) FROM link") == (2,)
     assert row(engine, "SELECT link_id FROM row") == ("lnk_1",)
     assert "two links under one idempotency key" in caplog.text
+
+
+def test_alarm_is_raised_whoever_comes_second(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first attempt's link is noticed though the replay's link came before it."""
+    stale = ours(engine, call(), "r1")
+    send(engine, stale)
+    with engine.begin() as connection:
+        [taken] = claim_doubts(connection, [1], "r2", [])
+    send(engine, taken, "r2", number=2)
+    settle(engine, taken, State.DONE, "lnk_2", number=2)
+    assert "two links" not in caplog.text
+    settle(engine, stale, State.DONE, "lnk_1", number=1)
+    assert "two links under one idempotency key" in caplog.text
+
+
+def test_one_id_for_two_rows_gives_both_their_link(engine: sa.Engine) -> None:
+    """Should Incarts answer two keys with one link, each row has it."""
+    for key in ("1", "2"):
+        operation = ours(engine, call(key))
+        send(engine, operation)
+        settle(engine, operation, State.DONE, "lnk_1")
+    assert row(engine, "SELECT COUNT(*) FROM link JOIN row USING (op_id, link_id)") == (2,)
+
+
+def test_link_for_the_history_leaves_the_row_alone(engine: sa.Engine) -> None:
+    """Older content that was in doubt gets its link into the history, not into use."""
+    first = ours(engine, call(content="a"))
+    send(engine, first)
+    settle(engine, first, State.DONE, "lnk_a")
+    second = ours(engine, call(content="b", expected=first.op_id))
+    send(engine, second)
+    settle(engine, replace(second, for_history=True), State.DONE, "lnk_b")
+    assert row(engine, "SELECT link_id FROM row") == ("lnk_a",)
+    assert row(engine, "SELECT COUNT(*) FROM link") == (2,)
 
 
 def test_refused_content_is_parked(engine: sa.Engine) -> None:

@@ -6,7 +6,7 @@ The functions that take a connection run inside one transaction of the journal.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, idempotency_key
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES
+from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES, Standing
 from incarts_pipeline.models import Action, State
 
 _O = tables.operation.c
@@ -45,7 +45,8 @@ class Call:
 class Operation:
     """An operation that this run owns: all that sending needs.
 
-    `first_sent` is the oldest attempt that may have taken effect; None means provably none did.
+    `for_history` marks older content whose row is back at the link that it had before: when this
+    one's link comes home, the row keeps the one that it uses.
     """
 
     op_id: int
@@ -57,9 +58,8 @@ class Operation:
     content_hash: bytes
     body: bytes
     epoch: int
-    attempts: int
-    first_sent: Stamp | None = None
-    api_key_fingerprint: str | None = None
+    standing: Standing = field(default_factory=Standing)
+    for_history: bool = False
 
 
 class Claim(StrEnum):
@@ -269,7 +269,6 @@ def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
         content_hash=values["content_hash"],
         body=body,
         epoch=values["epoch"],
-        attempts=0,
     )
 
 
@@ -280,6 +279,11 @@ def _operation(row: Any, body: bytes) -> Operation:
         first_sent = Stamp(
             wall=row.first_sent_at / 1e6, boot=row.first_sent_boot, boot_id=row.boot_id
         )
+    standing = Standing(
+        attempts=row.attempts,
+        first_sent=first_sent,
+        api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
+    )
     return Operation(
         op_id=row.op_id,
         set_id=row.set_id,
@@ -290,7 +294,5 @@ def _operation(row: Any, body: bytes) -> Operation:
         content_hash=row.content_hash,
         body=body,
         epoch=row.epoch + 1,
-        attempts=row.attempts,
-        first_sent=first_sent,
-        api_key_fingerprint=row.api_key_fingerprint,
+        standing=standing.claimed(),
     )

@@ -19,7 +19,23 @@ from incarts_pipeline.errors import (
 from incarts_pipeline.ledger import tables
 
 # Statements that lift a ledger from the version that is the key to the next one.
-MIGRATIONS: Mapping[int, Sequence[str]] = {}
+MIGRATIONS: Mapping[int, Sequence[str]] = {
+    1: [
+        "ALTER TABLE link_set ADD COLUMN key_columns TEXT",
+        "ALTER TABLE link RENAME TO old_link",
+        "DROP INDEX ix_link_op_id",
+        """CREATE TABLE link (
+            op_id INTEGER NOT NULL REFERENCES operation (op_id), link_id TEXT NOT NULL,
+            short_link TEXT, short_id TEXT, target_url TEXT, qr_code_id TEXT, qr_image_url TEXT,
+            encoded_url TEXT, created_at INTEGER, received_at INTEGER NOT NULL,
+            run_id TEXT NOT NULL, PRIMARY KEY (op_id, link_id)
+        ) WITHOUT ROWID""",
+        """INSERT INTO link SELECT op_id, link_id, short_link, short_id, target_url, qr_code_id,
+            qr_image_url, encoded_url, created_at, received_at, run_id FROM old_link""",
+        "DROP TABLE old_link",
+        "CREATE INDEX ix_link_link_id ON link (link_id)",
+    ],
+}
 
 _BUSY_SECONDS = 5.0
 
@@ -87,6 +103,22 @@ def prepare_file(
         engine.dispose()
         raise explain(error, path) from error
     return engine
+
+
+def lift(path: Path) -> None:
+    """Bring a ledger of an older version to this one's, so that it can be read.
+
+    Raises:
+        LedgerError: the file can't be written.
+    """
+    engine = open_engine(path)
+    try:
+        with engine.begin() as connection:
+            _migrate(connection, int(read_facts(connection)["schema_version"]), MIGRATIONS)
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        raise explain(error, path) from error
+    finally:
+        engine.dispose()
 
 
 def read_facts(connection: sa.Connection) -> dict[str, str]:

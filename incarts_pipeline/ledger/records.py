@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.states import NOT_EFFECTED_STATES
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ _ATTEMPT = (
 
 def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Outcome]) -> None:
     """Record answers: the operation's state, the attempt's answer, and the link if there is one."""
-    connection.execute(_OUTCOME, [_outcome_values(o, run_id) for o in outcomes])
+    changed = connection.execute(_OUTCOME, [_outcome_values(o, run_id) for o in outcomes]).rowcount
     attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
     if attempts:
         connection.execute(_ATTEMPT, attempts)
@@ -176,6 +177,8 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
     ]
     if links:
         _write_links(connection, run_id, links)
+    if links and changed < len(outcomes):  # something was done already: by the same link?
+        _raise_alarm(connection, [o.operation.op_id for o, _ in links])
 
 
 def _outcome_values(outcome: Outcome, run_id: str) -> dict[str, Any]:
@@ -190,7 +193,7 @@ def _outcome_values(outcome: Outcome, run_id: str) -> dict[str, Any]:
         "message": answer.error_message if answer else outcome.error_message,
         "at": outcome.at.micros,
         "run": run_id,
-        "undone": outcome.state in (State.INTENDED, State.REJECTED),
+        "undone": outcome.state in NOT_EFFECTED_STATES,
     }
 
 
@@ -224,25 +227,22 @@ def _write_links(
     connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link]]
 ) -> None:
     connection.execute(_LINK, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
-    connection.execute(
-        _ROW,
-        [
-            {
-                "set_id": o.operation.set_id,
-                "row_key": o.operation.row_key,
-                "op_id": o.operation.op_id,
-                "content_hash": o.operation.content_hash,
-                "link_id": k.id,
-                "changed_at": o.at.micros,
-                "run_id": run_id,
-                "missing_since": None,
-            }
-            for o, k in links
-        ],
-    )
-    replayed = [o.operation.op_id for o, _ in links if (o.number or 0) > 1]
-    if replayed:
-        _raise_alarm(connection, replayed)
+    used = [_row_values(o, k, run_id) for o, k in links if not o.operation.for_history]
+    if used:
+        connection.execute(_ROW, used)
+
+
+def _row_values(outcome: Outcome, link: Link, run_id: str) -> dict[str, Any]:
+    return {
+        "set_id": outcome.operation.set_id,
+        "row_key": outcome.operation.row_key,
+        "op_id": outcome.operation.op_id,
+        "content_hash": outcome.operation.content_hash,
+        "link_id": link.id,
+        "changed_at": outcome.at.micros,
+        "run_id": run_id,
+        "missing_since": None,
+    }
 
 
 def link_values(op_id: int, link: Link, run_id: str, at: Stamp) -> dict[str, Any]:

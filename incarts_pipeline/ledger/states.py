@@ -16,7 +16,7 @@ id, or a person, clears it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from incarts_pipeline.clock import Stamp
@@ -34,6 +34,7 @@ _NOT_EFFECTED = frozenset(
 
 OPEN_STATES = (State.INTENDED, State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
 DOUBTFUL_STATES = (State.SENT, State.IN_DOUBT)
+NOT_EFFECTED_STATES = (State.INTENDED, State.REJECTED)  # provably no link under this key
 
 
 def after_answer(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> State:
@@ -53,6 +54,47 @@ def after_answer(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> S
     # A 409 on a key that nobody but us can have used means that something is wrong with the key
     # itself; on a key that was tried before it may be our own earlier attempt still at work.
     return State.NEEDS_REVIEW if attempts_before == 0 else State.IN_DOUBT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where one operation stands, as its ledger row says; every step returns a new one.
+
+    `first_sent` and `api_key_fingerprint` are those of the oldest attempt that may have taken
+    effect; None means that provably none did. `doubtful` says whether one did before the attempt
+    that is under way.
+    """
+
+    state: State = State.INTENDED
+    attempts: int = 0
+    first_sent: Stamp | None = None
+    api_key_fingerprint: str | None = None
+    doubtful: bool = False
+
+    def claimed(self) -> Standing:
+        """Return it taken on by a run: what its last owner left as sent is in doubt."""
+        doubtful = self.first_sent is not None
+        state = State.IN_DOUBT if doubtful else State.INTENDED
+        return replace(self, state=state, doubtful=doubtful)
+
+    def sent(self, now: Stamp, api_key_fingerprint: str | None) -> Standing:
+        """Return it with one more attempt about to leave."""
+        first = self.first_sent is None
+        return replace(
+            self,
+            state=State.SENT,
+            attempts=self.attempts + 1,
+            first_sent=now if first else self.first_sent,
+            api_key_fingerprint=api_key_fingerprint if first else self.api_key_fingerprint,
+            doubtful=not first,
+        )
+
+    def answered(self, kind: AnswerKind) -> Standing:
+        """Return it after the answer to the attempt that was sent."""
+        state = after_answer(kind, doubtful=self.doubtful, attempts_before=self.attempts - 1)
+        if state in NOT_EFFECTED_STATES:
+            return replace(self, state=state, first_sent=None, api_key_fingerprint=None)
+        return replace(self, state=state, doubtful=state is State.IN_DOUBT)
 
 
 class Replay(StrEnum):

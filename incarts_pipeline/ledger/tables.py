@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = sa.MetaData()
 
@@ -23,6 +23,7 @@ link_set = sa.Table(
     sa.Column("set_id", sa.Integer, primary_key=True),
     sa.Column("project_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("key_columns", sa.Text),  # the unique key's columns, a JSON list
     sa.UniqueConstraint("project_id", "name"),
 )
 
@@ -114,12 +115,13 @@ attempt = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Every link that was ever answered; two for one operation are an alarm, and both are kept.
+# Every link that was ever answered; two for one operation are an alarm, and both are kept. One id
+# for two operations is Incarts' own affair: both rows have their link.
 link = sa.Table(
     "link",
     metadata,
-    sa.Column("link_id", sa.Text, primary_key=True),
-    sa.Column("op_id", sa.ForeignKey("operation.op_id"), nullable=False, index=True),
+    sa.Column("op_id", sa.ForeignKey("operation.op_id"), primary_key=True),
+    sa.Column("link_id", sa.Text, primary_key=True, index=True),
     sa.Column("short_link", sa.Text),
     sa.Column("short_id", sa.Text),
     sa.Column("target_url", sa.Text),
@@ -129,6 +131,7 @@ link = sa.Table(
     sa.Column("created_at", sa.Integer),
     sa.Column("received_at", sa.Integer, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # The link that a catalog row uses now. Lean, because planning scans it whole.

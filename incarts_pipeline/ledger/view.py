@@ -10,9 +10,10 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.ledger.file import check_facts, explain, open_engine, read_facts
+from incarts_pipeline.ledger.file import check_facts, explain, lift, open_engine, read_facts
 from incarts_pipeline.ledger.lookups import known_links, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ class LedgerView:
             self.path = None
         else:
             check_facts(self.facts, base_url, path)
+            if int(self.facts["schema_version"]) < SCHEMA_VERSION:
+                lift(path)
 
     @property
     def ledger_id(self) -> str:
