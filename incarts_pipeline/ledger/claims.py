@@ -142,7 +142,7 @@ def claim_calls(
         if verdict.take is not None:
             old = next(o for o in known if o.op_id == verdict.take)
             taken.append({"id": old.op_id, "run": run_id})
-            answers.append((Claim.OURS, _operation(old, call.body)))
+            answers.append((Claim.OURS, operation_of(old, call.body)))
             continue
         values = _new_operation(call, next_id, verdict.generation, run_id, now)
         next_id += 1
@@ -259,7 +259,7 @@ def claim_doubts(
             .where(_O.op_id.in_([o.op_id for o in found]))
             .values(run_id=run_id, epoch=_O.epoch + 1, state=State.IN_DOUBT.value)
         )
-    return [_operation(o, o.body) for o in found]
+    return [operation_of(o, o.body) for o in found]
 
 
 def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
@@ -272,7 +272,7 @@ def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
     )
 
 
-def _operation(row: Any, body: bytes) -> Operation:
+def operation_of(row: Any, body: bytes) -> Operation:
     """Return the operation of a row as it stands after it was claimed once more."""
     first_sent = None
     if row.first_sent_at is not None:

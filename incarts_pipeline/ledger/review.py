@@ -1,0 +1,190 @@
+"""What needs a person: operations whose link may exist, and the two ways to settle them.
+
+The functions that take a connection run inside one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from incarts_pipeline.clock import Stamp, from_micros
+from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.claims import operation_of
+from incarts_pipeline.ledger.records import Outcome, write_outcomes
+from incarts_pipeline.ledger.states import DOUBTFUL_STATES, Replay, ReplayRule
+from incarts_pipeline.models import Answer, AnswerKind, Link, State
+
+REVIEWER = "review"  # stands for a run where a person decided
+
+_O = tables.operation.c
+_A = tables.attempt.c
+_REVIEWABLE = (*DOUBTFUL_STATES, State.NEEDS_REVIEW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One operation whose link may exist.
+
+    `replay` says whether the next run may still settle it by itself; None when a person must.
+    `first_sent_at` is in microseconds since 1970 UTC.
+    """
+
+    op_id: int
+    idempotency_key: str
+    project_id: str
+    link_set: str
+    row_key: str
+    state: State
+    reason: str
+    attempts: int
+    first_sent_at: int | None
+    http_status: int | None
+    correlation_id: str | None
+    needs_person: bool
+
+
+def cases(
+    connection: sa.Connection,
+    rule: ReplayRule,
+    now: Stamp,
+    living: Collection[str] = (),
+    keys: Sequence[str] = (),
+) -> list[Case]:
+    """Return what is in doubt or needs review, oldest first; with `keys`, only those.
+
+    Operations that a living run is at are left to it.
+    """
+    s = tables.link_set.c
+    query = (
+        sa.select(tables.operation, s.project_id, s.name)
+        .join(tables.link_set, s.set_id == _O.set_id)
+        .where(_O.state.in_([state.value for state in _REVIEWABLE]))
+        .order_by(_O.first_sent_at, _O.op_id)
+    )
+    if keys:
+        query = query.where(_O.idempotency_key.in_(keys))
+    return [_case(row, rule, now) for row in connection.execute(query) if row.run_id not in living]
+
+
+def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
+    standing = operation_of(row, b"").standing
+    reason = row.error_code or f"status {row.http_status}" if row.http_status else row.error_code
+    person = row.state == State.NEEDS_REVIEW
+    if not person and standing.first_sent is not None:
+        verdict = rule.judge(standing.first_sent, now, standing.api_key_fingerprint)
+        person = verdict is not Replay.ALLOWED
+        reason = verdict.value if person else reason
+    return Case(
+        op_id=row.op_id,
+        idempotency_key=row.idempotency_key,
+        project_id=row.project_id,
+        link_set=row.name,
+        row_key=row.row_key,
+        state=State(row.state),
+        reason=reason or "answer lost",
+        attempts=row.attempts,
+        first_sent_at=row.first_sent_at,
+        http_status=row.http_status,
+        correlation_id=row.correlation_id,
+        needs_person=person,
+    )
+
+
+def adopt(connection: sa.Connection, op_id: int, link: Link, now: Stamp) -> None:
+    """Record that an operation's link is `link`: a person found it.
+
+    Raises:
+        RefusedError: the link is another operation's already.
+    """
+    k = tables.link.c
+    owner = connection.execute(
+        sa.select(_O.row_key, _O.idempotency_key)
+        .join(tables.link, k.op_id == _O.op_id)
+        .where(k.link_id == link.id, _O.op_id != op_id)
+    ).first()
+    if owner is not None:
+        raise RefusedError(
+            f"{link.id} is already the link of row {owner.row_key} ({owner.idempotency_key}).",
+            fix="Look again at which link belongs to this key.",
+            guard="adopted_twice",
+        )
+    answer = Answer(kind=AnswerKind.LINK, correlation_id="", link=link)
+    operation = operation_of(_open(connection, op_id), b"")
+    outcome = Outcome(operation=operation, state=State.DONE, at=now, answer=answer)
+    write_outcomes(connection, REVIEWER, [outcome])
+
+
+def recreate(connection: sa.Connection, op_id: int, now: Stamp) -> None:
+    """Give an operation up: a person knows that it has no link. The next run makes a new one."""
+    _open(connection, op_id)
+    connection.execute(
+        sa.update(tables.operation)
+        .where(_O.op_id == op_id)
+        .values(
+            state=State.ABANDONED.value,
+            epoch=_O.epoch + 1,
+            settled_at=now.micros,
+            settled_run_id=REVIEWER,
+        )
+    )
+
+
+def _open(connection: sa.Connection, op_id: int) -> Any:
+    row = connection.execute(sa.select(tables.operation).where(_O.op_id == op_id)).one()
+    if row.state not in _REVIEWABLE:
+        raise RefusedError(
+            f"{row.idempotency_key} is {row.state}: there is nothing to decide.",
+            fix="`incarts review list` shows what is open.",
+            guard="not_in_review",
+        )
+    return row
+
+
+def evidence(connection: sa.Connection, found: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return all that Incarts needs to find out whether each operation's link exists."""
+    op_ids = [case.op_id for case in found]
+    attempts: dict[int, list[Any]] = {}
+    for start in range(0, len(op_ids), 10_000):
+        chunk = op_ids[start : start + 10_000]
+        for row in connection.execute(
+            sa.select(tables.attempt).where(_A.op_id.in_(chunk)).order_by(_A.op_id, _A.number)
+        ):
+            attempts.setdefault(row.op_id, []).append(row)
+    return [_evidence(connection, case, attempts.get(case.op_id, [])) for case in found]
+
+
+def _evidence(connection: sa.Connection, case: Case, attempts: Sequence[Any]) -> dict[str, Any]:
+    b = tables.body.c
+    body = connection.scalar(sa.select(b.body).where(b.op_id == case.op_id))
+    row = connection.execute(sa.select(tables.operation).where(_O.op_id == case.op_id)).one()
+    return {
+        "idempotency_key": case.idempotency_key,
+        "project_id": case.project_id,
+        "link_set": case.link_set,
+        "row_key": case.row_key,
+        "state": case.state.value,
+        "reason": case.reason,
+        "body": json.loads(body) if body else None,
+        "body_bytes": len(body) if body else None,
+        "body_sha256": row.content_hash.hex(),
+        "attempts": [_attempt(one) for one in attempts],
+    }
+
+
+def _attempt(row: Any) -> Mapping[str, Any]:
+    return {
+        "number": row.number,
+        "correlation_id": row.correlation_id,
+        "echoed_correlation_id": row.echoed_id,
+        "sent_at": from_micros(row.sent_at).isoformat(),
+        "answered_at": from_micros(row.answered_at).isoformat() if row.answered_at else None,
+        "http_status": row.http_status,
+        "error_code": row.error_code,
+        "error_message": row.error_message,
+    }
