@@ -16,6 +16,7 @@ from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
+from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.file import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
@@ -184,6 +185,7 @@ async def apply_plan(
         )
     finally:
         engine.dispose()
+    passing(Place.BEFORE_PUBLISH)
     try:
         published = await asyncio.to_thread(
             _publish, plan, target, ledger, set_ids, sequence, written, options

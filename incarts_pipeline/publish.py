@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +17,15 @@ from pyarrow import fs
 
 from incarts_pipeline import outcomes
 from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.schemas import HISTORY, LINKS, MISSING, OUTPUT_VERSION
 from incarts_pipeline.stage import Stage
 
 _BATCH = 50_000
+_PART = ".incarts-"
+_OLD_PART_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +179,11 @@ def _write(stage: Stage, query: str, schema: pa.Schema, target: str) -> None:
     filesystem, path = resolve(target)
     local = isinstance(filesystem, fs.LocalFileSystem)
     folder = Path(path).parent if local else Path(tempfile.gettempdir())
-    part = folder / f".incarts-{uuid.uuid4().hex}.parquet"
+    _drop_old_parts(folder)
+    part = folder / f"{_PART}{uuid.uuid4().hex}.parquet"
     try:
         _write_file(stage, query, schema, part)
+        passing(Place.MID_PUBLISH)
         if local:
             part.replace(path)
             _sync_folder(folder)
@@ -186,6 +193,14 @@ def _write(stage: Stage, query: str, schema: pa.Schema, target: str) -> None:
         raise _cannot_write(target, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _drop_old_parts(folder: Path) -> None:
+    """Remove what a run that was killed while publishing left behind."""
+    for part in folder.glob(f"{_PART}*.parquet"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _OLD_PART_SECONDS:
+                part.unlink()
 
 
 def _write_file(stage: Stage, query: str, schema: pa.Schema, part: Path) -> None:

@@ -12,6 +12,7 @@ from incarts_pipeline.circuits import Circuits, End, EndKind
 from incarts_pipeline.client import IncartsClient, new_correlation_id
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.failpoints import Place, passing, passing_soon
 from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
@@ -184,6 +185,7 @@ class Sender:
         except LedgerError as error:
             self.end_for_ledger(error)
             return False
+        passing(Place.MARKED)
         sent_at = self.clock.monotonic()
         if self._overslept(now):
             answer = _overslept_answer(correlation_id)
@@ -200,6 +202,7 @@ class Sender:
 
     async def _post(self, operation: Operation, correlation_id: str) -> Answer:
         self.tally.requests += 1
+        passing_soon(Place.IN_FLIGHT)
         try:
             return await self.client.post_link(
                 operation.body,

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from incarts_pipeline.circuits import End
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
+from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.pointers import busy_elsewhere, mark_missing, reuse
@@ -203,9 +204,11 @@ class Writer:
                     await self._start(group, operation)
 
     async def _claim(self, calls: list[Call]) -> list[Operation]:
+        passing(Place.BEFORE_INTENT)
         answers = await self._recorded(partial(self._claim_calls, calls))
         if answers is None:
             return []
+        passing(Place.INTENDED)
         for call, (claim, _) in zip(calls, answers, strict=True):
             if claim is Claim.BUSY:
                 self._busy.append(call)

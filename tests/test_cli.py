@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +16,9 @@ import pytest
 from incarts_pipeline.cli import main
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from tests.conftest import products
+from tests.processes import NO_MAPPING, start, wait_for_links
 
 Shell = Callable[..., tuple[int, str, str]]
-NO_MAPPING = ("--unique-key", "sku", "--link-set", "test")
 
 
 @pytest.fixture
@@ -231,34 +228,6 @@ def test_doctor(shell: Shell, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     code, out, _ = shell("doctor")
     assert code == 1
     assert box.audit().links == 0
-
-
-def start(box: Sandbox, *arguments: str) -> subprocess.Popen[str]:
-    """Start `incarts` as a process of its own."""
-    environment = os.environ | {
-        "INCARTS_API_BASE_URL": box.base_url,
-        "INCARTS_API_KEY": box.api_key,
-        "INCARTS_PROJECT_ID": box.project_id,
-        "INCARTS_MAX_RPS": "none",
-    }
-    command = [sys.executable, "-c", "from incarts_pipeline.cli import main; main()", *arguments]
-    return subprocess.Popen(
-        command,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # Started from a script in the background, a process would be deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def wait_for_links(box: Sandbox, n: int) -> None:
-    """Wait until the sandbox has made `n` links."""
-    end = time.monotonic() + 60
-    while box.audit().links < n:
-        assert time.monotonic() < end, "the run made no links"
-        time.sleep(0.02)
 
 
 def test_killed_in_the_middle(box: Sandbox, shell: Shell) -> None:

@@ -188,7 +188,8 @@ def explain(error: Exception, path: Path) -> LedgerError:
     if "locked" in low or "busy" in low:
         return LedgerLockedError(
             f"Another program holds the ledger {path} locked ({text}).",
-            fix="Close what has it open (an SQLite browser, a backup), and run again.",
+            fix="Close what has it open (an SQLite browser, a backup, a process that was "
+            "suspended while it wrote), and run again.",
         )
     if "malformed" in low or "not a database" in low or "corrupt" in low:
         return LedgerDamagedError(

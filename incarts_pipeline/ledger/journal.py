@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.file import explain
 from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
 
@@ -117,6 +118,8 @@ class Journal:
         """Write a group: answers first, since an operation's next attempt may be in it too."""
         outcomes = [*self._unrecorded, *(job.outcome for job in group if job.outcome)]
         sent = [(job, job.sent) for job in group if job.sent]
+        if outcomes:
+            passing(Place.ANSWERED)
         try:
             with self._engine.begin() as connection:
                 if outcomes:
@@ -129,6 +132,8 @@ class Journal:
             self._unrecorded = outcomes
             self._fail(group, error)
             return
+        if outcomes:
+            passing(Place.RECORDED)
         self._unrecorded, self._broken = [], None
         self._resolve([(job.future, result) for job, result in results])
 
