@@ -64,7 +64,7 @@ def fill_ledger(path: Path, catalog: Path) -> None:
     )
     group = bytes(32)
     with engine.begin() as connection:
-        set_id = ensure_sets(connection, "demo", ["nightly"])["nightly"]
+        set_id = ensure_sets(connection, "demo", ["nightly"], ["sku"])["nightly"]
         op_id = 0
         for batch in requests:
             operations, rows = [], []

@@ -30,7 +30,16 @@ LEFT JOIN ledger_row AS current USING (link_set, row_key)
 DIFFERING = """
 SELECT link_set, catalog_row, current_op, body
 FROM request
-WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND body IS NOT NULL
+WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND link_hash <> ''::BLOB
+  AND body IS NOT NULL
+"""
+
+# Rows whose link was imported without its content: what the catalog has is taken for it.
+UNKNOWN = """
+SELECT current_op, ANY_VALUE(content_hash) AS content_hash, ANY_VALUE(body) AS body
+FROM request
+WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
+GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 """
 
 DECISION = """
@@ -42,7 +51,7 @@ WITH judged AS (
                WHEN NOT r.wanted THEN 'skip no_products'
                WHEN r.content_hash IS NULL THEN 'reject invalid'
                WHEN s.kinds > 1 THEN 'reject duplicate_key'
-               WHEN r.link_hash = r.content_hash THEN 'unchanged same'
+               WHEN r.link_hash = r.content_hash OR r.link_hash = ''::BLOB THEN 'unchanged same'
                WHEN o.op_id IS NOT NULL AND o.content_hash = r.content_hash THEN
                    CASE WHEN d.may_settle THEN 'settle answer_unknown' ELSE 'hold needs_review' END
                WHEN o.op_id IS NOT NULL THEN

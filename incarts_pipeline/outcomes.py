@@ -50,7 +50,7 @@ SELECT d.link_set, d.catalog_row,
        u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS by_latest
 FROM decision AS d
 JOIN request AS r USING (link_set, catalog_row)
-LEFT JOIN (SELECT * FROM made WHERE is_current = 1) AS m
+LEFT JOIN made AS m
     ON m.link_set = d.link_set AND m.row_key = d.row_key
 LEFT JOIN latest AS u
     ON u.link_set = d.link_set AND u.row_key = d.row_key AND u.content_hash = r.content_hash
@@ -89,7 +89,7 @@ SELECT {key_columns}
 FROM outcome AS o
 JOIN request AS r USING (link_set, catalog_row)
 LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
-LEFT JOIN (SELECT * FROM made WHERE is_current = 1) AS m
+LEFT JOIN made AS m
     ON m.link_set = r.link_set AND m.row_key = r.row_key
 LEFT JOIN latest AS u
     ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
@@ -108,18 +108,5 @@ SELECT made.link_set, made.row_key, link_id, NULLIF(short_link, '') AS short_lin
        NULLIF(created_at, -1) AS link_created_at, idempotency_key,
        NULLIF(missing_since, -1) AS missing_since
 FROM made ANTI JOIN request ON request.link_set = made.link_set AND request.row_key = made.row_key
-WHERE is_current = 1
 ORDER BY made.link_set, made.row_key
-"""
-
-HISTORY_ROWS = """
-SELECT link_set, row_key, link_id, is_current = 1 AS is_current, retailer, intent, action,
-       NULLIF(short_link, '') AS short_link, NULLIF(short_id, '') AS short_id,
-       NULLIF(target_url, '') AS target_url, NULLIF(qr_code_id, '') AS qr_code_id,
-       NULLIF(qr_image_url, '') AS qr_image_url,
-       NULLIF(replaces_link_id, '') AS replaces_link_id,
-       LOWER(HEX(content_hash)) AS content_hash, idempotency_key, generation,
-       NULLIF(correlation_id, '') AS correlation_id, attempts,
-       NULLIF(created_at, -1) AS link_created_at, received_at, run_id
-FROM made ORDER BY link_set, row_key, op_id
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.file import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
+from incarts_pipeline.ledger.snapshot import history, reading
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
@@ -177,7 +179,9 @@ async def apply_plan(
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with engine.begin() as connection:
-            set_ids = ensure_sets(connection, project, plan.options.link_sets)
+            set_ids = ensure_sets(
+                connection, project, plan.options.link_sets, [f.name for f in plan.stage.key_fields]
+            )
             sequence = next_sequence(connection)
         figures = plan.figures
         written = await _write(
@@ -218,8 +222,16 @@ def _publish(
         "link_sets": " ".join(set_ids),
         "project_id": plan.options.project_id,
         "run_id": written.run_id,
+        "key_columns": json.dumps([field.name for field in plan.stage.key_fields]),
     }
-    return publish(plan.stage, target, left=_left_over(written, options), facts=facts)
+    with reading(ledger) as connection:
+        return publish(
+            plan.stage,
+            target,
+            history=history(connection, set_ids),
+            left=_left_over(written, options),
+            facts=facts,
+        )
 
 
 def _with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:

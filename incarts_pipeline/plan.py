@@ -20,6 +20,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.guards import Refusal, SetFigures, refusals
 from incarts_pipeline.ledger.claims import Call
 from incarts_pipeline.ledger.lookups import bodies_of
+from incarts_pipeline.ledger.pointers import Content
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Intent, Policy, Reason, State
@@ -178,6 +179,19 @@ class Plan:
         """Return (set id, row key) of the rows in doubt whose link has the catalog's content."""
         rows = self.stage.db.execute(decisions.SETTLED).fetchall()
         return {(set_ids[name], row_key) for name, row_key in rows}
+
+    def unknown_contents(self) -> Iterator[list[Content]]:
+        """Yield the catalog's content of rows whose link was imported without any."""
+        for batch in self.stage.stream(decisions.UNKNOWN, _CALL_BATCH):
+            yield [
+                Content(
+                    op_id=row["current_op"],
+                    content_hash=row["content_hash"],
+                    groups=group_hashes(row["body"].encode()),
+                    body=row["body"].encode(),
+                )
+                for row in batch.to_pylist()
+            ]
 
     def missing_changes(
         self, set_ids: Mapping[str, int]

@@ -7,11 +7,12 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -26,6 +27,7 @@ from incarts_pipeline.stage import Stage
 _BATCH = 50_000
 _PART = ".incarts-"
 _OLD_PART_SECONDS = 3_600.0
+_NULLS = {pa.int64(): -1, pa.string(): ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Output:
 
     @property
     def history(self) -> str:
-        """The table of every link ever made for the link sets."""
+        """The table of everything ever sent for the link sets."""
         return _beside(self.links, "history")
 
 
@@ -97,23 +99,30 @@ def check_output(output: Output, ledger: LedgerView) -> None:
         ) from error
     if unknown:
         raise RefusedError(
-            f"{output.links} holds {len(unknown):,} links that the ledger {ledger.file} doesn't "
-            f"know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going on "
-            "would make them again.",
-            fix="Point INCARTS_LEDGER at the ledger that made them, or restore it from a backup.",
+            f"{output.links} holds {len(unknown):,} links or doubts that the ledger {ledger.file} "
+            f"doesn't know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going "
+            "on would make them again.",
+            fix="Point INCARTS_LEDGER at the ledger that made them; if it is lost, take them over "
+            f"with `incarts import {output.links}` (or `incarts apply --adopt`).",
             guard="unknown_output",
         )
 
 
 def _unknown_links(filesystem: fs.FileSystem, path: str, ledger: LedgerView) -> list[str]:
-    """Return the link ids of an output that the ledger doesn't have, a batch at a time."""
+    """Return the links and the keys in doubt of an output that the ledger doesn't have."""
     unknown: list[str] = []
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
-        if "link_id" not in file.schema_arrow.names:
+        names = file.schema_arrow.names
+        if "link_id" not in names:
             raise KeyError("link_id")
-        for batch in file.iter_batches(_BATCH, columns=["link_id"]):
-            ids = [one for one in batch.column(0).unique().to_pylist() if one is not None]
+        wanted = [name for name in ("link_id", "status", "idempotency_key") if name in names]
+        for batch in file.iter_batches(_BATCH, columns=wanted):
+            ids = pc.unique(batch.column("link_id").drop_null()).to_pylist()
             unknown += sorted(set(ids) - ledger.known_links(ids))
+            if len(wanted) == 3:
+                doubts = batch.filter(pc.equal(batch.column("status"), Status.IN_DOUBT.value))
+                keys = doubts.column("idempotency_key").drop_null().to_pylist()
+                unknown += sorted(set(keys) - ledger.known_keys(keys))
     return unknown
 
 
@@ -121,10 +130,11 @@ def publish(
     stage: Stage,
     output: Output,
     *,
+    history: Iterable[pa.RecordBatch],
     left: LeftOver,
     facts: Mapping[str, str],
 ) -> Published:
-    """Write the three tables from a stage whose ledger tables are fresh.
+    """Write the three tables from a stage whose ledger tables are fresh, and the ledger's history.
 
     `facts` go into the Parquet metadata; `run_id` among them names this run.
 
@@ -140,9 +150,10 @@ def publish(
     metadata = {f"incarts.{name}": value for name, value in facts.items()}
     metadata["incarts.version"] = str(OUTPUT_VERSION)
     rows = outcomes.ROWS.format(key_columns=select)
-    _write(stage, rows, schema.with_metadata(metadata), output.links)
-    _write(stage, outcomes.MISSING_ROWS, MISSING.with_metadata(metadata), output.missing)
-    _write(stage, outcomes.HISTORY_ROWS, HISTORY.with_metadata(metadata), output.history)
+    missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
+    _write(_with_nulls(history), HISTORY.with_metadata(metadata), output.history)
+    _write(missing, MISSING.with_metadata(metadata), output.missing)
+    _write(stage.stream(rows, _BATCH), schema.with_metadata(metadata), output.links)
     return Published(output=output, counts=_counts(stage))
 
 
@@ -174,15 +185,15 @@ def _key_columns(key_fields: Sequence[pa.Field]) -> dict[str, pa.Field]:
     }
 
 
-def _write(stage: Stage, query: str, schema: pa.Schema, target: str) -> None:
-    """Write a query's result to a finished local file, then put it in place in one step."""
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: str) -> None:
+    """Write a table to a finished local file, then put it in place in one step."""
     filesystem, path = resolve(target)
     local = isinstance(filesystem, fs.LocalFileSystem)
     folder = Path(path).parent if local else Path(tempfile.gettempdir())
     _drop_old_parts(folder)
     part = folder / f"{_PART}{uuid.uuid4().hex}.parquet"
     try:
-        _write_file(stage, query, schema, part)
+        _write_file(batches, schema, part)
         passing(Place.MID_PUBLISH)
         if local:
             part.replace(path)
@@ -203,11 +214,10 @@ def _drop_old_parts(folder: Path) -> None:
                 part.unlink()
 
 
-def _write_file(stage: Stage, query: str, schema: pa.Schema, part: Path) -> None:
-    reader = stage.stream(query, _BATCH)
+def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path) -> None:
     with part.open("xb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for batch in reader:
+            for batch in batches:
                 columns = [
                     column.cast(field.type)
                     for column, field in zip(batch.columns, schema, strict=True)
@@ -215,6 +225,18 @@ def _write_file(stage: Stage, query: str, schema: pa.Schema, part: Path) -> None
                 writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _with_nulls(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Turn the -1 and "" of the ledger's bulk reads into the nulls that they stand for."""
+    for batch in batches:
+        columns = [
+            pc.if_else(pc.equal(column, _NULLS[column.type]), None, column)
+            if field.nullable
+            else column
+            for column, field in zip(batch.columns, HISTORY, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(columns, names=HISTORY.names)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -38,7 +38,7 @@ def link_request_schema(key_fields: list[pa.Field]) -> pa.Schema:
     return pa.schema([*LINK_REQUEST_FIELDS, pa.field("key", pa.struct(key_fields), nullable=False)])
 
 
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 _UTC = pa.timestamp("us", tz="UTC")
 
 # links.parquet behind the key columns; see docs for what each one means.
@@ -88,12 +88,16 @@ MISSING = pa.schema(
     ]
 )
 
+# Everything that was ever sent for the sets: `state` is done where there is a link; in_doubt and
+# needs_review where there may be one, rejected where there is none, abandoned where a person said
+# so. With the bodies, a ledger can be rebuilt from it.
 HISTORY = pa.schema(
     [
         pa.field("link_set", pa.string(), nullable=False),
         pa.field("row_key", pa.string(), nullable=False),
-        pa.field("link_id", pa.string(), nullable=False),
+        pa.field("link_id", pa.string()),
         pa.field("is_current", pa.bool_(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
         pa.field("retailer", pa.string()),
         pa.field("intent", pa.string()),
         pa.field("action", pa.string()),
@@ -104,10 +108,14 @@ HISTORY = pa.schema(
         pa.field("qr_image_url", pa.string()),
         pa.field("replaces_link_id", pa.string()),
         pa.field("content_hash", pa.string()),
-        pa.field("idempotency_key", pa.string()),
-        pa.field("generation", pa.int32()),
+        pa.field("body", pa.string()),
+        pa.field("idempotency_key", pa.string(), nullable=False),
+        pa.field("generation", pa.int32(), nullable=False),
         pa.field("correlation_id", pa.string()),
-        pa.field("attempts", pa.int32()),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("http_status", pa.int32()),
+        pa.field("error_code", pa.string()),
+        pa.field("first_sent_at", _UTC),
         pa.field("link_created_at", _UTC),
         pa.field("received_at", _UTC),
         pa.field("run_id", pa.string()),

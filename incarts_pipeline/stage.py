@@ -59,8 +59,8 @@ class Stage:
             self._load_ledger_table(table, path, set_ids)
 
     def load_links(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
-        """Read every link of the sets into the table `made`."""
-        self._fill("made", snapshot.LINKS, snapshot.LINKS_SCHEMA, path, set_ids)
+        """Read the link that each row uses into the table `made`."""
+        self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, path, set_ids)
 
     def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Store link requests in the table `request`; the ledger must have been loaded."""

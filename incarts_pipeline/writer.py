@@ -20,7 +20,7 @@ from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
-from incarts_pipeline.ledger.pointers import busy_elsewhere, mark_missing, reuse
+from incarts_pipeline.ledger.pointers import Content, busy_elsewhere, learn, mark_missing, reuse
 from incarts_pipeline.ledger.runs import (
     RENEW_SECONDS,
     Process,
@@ -87,6 +87,10 @@ def new_run_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
+def _learn(contents: Sequence[Content], connection: sa.Connection) -> None:
+    learn(connection, contents)
+
+
 class Writer:
     """One run over one plan."""
 
@@ -139,6 +143,8 @@ class Writer:
         # The plan's own queries run in a thread: the lease must be renewed meanwhile.
         if await self._settle_doubts():
             await asyncio.to_thread(self._plan.refresh, self._clock.now())
+        for contents in self._plan.unknown_contents():
+            await self._recorded(partial(_learn, contents))
         moves = await asyncio.to_thread(self._plan.reuses, self._set_ids)
         if moves and not self._stop.requested:
             now = self._clock.now()

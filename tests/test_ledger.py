@@ -39,7 +39,7 @@ def engine() -> Iterator[sa.Engine]:
     """A fresh ledger with one link set."""
     engine = prepare_file(FILE, HOST)
     with engine.begin() as connection:
-        assert ensure_sets(connection, "demo", ["s"]) == {"s": 1}
+        assert ensure_sets(connection, "demo", ["s"], ["sku"]) == {"s": 1}
     yield engine
     engine.dispose()
 

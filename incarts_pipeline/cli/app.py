@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, inspect, local
+from incarts_pipeline.cli import flow, inspect, local, review
 from incarts_pipeline.errors import IncartsError, MappingError
 
 app = typer.Typer(
@@ -22,9 +22,12 @@ app = typer.Typer(
 )
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
+app.command("import")(review.import_)
 app.command("status")(inspect.status)
 app.command("stop")(inspect.stop)
 app.command("doctor")(inspect.doctor)
+app.command("show")(review.show)
+app.add_typer(review.app, name="review")
 app.command("sandbox")(local.sandbox)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -14,9 +15,11 @@ from incarts_pipeline.cli import show
 from incarts_pipeline.cli.progress import progress
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import MappingError
+from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog, refuse
 from incarts_pipeline.plan import Plan
+from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import IfRunning, WriteOptions
@@ -81,12 +84,15 @@ def plan(
     retry_rejected: RetryOpt = False,
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
+    ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Say what would happen, and why. Sends nothing, writes nothing."""
+    """Say what would happen, and why. Sends nothing."""
     settings = settings_for(ledger, target, max_rps)
     request = PlanRequest(
         catalog=catalog,
@@ -101,15 +107,21 @@ def plan(
         allow_empty=allow_empty,
     )
     with plan_catalog(request, settings) as made:
+        if out is not None:
+            save_plan(made, request, settings, out)
         if as_json:
             typer.echo(json.dumps(show.plan_object(made)))
         else:
             show.plan_tables(Console(), made)
+        if out is not None and not as_json:
+            typer.echo(f"carry it out with: incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 
 def apply(
-    catalog: CatalogArg,
+    catalog: Annotated[
+        str, typer.Argument(help="As for `incarts plan`, or a plan file (.incarts).")
+    ],
     output: Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")],
     mapping: MappingOpt = None,
     link_set: LinkSetOpt = None,
@@ -148,6 +160,9 @@ def apply(
         IfRunning,
         typer.Option("--if-running", help="What to do about rows another run is sending."),
     ] = IfRunning.WAIT,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over the links that the output holds already.")
+    ] = False,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -175,15 +190,33 @@ def apply(
         approved=approve,
     )
     failing = _statuses(fail_on)
-    with plan_catalog(request, settings) as made:
+    if adopt:
+        import_links(output, settings)
+    with _planned(request, settings) as made:
         refuse(made.figures, approve)
-        _ask(made, yes=yes, catalog=catalog, quiet=as_json)
+        _ask(made, yes=yes or catalog.endswith(SUFFIX), catalog=catalog, quiet=as_json)
         result = _carry_out(made, settings, output, options)
     if as_json:
         typer.echo(json.dumps(show.result_object(result)))
     else:
         show.result_table(Console(stderr=True), result)
     raise typer.Exit(result.exit_code(failing))
+
+
+def _planned(request: PlanRequest, settings: Settings) -> Plan:
+    """Plan a catalog, or again what a plan file says.
+
+    Raises:
+        MappingError: a plan file was given together with what it fixes.
+    """
+    if not str(request.catalog).endswith(SUFFIX):
+        return plan_catalog(request, settings)
+    if dataclasses.replace(request, catalog="") != PlanRequest(catalog=""):
+        raise MappingError(
+            "A plan file fixes the mapping, the key and the guards.",
+            fix="Leave these options out, or plan again with them.",
+        )
+    return plan_saved(load_plan(str(request.catalog)), settings)
 
 
 def _carry_out(made: Plan, settings: Settings, output: str, options: WriteOptions) -> RunResult:

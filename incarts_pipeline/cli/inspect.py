@@ -15,34 +15,25 @@ from rich.table import Table
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.client import IncartsClient, Probe, probe
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import IncartsError, LedgerError
+from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.ledger.file import open_engine
 from incarts_pipeline.ledger.overview import Overview, overview
 from incarts_pipeline.ledger.runs import Process, request_stop
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import State
+from incarts_pipeline.review import existing_ledger
 from incarts_pipeline.settings import Settings
 
 
 def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Count what the ledger holds, and check that it is intact."""
-    view = _existing(settings_for(ledger, target))
+    view = existing_ledger(settings_for(ledger, target))
     found = view.read(lambda connection: overview(connection, view.facts, Clock().now()))
     if as_json:
         typer.echo(json.dumps(_status_object(found)))
     else:
         _status_tables(Console(), found, view.file)
     raise typer.Exit(1 if found.damage else 0)
-
-
-def _existing(settings: Settings) -> LedgerView:
-    view = LedgerView(Path(settings.ledger))
-    if view.path is None:
-        raise LedgerError(
-            f"There is no ledger {settings.ledger} yet.",
-            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
-        )
-    return view
 
 
 def _status_object(found: Overview) -> dict[str, Any]:
@@ -92,7 +83,7 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Ask running processes to finish what is in flight, publish, and end."""
-    view = _existing(settings_for(ledger, target))
+    view = existing_ledger(settings_for(ledger, target))
     engine = open_engine(view.file)
     try:
         with engine.begin() as connection:

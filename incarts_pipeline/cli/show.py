@@ -191,7 +191,7 @@ def _result_lines(result: RunResult) -> list[str]:
     if result.published.by_status[Status.IN_DOUBT]:
         lines.append(
             "Rows are in doubt: run again soon to settle them. Ones that need review are never "
-            "sent again by themselves: ask Incarts with their correlation ids."
+            "sent again by themselves: see `incarts review list`."
         )
     return lines
 

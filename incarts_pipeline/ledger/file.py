@@ -194,7 +194,8 @@ def explain(error: Exception, path: Path) -> LedgerError:
     if "malformed" in low or "not a database" in low or "corrupt" in low:
         return LedgerDamagedError(
             f"The ledger {path} is damaged ({text}).",
-            fix="Restore it from a backup; without it, what exists at Incarts is not known.",
+            fix="Restore it from a backup, or move it away and rebuild it with `incarts import` "
+            "from the published links.parquet.",
         )
     if "full" in low:
         fix = "Free some space on its disk, and run again: nothing is sent without a record."

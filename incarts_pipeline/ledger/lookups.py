@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -43,21 +44,38 @@ def set_ids_of(connection: sa.Connection, project_id: str, names: Sequence[str])
     return {row[0]: row[1] for row in rows}
 
 
-def ensure_sets(connection: sa.Connection, project_id: str, names: Sequence[str]) -> dict[str, int]:
-    """Return the link sets' ids, making those that are new."""
+def ensure_sets(
+    connection: sa.Connection, project_id: str, names: Sequence[str], key_columns: Sequence[str]
+) -> dict[str, int]:
+    """Return the link sets' ids, making those that are new, and note what their rows' keys are."""
     known = set_ids_of(connection, project_id, names)
     fresh = [{"project_id": project_id, "name": name} for name in names if name not in known]
     if fresh:
         connection.execute(sa.insert(tables.link_set), fresh)
-    return set_ids_of(connection, project_id, names)
+    found = set_ids_of(connection, project_id, names)
+    if key_columns:
+        connection.execute(
+            sa.update(tables.link_set)
+            .where(tables.link_set.c.set_id.in_(list(found.values())))
+            .values(key_columns=json.dumps(list(key_columns)))
+        )
+    return found
 
 
 def known_links(connection: sa.Connection, link_ids: Sequence[str]) -> set[str]:
     """Return those of the link ids that the ledger has."""
-    column = tables.link.c.link_id
+    return _known(connection, tables.link.c.link_id, link_ids)
+
+
+def known_keys(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
+    """Return those of the idempotency keys that the ledger has."""
+    return _known(connection, tables.operation.c.idempotency_key, keys)
+
+
+def _known(connection: sa.Connection, column: sa.Column[str], values: Sequence[str]) -> set[str]:
     found: set[str] = set()
-    for start in range(0, len(link_ids), _CHUNK):
-        chunk = link_ids[start : start + _CHUNK]
+    for start in range(0, len(values), _CHUNK):
+        chunk = values[start : start + _CHUNK]
         found.update(connection.scalars(sa.select(column).where(column.in_(chunk))))
     return found
 

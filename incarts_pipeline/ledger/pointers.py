@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -12,6 +13,55 @@ from incarts_pipeline.ledger.states import DOUBTFUL_STATES
 
 _O = tables.operation.c
 _R = tables.row.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What an operation's link turns out to hold."""
+
+    op_id: int
+    content_hash: bytes
+    groups: tuple[bytes, bytes, bytes]  # destination, tracking and label hash
+    body: bytes
+
+
+def learn(connection: sa.Connection, contents: Sequence[Content]) -> None:
+    """Give links that were imported without their content the catalog's."""
+    values = [
+        {
+            "id": content.op_id,
+            "hash": content.content_hash,
+            **dict(zip(("destination", "tracking", "label"), content.groups, strict=True)),
+            "body": content.body,
+        }
+        for content in contents
+    ]
+    connection.execute(_LEARN, values)
+    connection.execute(_LEARN_ROW, values)
+    connection.execute(
+        sa.insert(tables.body).prefix_with("OR REPLACE"),
+        [{"op_id": one["id"], "body": one["body"]} for one in values],
+    )
+
+
+_LEARN = (
+    sa.update(tables.operation)
+    .where(_O.op_id == sa.bindparam("id"), _O.content_hash == b"")
+    .values(
+        content_hash=sa.bindparam("hash"),
+        destination_hash=sa.bindparam("destination"),
+        tracking_hash=sa.bindparam("tracking"),
+        label_hash=sa.bindparam("label"),
+    )
+)
+
+_its_key = sa.select(_O.row_key).where(_O.op_id == sa.bindparam("id")).scalar_subquery()
+_its_set = sa.select(_O.set_id).where(_O.op_id == sa.bindparam("id")).scalar_subquery()
+_LEARN_ROW = (
+    sa.update(tables.row)
+    .where(_R.set_id == _its_set, _R.row_key == _its_key, _R.op_id == sa.bindparam("id"))
+    .values(content_hash=sa.bindparam("hash"))
+)
 
 
 def reuse(

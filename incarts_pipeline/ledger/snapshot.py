@@ -6,7 +6,7 @@ text and bytes that are absent come as empty, numbers as -1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,12 +84,11 @@ PAST_SCHEMA = pa.schema(
     [("row_key", pa.string()), ("content_hash", pa.binary()), ("op_id", pa.int64())]
 )
 
-# Every link ever made for a set, with what made it.
-LINKS = """
-SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
-       operation.idempotency_key, operation.generation, operation.action,
-       operation.retailer, operation.intent,
-       operation.attempts, COALESCE(operation.http_status, -1) AS http_status,
+# The link that each row uses now, with all that links.parquet shows of it.
+CURRENT = """
+SELECT link.link_id, operation.row_key, operation.content_hash, operation.idempotency_key,
+       operation.generation, operation.action, operation.attempts,
+       COALESCE(operation.http_status, -1) AS http_status,
        COALESCE(operation.correlation_id, '') AS correlation_id,
        COALESCE((
            SELECT MIN(followed.link_id) FROM link AS followed
@@ -97,28 +96,22 @@ SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
        ), '') AS replaces_link_id,
        COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
        COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
-       COALESCE(qr_image_url, '') AS qr_image_url,
-       COALESCE(link.created_at, -1) AS created_at, link.received_at, link.run_id,
-       row.op_id IS NOT NULL AND row.link_id = link.link_id AS is_current,
-       COALESCE(row.changed_at, -1) AS changed_at, COALESCE(row.run_id, '') AS changed_run_id,
+       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(link.created_at, -1) AS created_at,
+       row.changed_at, row.run_id AS changed_run_id,
        COALESCE(row.missing_since, -1) AS missing_since
-FROM link
-JOIN operation ON operation.op_id = link.op_id
-LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
-     AND row.op_id = operation.op_id
-WHERE operation.set_id = ?
+FROM row
+JOIN operation ON operation.op_id = row.op_id
+JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
+WHERE row.set_id = ?
 """
-LINKS_SCHEMA = pa.schema(
+CURRENT_SCHEMA = pa.schema(
     [
         ("link_id", pa.string()),
-        ("op_id", pa.int64()),
         ("row_key", pa.string()),
         ("content_hash", pa.binary()),
         ("idempotency_key", pa.string()),
         ("generation", pa.int64()),
         ("action", pa.string()),
-        ("retailer", pa.string()),
-        ("intent", pa.string()),
         ("attempts", pa.int64()),
         ("http_status", pa.int64()),
         ("correlation_id", pa.string()),
@@ -129,12 +122,75 @@ LINKS_SCHEMA = pa.schema(
         ("qr_code_id", pa.string()),
         ("qr_image_url", pa.string()),
         ("created_at", pa.int64()),
-        ("received_at", pa.int64()),
-        ("run_id", pa.string()),
-        ("is_current", pa.int64()),
         ("changed_at", pa.int64()),
         ("changed_run_id", pa.string()),
         ("missing_since", pa.int64()),
+    ]
+)
+
+# Everything that was ever sent for a set, with its links; the columns are those of
+# `schemas.HISTORY`, but for nulls.
+HISTORY = """
+SELECT ? AS link_set, operation.row_key, COALESCE(link.link_id, '') AS link_id,
+       row.op_id IS NOT NULL AND row.link_id IS link.link_id AS is_current,
+       CASE operation.state WHEN 'sent' THEN 'in_doubt' ELSE operation.state END AS state,
+       operation.retailer, operation.intent, operation.action,
+       COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
+       COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
+       COALESCE(qr_image_url, '') AS qr_image_url,
+       COALESCE((
+           SELECT MIN(followed.link_id) FROM link AS followed
+           WHERE followed.op_id = operation.follows_op_id
+       ), '') AS replaces_link_id,
+       LOWER(HEX(operation.content_hash)) AS content_hash,
+       COALESCE(CAST(body.body AS TEXT), '') AS body,
+       operation.idempotency_key, operation.generation,
+       COALESCE(operation.correlation_id, '') AS correlation_id, operation.attempts,
+       COALESCE(operation.http_status, -1) AS http_status,
+       COALESCE(operation.error_code, '') AS error_code,
+       COALESCE(operation.first_sent_at, -1) AS first_sent_at,
+       COALESCE(link.created_at, -1) AS link_created_at,
+       COALESCE(link.received_at, operation.settled_at, -1) AS received_at,
+       COALESCE(link.run_id, operation.settled_run_id, operation.run_id, '') AS run_id
+FROM operation
+LEFT JOIN link ON link.op_id = operation.op_id
+LEFT JOIN body ON body.op_id = operation.op_id
+LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
+     AND row.op_id = operation.op_id
+WHERE operation.set_id = ? AND operation.state <> 'intended'
+ORDER BY operation.row_key, operation.op_id
+"""
+HISTORY_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("link_set", "row_key", "link_id")),
+        ("is_current", pa.int64()),
+        *(
+            (name, pa.string())
+            for name in (
+                "state",
+                "retailer",
+                "intent",
+                "action",
+                "short_link",
+                "short_id",
+                "target_url",
+                "qr_code_id",
+                "qr_image_url",
+                "replaces_link_id",
+                "content_hash",
+                "body",
+                "idempotency_key",
+            )
+        ),
+        ("generation", pa.int64()),
+        ("correlation_id", pa.string()),
+        ("attempts", pa.int64()),
+        ("http_status", pa.int64()),
+        ("error_code", pa.string()),
+        ("first_sent_at", pa.int64()),
+        ("link_created_at", pa.int64()),
+        ("received_at", pa.int64()),
+        ("run_id", pa.string()),
     ]
 )
 
@@ -154,11 +210,11 @@ def reading(path: Path) -> Iterator[adbc.Connection]:
 
 
 def scan(
-    connection: adbc.Connection, query: str, schema: pa.Schema, set_id: int
+    connection: adbc.Connection, query: str, schema: pa.Schema, *parameters: str | int
 ) -> pa.RecordBatchReader:
-    """Stream one of this module's queries for a set, cast to its schema."""
+    """Stream one of this module's queries, mostly for a set's id, cast to its schema."""
     cursor = connection.cursor()
-    cursor.execute(query, (set_id,))
+    cursor.execute(query, parameters)
     reader = cursor.fetch_record_batch()
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -170,3 +226,9 @@ def scan(
             cursor.close()
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def history(connection: adbc.Connection, set_ids: Mapping[str, int]) -> Iterator[pa.RecordBatch]:
+    """Stream all that was ever sent for some sets, in the order of the row keys."""
+    for name, set_id in sorted(set_ids.items()):
+        yield from scan(connection, HISTORY, HISTORY_SCHEMA, name, set_id)

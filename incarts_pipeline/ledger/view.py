@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.file import check_facts, explain, lift, open_engine, read_facts
-from incarts_pipeline.ledger.lookups import known_links, set_ids_of
+from incarts_pipeline.ledger.lookups import known_keys, known_links, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 
@@ -70,3 +70,9 @@ class LedgerView:
         if self.path is None:
             return set()
         return self.read(lambda connection: known_links(connection, link_ids))
+
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the idempotency keys that the ledger has."""
+        if self.path is None:
+            return set()
+        return self.read(lambda connection: known_keys(connection, keys))

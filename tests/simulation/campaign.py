@@ -90,7 +90,7 @@ def on_sqlite(seeds: Iterable[int], file: Path) -> Findings:
     sa.event.listen(engine, "connect", _without_fsync)
     engine.dispose()
     with engine.begin() as connection:
-        ensure_sets(connection, "demo", ["s"])
+        ensure_sets(connection, "demo", ["s"], ["sku"])
     for seed in seeds:
         _empty(engine)
         world = World(seed, SqliteLedger(engine))

@@ -1,0 +1,236 @@
+"""`incarts review`, `show` and `import`: what happened, and what a person has to say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from incarts_pipeline import review
+from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.clock import from_micros
+from incarts_pipeline.errors import MappingError
+from incarts_pipeline.importing import import_links
+from incarts_pipeline.keys import joined_key
+from incarts_pipeline.ledger.review import Case
+from incarts_pipeline.ledger.story import Chapter, Try, key_columns, story
+from incarts_pipeline.ledger.view import LedgerView
+
+app = typer.Typer(
+    help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
+)
+
+KeyArg = Annotated[str, typer.Argument(help="The idempotency key, as `review list` shows it.")]
+YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
+
+@app.command("list")
+def list_cases(
+    ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False
+) -> None:
+    """List what is in doubt; exit 3 when something needs a person."""
+    found = review.open_cases(settings_for(ledger, target))
+    if as_json:
+        typer.echo(json.dumps([_case_object(case) for case in found]))
+    else:
+        _case_table(Console(), found)
+    raise typer.Exit(3 if any(case.needs_person for case in found) else 0)
+
+
+def _case_object(case: Case) -> dict[str, Any]:
+    fields = dataclasses.asdict(case)
+    del fields["op_id"]
+    return fields | {"first_sent_at": _time(case.first_sent_at)}
+
+
+def _case_table(console: Console, found: Sequence[Case]) -> None:
+    if not found:
+        console.print("nothing is in doubt")
+        return
+    for case in found:
+        what = "needs review" if case.needs_person else "in doubt, the next run settles it"
+        console.print(
+            f"[bold]{escape(case.link_set)} {escape(case.row_key)}[/]  {what}: "
+            f"{escape(case.reason)}, {case.attempts} attempts since {_time(case.first_sent_at)}\n"
+            f"  {case.idempotency_key}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if any(case.needs_person for case in found):
+        console.print(
+            "\nIncarts can tell whether these links exist: send them the file of `incarts review "
+            "evidence`.\nThen `incarts review adopt KEY LINK_ID` for one that exists, `incarts "
+            "review recreate KEY` for one\nthat doesn't, and run `incarts apply` again.",
+            highlight=False,
+        )
+
+
+def _time(micros: int | None) -> str | None:
+    return from_micros(micros).strftime("%Y-%m-%d %H:%M:%S UTC") if micros else None
+
+
+@app.command()
+def evidence(
+    keys: Annotated[list[str] | None, typer.Argument(help="Only these; all without.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write; - prints it.")
+    ] = Path("incarts-evidence.json"),
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+) -> None:
+    """Write all that Incarts' support needs into one JSON file; it holds no API key."""
+    found = review.evidence(settings_for(ledger, target), keys or ())
+    text = json.dumps(found.content, indent=2, ensure_ascii=False)
+    if str(output) == "-":
+        typer.echo(text)
+        return
+    output.write_text(text + "\n", encoding="utf-8")
+    typer.echo(f"{len(found.cases)} operations → {output}")
+
+
+@app.command()
+def adopt(
+    key: KeyArg,
+    link_id: Annotated[str, typer.Argument(help="The link that Incarts has for this key.")],
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Don't read the link back to compare it.")
+    ] = False,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+) -> None:
+    """Take over a link that exists: its row uses it from now on."""
+    link = review.adopt(settings_for(ledger, target), key, link_id, unchecked=unchecked)
+    typer.echo(f"{key} has the link {link.id} {link.short_link or ''}".rstrip())
+    typer.echo("Run `incarts apply` again to publish it.")
+
+
+@app.command()
+def recreate(
+    keys: Annotated[list[str], typer.Argument(help="Idempotency keys, as `review list` shows.")],
+    yes: YesOpt = False,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+) -> None:
+    """Give operations up that have no link: the next run makes a new one for each row."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(
+            "If one of these links exists after all, its row gets a second one. Has Incarts "
+            "said that they don't?",
+            abort=True,
+            err=True,
+        )
+    for case in review.recreate(settings_for(ledger, target), keys):
+        typer.echo(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
+    typer.echo("Run `incarts apply` again to make new links.")
+
+
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(help="A published links.parquet, or a table of links made by hand."),
+    ],
+    unique_key: Annotated[
+        list[str] | None,
+        typer.Option("--unique-key", help="Key column of links made by hand; repeatable."),
+    ] = None,
+    link_set: Annotated[
+        str | None, typer.Option("--link-set", help="The set that links made by hand belong to.")
+    ] = None,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Take over links that exist already, or rebuild a ledger from published tables."""
+    settings = settings_for(ledger, target)
+    found = import_links(source, settings, link_set=link_set, unique_key=tuple(unique_key or ()))
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found)))
+        return
+    typer.echo(f"{found.links:,} links taken over into {settings.ledger}, {found.known:,} known")
+    if found.needs_review:
+        typer.echo(f"{found.needs_review:,} were in doubt: see `incarts review list`")
+
+
+def show(
+    row: Annotated[list[str], typer.Argument(help="The row's key, like sku=123.")],
+    link_set: Annotated[str | None, typer.Option("--link-set", help="Only this link set.")] = None,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Tell one row's history: its links, every attempt, and what changed."""
+    view = review.existing_ledger(settings_for(ledger, target))
+    row_key = _row_key(view, row, link_set)
+    chapters = view.read(lambda connection: story(connection, row_key, link_set))
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(chapter) for chapter in chapters]))
+    else:
+        _tell(Console(), row_key, chapters)
+    raise typer.Exit(0 if chapters else 1)
+
+
+def _row_key(view: LedgerView, given: Sequence[str], link_set: str | None) -> str:
+    """Return the row key of `column=value` words, in the order of the link set's unique key."""
+    pairs = dict(word.partition("=")[::2] for word in given if "=" in word)
+    if len(pairs) < len(given):
+        if len(given) == 1:
+            return given[0]
+        raise MappingError("A row is named like sku=123 store=7.", fix="Name each key column once.")
+    known = view.read(key_columns)
+    columns = {names for name, names in known.items() if link_set in (None, name)} or {tuple(pairs)}
+    for names in columns:
+        if set(names) == set(pairs):
+            return joined_key([pairs[name] for name in names])
+    keys = " or ".join(", ".join(names) for names in sorted(columns))
+    raise MappingError(
+        f"The rows are known by {keys}, not by {', '.join(pairs)}.",
+        fix="Give each of these columns once, like sku=123.",
+    )
+
+
+def _tell(console: Console, row_key: str, chapters: Sequence[Chapter]) -> None:
+    if not chapters:
+        console.print(f"Nothing was ever sent for row {escape(row_key)}.", highlight=False)
+    for chapter in chapters:
+        changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
+        again = f", generation {chapter.generation}" if chapter.generation else ""
+        console.print(
+            f"[bold]{escape(chapter.link_set)} {escape(chapter.row_key)}[/] {chapter.action}"
+            f"{escape(changed)}{again}: [bold]{chapter.state.value.replace('_', ' ')}[/]"
+            + (f" ({escape(chapter.reason)})" if chapter.reason else "")
+            + f"\n  key {chapter.idempotency_key}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if chapter.attempts:
+            console.print(_attempts(chapter.attempts))
+        for link in chapter.links:
+            use = "in use" if link.in_use else "not in use"
+            console.print(
+                f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
+            )
+
+
+def _attempts(attempts: Sequence[Try]) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    for name in ("sent", "took", "answer", "correlation id", "run"):
+        table.add_column(name)
+    for one in attempts:
+        took = f"{(one.answered_at - one.sent_at) / 1e6:.1f} s" if one.answered_at else ""
+        answer = " ".join(str(part) for part in (one.http_status, one.said) if part)
+        table.add_row(
+            _time(one.sent_at) or "",
+            took,
+            escape(answer or "none"),
+            one.correlation_id,
+            one.run_id,
+        )
+    return table

@@ -1,0 +1,251 @@
+"""Bringing operations and links into a ledger that were made without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from incarts_pipeline.canonical import RECIPE, group_hashes
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.states import OPEN_STATES
+from incarts_pipeline.models import State
+
+IMPORTED = "import"  # stands for a run where nobody knows it
+
+_CHUNK = 5_000
+_O = tables.operation.c
+_K = tables.link.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One operation to bring in, with its link if it has one.
+
+    `content_hash` is 32 bytes, empty when nobody knows what the link holds; `link` has the columns
+    of the table `link` but for `op_id`. Times are microseconds since 1970 UTC.
+    """
+
+    link_set: str
+    row_key: str
+    idempotency_key: str
+    generation: int = 0
+    state: State = State.DONE
+    action: str = "create"
+    retailer: str = ""
+    intent: str = ""
+    content_hash: bytes = b""
+    body: bytes | None = None
+    attempts: int = 0
+    http_status: int | None = None
+    correlation_id: str | None = None
+    error_code: str | None = None
+    first_sent_at: int | None = None
+    settled_at: int | None = None
+    run_id: str | None = None
+    link: Mapping[str, Any] | None = None
+    replaces_link_id: str | None = None
+    in_use: bool = True
+    missing_since: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its link may exist without anybody knowing it."""
+        return self.state in OPEN_STATES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What an import brought in: links, operations that need review, and what was known before."""
+
+    links: int = 0
+    needs_review: int = 0
+    known: int = 0
+
+
+def restore(
+    connection: sa.Connection, set_ids: Mapping[str, int], entries: Sequence[Entry], now: Stamp
+) -> Restored:
+    """Bring entries in, oldest first; what the ledger knows already stays as it is.
+
+    What was in doubt needs review: how old it is in the eyes of the server can't be known.
+    """
+    chunks = []
+    for start in range(0, len(entries), _CHUNK):
+        chunk = _Chunk(connection, set_ids, entries[start : start + _CHUNK], now)
+        chunk.write()
+        chunks.append(chunk)
+    return Restored(
+        links=sum(chunk.new_links for chunk in chunks),
+        needs_review=sum(chunk.needs_review for chunk in chunks),
+        known=sum(chunk.known for chunk in chunks),
+    )
+
+
+class _Chunk:
+    """Some entries beside what the ledger has of their keys and rows."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        set_ids: Mapping[str, int],
+        entries: Sequence[Entry],
+        now: Stamp,
+    ) -> None:
+        self.new_links = self.needs_review = self.known = 0
+        self._connection = connection
+        self._now = now
+        self._operations: list[dict[str, Any]] = []
+        self._bodies: list[dict[str, Any]] = []
+        self._links: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._next_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+        self._look_up(set_ids, entries)
+        for entry in entries:
+            self._add(entry, set_ids[entry.link_set])
+
+    def _look_up(self, set_ids: Mapping[str, int], entries: Sequence[Entry]) -> None:
+        link_ids = [entry.link["link_id"] for entry in entries if entry.link]
+        link_ids += [entry.replaces_link_id for entry in entries if entry.replaces_link_id]
+        columns = (_O.op_id, _O.set_id, _O.row_key, _O.idempotency_key, _O.state)
+        by_key = sa.select(*columns).where(
+            _O.idempotency_key.in_([entry.idempotency_key for entry in entries])
+        )
+        by_row = sa.select(*columns).where(
+            _O.set_id.in_(list(set_ids.values())),
+            _O.row_key.in_([entry.row_key for entry in entries]),
+            _O.state.in_([state.value for state in OPEN_STATES]),
+        )
+        links = sa.select(_K.link_id, _K.op_id).where(_K.link_id.in_(link_ids))
+        execute = self._connection.execute
+        self._by_key = {o.idempotency_key: (o.op_id, o.state) for o in execute(by_key)}
+        self._open_rows = {(o.set_id, o.row_key): (o.op_id, o.state) for o in execute(by_row)}
+        self._link_ops = {k.link_id: k.op_id for k in execute(links)}
+
+    def _add(self, entry: Entry, set_id: int) -> None:
+        op_id, state = self._by_key.get(entry.idempotency_key, (None, None))
+        if op_id is None:
+            op_id = self._new_operation(entry, set_id)
+        elif entry.link is None:
+            op_id = None
+        elif state != State.DONE:
+            self._settle(op_id)
+        if op_id is None:
+            self.known += 1
+        elif entry.link is not None:
+            self._add_link(entry, entry.link, set_id, op_id)
+
+    def _add_link(self, entry: Entry, link: Mapping[str, Any], set_id: int, op_id: int) -> None:
+        is_known = self._link_ops.get(link["link_id"]) == op_id
+        self.known += is_known
+        self.new_links += not is_known
+        self._links.append({**link, "op_id": op_id})
+        self._link_ops[link["link_id"]] = op_id
+        if entry.in_use:
+            self._rows.append(_row(entry, link["link_id"], set_id, op_id, self._now))
+
+    def _new_operation(self, entry: Entry, set_id: int) -> int | None:
+        """Return the id of a new operation, None when an open one stands in its way."""
+        if entry.is_open:
+            op_id, state = self._open_rows.get((set_id, entry.row_key), (None, None))
+            if op_id is not None and state != State.INTENDED:
+                return None  # one is enough to keep the row from being sent
+            if op_id is not None:
+                self._drop(op_id)
+            self._open_rows[set_id, entry.row_key] = (self._next_id, State.NEEDS_REVIEW)
+            self.needs_review += 1
+        op_id, self._next_id = self._next_id, self._next_id + 1
+        self._operations.append(_operation(entry, set_id, op_id, self._link_ops, self._now))
+        if entry.body is not None:
+            self._bodies.append({"op_id": op_id, "body": entry.body})
+        self._by_key[entry.idempotency_key] = (op_id, entry.state)
+        return op_id
+
+    def _settle(self, op_id: int) -> None:
+        """Record that a link turned up for an operation that was open here."""
+        self._connection.execute(
+            sa.update(tables.operation)
+            .where(_O.op_id == op_id)
+            .values(
+                state=State.DONE.value,
+                epoch=_O.epoch + 1,
+                settled_at=self._now.micros,
+                settled_run_id=IMPORTED,
+            )
+        )
+
+    def _drop(self, op_id: int) -> None:
+        for table in (tables.attempt, tables.body, tables.operation):
+            self._connection.execute(sa.delete(table).where(table.c.op_id == op_id))
+
+    def write(self) -> None:
+        """Insert what is new."""
+        for statement, values in (
+            (sa.insert(tables.operation), self._operations),
+            (sa.insert(tables.body), self._bodies),
+            (sqlite.insert(tables.link).on_conflict_do_nothing(), self._links),
+            (_ROW, self._rows),
+        ):
+            if values:
+                self._connection.execute(statement, values)
+
+
+def _operation(
+    entry: Entry, set_id: int, op_id: int, links: Mapping[str, int], now: Stamp
+) -> dict[str, Any]:
+    groups = group_hashes(entry.body) if entry.body is not None else (b"", b"", b"")
+    settled = entry.settled_at or now.micros
+    return {
+        "op_id": op_id,
+        "idempotency_key": entry.idempotency_key,
+        "set_id": set_id,
+        "row_key": entry.row_key,
+        "generation": entry.generation,
+        "action": entry.action,
+        "retailer": entry.retailer,
+        "intent": entry.intent,
+        "content_hash": entry.content_hash,
+        "destination_hash": groups[0],
+        "tracking_hash": groups[1],
+        "label_hash": groups[2],
+        "recipe": RECIPE,
+        "follows_op_id": links.get(entry.replaces_link_id or ""),
+        "state": (State.NEEDS_REVIEW if entry.is_open else entry.state).value,
+        "attempts": entry.attempts,
+        "first_sent_at": entry.first_sent_at,
+        "http_status": entry.http_status,
+        "correlation_id": entry.correlation_id,
+        "error_code": entry.error_code or ("imported" if entry.is_open else None),
+        "intended_at": entry.first_sent_at or settled,
+        "settled_at": settled,
+        "settled_run_id": entry.run_id or IMPORTED,
+    }
+
+
+def _row(entry: Entry, link_id: str, set_id: int, op_id: int, now: Stamp) -> dict[str, Any]:
+    return {
+        "set_id": set_id,
+        "row_key": entry.row_key,
+        "op_id": op_id,
+        "content_hash": entry.content_hash,
+        "link_id": link_id,
+        "changed_at": entry.settled_at or now.micros,
+        "run_id": entry.run_id or IMPORTED,
+        "missing_since": entry.missing_since,
+    }
+
+
+_row_insert = sqlite.insert(tables.row)
+# The newer knowledge wins: a ledger may have moved on since the table was published.
+_ROW = _row_insert.on_conflict_do_update(
+    index_elements=["set_id", "row_key"],
+    set_={
+        name: _row_insert.excluded[name]
+        for name in ("op_id", "content_hash", "link_id", "changed_at", "run_id", "missing_since")
+    },
+    where=_row_insert.excluded.changed_at > tables.row.c.changed_at,
+)

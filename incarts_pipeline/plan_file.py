@@ -1,0 +1,123 @@
+"""A plan as a file: looked at by one person, applied by another, and refused when it has moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from incarts_pipeline.errors import CatalogError, RefusedError
+from incarts_pipeline.mapping import load_mapping
+from incarts_pipeline.pipeline import PlanRequest, plan_catalog
+from incarts_pipeline.plan import Plan
+from incarts_pipeline.settings import Settings
+
+SUFFIX = ".incarts"
+_FORMAT = "incarts plan 1"
+# What a plan is made of beside the catalog and its mapping, by the names of PlanRequest.
+_REQUEST = (
+    "link_set",
+    "catalog_format",
+    "encoding",
+    "delimiter",
+    "retry_rejected",
+    "refuse_over",
+    "allow_empty",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPlan:
+    """What a plan file holds: what to plan, for which project and target, and what came out."""
+
+    request: PlanRequest
+    digest: str
+    project_id: str
+    base_url: str | None
+    made_at: str
+
+
+def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | Path) -> None:
+    """Write a plan to a file (`.incarts`, JSON) that `load_plan` and `incarts apply` take.
+
+    It holds the request, not the rows: applying it reads the catalog again.
+
+    Raises:
+        CatalogError: the catalog is not a path or a URI that can be read again.
+    """
+    catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
+    if catalog == "-":
+        raise CatalogError(
+            "A plan file needs a catalog that can be read again.",
+            fix="Write the catalog to a file first, and plan that.",
+        )
+    mapping = load_mapping(request.mapping) if request.mapping is not None else None
+    content: dict[str, Any] = {
+        "format": _FORMAT,
+        "made_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "digest": plan.figures.digest,
+        "project_id": plan.options.project_id,
+        "base_url": settings.base_url,
+        "calls": plan.figures.calls,
+        "actions": {action.value: n for action, n in plan.figures.rows_by_action().items()},
+        "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
+        "mapping": mapping.model_dump(mode="json", exclude_unset=True) if mapping else None,
+        "unique_key": list(request.unique_key),
+        **{name: getattr(request, name) for name in _REQUEST},
+    }
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load_plan(path: str | Path) -> SavedPlan:
+    """Read a plan file.
+
+    Raises:
+        CatalogError: it is not one.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content.get("format") != _FORMAT:
+            raise ValueError(f"its format is {content.get('format')!r}, not {_FORMAT!r}")
+        request = PlanRequest(
+            catalog=content["catalog"],
+            mapping=content["mapping"],
+            unique_key=tuple(content["unique_key"]),
+            **{name: content[name] for name in _REQUEST},
+        )
+        facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CatalogError(
+            f"{path} is not a plan file ({error}).", fix="Make one with `incarts plan --out`."
+        ) from error
+    return SavedPlan(request=request, **facts)
+
+
+def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
+    """Plan again what was saved, and make sure that it is still the same plan.
+
+    `changes` go to the request; what they change may make the plan another one.
+
+    Raises:
+        RefusedError: the catalog or the ledger has moved, or the settings are another target's.
+    """
+    ours = (settings.project_id, settings.base_url)
+    if ours != (saved.project_id, saved.base_url or settings.base_url):
+        raise RefusedError(
+            f"The plan is for {saved.project_id} at {saved.base_url}, the settings are for "
+            f"{settings.project_id} at {settings.base_url}.",
+            fix="Choose the plan's target, or plan again.",
+            guard="another_target",
+        )
+    plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
+    if plan.figures.digest != saved.digest:
+        plan.close()
+        raise RefusedError(
+            f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
+            f"{plan.figures.digest}, not {saved.digest}.",
+            fix="Look at it again with `incarts plan`.",
+            guard="plan_moved",
+        )
+    return plan

@@ -1,0 +1,210 @@
+"""Settling what needs a person: what may exist at Incarts, the evidence, and the two ways out."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from incarts_pipeline.client import IncartsClient
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import ApiError, LedgerError, NotFoundError, RefusedError
+from incarts_pipeline.ledger import review
+from incarts_pipeline.ledger.file import open_engine
+from incarts_pipeline.ledger.lookups import bodies_of
+from incarts_pipeline.ledger.review import Case
+from incarts_pipeline.ledger.runs import Process, living_runs
+from incarts_pipeline.ledger.states import ReplayRule
+from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.models import Link
+from incarts_pipeline.settings import Settings, key_fingerprint
+
+T = TypeVar("T")
+
+_QUESTION = (
+    "For each operation: was a link created under this idempotency key, and what is its id? "
+    "Attempts are listed with their correlation ids and UTC times."
+)
+# What a link that was read back must have in common with what was sent.
+_COMPARED = ("projectId", "name", "retailer", "intent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that Incarts' support needs, as one JSON object; it holds no API key."""
+
+    cases: Sequence[Case]
+    content: dict[str, Any]
+
+
+def open_cases(settings: Settings, keys: Sequence[str] = ()) -> list[Case]:
+    """Return the operations whose link may exist, oldest first; with `keys`, only those.
+
+    A case with `needs_person` false is settled by the next run. What a living run is at is left
+    out.
+
+    Raises:
+        LedgerError: there is no ledger, or it can't be read.
+        RefusedError: one of the keys is not open.
+    """
+    return _read(settings, lambda connection: _cases(connection, settings, keys))
+
+
+def evidence(settings: Settings, keys: Sequence[str] = ()) -> Evidence:
+    """Gather what is known of all open operations, or of some; raises as `open_cases` does."""
+
+    def gather(connection: sa.Connection) -> Evidence:
+        found = _cases(connection, settings, keys)
+        content = {
+            "question": _QUESTION,
+            "generated_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "base_url": view.facts["base_url"],
+            "ledger_id": view.ledger_id,
+            "operations": review.evidence(connection, found),
+        }
+        return Evidence(cases=found, content=content)
+
+    view = existing_ledger(settings)
+    return view.read(gather)
+
+
+def adopt(settings: Settings, key: str, link_id: str, *, unchecked: bool = False) -> Link:
+    """Record that the link of an operation is `link_id`, and return it as Incarts has it.
+
+    The link is read back (scope `links:read`) and compared with what was sent; `unchecked` takes
+    the id alone.
+
+    Raises:
+        RefusedError: the key is not open, the link is another row's, or it holds something else.
+        ApiError: Incarts doesn't let us read the link.
+        LedgerError: the ledger can't be used.
+    """
+    [case] = open_cases(settings, [key])
+    link = Link(id=link_id)
+    if not unchecked:
+        link = asyncio.run(_read_back(settings, link_id))
+        bodies = existing_ledger(settings).read(lambda c: bodies_of(c, [case.op_id]))
+        _compare(link, bodies.get(case.op_id))
+    now = Clock().now()
+    _write(settings, lambda connection: review.adopt(connection, case.op_id, link, now))
+    return link
+
+
+def recreate(settings: Settings, keys: Sequence[str]) -> list[Case]:
+    """Give operations up that have no link; the next run makes new ones under a new key.
+
+    If one of them had a link after all, it becomes a duplicate: ask Incarts first.
+
+    Raises:
+        RefusedError: a key is not open, or the next run can still settle it by itself.
+        LedgerError: the ledger can't be used.
+    """
+    found = open_cases(settings, keys)
+    for case in found:
+        if not case.needs_person:
+            raise RefusedError(
+                f"{case.idempotency_key} can still be settled under its own key.",
+                fix="Run `incarts apply` again; only what needs review can be recreated.",
+                guard="still_in_doubt",
+            )
+    now = Clock().now()
+
+    def give_up(connection: sa.Connection) -> None:
+        for case in found:
+            review.recreate(connection, case.op_id, now)
+
+    _write(settings, give_up)
+    return found
+
+
+def existing_ledger(settings: Settings) -> LedgerView:
+    """Return the ledger that the settings name.
+
+    Raises:
+        LedgerError: there is none, or it can't be read.
+    """
+    view = LedgerView(Path(settings.ledger))
+    if view.path is None:
+        raise LedgerError(
+            f"There is no ledger {settings.ledger} yet.",
+            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
+        )
+    return view
+
+
+def _read(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
+    return existing_ledger(settings).read(work)
+
+
+def _write(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
+    engine = open_engine(existing_ledger(settings).file)
+    try:
+        with engine.begin() as connection:
+            return work(connection)
+    finally:
+        engine.dispose()
+
+
+def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -> list[Case]:
+    now = Clock().now()
+    rule = ReplayRule(
+        window=settings.idempotency_window,
+        api_key_fingerprint=key_fingerprint(settings.api_key) if settings.api_key else None,
+    )
+    living = living_runs(connection, Process.current(), now)
+    found = review.cases(connection, rule, now, list(living), keys)
+    unknown = set(keys) - {case.idempotency_key for case in found}
+    if unknown:
+        raise RefusedError(
+            f"{min(unknown)} is not open: it is settled, a run is at it, or it isn't in this "
+            "ledger.",
+            fix="`incarts review list` shows what is open.",
+            guard="not_in_review",
+        )
+    return found
+
+
+async def _read_back(settings: Settings, link_id: str) -> Link:
+    settings.require("base_url", "api_key")
+    client = IncartsClient(
+        base_url=settings.base_url or "",
+        api_key=settings.require_key(),
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+    )
+    async with client:
+        try:
+            return await client.get_link(link_id)
+        except ValueError as error:
+            raise RefusedError(f"{error}.", fix="Check the id.", guard="unknown_link") from error
+        except NotFoundError as error:
+            raise RefusedError(
+                f"Incarts knows no link {link_id}, or this key may not see it.",
+                fix="Check the id.",
+                guard="unknown_link",
+            ) from error
+        except ApiError as error:
+            error.fix = "Use a key with links:read, or adopt it with --unchecked."
+            raise
+
+
+def _compare(link: Link, body: bytes | None) -> None:
+    """Refuse a link that holds something else than what was sent."""
+    sent = json.loads(body) if body else {}
+    differing = [
+        f"{name} is {link.raw[name]!r}, not {sent[name]!r}"
+        for name in _COMPARED
+        if name in sent and name in link.raw and link.raw[name] != sent[name]
+    ]
+    if differing:
+        raise RefusedError(
+            f"{link.id} is not the link of this row: {'; '.join(differing)}.",
+            fix="Check the id; --unchecked adopts it all the same.",
+            guard="another_link",
+        )
