@@ -3,6 +3,7 @@
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import IncartsError
+from incarts_pipeline.importing import import_links
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Action, Link, QrCode, Reason, Status
 from incarts_pipeline.pipeline import (
@@ -12,6 +13,8 @@ from incarts_pipeline.pipeline import (
     plan_catalog,
 )
 from incarts_pipeline.plan import Plan
+from incarts_pipeline.plan_file import SavedPlan, load_plan, plan_saved, save_plan
+from incarts_pipeline.review import adopt, evidence, open_cases, recreate, row_history
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.writer import IfRunning, WriteOptions
 
@@ -27,13 +30,23 @@ __all__ = [
     "QrCode",
     "Reason",
     "RunResult",
+    "SavedPlan",
     "Settings",
     "Status",
     "WriteOptions",
+    "adopt",
     "apply_plan",
     "default_mapping",
+    "evidence",
+    "import_links",
     "load_mapping",
+    "load_plan",
     "load_settings",
+    "open_cases",
     "plan_catalog",
+    "plan_saved",
+    "recreate",
+    "row_history",
     "run_blocking",
+    "save_plan",
 ]

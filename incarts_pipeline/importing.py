@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from incarts_pipeline.canonical import ENDPOINT_LINKS, idempotency_key
 from incarts_pipeline.catalog import open_catalog
@@ -24,7 +23,7 @@ from incarts_pipeline.ledger.file import prepare_file
 from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.restore import Entry, Restored, restore
 from incarts_pipeline.models import Reason, State, Status
-from incarts_pipeline.publish import Output, resolve
+from incarts_pipeline.publish import Output, exists, resolve
 from incarts_pipeline.settings import Settings
 
 _BATCH = 20_000
@@ -78,17 +77,12 @@ def import_links(
 
 def _published(source: str) -> Output | None:
     """Return the output that a file is part of; None for any other table."""
-    if not source.endswith(".parquet") or not _exists(source):
+    if not source.endswith(".parquet") or not exists(source):
         return None
     with _open(source) as file:
         if not set(file.schema_arrow.names) >= _PUBLISHED:
             return None
     return Output(links=source.replace(".history.parquet", ".parquet"))
-
-
-def _exists(target: str) -> bool:
-    filesystem, path = resolve(target)
-    return bool(filesystem.get_file_info(path).type is fs.FileType.File)
 
 
 def _open(target: str) -> pq.ParquetFile:
@@ -114,7 +108,7 @@ def _from_published(output: Output, project: str) -> tuple[list[str], list[Entry
         if entry.idempotency_key not in known:
             entries[entry.idempotency_key, ""] = entry
     for target in (output.links, output.history):
-        if not names and _exists(target):
+        if not names and exists(target):
             with _open(target) as file:
                 names = json.loads(_facts(file).get("key_columns", "[]"))
     return names, list(entries.values())
@@ -135,7 +129,7 @@ def _rows(target: str, project: str) -> Iterator[Mapping[str, Any]]:
     Raises:
         RefusedError: it is another project's.
     """
-    if not _exists(target):
+    if not exists(target):
         return
     with _open(target) as file:
         owner = _facts(file).get("project_id", project)

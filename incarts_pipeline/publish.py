@@ -279,6 +279,12 @@ def resolve(target: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path
 
 
+def exists(target: str) -> bool:
+    """Say whether there is a file at a path or a URI."""
+    filesystem, path = resolve(target)
+    return bool(filesystem.get_file_info(path).type is fs.FileType.File)
+
+
 def _beside(links: str, what: str) -> str:
     """Return the name of a companion; a URI's options stay behind it."""
     place, mark, options = links.partition("?") if "://" in links else (links, "", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +14,21 @@ import sqlalchemy as sa
 
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import ApiError, LedgerError, NotFoundError, RefusedError
+from incarts_pipeline.errors import (
+    ApiError,
+    LedgerError,
+    MappingError,
+    NotFoundError,
+    RefusedError,
+)
+from incarts_pipeline.keys import joined_key
 from incarts_pipeline.ledger import review
 from incarts_pipeline.ledger.file import open_engine
 from incarts_pipeline.ledger.lookups import bodies_of
 from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.runs import Process, living_runs
 from incarts_pipeline.ledger.states import ReplayRule
+from incarts_pipeline.ledger.story import Chapter, key_columns, story
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Link
 from incarts_pipeline.settings import Settings, key_fingerprint
@@ -121,6 +129,36 @@ def recreate(settings: Settings, keys: Sequence[str]) -> list[Case]:
 
     _write(settings, give_up)
     return found
+
+
+def row_history(
+    settings: Settings, row: str | Mapping[str, object], *, link_set: str | None = None
+) -> list[Chapter]:
+    """Return all that was ever sent for a row, oldest first, in one link set or in all.
+
+    `row` is a row key, or its key columns' values by their names.
+
+    Raises:
+        MappingError: the rows of the link set are known by other columns.
+        LedgerError: there is no ledger, or it can't be read.
+    """
+    view = existing_ledger(settings)
+    known = view.read(key_columns)
+    columns = {names for name, names in known.items() if link_set in (None, name)}
+    row_key = row if isinstance(row, str) else _row_key(row, columns)
+    return view.read(lambda connection: story(connection, row_key, link_set))
+
+
+def _row_key(row: Mapping[str, object], columns: set[tuple[str, ...]]) -> str:
+    """Return the row key of named values, in the order of the link set's unique key."""
+    for names in columns or {tuple(row)}:
+        if set(names) == set(row):
+            return joined_key([str(row[name]) for name in names])
+    keys = " or ".join(", ".join(names) for names in sorted(columns))
+    raise MappingError(
+        f"The rows are known by {keys}, not by {', '.join(row)}.",
+        fix="Give each of these columns once, like sku=123.",
+    )
 
 
 def existing_ledger(settings: Settings) -> LedgerView:

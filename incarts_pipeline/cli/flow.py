@@ -20,6 +20,7 @@ from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog, refuse
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
+from incarts_pipeline.publish import exists
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import IfRunning, WriteOptions
@@ -190,7 +191,7 @@ def apply(
         approved=approve,
     )
     failing = _statuses(fail_on)
-    if adopt:
+    if adopt and exists(output):
         import_links(output, settings)
     with _planned(request, settings) as made:
         refuse(made.figures, approve)

@@ -19,10 +19,8 @@ from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_fo
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
-from incarts_pipeline.keys import joined_key
 from incarts_pipeline.ledger.review import Case
-from incarts_pipeline.ledger.story import Chapter, Try, key_columns, story
-from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.ledger.story import Chapter, Try
 
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
@@ -167,38 +165,27 @@ def show(
     as_json: JsonOpt = False,
 ) -> None:
     """Tell one row's history: its links, every attempt, and what changed."""
-    view = review.existing_ledger(settings_for(ledger, target))
-    row_key = _row_key(view, row, link_set)
-    chapters = view.read(lambda connection: story(connection, row_key, link_set))
+    chapters = review.row_history(settings_for(ledger, target), _row(row), link_set=link_set)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(chapter) for chapter in chapters]))
     else:
-        _tell(Console(), row_key, chapters)
+        _tell(Console(), " ".join(row), chapters)
     raise typer.Exit(0 if chapters else 1)
 
 
-def _row_key(view: LedgerView, given: Sequence[str], link_set: str | None) -> str:
-    """Return the row key of `column=value` words, in the order of the link set's unique key."""
+def _row(given: Sequence[str]) -> str | dict[str, str]:
+    """Return a row key that is given as it stands, or the pairs of `column=value` words."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
     pairs = dict(word.partition("=")[::2] for word in given if "=" in word)
     if len(pairs) < len(given):
-        if len(given) == 1:
-            return given[0]
         raise MappingError("A row is named like sku=123 store=7.", fix="Name each key column once.")
-    known = view.read(key_columns)
-    columns = {names for name, names in known.items() if link_set in (None, name)} or {tuple(pairs)}
-    for names in columns:
-        if set(names) == set(pairs):
-            return joined_key([pairs[name] for name in names])
-    keys = " or ".join(", ".join(names) for names in sorted(columns))
-    raise MappingError(
-        f"The rows are known by {keys}, not by {', '.join(pairs)}.",
-        fix="Give each of these columns once, like sku=123.",
-    )
+    return pairs
 
 
-def _tell(console: Console, row_key: str, chapters: Sequence[Chapter]) -> None:
+def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
     if not chapters:
-        console.print(f"Nothing was ever sent for row {escape(row_key)}.", highlight=False)
+        console.print(f"Nothing was ever sent for row {escape(row)}.", highlight=False)
     for chapter in chapters:
         changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""

@@ -70,7 +70,10 @@ class App:
         self.service.reconfigure(changes)
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
-        """Let the next requests fail; `where` picks those whose key or body contains it."""
+        """Let the next requests fail; `where` picks those whose key or body contains it.
+
+        `times` 0 takes back what is left of such orders.
+        """
         self.service.faults.order(kind, times, where)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

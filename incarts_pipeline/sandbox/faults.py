@@ -33,9 +33,16 @@ class Schedule:
     def order(self, kind: str, times: int, where: str) -> None:
         """Let the next `times` requests whose key or body contains `where` have a fault.
 
+        `times` 0 takes back what is left of such orders.
+
         Raises:
             ValueError: there is no such fault.
         """
+        if times == 0:
+            self._scripts = [
+                one for one in self._scripts if (one.kind, one.where) != (Fault(kind), where)
+            ]
+            return
         self._scripts.append(_Script(kind=Fault(kind), times=times, where=where))
 
     def pick(self, key: str | None, body: bytes) -> Fault | None:

@@ -94,6 +94,8 @@ class SandboxProcess:
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
         """Let the next requests fail; `where` picks those whose key or body contains it.
 
+        `times` 0 takes back what is left of such orders.
+
         Raises:
             ValueError: there is no such fault.
         """

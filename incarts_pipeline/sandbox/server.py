@@ -158,7 +158,10 @@ class Sandbox:
         self._config = self._app.config
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
-        """Let the next requests fail; `where` picks those whose key or body contains it."""
+        """Let the next requests fail; `where` picks those whose key or body contains it.
+
+        `times` 0 takes back what is left of such orders.
+        """
         self._ask(lambda: self._app.fail_next(kind, times, where))
 
     def _ask(self, work: Callable[[], T]) -> T:
