@@ -263,15 +263,21 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
     """
     if isinstance(source, Mapping):
         return source
+    content = mapping_content(source)
+    try:
+        return Mapping.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Mapping) from None
+
+
+def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]:
+    """Read what a mapping says, without judging it; raises as `load_mapping` does."""
     content = source if isinstance(source, Dict) else load_yaml(_read(source))
     if not isinstance(content, dict):
         raise MappingError(
             f"A mapping is an object with link_set, unique_key and link, not {content!r}."
         )
-    try:
-        return Mapping.model_validate(content)
-    except ValidationError as error:
-        raise explain(error, Mapping) from None
+    return content
 
 
 def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) -> Mapping:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.errors import CatalogError, RefusedError
-from incarts_pipeline.mapping import load_mapping
+from incarts_pipeline.errors import CatalogError, MappingError, RefusedError
+from incarts_pipeline.mapping import Mapping, mapping_content
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.settings import Settings
@@ -47,6 +47,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
 
     Raises:
         CatalogError: the catalog is not a path or a URI that can be read again.
+        MappingError: the mapping is a Mapping, not what one is written as.
     """
     catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
     if catalog == "-":
@@ -54,7 +55,12 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
             "A plan file needs a catalog that can be read again.",
             fix="Write the catalog to a file first, and plan that.",
         )
-    mapping = load_mapping(request.mapping) if request.mapping is not None else None
+    if isinstance(request.mapping, Mapping):
+        raise MappingError(
+            "A plan file needs the mapping as it is written.",
+            fix="Pass the mapping's path, its YAML or its dict instead of a Mapping.",
+        )
+    mapping = mapping_content(request.mapping) if request.mapping is not None else None
     content: dict[str, Any] = {
         "format": _FORMAT,
         "made_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -64,7 +70,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "calls": plan.figures.calls,
         "actions": {action.value: n for action, n in plan.figures.rows_by_action().items()},
         "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
-        "mapping": mapping.model_dump(mode="json", exclude_unset=True) if mapping else None,
+        "mapping": mapping,
         "unique_key": list(request.unique_key),
         **{name: getattr(request, name) for name in _REQUEST},
     }
