@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
+from incarts_pipeline.client import IncartsClient, probe
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import RefusedError
@@ -170,6 +172,60 @@ def test_change_follows_its_doubt_in_one_run(run: Run, box: Sandbox) -> None:
     history = pq.read_table("links.history.parquet").to_pylist()
     assert len(history) == 2
     assert changed["replaces_link_id"] in {one["link_id"] for one in history}
+
+
+def test_change_back_reuses_at_once_and_still_settles(run: Run, box: Sandbox) -> None:
+    """A → B in doubt → A keeps A's link, also when the row is pinned by then; B is settled."""
+    run(products(1))
+    first = row()["link_id"]
+    box.fail_next("error_after", times=50, where='"quantity":7')
+    run(products(1, quantity=[7]), max_duration=0.4)
+    assert (row()["status"], row()["link_id"]) == ("in_doubt", first)
+    box.fail_next("error_after", times=0, where='"quantity":7')
+    result = run(products(1, pinned=[True]))
+    assert result.exit_code() == 0
+    assert (row()["status"], row()["link_id"], row()["is_stale"]) == ("unchanged", first, False)
+    history = pq.read_table("links.history.parquet").to_pylist()
+    assert [(one["state"], one["is_current"]) for one in history] == [
+        ("done", True),
+        ("done", False),
+    ]
+    assert (box.audit().links, box.audit().duplicates) == (2, 0)
+
+
+@pytest.mark.parametrize("status", [401, 422, 429])
+def test_doubt_is_sticky(run: Run, settings: Settings, box: Sandbox, status: int) -> None:
+    """A 429, 401 or 422 on a replay leaves the row in doubt, as old as it was."""
+    box.fail_next("lost_before", times=50)
+    run(products(1), max_duration=0.4)
+    box.fail_next("lost_before", times=0)
+    first_sent = first_sent_at()
+    trouble: dict[str, object] = {
+        401: {"keys": (ApiKey(key="ic_sandbox_another_key"),)},
+        422: {"retailers": frozenset({"target"})},
+        429: {"limits": [Limit(kind="fixed", requests=1, seconds=3600.0)], "count_refused": True},
+    }[status]
+    box.reconfigure(**trouble)
+    asyncio.run(use_up(settings))
+    run(products(1), max_duration=1.0)
+    assert operation()[0] == "in_doubt"
+    assert first_sent_at() == first_sent
+    assert status in {one.status for one in box.requests()}
+
+
+async def use_up(settings: Settings) -> None:
+    """Make one request that makes nothing."""
+    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
+    async with client:
+        await probe(client)
+
+
+def first_sent_at() -> int:
+    """Return when the only operation's oldest doubtful attempt was sent."""
+    with sqlite3.connect("ledger.db") as connection:
+        [[at]] = connection.execute("SELECT first_sent_at FROM operation").fetchall()
+    connection.close()
+    return int(at)
 
 
 def test_doubt_that_outlasts_the_run_ends_it(run: Run, box: Sandbox) -> None:
