@@ -19,7 +19,7 @@ from incarts_pipeline.columns import Columns
 from incarts_pipeline.errors import CatalogError, RefusedError
 from incarts_pipeline.findings import Findings
 from incarts_pipeline.keys import row_keys
-from incarts_pipeline.ledger.file import prepare_file
+from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.restore import Entry, Restored, restore
 from incarts_pipeline.models import Reason, State, Status
@@ -68,7 +68,7 @@ def import_links(
     sets = sorted({entry.link_set for entry in entries})
     engine = prepare_file(Path(settings.ledger), settings.base_url or "")
     try:
-        with engine.begin() as connection:
+        with transaction(engine, Path(settings.ledger)) as connection:
             set_ids = ensure_sets(connection, settings.project_id or "", sets, names)
             return restore(connection, set_ids, entries, Clock().now())
     finally:

@@ -18,7 +18,7 @@ from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.ledger.file import prepare_file
+from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
 from incarts_pipeline.ledger.snapshot import history, reading
@@ -178,7 +178,7 @@ async def apply_plan(
     check_output(target, LedgerView(ledger, base_url=settings.base_url))
     engine = prepare_file(ledger, settings.base_url or "")
     try:
-        with engine.begin() as connection:
+        with transaction(engine, ledger) as connection:
             set_ids = ensure_sets(
                 connection, project, plan.options.link_sets, [f.name for f in plan.stage.key_fields]
             )

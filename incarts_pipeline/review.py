@@ -23,7 +23,7 @@ from incarts_pipeline.errors import (
 )
 from incarts_pipeline.keys import joined_key
 from incarts_pipeline.ledger import review
-from incarts_pipeline.ledger.file import open_engine
+from incarts_pipeline.ledger.file import once
 from incarts_pipeline.ledger.lookups import bodies_of
 from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.runs import Process, living_runs
@@ -181,12 +181,8 @@ def _read(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
 
 
 def _write(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
-    engine = open_engine(existing_ledger(settings).file)
-    try:
-        with engine.begin() as connection:
-            return work(connection)
-    finally:
-        engine.dispose()
+    with once(existing_ledger(settings).file) as connection:
+        return work(connection)
 
 
 def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -> list[Case]:

@@ -16,7 +16,7 @@ from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_fo
 from incarts_pipeline.client import IncartsClient, Probe, probe
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger.file import open_engine
+from incarts_pipeline.ledger.file import once
 from incarts_pipeline.ledger.overview import Overview, overview
 from incarts_pipeline.ledger.runs import Process, request_stop
 from incarts_pipeline.ledger.view import LedgerView
@@ -84,12 +84,8 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Ask running processes to finish what is in flight, publish, and end."""
     view = existing_ledger(settings_for(ledger, target))
-    engine = open_engine(view.file)
-    try:
-        with engine.begin() as connection:
-            asked = request_stop(connection, Process.current(), Clock().now())
-    finally:
-        engine.dispose()
+    with once(view.file) as connection:
+        asked = request_stop(connection, Process.current(), Clock().now())
     if as_json:
         typer.echo(json.dumps({run_id: str(run) for run_id, run in asked.items()}))
         return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -74,6 +75,31 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
+@contextmanager
+def transaction(engine: sa.Engine, path: Path) -> Iterator[sa.Connection]:
+    """Run a block in one transaction.
+
+    Raises:
+        LedgerError: it can't be read or written; nothing of the block is on disk.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        raise explain(error, path) from error
+
+
+@contextmanager
+def once(path: Path, *, read_only: bool = False) -> Iterator[sa.Connection]:
+    """Open the ledger for one transaction; raises as `transaction` does."""
+    engine = open_engine(path, read_only=read_only)
+    try:
+        with transaction(engine, path) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
 def prepare_file(
     path: Path, base_url: str, *, migrations: Mapping[int, Sequence[str]] = MIGRATIONS
 ) -> sa.Engine:
@@ -92,16 +118,16 @@ def prepare_file(
         )
     engine = open_engine(path)
     try:
-        with engine.begin() as connection:
+        with transaction(engine, path) as connection:
             facts = read_facts(connection)
             if not facts:
                 _create(connection, base_url)
             else:
                 check_facts(facts, base_url, path)
                 _migrate(connection, int(facts["schema_version"]), migrations)
-    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+    except BaseException:
         engine.dispose()
-        raise explain(error, path) from error
+        raise
     return engine
 
 
@@ -111,14 +137,8 @@ def lift(path: Path) -> None:
     Raises:
         LedgerError: the file can't be written.
     """
-    engine = open_engine(path)
-    try:
-        with engine.begin() as connection:
-            _migrate(connection, int(read_facts(connection)["schema_version"]), MIGRATIONS)
-    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
-        raise explain(error, path) from error
-    finally:
-        engine.dispose()
+    with once(path) as connection:
+        _migrate(connection, int(read_facts(connection)["schema_version"]), MIGRATIONS)
 
 
 def read_facts(connection: sa.Connection) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.ledger.file import check_facts, explain, lift, open_engine, read_facts
+from incarts_pipeline.ledger.file import check_facts, lift, once, read_facts
 from incarts_pipeline.ledger.lookups import known_keys, known_links, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
@@ -44,14 +43,8 @@ class LedgerView:
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` on a read-only connection."""
-        engine = open_engine(self.file, read_only=True)
-        try:
-            with engine.begin() as connection:
-                return work(connection)
-        except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
-            raise explain(error, self.file) from error
-        finally:
-            engine.dispose()
+        with once(self.file, read_only=True) as connection:
+            return work(connection)
 
     def set_ids(self, project_id: str, names: Sequence[str]) -> dict[str, int]:
         """Return the ids of those link sets that the ledger has."""
