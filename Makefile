@@ -10,7 +10,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-quick clean
+.PHONY: help setup demo test check soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make demo         run the whole flow against a local Incarts, in Dagster"
 	@echo "make test         run the tests; ARGS='-k rate' picks some"
 	@echo "make check        format, lint, types, imports, and tests with branch coverage"
+	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
 	@echo "make bench        run the benchmarks; bench-quick runs them small"
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
 
@@ -56,6 +57,9 @@ check: $(STAMP)
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \
 	  $(BIN)/python benchmarks/$$name.py $(QUICK) $(ARGS); done
+
+soak: $(STAMP)
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench-quick: QUICK := --quick
 bench-quick: bench

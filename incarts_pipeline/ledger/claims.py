@@ -250,7 +250,7 @@ def claim_doubts(
             _O.state.in_([state.value for state in DOUBTFUL_STATES]),
             sa.or_(_O.run_id.is_(None), _O.run_id.not_in([*living, run_id])),
         )
-        .order_by(_O.first_sent_at)
+        .order_by(_O.first_sent_at, _O.op_id)
         .limit(limit)
     ).all()
     if found:

@@ -100,6 +100,10 @@ class _Op:
     def content_hash(self) -> bytes:
         return self.call.content_hash
 
+    @property
+    def first_sent_wall(self) -> float:
+        return self.standing.first_sent.wall if self.standing.first_sent else 0.0
+
 
 class MemoryLedger:
     """The model: the same rules, kept in dictionaries."""
@@ -116,7 +120,8 @@ class MemoryLedger:
             for op in self._ops.values()
             if op.state in DOUBTFUL_STATES and op.run_id != run and op.run_id not in living
         ]
-        return [self._take(op, run) for op in found]
+        oldest_first = sorted(found, key=lambda op: (op.first_sent_wall, op.op_id))
+        return [self._take(op, run) for op in oldest_first]
 
     def claim(
         self, call: Call, run: str, living: Collection[str], now: Stamp
