@@ -16,6 +16,7 @@ from incarts_pipeline.plan import Plan
 from incarts_pipeline.plan_file import SavedPlan, load_plan, plan_saved, save_plan
 from incarts_pipeline.review import adopt, evidence, open_cases, recreate, row_history
 from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.status import ledger_overview, stop_runs
 from incarts_pipeline.writer import IfRunning, WriteOptions
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "default_mapping",
     "evidence",
     "import_links",
+    "ledger_overview",
     "load_mapping",
     "load_plan",
     "load_settings",
@@ -49,4 +51,5 @@ __all__ = [
     "row_history",
     "run_blocking",
     "save_plan",
+    "stop_runs",
 ]

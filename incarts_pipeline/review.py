@@ -7,7 +7,6 @@ import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -16,7 +15,6 @@ from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import (
     ApiError,
-    LedgerError,
     MappingError,
     NotFoundError,
     RefusedError,
@@ -29,9 +27,9 @@ from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.runs import Process, living_runs
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.story import Chapter, key_columns, story
-from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Link
 from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.status import existing_ledger
 
 T = TypeVar("T")
 
@@ -159,21 +157,6 @@ def _row_key(row: Mapping[str, object], columns: set[tuple[str, ...]]) -> str:
         f"The rows are known by {keys}, not by {', '.join(row)}.",
         fix="Give each of these columns once, like sku=123.",
     )
-
-
-def existing_ledger(settings: Settings) -> LedgerView:
-    """Return the ledger that the settings name.
-
-    Raises:
-        LedgerError: there is none, or it can't be read.
-    """
-    view = LedgerView(Path(settings.ledger))
-    if view.path is None:
-        raise LedgerError(
-            f"There is no ledger {settings.ledger} yet.",
-            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
-        )
-    return view
 
 
 def _read(settings: Settings, work: Callable[[sa.Connection], T]) -> T:

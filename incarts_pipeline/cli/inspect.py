@@ -14,25 +14,22 @@ from rich.table import Table
 
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.client import IncartsClient, Probe, probe
-from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger.file import once
-from incarts_pipeline.ledger.overview import Overview, overview
-from incarts_pipeline.ledger.runs import Process, request_stop
+from incarts_pipeline.ledger.overview import Overview
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import State
-from incarts_pipeline.review import existing_ledger
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.status import ledger_overview, stop_runs
 
 
 def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Count what the ledger holds, and check that it is intact."""
-    view = existing_ledger(settings_for(ledger, target))
-    found = view.read(lambda connection: overview(connection, view.facts, Clock().now()))
+    settings = settings_for(ledger, target)
+    found = ledger_overview(settings)
     if as_json:
         typer.echo(json.dumps(_status_object(found)))
     else:
-        _status_tables(Console(), found, view.file)
+        _status_tables(Console(), found, Path(settings.ledger))
     raise typer.Exit(1 if found.damage else 0)
 
 
@@ -83,9 +80,7 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Ask running processes to finish what is in flight, publish, and end."""
-    view = existing_ledger(settings_for(ledger, target))
-    with once(view.file) as connection:
-        asked = request_stop(connection, Process.current(), Clock().now())
+    asked = stop_runs(settings_for(ledger, target))
     if as_json:
         typer.echo(json.dumps({run_id: str(run) for run_id, run in asked.items()}))
         return

@@ -1,0 +1,48 @@
+"""What a ledger holds, and asking its runs to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger.file import once
+from incarts_pipeline.ledger.overview import Overview, overview
+from incarts_pipeline.ledger.runs import LivingRun, Process, request_stop
+from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.settings import Settings
+
+
+def existing_ledger(settings: Settings) -> LedgerView:
+    """Return the ledger that the settings name.
+
+    Raises:
+        LedgerError: there is none, or it can't be read.
+    """
+    view = LedgerView(Path(settings.ledger))
+    if view.path is None:
+        raise LedgerError(
+            f"There is no ledger {settings.ledger} yet.",
+            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
+        )
+    return view
+
+
+def ledger_overview(settings: Settings) -> Overview:
+    """Count what the ledger holds, and check that its file is intact.
+
+    Raises:
+        LedgerError: there is no ledger, or it can't be read.
+    """
+    view = existing_ledger(settings)
+    return view.read(lambda connection: overview(connection, view.facts, Clock().now()))
+
+
+def stop_runs(settings: Settings) -> dict[str, LivingRun]:
+    """Ask running processes to finish what is in flight, publish, and end; return them by id.
+
+    Raises:
+        LedgerError: there is no ledger, or it can't be written.
+    """
+    with once(existing_ledger(settings).file) as connection:
+        return request_stop(connection, Process.current(), Clock().now())
