@@ -143,7 +143,8 @@ class Writer:
         # The plan's own queries run in a thread: the lease must be renewed meanwhile.
         if await self._settle_doubts():
             await asyncio.to_thread(self._plan.refresh, self._clock.now())
-        for contents in self._plan.unknown_contents():
+        unknown = self._plan.unknown_contents()
+        while contents := await asyncio.to_thread(next, unknown, None):
             await self._recorded(partial(_learn, contents))
         moves = await asyncio.to_thread(self._plan.reuses, self._set_ids)
         if moves and not self._stop.requested:
