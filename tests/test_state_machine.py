@@ -6,13 +6,14 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from incarts_pipeline.ledger.states import ReplayRule
 from tests.simulation import checks
 from tests.simulation.ledgers import MemoryLedger
 from tests.simulation.server import FAULTS, Fault
 from tests.simulation.world import WINDOW, World, calm, review
 
-MARGIN = 300.0  # seconds before the window's end after which nothing is replayed
-GAPS = (0.5, 29.0, 31.0, 600.0, WINDOW - MARGIN - 1, WINDOW - MARGIN + 1, WINDOW + 1, 1e5)
+DEADLINE = ReplayRule(window=WINDOW, api_key_fingerprint=None).deadline
+GAPS = (0.5, 29.0, 31.0, 600.0, DEADLINE - 1, DEADLINE + 1, WINDOW + 1, 1e5)
 
 
 class RowsLife(RuleBasedStateMachine):

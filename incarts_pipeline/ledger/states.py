@@ -108,9 +108,11 @@ class Replay(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRule:
-    """How long a key is trusted: `window` seconds of server memory, less a margin.
+    """How long a key is trusted: `window` seconds of server memory, less two margins.
 
-    The margin is a fifth of the window, at most 5 minutes; a clock change within it is tolerated.
+    A margin is a fifth of the window, at most 5 minutes. One is for clocks: a change within it is
+    tolerated. One is for requests that a network or a proxy delivers late: what leaves just before
+    the deadline must still arrive while the key is known.
     """
 
     window: float
@@ -118,8 +120,13 @@ class ReplayRule:
 
     @property
     def margin(self) -> float:
-        """Seconds before the window's end after which nothing is replayed."""
+        """The seconds by which clocks may be off, and requests late."""
         return min(300.0, self.window / 5)
+
+    @property
+    def deadline(self) -> float:
+        """The age in seconds from which on nothing is replayed."""
+        return self.window - 2 * self.margin
 
     def judge(self, first_sent: Stamp, now: Stamp, api_key_fingerprint: str | None) -> Replay:
         """Say whether what was first sent at `first_sent` may be sent again at `now`."""
@@ -133,4 +140,4 @@ class ReplayRule:
             if abs(by_boot - age) > self.margin:
                 return Replay.CLOCK_JUMPED
             age = max(age, by_boot)
-        return Replay.ALLOWED if age < self.window - self.margin else Replay.TOO_OLD
+        return Replay.ALLOWED if age < self.deadline else Replay.TOO_OLD
