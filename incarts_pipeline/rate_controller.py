@@ -37,9 +37,11 @@ _PROBE_EVERY = 120.0
 _PROBE_WINDOW, _PROBE_BUCKET = 1.025, 1.05
 _LONG_RUN, _LONG_RUN_FROM = 3.0, 20.0  # times the longest block, in seconds at least
 _SMALLEST_STEP = 0.0125
+_STRAYS = 6  # short blocks in two windows that may be jitter
+_STRAY_SHARE = 0.1  # of a window: a block that is longer is no jitter
+_FALLEN = 0.8  # of the old rate, from which a fallen limit is measured
 _PLAUSIBLE = 0.5  # of the average so far: less is no window's budget
-_CLIMBS = 3  # probes in a row that raise a bucket's rate before its limit is looked for anew
-_PROBE_PATIENCE = 60.0  # seconds that a bucket's burst may hide a limit
+_LARGEST_STEP = 0.4
 
 
 class Kind(StrEnum):
@@ -126,10 +128,12 @@ class RateController:
         self._first_empty: tuple[float, int] | None = None  # when exhausted first in it, and count
         self._log: deque[float] = deque()  # accepted in the last window
         self._up_after = _UP_EVERY
-        self._probe_patience = _PROBE_PATIENCE
+        self._burst = 0.0  # that a bucket may hold
         self._probe_step = _PROBE_BUCKET - 1.0
         self._climbed = 0
         self._strays: list[float] = []
+        self._raising = False  # a window's length is known, and it holds more than it did
+        self._start_ended: tuple[float, int] | None = None  # after so many seconds and requests
 
     # What senders ask.
 
@@ -140,8 +144,9 @@ class RateController:
         if self._block is not None:
             return self._ask_canary(self._block, now)
         self._keep_time(now)
-        if now < self._next_at - 1e-9:
-            return self._next_at - now
+        wait = max(self._next_at - now, self._full_for(now))
+        if wait > 1e-9:
+            return wait
         self._next_at = max(self._next_at, now - _CATCH_UP) + 1.0 / self._pace()
         return 0.0
 
@@ -182,25 +187,35 @@ class RateController:
         self._go(Phase.PROBE, learned.rate * (1.0 + step), now)
 
     def _found_more(self, learned: Learned, now: float) -> None:
-        """More was accepted than the estimate explains: climb, and then look for the new limit."""
-        self._climbed += 1
-        if learned.kind is Kind.BUCKET and self._climbed <= _CLIMBS:
+        """More was accepted than the estimate explains: climb, or look for the new limit."""
+        if learned.kind is Kind.BUCKET:
             self.learned = Learned(kind=Kind.BUCKET, rate=self._rate)
-            self._probe_step = min(2 * self._probe_step, _PROBE_BUCKET - 1.0)
+            self._climbed += 1
+            self._probe_step = min(2 * self._probe_step, _LARGEST_STEP)
             self._probe(self.learned, now)
             return
-        self._probe_patience *= 2  # a burst may have hidden the limit
-        self._climbed = 0
-        self._forget_stretch()
-        self._reset_count = None
-        self._resets.forget()
-        self._first_empty = None
+        self._raising = True
         self._up_after = _UP_EVERY
         self._go(Phase.MEASURE, learned.rate * _UP, now)
 
     def _patience(self) -> float:
-        window = self.learned.window if self.learned else None
-        return 1.1 * window if window else self._probe_patience
+        """Return for how long a server may accept more than its limit: a window, or a burst."""
+        if self.learned is None:
+            return 0.0
+        extra = max(self._rate - self.learned.rate, 1e-6)
+        if self.learned.window is not None:
+            return max(1.1 * self.learned.window, 3.0 / extra)
+        return min(max((1.2 * self._burst + 3.0) / extra, _UP_EVERY), _PROBE_EVERY)
+
+    def _full_for(self, now: float) -> float:
+        """Return for how long a sliding window is full, as our replica of it says."""
+        learned = self.learned
+        if learned is None or self._resets.believed is not Model.SLIDING:
+            return 0.0
+        if self.phase is not Phase.CRUISE or not learned.window or not learned.budget:
+            return 0.0
+        over = len(self._log) - learned.budget
+        return self._log[over] + learned.window - now if over >= 0 else 0.0
 
     def _go(self, phase: Phase, rate: float, now: float) -> None:
         self.phase, self._rate, self._since = phase, rate, now
@@ -279,23 +294,43 @@ class RateController:
         if self._fixed is not None:
             return
         rough = self._stretch(block)
+        if self._start_ended is None:
+            self._start_ended = (block.began - (self._began or 0.0), self._accepted)
         if self._first_empty is None or block.last_refused - block.began > 2 * self._longest + 1:
             self._first_empty = (block.last_refused, self._accepted)
         is_long = sent_at - block.began > self._long(rough)
         self._resets.ended(sent_at)
         long_run = self._long_run(block.began)
-        if self.phase is Phase.MEASURE and long_run is not None:
+        if self._raising and self.learned and self.learned.window:
+            self._raised(self.learned, self.learned.window, block.began, now)
+        elif self.phase is Phase.MEASURE and long_run is not None:
             self._cruise(Learned(kind=Kind.BUCKET, rate=long_run), now)
         elif is_long:
             self._window_reset(block, sent_at, now)
         elif self.phase is Phase.PROBE and self.learned:
-            self._probe_step = max(self._probe_step / 2, _SMALLEST_STEP)
-            self._climbed = 0
-            self._cruise(self._refined(self.learned), now)
+            self._probe_ended(self.learned, now)
         elif self.phase is Phase.CRUISE and self.learned and self._is_stray(now):
             self._cruise(self.learned, now)
         else:
             self._bucket(rough, now)
+
+    def _raised(self, learned: Learned, window: float, full_at: float, now: float) -> None:
+        """A known window was full again: it holds what was accepted in it."""
+        held = self._resets.held(self._log, full_at)
+        if held > (learned.budget or 0) * 1.02:
+            learned = Learned(kind=Kind.WINDOW, rate=held / window, budget=held, window=window)
+        self._cruise(learned, now)
+
+    def _probe_ended(self, learned: Learned, now: float) -> None:
+        """A probe found the limit where it was, or a climb found it at last."""
+        climbed, self._climbed = self._climbed, 0
+        if self._probe_step > _PROBE_BUCKET - 1.0:  # too coarse a climb to know where it is
+            self._probe_step = _PROBE_BUCKET - 1.0
+            self._go(Phase.MEASURE, learned.rate * _ABOVE, now)
+            return
+        if not climbed:
+            self._probe_step = max(self._probe_step / 2, _SMALLEST_STEP)
+        self._cruise(self._refined(learned), now)
 
     def _long_run(self, began: float) -> float | None:
         """Return what was accepted over so long a time that how the server counts is all one."""
@@ -320,6 +355,8 @@ class RateController:
         """Go on just below the limit, with a little in hand against jitter."""
         self.learned = learned
         self._forget_stretch()
+        self._longest, self._first_empty = 0.0, None
+        self._raising = False
         if learned.kind is Kind.BUCKET:
             self._resets.forget()
         in_hand = 3.0 if learned.kind is Kind.BUCKET else 1.0
@@ -330,6 +367,14 @@ class RateController:
         """Return how long a block must last to be a window's: no bucket takes so long to refill."""
         rate = rough or self._rate
         return 3.0 / rate + 2.0 * self._round_trip + 2.0 * _FIRST_GAP
+
+    def _note_burst(self, rate: float) -> None:
+        """Estimate the burst: from the start, or because what looked like more was only that."""
+        if self.learned is None and self._start_ended is not None:
+            seconds, accepted = self._start_ended
+            self._burst = max(0.0, accepted - rate * seconds)
+        elif self.learned is not None and rate < 0.99 * self.learned.rate:
+            self._burst = 2.0 * max(self._burst, 5.0)
 
     def _stretch(self, block: _Block) -> float | None:
         """Add the stretch since the server was last exhausted; return its rough rate."""
@@ -346,7 +391,7 @@ class RateController:
         window = self.learned.window if self.learned else None
         self._strays = [at for at in self._strays if now - at < max(60.0, 2.5 * (window or 0.0))]
         self._strays.append(now)
-        return len(self._strays) < 2
+        return len(self._strays) < (2 if window is None else _STRAYS)
 
     def _bucket(self, rough: float | None, now: float) -> None:
         self._up_after = _UP_EVERY
@@ -356,6 +401,7 @@ class RateController:
             self._sum_accepted >= _ENOUGH
             or (self._sum_seconds > _ENOUGH_SECONDS and self._sum_accepted > _ENOUGH_SLOW)
         ):
+            self._note_burst(rough)
             self._cruise(Learned(kind=Kind.BUCKET, rate=rough), now)
         else:
             self._go(Phase.MEASURE, max(rough * _ABOVE, self._floor(now)), now)
@@ -369,8 +415,9 @@ class RateController:
         self._reset_count = self._accepted
         self._forget_stretch()
         if self.learned and self.learned.kind is Kind.WINDOW:
+            short = sent_at - block.began < _STRAY_SHARE * (self.learned.window or 0.0)
             known = self.phase is Phase.PROBE or (
-                self.phase is Phase.CRUISE and self._is_stray(now)
+                self.phase is Phase.CRUISE and short and self._is_stray(now)
             )
             if known:
                 self._cruise(self.learned, now)
@@ -387,12 +434,20 @@ class RateController:
             return
         self._resets.window = None
         if self.learned is not None:  # it was wrong
-            self.learned, self._horizon, self._horizon_count = None, sent_at, self._accepted
-            self._longest, self._first_empty = 0.0, None
-        since = latest if is_second and latest is not None else self._began or 0.0
-        rough = max(count / max(sent_at - since, 0.1), self._floor(sent_at))
+            rough = self.learned.rate * _FALLEN / _UP
+            self.learned = None
+            self._new_horizon(sent_at)
+            since = block.began
+        else:
+            since = latest if is_second and latest is not None else self._horizon
+            count = count if is_second else self._accepted - self._horizon_count
+            rough = max(count / max(sent_at - since, 0.1), self._floor(sent_at))
         self._up_after = max(_UP_EVERY, (sent_at - since) / 2)
         self._go(Phase.MEASURE, max(rough * _UP, 0.5), now)
+
+    def _new_horizon(self, now: float) -> None:
+        self._horizon, self._horizon_count = now, self._accepted
+        self._longest, self._first_empty = 0.0, None
 
     def _floor(self, now: float) -> float:
         """Return what was accepted on average since nothing is known, once a window was seen."""

@@ -6,6 +6,7 @@ ended, or may slide. Each block that ends tells which of them was right. Pure, t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 WINDOWS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
@@ -59,6 +60,16 @@ class Resets:
         near = {model: at for model, at in self._guesses.items() if at <= sent_at}
         self.believed = max(near, key=lambda model: near[model], default=None)
         self._guesses = {}
+
+    def held(self, log: Iterable[float], at: float) -> int:
+        """Return how many of the requests in `log` were in the window that was full at `at`."""
+        window = self.window or 0.0
+        since = at - window
+        if self.believed is Model.ANCHORED:
+            since = self._began - 0.001
+        elif self.believed is Model.ALIGNED and self.latest is not None:
+            since = at - (at - self.latest) % window
+        return sum(since < sent_at <= at for sent_at in log)
 
     def first_try(self, now: float, one_more: float) -> float | None:
         """Return when to try first in a block, None when there is nothing to go by.
