@@ -240,7 +240,7 @@ def test_doubt_that_outlasts_the_run_ends_it(run: Run, box: Sandbox) -> None:
 def test_rate_limit_is_waited_out(run: Run, box: Sandbox) -> None:
     """429s cost time, not links: each row has its link in the end."""
     box.reconfigure(limits=[Limit(kind="bucket", requests=40, seconds=1.0, burst=5)])
-    result = run(products(60), max_rps=80.0)
+    result = run(products(60), rate="fixed:80")
     assert result.published.by_status[Status.CREATED] == 60
     assert box.audit().statuses.get("429", 0) > 0
     assert (box.audit().links, box.audit().duplicates) == (60, 0)

@@ -26,6 +26,8 @@ from incarts_pipeline.resets import Model, Resets, snapped
 _CRUISE = 0.997  # of the budget
 _CATCH_UP = 0.05  # seconds that may be made up for after a late wake-up
 _CANARY_LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
+_FASTEST_START = 20  # doublings
+_PATIENCE = 900.0  # seconds of nothing but 429s
 _FIRST_GAP, _GAP_GROWTH, _LARGEST_GAP = 0.1, 1.6, 4.0
 _ENOUGH = 300  # acknowledgements that settle a bucket's rate
 _ENOUGH_SECONDS = 30.0  # and what does for a slow one, with
@@ -36,10 +38,12 @@ _UP_EVERY = 5.0  # seconds without a 429 after which measuring goes faster
 _PROBE_EVERY = 120.0
 _PROBE_WINDOW, _PROBE_BUCKET = 1.025, 1.05
 _LONG_RUN, _LONG_RUN_FROM = 3.0, 20.0  # times the longest block, in seconds at least
+_LONGEST_PROBE = 60.0  # seconds, of a bucket
 _SMALLEST_STEP = 0.0125
 _STRAYS = 6  # short blocks in two windows that may be jitter
 _STRAY_SHARE = 0.1  # of a window: a block that is longer is no jitter
 _FALLEN = 0.8  # of the old rate, from which a fallen limit is measured
+_FEWEST = 5  # requests in a window, from which its budget is believed
 _PLAUSIBLE = 0.5  # of the average so far: less is no window's budget
 _LARGEST_STEP = 0.4
 
@@ -80,7 +84,6 @@ class _Block:
     """A stretch in which nobody sends but one canary at a time."""
 
     began: float  # when the server was exhausted
-    sent: float  # when the refused request left: answers to older ones say nothing new
     canary_at: float
     gap: float
     refused: int = 0
@@ -89,25 +92,27 @@ class _Block:
     hinted: float | None = None
     guessed: bool = False
 
+    def is_canary(self, sent_at: float) -> bool:
+        """Say whether a request that left then was the canary: it leaves after its permit."""
+        return self.canary_sent is not None and sent_at >= self.canary_sent
+
 
 class RateController:
     """Says when to send, and learns from the answers; one for each API key.
 
     Args:
         ceiling: requests a second that are never exceeded, None for none.
-        fixed: send at this rate and learn nothing but to wait out a 429.
+        learned: what an earlier controller measured; then nothing is provoked anew.
     """
 
-    def __init__(self, ceiling: float | None, *, fixed: float | None = None) -> None:
-        for rate in (ceiling, fixed):
-            if rate is not None and rate <= 0:
-                raise ValueError(f"rate must be above 0, not {rate}")
+    def __init__(self, ceiling: float | None, learned: Learned | None = None) -> None:
+        if ceiling is not None and ceiling <= 0:
+            raise ValueError(f"ceiling must be above 0, not {ceiling}")
         self._ceiling = ceiling
-        self._fixed = fixed
-        self.phase = Phase.START
-        self.learned: Learned | None = None
+        self.phase = Phase.CRUISE if learned else Phase.START
+        self.learned = learned
         self._began: float | None = None
-        self._rate = fixed or 1.0
+        self._rate = learned.rate * _CRUISE if learned else 1.0
         self._next_at = float("-inf")
         self._block: _Block | None = None
         self._ignore_before = float("-inf")
@@ -120,6 +125,7 @@ class RateController:
         self._sum_accepted, self._sum_seconds = 0, 0.0
         # Long blocks: the server's window was reset between these two instants.
         self._resets = Resets()
+        self._resets.window = learned.window if learned else None
         self._reset_count: int | None = None
         # All of a stretch without estimate: a sliding window gives back as unevenly as it was used.
         self._horizon = 0.0
@@ -154,13 +160,31 @@ class RateController:
         """Return the seconds until the next try after a 429, 0.0 when nothing is blocked."""
         return max(0.0, self._block.canary_at - now) if self._block else 0.0
 
+    def hopeless_for(self, now: float) -> float | None:
+        """Return the seconds until the next try when waiting for it is no use in this run.
+
+        That is when the server asked for more than 15 minutes, or said 429 for so long.
+        """
+        if self._block is None:
+            return None
+        wait = max(0.0, self._block.canary_at - now)
+        lasts = now - self._block.began if self._block.hinted is None else 0.0
+        return wait if wait > _PATIENCE or lasts > _PATIENCE else None
+
+    def waiting_for(self, now: float) -> str:
+        """Say in words what is being waited for, empty when nothing is."""
+        if self._block is None:
+            return ""
+        what = str(self.learned) if self.learned else "rate limit"
+        return f"{what}: next try in {self.blocked_for(now):.0f} s"
+
     def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
         if answer.kind is AnswerKind.RATE_LIMITED:
             self._refused(answer.hints.retry_after, sent_at, now)
         elif answer.status is not None:
             self._was_accepted(sent_at, now)
-        elif self._block is not None and self._block.canary_sent == sent_at:
+        elif self._block is not None and self._block.is_canary(sent_at):
             self._block.canary_sent = None  # lost: the next one may go at once
 
     # Pacing.
@@ -171,10 +195,8 @@ class RateController:
     def _keep_time(self, now: float) -> None:
         """Change pace or phase when their time has come."""
         elapsed = now - self._since
-        if self._fixed is not None:
-            return
         if self.phase is Phase.START:
-            self._rate = 2.0 ** int(elapsed)
+            self._rate = 2.0 ** min(int(elapsed), _FASTEST_START)
         elif self.phase is Phase.MEASURE and elapsed > self._up_after:
             self._go(Phase.MEASURE, self._rate * _UP, now)
         elif self.phase is Phase.CRUISE and elapsed > _PROBE_EVERY and self.learned:
@@ -204,8 +226,8 @@ class RateController:
             return 0.0
         extra = max(self._rate - self.learned.rate, 1e-6)
         if self.learned.window is not None:
-            return max(1.1 * self.learned.window, 3.0 / extra)
-        return min(max((1.2 * self._burst + 3.0) / extra, _UP_EVERY), _PROBE_EVERY)
+            return self.learned.window * min(max(1.1, 3.0 / extra / self.learned.window), 3.3)
+        return min(max((1.2 * self._burst + 3.0) / extra, _UP_EVERY), _LONGEST_PROBE)
 
     def _full_for(self, now: float) -> float:
         """Return for how long a sliding window is full, as our replica of it says."""
@@ -229,7 +251,7 @@ class RateController:
     def _was_accepted(self, sent_at: float, now: float) -> None:
         block = self._block
         self._round_trip += 0.1 * (now - sent_at - self._round_trip)
-        if block is not None and block.canary_sent == sent_at:
+        if block is not None and block.is_canary(sent_at):
             self._unblock(block, sent_at, now)
         self._accepted += 1
         self._resets.accepted(sent_at)
@@ -244,7 +266,7 @@ class RateController:
         if block is None:
             if sent_at >= self._ignore_before:
                 self._begin_block(hint, sent_at, now)
-        elif block.canary_sent == sent_at:
+        elif block.is_canary(sent_at):
             block.canary_sent = None
             block.refused += 1
             block.last_refused = sent_at
@@ -252,13 +274,13 @@ class RateController:
 
     def _begin_block(self, hint: float | None, sent_at: float, now: float) -> None:
         gap = _FIRST_GAP if self.learned is None else min(1.0 / self.learned.rate, _LARGEST_GAP)
-        block = _Block(began=sent_at, sent=sent_at, canary_at=now, gap=gap, last_refused=sent_at)
+        block = _Block(began=sent_at, canary_at=now, gap=gap, last_refused=sent_at)
         block.canary_at = self._next_canary(block, hint, now)
         self._block = block
 
     def _next_canary(self, block: _Block, hint: float | None, now: float) -> float:
         """Say when to try again: at the hint, at the predicted reset, else after a growing gap."""
-        if hint is not None and hint >= 1.0 and block.hinted is None:
+        if hint is not None and hint >= 1.0 and (block.hinted is None or hint > 2.0):
             block.hinted = now + hint
             return now + hint - 1.0 + 0.01  # servers round up: the truth is within that second
         if block.hinted is not None and now < block.hinted + 2.0:
@@ -291,8 +313,6 @@ class RateController:
         self._block = None
         self._ignore_before = sent_at
         self._next_at = sent_at + 1.0 / self._pace()
-        if self._fixed is not None:
-            return
         rough = self._stretch(block)
         if self._start_ended is None:
             self._start_ended = (block.began - (self._began or 0.0), self._accepted)
@@ -344,10 +364,10 @@ class RateController:
 
     def _refined(self, learned: Learned) -> Learned:
         """Return the limit with what a sliding window was just seen to hold."""
-        held, window = len(self._log), learned.window
-        if window is None or self._resets.believed is not Model.SLIDING:
+        held, budget, window = len(self._log), learned.budget, learned.window
+        if budget is None or window is None or self._resets.believed is not Model.SLIDING:
             return learned
-        if not learned.budget < held < learned.budget * _PROBE_WINDOW:
+        if not budget < held < budget * _PROBE_WINDOW:
             return learned
         return Learned(kind=Kind.WINDOW, rate=held / window, budget=held, window=window)
 
@@ -427,7 +447,8 @@ class RateController:
         if is_second and earliest is not None and latest is not None:
             shortest = max(block.last_refused - latest, self._longest)
             window = snapped(shortest, sent_at - earliest)
-        if window is not None and count / window >= _PLAUSIBLE * self._floor(sent_at):
+        plausible = max(_PLAUSIBLE * self._floor(sent_at), _FEWEST / (window or 1.0))
+        if window is not None and count / window >= plausible:
             self._resets.window = window
             learned = Learned(kind=Kind.WINDOW, rate=count / window, budget=count, window=window)
             self._cruise(learned, now)
