@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     scopes: Annotated[frozenset[str] | None, NoDecode, BeforeValidator(_words)] = Field(
         None, validation_alias="INCARTS_SCOPES"
     )
-    rate: Annotated[str, AfterValidator(_pace)] = "adaptive"
+    rate: Annotated[str, AfterValidator(_pace)] = Field("adaptive", validation_alias="INCARTS_RATE")
     max_rps: Annotated[_Finite | None, BeforeValidator(_rate)] = Field(
         100.0, validation_alias="INCARTS_MAX_RPS"
     )
