@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS := prepare write ledger plan_memory transports
+BENCHMARKS := prepare write ledger rate plan_memory transports
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.

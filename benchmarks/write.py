@@ -91,7 +91,7 @@ def ours(base_url: str, table: pa.Table) -> None:
             api_key="ic_benchmark_key",
             project_id="demo",
             ledger=Path(folder) / "ledger.db",
-            max_rps="none",
+            rate="fixed:none",
         )
         request = PlanRequest(catalog=table, link_set="benchmark", unique_key=("sku",))
         options = WriteOptions(max_in_flight=IN_FLIGHT)

@@ -24,6 +24,7 @@ class EndKind(StrEnum):
     UNREACHABLE = "unreachable"
     STORM = "storm"
     LEDGER = "ledger"
+    RATE_LIMITED = "rate_limited"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from incarts_pipeline.adaptive import Learned, RateController
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
@@ -21,6 +22,7 @@ from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
+from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.snapshot import history, reading
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
@@ -29,7 +31,7 @@ from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
 from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
-from incarts_pipeline.rate import TokenBucket
+from incarts_pipeline.rate import Pacer, TokenBucket
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.sender import Sender, Stop
 from incarts_pipeline.settings import Settings, key_fingerprint
@@ -102,19 +104,21 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     mapping = _mapping(request, catalog)
     mapping.check(catalog.schema)
+    ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    fingerprint = key_fingerprint(settings.api_key) if settings.api_key else None
     options = PlanOptions(
         project_id=settings.project_id or "",
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
         rule=ReplayRule(
             window=settings.idempotency_window,
-            api_key_fingerprint=key_fingerprint(settings.api_key) if settings.api_key else None,
+            api_key_fingerprint=fingerprint,
         ),
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
-        max_rps=settings.max_rps,
+        max_rps=_expected_rate(settings, ledger.learned_rate(fingerprint)),
     )
     requests = prepare(
         catalog.batches(),
@@ -126,7 +130,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
         requests,
-        ledger=LedgerView(Path(settings.ledger), base_url=settings.base_url),
+        ledger=ledger,
         options=options,
         now=(clock or Clock()).now(),
     )
@@ -256,6 +260,8 @@ async def _write(
     clock: Clock | None,
 ) -> WriteResult:
     key = settings.require_key()
+    with engine.begin() as connection:
+        learned = load_rate(connection, key_fingerprint(key))
     run_id = new_run_id()
     in_flight = options.max_in_flight or settings.max_in_flight or DEFAULT_IN_FLIGHT
     client = IncartsClient(
@@ -269,7 +275,7 @@ async def _write(
         sender = Sender(
             client=client,
             journal=journal,
-            rate=TokenBucket(settings.max_rps),
+            rate=_pacer(settings, learned),
             circuits=Circuits(),
             clock=clock or Clock(),
             rule=plan.options.rule,
@@ -278,6 +284,21 @@ async def _write(
             max_in_flight=in_flight,
         )
         return await Writer(plan, sender, set_ids, run_id, options).run()
+
+
+def _expected_rate(settings: Settings, learned: float | None) -> float | None:
+    """Return the requests a second that a plan may count on, None when nobody knows."""
+    if settings.rate != "adaptive":
+        number = settings.rate.removeprefix("fixed:")
+        return None if number == "none" else float(number)
+    return min((rate for rate in (settings.max_rps, learned) if rate is not None), default=None)
+
+
+def _pacer(settings: Settings, learned: Learned | None) -> Pacer:
+    if settings.rate == "adaptive":
+        return RateController(settings.max_rps, learned)
+    rate = settings.rate.removeprefix("fixed:")
+    return TokenBucket(None if rate == "none" else float(rate))
 
 
 def _left_over(written: WriteResult, options: WriteOptions) -> LeftOver:

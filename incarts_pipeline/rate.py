@@ -1,12 +1,34 @@
-"""When the next request may go: pure algorithms, with the time in seconds as an argument."""
+"""When the next request may go, at a rate that is given: pure, the time in seconds an argument."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from incarts_pipeline.adaptive import Learned
 from incarts_pipeline.models import Answer, AnswerKind
 
 _BURST_SECONDS = 0.05  # what may be caught up after a late wake-up
 _FIRST_BLOCK = 1.0
 _LONGEST_BLOCK = 60.0
+_PATIENCE = 900.0  # seconds
+
+
+class Pacer(Protocol):
+    """Says when to send, and learns from the answers; all times are on one monotonic clock."""
+
+    learned: Learned | None
+
+    def ask(self, now: float) -> float:
+        """Take a permit and return 0.0, or return the seconds to wait before asking again."""
+
+    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
+        """Learn from an answer."""
+
+    def hopeless_for(self, now: float) -> float | None:
+        """Return the seconds until the next try when waiting for it is no use in this run."""
+
+    def waiting_for(self, now: float) -> str:
+        """Say in words what is being waited for, empty when nothing is."""
 
 
 class TokenBucket:
@@ -24,6 +46,7 @@ class TokenBucket:
         if rate is not None and rate <= 0:
             raise ValueError(f"rate must be above 0, not {rate}")
         self.rate = rate
+        self.learned: Learned | None = None  # nothing: the rate is given
         self._capacity = max(1.0, (rate or 0) * _BURST_SECONDS)
         self._tokens = 1.0
         self._filled_at: float | None = None
@@ -58,6 +81,16 @@ class TokenBucket:
         self._in_a_row = min(self._in_a_row + 1, 10)
         self._blocked_at = now
         self._blocked_until = now + min(max(wait, 0.05), max(_LONGEST_BLOCK, hint or 0.0))
+
+    def hopeless_for(self, now: float) -> float | None:
+        """Return the seconds until the next try when they are more than 15 minutes."""
+        wait = self.blocked_for(now)
+        return wait if wait > _PATIENCE else None
+
+    def waiting_for(self, now: float) -> str:
+        """Say for how long the 429 is waited out, empty when nothing is."""
+        wait = self.blocked_for(now)
+        return f"rate limit: next try in {wait:.0f} s" if wait else ""
 
     def blocked_for(self, now: float) -> float:
         """Return the seconds until the block after a 429 ends, 0.0 when there is none."""

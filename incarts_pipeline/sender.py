@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.rate import TokenBucket
+from incarts_pipeline.rate import Pacer
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Sender:
 
     client: IncartsClient
     journal: Journal
-    rate: TokenBucket
+    rate: Pacer
     circuits: Circuits
     clock: Clock
     rule: ReplayRule
@@ -146,8 +147,24 @@ class Sender:
                 now = self.clock.monotonic()
                 wait = self.circuits.wait(now) or self.rate.ask(now)
                 if wait <= 0:
+                    self.tally.waiting = ""
                     return True
+                self._say_why(wait, now)
                 await self.stop.sleep(wait)
+
+    def _say_why(self, wait: float, now: float) -> None:
+        """Tell what a longer wait is for; one that is no use ends the run."""
+        hopeless = self.rate.hopeless_for(now)
+        if hopeless is not None and self.circuits.end is None:
+            at = dt.datetime.now() + dt.timedelta(seconds=hopeless)
+            self.circuits.end = End(
+                kind=EndKind.RATE_LIMITED,
+                message="Incarts answers nothing but 429: its rate limit is used up.",
+                fix=f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
+            )
+            self.stop.request(Reason.CIRCUIT_OPEN)
+        elif wait > 1.0:
+            self.tally.waiting = self.rate.waiting_for(now) or self.circuits.reason
 
     def _may_go(self, life: _Life, now: Stamp) -> bool:
         """Say whether an attempt is allowed; a doubt that is past replaying goes to review."""

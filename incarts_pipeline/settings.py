@@ -95,6 +95,15 @@ def _rate(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
+def _pace(value: str) -> str:
+    name, _, number = value.strip().lower().partition(":")
+    if (name, number) == ("adaptive", "") or (name, number) == ("fixed", "none"):
+        return value.strip().lower()
+    if name == "fixed" and _NUMBER.fullmatch(number) and float(number) > 0:
+        return value.strip().lower()
+    raise ValueError(f"{value!r} is neither adaptive nor fixed:N, N requests a second or none")
+
+
 def _duration(value: object) -> float:
     try:
         return parse_duration(value)  # type: ignore[arg-type]
@@ -123,8 +132,9 @@ _Finite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """What a run needs to know beside its catalog; read with `load_settings`.
 
-    Times are in seconds; `max_rps` is in requests a second, None for no ceiling; `scopes` is what
-    the key may do, None when that isn't known. Relative paths start at the working directory.
+    Times are in seconds; `rate` is `adaptive` or `fixed:N`; `max_rps` is in requests a second, None
+    for no ceiling; `scopes` is what the key may do, None when that isn't known. Relative paths
+    start at the working directory.
 
     Raises:
         SettingsError: a value is wrong; names the setting, and never shows a key.
@@ -151,6 +161,7 @@ class Settings(BaseSettings):
     scopes: Annotated[frozenset[str] | None, NoDecode, BeforeValidator(_words)] = Field(
         None, validation_alias="INCARTS_SCOPES"
     )
+    rate: Annotated[str, AfterValidator(_pace)] = Field("adaptive", validation_alias="INCARTS_RATE")
     max_rps: Annotated[_Finite | None, BeforeValidator(_rate)] = Field(
         100.0, validation_alias="INCARTS_MAX_RPS"
     )

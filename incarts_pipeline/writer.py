@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from incarts_pipeline.adaptive import Learned
 from incarts_pipeline.circuits import End
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
@@ -21,6 +22,7 @@ from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.pointers import Content, busy_elsewhere, learn, mark_missing, reuse
+from incarts_pipeline.ledger.rates import save_rate
 from incarts_pipeline.ledger.runs import (
     RENEW_SECONDS,
     Process,
@@ -114,6 +116,7 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         # Claimed and not yet settled: enough to keep every request slot busy through back-offs.
         self._room = asyncio.Semaphore(sender.max_in_flight * 8)
+        self._kept_rate: Learned | None = sender.rate.learned
         self._busy: list[Call] = []
         self._moved: list[Call] = []
 
@@ -276,6 +279,17 @@ class Writer:
                 continue
             if asked:
                 self._stop.request(Reason.STOPPED)
+            await self._keep_rate()
+
+    async def _keep_rate(self) -> None:
+        """Keep what was learned of the rate limit for the next run."""
+        fingerprint = self._sender.rule.api_key_fingerprint
+        learned = self._sender.rate.learned
+        if fingerprint is None or learned is None or learned == self._kept_rate:
+            return
+        self._kept_rate = learned
+        now = self._clock.now()
+        await self._journal.run(lambda c: save_rate(c, fingerprint, learned, now))
 
     async def _cut_off(self) -> None:
         """Give what is in flight its time once the end was asked for, then cut it off."""
@@ -291,6 +305,7 @@ class Writer:
         try:
             missing, back = self._plan.missing_changes(self._set_ids)
             await self._journal.run(lambda c: mark_missing(c, missing, back, now))
+            await self._keep_rate()
             await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
         except Exception:
             logger.exception("the end of the run could not be recorded")

@@ -30,6 +30,7 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "IDEMPOTENCY_WINDOW",
         "SCOPES",
         "MAX_RPS",
+        "RATE",
         "MAX_IN_FLIGHT",
         "CONNECT_TIMEOUT",
         "READ_TIMEOUT",
@@ -54,6 +55,7 @@ def settings(box: Sandbox, tmp_path: Path) -> Settings:
         project_id=box.project_id,
         ledger=tmp_path / "ledger.db",
         max_rps=None,
+        rate="fixed:none",
     )
 
 

@@ -44,7 +44,7 @@ def start(
         "INCARTS_API_BASE_URL": box.base_url,
         "INCARTS_API_KEY": box.api_key,
         "INCARTS_PROJECT_ID": box.project_id,
-        "INCARTS_MAX_RPS": "none",
+        "INCARTS_RATE": "fixed:none",
         "INCARTS_READ_TIMEOUT": "2",
         "INCARTS_FAILPOINT": failpoint,
     }

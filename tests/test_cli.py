@@ -29,7 +29,7 @@ def shell(
     monkeypatch.setenv("INCARTS_API_BASE_URL", box.base_url)
     monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
     monkeypatch.setenv("INCARTS_PROJECT_ID", box.project_id)
-    monkeypatch.setenv("INCARTS_MAX_RPS", "none")
+    monkeypatch.setenv("INCARTS_RATE", "fixed:none")
     monkeypatch.setenv("COLUMNS", "160")
 
     def go(*arguments: str) -> tuple[int, str, str]:

@@ -129,6 +129,8 @@ def test_files_that_are_not_there() -> None:
         ({"idempotency_window": "soon"}, "is not a duration"),
         ({"idempotency_window": 0}, "greater than 0"),
         ({"max_rps": "fast"}, "max_rps"),
+        ({"rate": "fixed:fast"}, "neither adaptive nor fixed:N"),
+        ({"rate": "fixed:0"}, "neither adaptive nor fixed:N"),
         ({"max_rps": "inf"}, "finite"),
         ({"max_in_flight": 0}, "max_in_flight"),
         ({"read_timeout": float("nan")}, "is not a duration"),

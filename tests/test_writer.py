@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
+from incarts_pipeline.circuits import EndKind
 from incarts_pipeline.client import IncartsClient, probe
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.door import run_blocking
@@ -18,6 +19,7 @@ from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.status import ledger_overview
 from incarts_pipeline.writer import IfRunning, WriteOptions
 from tests.conftest import Run, products
 
@@ -240,10 +242,33 @@ def test_doubt_that_outlasts_the_run_ends_it(run: Run, box: Sandbox) -> None:
 def test_rate_limit_is_waited_out(run: Run, box: Sandbox) -> None:
     """429s cost time, not links: each row has its link in the end."""
     box.reconfigure(limits=[Limit(kind="bucket", requests=40, seconds=1.0, burst=5)])
-    result = run(products(60), max_rps=80.0)
+    result = run(products(60), rate="fixed:80")
     assert result.published.by_status[Status.CREATED] == 60
     assert box.audit().statuses.get("429", 0) > 0
     assert (box.audit().links, box.audit().duplicates) == (60, 0)
+
+
+def test_used_up_limit_ends_the_run(run: Run, box: Sandbox) -> None:
+    """A Retry-After of a day isn't waited out: exit 4, rows pending, and when to go on."""
+    box.reconfigure(limits=[Limit(kind="anchored", requests=2, seconds=86_400.0)])
+    result = run(products(5), rate="adaptive")
+    assert result.exit_code() == 4
+    assert result.written.end is not None
+    assert result.written.end.kind is EndKind.RATE_LIMITED
+    assert "Run again at" in result.written.end.fix
+    assert result.published.by_status[Status.PENDING] == 3
+
+
+def test_learned_limit_is_kept_and_used(run: Run, settings: Settings, box: Sandbox) -> None:
+    """What a run learned is in the ledger; the next plan reckons with it, and its run begins so."""
+    box.reconfigure(limits=[Limit(kind="bucket", requests=100, seconds=1.0, burst=5)])
+    adaptive = {"rate": "adaptive", "max_rps": None}
+    run(products(900), **adaptive)
+    [learned] = ledger_overview(settings).rates.values()
+    assert 80 < learned.rate < 110
+    result = run(products(960), **adaptive)
+    assert result.figures.seconds == pytest.approx(60 / learned.rate)
+    assert (box.audit().links, box.audit().duplicates) == (960, 0)
 
 
 def test_refused_rows_are_parked(run: Run, box: Sandbox) -> None:

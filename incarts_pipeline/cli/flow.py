@@ -65,10 +65,13 @@ RateOpt = Annotated[
 
 
 def settings_for(
-    ledger: Path | None = None, target: str | None = None, max_rps: str | None = None
+    ledger: Path | None = None,
+    target: str | None = None,
+    max_rps: str | None = None,
+    rate: str | None = None,
 ) -> Settings:
     """Load the settings, with what the command line overrides."""
-    given: dict[str, Any] = {"ledger": ledger, "max_rps": max_rps}
+    given: dict[str, Any] = {"ledger": ledger, "max_rps": max_rps, "rate": rate}
     return load_settings(
         target=target, **{name: value for name, value in given.items() if value is not None}
     )
@@ -148,6 +151,10 @@ def apply(
         str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
     ] = None,
     max_rps: RateOpt = None,
+    rate: Annotated[
+        str | None,
+        typer.Option("--rate", help="adaptive (learns the limit), or fixed:N a second."),
+    ] = None,
     max_in_flight: Annotated[
         int | None, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
     ] = None,
@@ -169,7 +176,7 @@ def apply(
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
-    settings = settings_for(ledger, target, max_rps)
+    settings = settings_for(ledger, target, max_rps, rate)
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,

@@ -47,6 +47,7 @@ def _status_object(found: Overview) -> dict[str, Any]:
             for one in found.sets
         ],
         "running": {run_id: str(run) for run_id, run in found.running.items()},
+        "rates": {key: str(learned) for key, learned in found.rates.items()},
         "two_links_for_one_key": found.two_links,
         "damage": found.damage,
     }
@@ -70,6 +71,8 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
     console.print(table)
     for run in found.running.values():
         console.print(f"running now: {escape(str(run))}", highlight=False)
+    for fingerprint, learned in found.rates.items():
+        console.print(f"rate limit of key {fingerprint}: {learned}", highlight=False)
     if found.two_links:
         console.print(f"[bold red]alarm:[/] {found.two_links} keys have more than one link")
     if found.damage:

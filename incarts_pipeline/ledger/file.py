@@ -35,6 +35,10 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             qr_image_url, encoded_url, created_at, received_at, run_id FROM old_link""",
         "DROP TABLE old_link",
         "CREATE INDEX ix_link_link_id ON link (link_id)",
+        """CREATE TABLE rate (
+            api_key_fingerprint TEXT NOT NULL, learned TEXT NOT NULL, learned_at INTEGER NOT NULL,
+            PRIMARY KEY (api_key_fingerprint)
+        ) WITHOUT ROWID""",
     ],
 }
 

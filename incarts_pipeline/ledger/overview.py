@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from incarts_pipeline.adaptive import Learned
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.rates import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.models import State
 
@@ -33,6 +35,7 @@ class Overview:
     facts: dict[str, str]
     sets: list[SetOverview]
     running: dict[str, LivingRun]
+    rates: dict[str, Learned]  # by the fingerprint of their API key
     two_links: int  # keys under which Incarts made more than one link
     damage: str
 
@@ -51,6 +54,7 @@ def overview(connection: sa.Connection, facts: dict[str, str], now: Stamp) -> Ov
         facts=facts,
         sets=[_set(connection, s.set_id, s.project_id, s.name) for s in sets],
         running=living_runs(connection, Process.current(), now),
+        rates=known_rates(connection),
         two_links=connection.scalar(sa.select(sa.func.count()).select_from(twice)) or 0,
         damage="" if check == ["ok"] else "; ".join(check),
     )

@@ -27,6 +27,16 @@ link_set = sa.Table(
     sa.UniqueConstraint("project_id", "name"),
 )
 
+# What was learned of the rate limit of an API key; `learned` is JSON.
+rate = sa.Table(
+    "rate",
+    metadata,
+    sa.Column("api_key_fingerprint", sa.Text, primary_key=True),
+    sa.Column("learned", sa.Text, nullable=False),
+    sa.Column("learned_at", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # One row per process that ever wrote. Its lease covers every operation that it has claimed.
 run = sa.Table(
     "run",

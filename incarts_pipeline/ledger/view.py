@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.file import check_facts, lift, once, read_facts
 from incarts_pipeline.ledger.lookups import known_keys, known_links, set_ids_of
+from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 
@@ -51,6 +52,13 @@ class LedgerView:
         if self.path is None:
             return {}
         return self.read(lambda connection: set_ids_of(connection, project_id, names))
+
+    def learned_rate(self, api_key_fingerprint: str | None) -> float | None:
+        """Return the requests a second that are known to go with a key, None when nothing is."""
+        if self.path is None or api_key_fingerprint is None:
+            return None
+        learned = self.read(lambda connection: load_rate(connection, api_key_fingerprint))
+        return learned.rate if learned else None
 
     def living_runs(self, now: Stamp) -> dict[str, LivingRun]:
         """Return the runs that may be sending now, by their ids."""

@@ -1,0 +1,1 @@
+"""A controller against limits of every kind, in simulated time."""

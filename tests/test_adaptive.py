@@ -1,0 +1,245 @@
+"""The rate controller finds limits that nobody tells, and rides them; in simulated time only."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from incarts_pipeline.adaptive import Kind, Learned, Phase, RateController
+from incarts_pipeline.models import Answer, AnswerKind, RateHints
+from tests.rates.limiters import LIMITERS, Bucket, Fixed, Limiter, SlidingLog
+from tests.rates.simulator import Simulation
+
+WARM, LONG = 300.0, 1_200.0  # seconds
+
+# The least use of the budget, the largest share of 429s, and the most of them before, by limit.
+FIGURES = {
+    "fixed 600/60 s": (0.99, 0.003, 60),
+    "anchored 600/60 s": (0.99, 0.003, 60),
+    "sliding log 600/60 s": (0.99, 0.003, 60),
+    "sliding counter 600/60 s": (0.97, 0.005, 60),
+    "bucket 50/s burst 100": (0.99, 0.003, 60),
+    "bucket 50/s burst 1000": (0.99, 0.003, 150),
+    "bucket 5/s burst 2": (0.90, 0.01, 60),
+    "10 per 1 s": (0.90, 0.01, 60),
+    "30 per 60 s": (0.90, 0.03, 60),
+    "20/s + 600/60 s": (0.90, 0.02, 60),
+}
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("name", FIGURES)
+def test_limit_is_found_and_ridden(name: str, workers: int) -> None:
+    """Without any hint: nearly all of the budget is used, and hardly a request is refused."""
+    least, most, early = FIGURES[name]
+    limiter = LIMITERS[name]()
+    result = Simulation(limiter, RateController(100.0), workers=workers).run(LONG)
+    assert result.use(limiter.rate, WARM, LONG) >= least
+    assert result.refusals(WARM) <= most
+    assert sum(at <= WARM for at in result.refused) <= early
+
+
+def test_workers_get_equal_shares() -> None:
+    """Jain's index over 8 workers of unequal latency is 0.99 or more."""
+    result = Simulation(Fixed(600, 60), RateController(100.0), workers=8).run(600.0)
+    shares = list(result.by_worker.values())
+    assert sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares)) >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("limiter", "factor", "settled"),
+    [
+        (Fixed(600, 60), 0.5, 150.0),
+        (Fixed(600, 60, anchored=True), 0.5, 150.0),
+        (SlidingLog(600, 60), 0.5, 150.0),
+        (Bucket(50, 100), 0.5, 60.0),
+        (Fixed(600, 60), 1.5, 270.0),
+        (Fixed(600, 60, anchored=True), 1.5, 210.0),
+        (Bucket(50, 100), 1.5, 270.0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, object) else str(value),
+)
+def test_limit_that_changes_is_followed(limiter: Limiter, factor: float, settled: float) -> None:
+    """A limit that is halved, or raised by half, is ridden again soon after."""
+
+    def change() -> None:
+        if isinstance(limiter, Bucket):
+            limiter.rate *= factor
+        else:
+            limiter.n = int(limiter.n * factor)  # type: ignore[attr-defined]
+
+    simulation = Simulation(limiter, RateController(100.0), workers=8)
+    simulation.run(900.0, change)
+    result = simulation.run(1_800.0)
+    assert result.use(limiter.rate, 900.0 + settled, 1_800.0) >= 0.95
+    assert result.refusals(900.0 + settled) <= 0.01
+
+
+def test_hints_shorten_the_learning() -> None:
+    """With Retry-After, rounded up as servers do, there are fewer refusals and no less use."""
+    limiter = Fixed(600, 60)
+
+    def hint(now: float) -> float:
+        left = limiter.began + limiter.window - now
+        return float(int(left) + 1)
+
+    hinted = Simulation(limiter, RateController(100.0), workers=8, hint=hint).run(LONG)
+    plain = Simulation(Fixed(600, 60), RateController(100.0), workers=8).run(LONG)
+    assert hinted.use(limiter.rate, WARM, LONG) >= 0.985
+    assert len(hinted.refused) < len(plain.refused)
+
+
+def test_ceiling_is_never_exceeded() -> None:
+    """A limit above the ceiling is not looked for."""
+    limiter = Bucket(500, 100)
+    result = Simulation(limiter, RateController(40.0)).run(120.0)
+    assert result.refused == []
+    in_any_second = max(sum(t <= at < t + 1 for at in result.accepted) for t in range(20, 110))
+    assert in_any_second <= 43
+
+
+def test_start_is_gentle() -> None:
+    """One request a second, doubled each second."""
+    result = Simulation(Bucket(1e6, 1e6), RateController(None), latency=0.01).run(5.0)
+    counts = [sum(t <= at < t + 1 for at in result.accepted) for t in range(5)]
+    assert [abs(count - 2**t) <= 1 + t for t, count in enumerate(counts)] == [True] * 5
+
+
+def test_what_was_learned_is_used_at_once() -> None:
+    """A later run begins at the rate that an earlier one measured, without a refusal."""
+    first = RateController(100.0)
+    Simulation(Fixed(600, 60), first).run(300.0)
+    assert first.learned is not None
+    later = Simulation(Fixed(600, 60), RateController(100.0, first.learned)).run(110.0)
+    assert later.refused == []
+    assert later.use(10.0, 0.0, 110.0) >= 0.98
+
+
+def refused(hint: float | None = None) -> Answer:
+    """Return a 429."""
+    hints = RateHints(retry_after=hint)
+    return Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="", status=429, hints=hints)
+
+
+ACCEPTED = Answer(kind=AnswerKind.LINK, correlation_id="", status=201)
+LOST = Answer(kind=AnswerKind.UNKNOWN, correlation_id="")
+FAILED = Answer(kind=AnswerKind.UNKNOWN, correlation_id="", status=503)
+
+
+def test_retry_after_is_the_end_of_a_second() -> None:
+    """Servers round up, so the canary goes at the beginning of that second."""
+    controller = RateController(None)
+    controller.ask(0.0)
+    controller.answered(refused(30.0), sent_at=0.0, now=0.1)
+    assert 29.0 <= controller.ask(0.1) + 0.1 <= 29.2
+
+
+def test_one_canary_at_a_time() -> None:
+    """While blocked one request goes; when nobody hears of it, another one after five seconds."""
+    controller = RateController(None)
+    controller.ask(0.0)
+    controller.answered(refused(), sent_at=0.0, now=0.1)
+    at = 0.1 + controller.ask(0.1)
+    assert controller.ask(at) == 0.0
+    assert controller.ask(at + 1.0) > 0.0
+    assert controller.ask(at + 5.1) == 0.0
+
+
+def test_late_refusals_of_older_requests_are_ignored() -> None:
+    """A 429 of a request that left before the block ended says nothing new."""
+    controller = RateController(None)
+    controller.ask(0.0)
+    controller.answered(refused(), sent_at=0.0, now=0.1)
+    at = 0.1 + controller.ask(0.1)
+    assert controller.ask(at) == 0.0
+    controller.answered(ACCEPTED, sent_at=at, now=at + 0.1)
+    controller.answered(refused(), sent_at=0.05, now=at + 0.2)
+    assert controller.blocked_for(at + 0.2) == 0.0
+
+
+def test_trouble_does_not_move_the_rate() -> None:
+    """5xx and timeouts are no limit."""
+    controller = RateController(100.0, Learned(kind=Kind.BUCKET, rate=20.0))
+    for i in range(50):
+        controller.ask(float(i))
+        controller.answered(FAILED if i % 2 else LOST, sent_at=float(i), now=i + 0.5)
+    assert controller.phase is Phase.CRUISE
+    assert controller.learned == Learned(kind=Kind.BUCKET, rate=20.0)
+
+
+def test_retry_after_of_a_day_is_hopeless() -> None:
+    """It says for how long, so that the run can end and say when to go on."""
+    controller = RateController(None)
+    controller.ask(0.0)
+    assert controller.hopeless_for(0.0) is None
+    controller.answered(refused(86_400.0), sent_at=0.0, now=0.1)
+    wait = controller.hopeless_for(1.0)
+    assert wait is not None
+    assert wait > 86_000
+    assert "next try in" in controller.waiting_for(1.0)
+
+
+def test_nothing_but_429_is_hopeless_after_a_while() -> None:
+    """A quarter of an hour of refused canaries, in a few dozen tries, not in a thousand."""
+    controller, now, tries = RateController(100.0), 0.0, 0
+    while controller.hopeless_for(now) is None:
+        assert now < 2_000.0
+        wait = controller.ask(now)
+        now += wait
+        if wait == 0.0:
+            tries += 1
+            controller.answered(refused(), sent_at=now, now=now + 0.05)
+            now += 0.05
+    assert 900.0 <= now <= 1_000.0
+    assert tries < 80
+
+
+def test_words_for_what_was_learned() -> None:
+    """People read the limit as it is."""
+    window = Learned(kind=Kind.WINDOW, rate=10.0, budget=600, window=60.0)
+    assert str(window) == "600 requests per 60 s"
+    assert str(Learned(kind=Kind.BUCKET, rate=49.96)) == "about 50 requests a second"
+
+
+def test_ceiling_must_make_sense() -> None:
+    """A ceiling of nothing would never send."""
+    with pytest.raises(ValueError, match="above 0"):
+        RateController(0.0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["accepted", "refused", "hinted", "lost", "failed", "never"]),
+            st.floats(0.0, 30.0),
+        ),
+        max_size=60,
+    ),
+    st.sampled_from([None, 100.0, 3.0]),
+    st.sampled_from([None, Learned(kind=Kind.WINDOW, rate=10.0, budget=600, window=60.0)]),
+)
+def test_it_never_stops_for_good(
+    story: list[tuple[str, float]], ceiling: float | None, learned: Learned | None
+) -> None:
+    """Whatever it was told: once the server accepts, it sends, and never above the ceiling."""
+    controller, now = RateController(ceiling, learned), 0.0
+    answers = {"accepted": ACCEPTED, "hinted": refused(20.0), "lost": LOST, "failed": FAILED}
+    for what, pause in story:
+        wait = controller.ask(now)
+        assert 0.0 <= wait < 1e5
+        now += wait
+        if wait == 0.0 and what != "never":
+            answer = answers.get(what, refused())
+            controller.answered(answer, sent_at=now, now=now + 0.05)
+        now += pause
+    sent, until = 0, now + 1_800.0
+    while now < until and sent < 40:
+        wait = controller.ask(now)
+        now += wait
+        if wait == 0.0:
+            sent += 1
+            controller.answered(ACCEPTED, sent_at=now, now=now + 0.05)
+            assert ceiling is None or controller.ask(now) > 0.5 / ceiling - 0.06
+    assert sent == 40
