@@ -17,18 +17,17 @@ So the limit is provoked rarely, measured exactly, and then kept just out of rea
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from enum import StrEnum
 
+from incarts_pipeline.canary import FIRST_GAP, LARGEST_GAP, Block
+from incarts_pipeline.learned import Kind, Learned
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.resets import Model, Resets, snapped
 
 _CRUISE = 0.997  # of the budget
 _CATCH_UP = 0.05  # seconds that may be made up for after a late wake-up
-_CANARY_LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 _FASTEST_START = 20  # doublings
 _PATIENCE = 900.0  # seconds of nothing but 429s
-_FIRST_GAP, _GAP_GROWTH, _LARGEST_GAP = 0.1, 1.6, 4.0
 _ENOUGH = 300  # acknowledgements that settle a bucket's rate
 _ENOUGH_SECONDS = 30.0  # and what does for a slow one, with
 _ENOUGH_SLOW = 100
@@ -48,28 +47,6 @@ _PLAUSIBLE = 0.5  # of the average so far: less is no window's budget
 _LARGEST_STEP = 0.4
 
 
-class Kind(StrEnum):
-    """How the server seems to count."""
-
-    WINDOW = "window"
-    BUCKET = "bucket"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """What the limit was measured to be; `window` in seconds is None for a bucket."""
-
-    kind: Kind
-    rate: float  # requests a second
-    budget: int | None = None  # requests per window
-    window: float | None = None
-
-    def __str__(self) -> str:
-        if self.window is None:
-            return f"about {self.rate:.3g} requests a second"
-        return f"{self.budget:,} requests per {self.window:g} s"
-
-
 class Phase(StrEnum):
     """What the controller is about."""
 
@@ -77,24 +54,6 @@ class Phase(StrEnum):
     MEASURE = "measure"
     CRUISE = "cruise"
     PROBE = "probe"
-
-
-@dataclass(slots=True)
-class _Block:
-    """A stretch in which nobody sends but one canary at a time."""
-
-    began: float  # when the server was exhausted
-    canary_at: float
-    gap: float
-    refused: int = 0
-    canary_sent: float | None = None
-    last_refused: float = 0.0
-    hinted: float | None = None
-    guessed: bool = False
-
-    def is_canary(self, sent_at: float) -> bool:
-        """Say whether a request that left then was the canary: it leaves after its permit."""
-        return self.canary_sent is not None and sent_at >= self.canary_sent
 
 
 class RateController:
@@ -114,7 +73,7 @@ class RateController:
         self._began: float | None = None
         self._rate = learned.rate * _CRUISE if learned else 1.0
         self._next_at = float("-inf")
-        self._block: _Block | None = None
+        self._block: Block | None = None
         self._ignore_before = float("-inf")
         self._accepted = 0
         self._round_trip = 0.05
@@ -148,7 +107,7 @@ class RateController:
         if self._began is None:
             self._began = self._since = self._horizon = now
         if self._block is not None:
-            return self._ask_canary(self._block, now)
+            return self._block.ask(now)
         self._keep_time(now)
         wait = max(self._next_at - now, self._full_for(now))
         if wait > 1e-9:
@@ -200,7 +159,8 @@ class RateController:
         elif self.phase is Phase.MEASURE and elapsed > self._up_after:
             self._go(Phase.MEASURE, self._rate * _UP, now)
         elif self.phase is Phase.CRUISE and elapsed > _PROBE_EVERY and self.learned:
-            self._probe(self.learned, now)
+            if self._ceiling is None or self.learned.rate < self._ceiling:
+                self._probe(self.learned, now)
         elif self.phase is Phase.PROBE and self.learned and elapsed > self._patience():
             self._found_more(self.learned, now)
 
@@ -212,6 +172,9 @@ class RateController:
         """More was accepted than the estimate explains: climb, or look for the new limit."""
         if learned.kind is Kind.BUCKET:
             self.learned = Learned(kind=Kind.BUCKET, rate=self._rate)
+            if self._rate == self._ceiling:
+                self._cruise(self.learned, now)
+                return
             self._climbed += 1
             self._probe_step = min(2 * self._probe_step, _LARGEST_STEP)
             self._probe(self.learned, now)
@@ -240,7 +203,8 @@ class RateController:
         return self._log[over] + learned.window - now if over >= 0 else 0.0
 
     def _go(self, phase: Phase, rate: float, now: float) -> None:
-        self.phase, self._rate, self._since = phase, rate, now
+        self.phase, self._since = phase, now
+        self._rate = rate if self._ceiling is None else min(rate, self._ceiling)
 
     def _forget_stretch(self) -> None:
         self._empty_at = None
@@ -267,48 +231,22 @@ class RateController:
             if sent_at >= self._ignore_before:
                 self._begin_block(hint, sent_at, now)
         elif block.is_canary(sent_at):
-            block.canary_sent = None
-            block.refused += 1
-            block.last_refused = sent_at
-            block.canary_at = self._next_canary(block, hint, now)
+            block.was_refused(sent_at)
+            self._plan_canary(block, hint, now)
 
     def _begin_block(self, hint: float | None, sent_at: float, now: float) -> None:
-        gap = _FIRST_GAP if self.learned is None else min(1.0 / self.learned.rate, _LARGEST_GAP)
-        block = _Block(began=sent_at, canary_at=now, gap=gap, last_refused=sent_at)
-        block.canary_at = self._next_canary(block, hint, now)
-        self._block = block
+        rate = self.learned.rate if self.learned else self._rate
+        gap = FIRST_GAP if self.learned is None else min(1.0 / rate, LARGEST_GAP)
+        self._block = Block(began=sent_at, rate=rate, gap=gap, last_refused=sent_at)
+        self._plan_canary(self._block, hint, now)
 
-    def _next_canary(self, block: _Block, hint: float | None, now: float) -> float:
-        """Say when to try again: at the hint, at the predicted reset, else after a growing gap."""
-        if hint is not None and hint >= 1.0 and (block.hinted is None or hint > 2.0):
-            block.hinted = now + hint
-            return now + hint - 1.0 + 0.01  # servers round up: the truth is within that second
-        if block.hinted is not None and now < block.hinted + 2.0:
-            return now + 0.2
-        if not block.guessed:
-            block.guessed = True
-            rate = self.learned.rate if self.learned else self._rate
-            guess = self._resets.first_try(now, 1.0 / rate)
-            if guess is not None:
-                return guess + 0.25 * self._round_trip  # for the jitter of the way there
-        gap, block.gap = block.gap, min(block.gap * _GAP_GROWTH, _LARGEST_GAP)
-        by_gap = now + max(gap, (now - block.began) / 10 if gap >= _LARGEST_GAP else 0.0)
-        guess = self._resets.next_try(now + 0.01, by_gap)
-        return by_gap if guess is None else guess + 0.25 * self._round_trip
-
-    def _ask_canary(self, block: _Block, now: float) -> float:
-        if block.canary_sent is not None:
-            wait = block.canary_sent + _CANARY_LEASE - now
-            if wait > 0:
-                return min(wait, 0.05)
-        if now < block.canary_at:
-            return block.canary_at - now
-        block.canary_sent = now
-        return 0.0
+    def _plan_canary(self, block: Block, hint: float | None, now: float) -> None:
+        # A quarter of the round trip is more than the way there varies by.
+        block.plan(now, hint, self._resets, 0.25 * self._round_trip)
 
     # Measuring.
 
-    def _unblock(self, block: _Block, sent_at: float, now: float) -> None:
+    def _unblock(self, block: Block, sent_at: float, now: float) -> None:
         """The canary was accepted: what does that say of the limit?"""
         self._block = None
         self._ignore_before = sent_at
@@ -386,7 +324,7 @@ class RateController:
     def _long(self, rough: float | None) -> float:
         """Return how long a block must last to be a window's: no bucket takes so long to refill."""
         rate = rough or self._rate
-        return 3.0 / rate + 2.0 * self._round_trip + 2.0 * _FIRST_GAP
+        return 3.0 / rate + 2.0 * self._round_trip + 2.0 * FIRST_GAP
 
     def _note_burst(self, rate: float) -> None:
         """Estimate the burst: from the start, or because what looked like more was only that."""
@@ -396,7 +334,7 @@ class RateController:
         elif self.learned is not None and rate < 0.99 * self.learned.rate:
             self._burst = 2.0 * max(self._burst, 5.0)
 
-    def _stretch(self, block: _Block) -> float | None:
+    def _stretch(self, block: Block) -> float | None:
         """Add the stretch since the server was last exhausted; return its rough rate."""
         if self._empty_at is not None:
             self._sum_accepted += self._accepted - self._empty_count
@@ -426,45 +364,66 @@ class RateController:
         else:
             self._go(Phase.MEASURE, max(rough * _ABOVE, self._floor(now)), now)
 
-    def _window_reset(self, block: _Block, sent_at: float, now: float) -> None:
+    def _window_reset(self, block: Block, sent_at: float, now: float) -> None:
         """A long block ended: the second in a row tells what fits into a window, and its length."""
-        earliest, latest = self._resets.earliest, self._resets.latest
+        before = (self._resets.earliest, self._resets.latest)
         self._resets.saw(block.last_refused, sent_at)
-        count = self._accepted - (self._reset_count or 0)
         is_second = self.phase is Phase.MEASURE and self._reset_count is not None
+        count = self._accepted - (self._reset_count or 0)
         self._reset_count = self._accepted
         self._forget_stretch()
-        if self.learned and self.learned.kind is Kind.WINDOW:
-            short = sent_at - block.began < _STRAY_SHARE * (self.learned.window or 0.0)
-            known = self.phase is Phase.PROBE or (
-                self.phase is Phase.CRUISE and short and self._is_stray(now)
-            )
-            if known:
-                self._cruise(self.learned, now)
-                return
-        self._longest = max(self._longest, block.last_refused - block.began)
-        window = None
-        if is_second and earliest is not None and latest is not None:
-            shortest = max(block.last_refused - latest, self._longest)
-            window = snapped(shortest, sent_at - earliest)
-        plausible = max(_PLAUSIBLE * self._floor(sent_at), _FEWEST / (window or 1.0))
-        if window is not None and count / window >= plausible:
-            self._resets.window = window
-            learned = Learned(kind=Kind.WINDOW, rate=count / window, budget=count, window=window)
-            self._cruise(learned, now)
+        if self.learned and self._confirms(self.learned, sent_at - block.began, now):
+            self._cruise(self.learned, now)
             return
+        self._longest = max(self._longest, block.last_refused - block.began)
+        learned = self._window(block, sent_at, before, count) if is_second else None
+        if learned is not None:
+            self._resets.window = learned.window
+            self._cruise(learned, now)
+        else:
+            self._measure_window(block, sent_at, before[1] if is_second else None, count, now)
+
+    def _confirms(self, learned: Learned, length: float, now: float) -> bool:
+        """Say whether a long block is what was expected of a window that is known."""
+        if learned.window is None:
+            return False
+        if self.phase is Phase.PROBE:
+            return True
+        short = length < _STRAY_SHARE * learned.window
+        return self.phase is Phase.CRUISE and short and self._is_stray(now)
+
+    def _window(
+        self,
+        block: Block,
+        sent_at: float,
+        before: tuple[float | None, float | None],
+        count: int,
+    ) -> Learned | None:
+        """Return the window between two resets, None when there is no believable one."""
+        earliest, latest = before
+        if earliest is None or latest is None:
+            return None
+        shortest = max(block.last_refused - latest, self._longest)
+        window = snapped(shortest, sent_at - earliest)
+        if window is None or count < max(_FEWEST, _PLAUSIBLE * self._floor(sent_at) * window):
+            return None
+        return Learned(kind=Kind.WINDOW, rate=count / window, budget=count, window=window)
+
+    def _measure_window(
+        self, block: Block, sent_at: float, since: float | None, count: int, now: float
+    ) -> None:
+        """Go on to the next reset at a pace that exhausts the window before it."""
         self._resets.window = None
         if self.learned is not None:  # it was wrong
-            rough = self.learned.rate * _FALLEN / _UP
+            pace, since = self.learned.rate * _FALLEN, block.began
             self.learned = None
             self._new_horizon(sent_at)
-            since = block.began
         else:
-            since = latest if is_second and latest is not None else self._horizon
-            count = count if is_second else self._accepted - self._horizon_count
-            rough = max(count / max(sent_at - since, 0.1), self._floor(sent_at))
+            if since is None:
+                since, count = self._horizon, self._accepted - self._horizon_count
+            pace = max(count / max(sent_at - since, 0.1), self._floor(sent_at)) * _UP
         self._up_after = max(_UP_EVERY, (sent_at - since) / 2)
-        self._go(Phase.MEASURE, max(rough * _UP, 0.5), now)
+        self._go(Phase.MEASURE, max(pace, 0.5), now)
 
     def _new_horizon(self, now: float) -> None:
         self._horizon, self._horizon_count = now, self._accepted

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from incarts_pipeline.adaptive import Learned, RateController
+from incarts_pipeline.adaptive import RateController
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.learned import Learned
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from incarts_pipeline.adaptive import Learned
+from incarts_pipeline.learned import Learned
 from incarts_pipeline.models import Answer, AnswerKind
 
 _BURST_SECONDS = 0.05  # what may be caught up after a late wake-up

@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.adaptive import Learned
 from incarts_pipeline.circuits import End
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.learned import Learned
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.pointers import Content, busy_elsewhere, learn, mark_missing, reuse

@@ -6,7 +6,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from incarts_pipeline.adaptive import Kind, Learned, Phase, RateController
+from incarts_pipeline.adaptive import Phase, RateController
+from incarts_pipeline.learned import Kind, Learned
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from tests.rates.limiters import LIMITERS, Bucket, Fixed, Limiter, SlidingLog
 from tests.rates.simulator import Simulation
@@ -97,6 +98,14 @@ def test_ceiling_is_never_exceeded() -> None:
     assert result.refused == []
     in_any_second = max(sum(t <= at < t + 1 for at in result.accepted) for t in range(20, 110))
     assert in_any_second <= 43
+
+
+def test_ceiling_below_the_limit_is_not_taken_for_more() -> None:
+    """A limit that was found close below the ceiling doesn't grow in our mind."""
+    controller = RateController(40.0, Learned(kind=Kind.BUCKET, rate=39.0))
+    Simulation(Bucket(500, 100), controller).run(1_000.0)
+    assert controller.learned is not None
+    assert controller.learned.rate <= 40.0
 
 
 def test_start_is_gentle() -> None:

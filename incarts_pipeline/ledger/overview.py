@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from incarts_pipeline.adaptive import Learned
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.learned import Learned
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.rates import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs

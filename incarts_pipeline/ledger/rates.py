@@ -8,8 +8,8 @@ import json
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from incarts_pipeline.adaptive import Kind, Learned
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.learned import Kind, Learned
 from incarts_pipeline.ledger import tables
 
 _R = tables.rate.c
