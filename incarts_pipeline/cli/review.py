@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from incarts_pipeline import review
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
@@ -197,8 +196,8 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        if chapter.attempts:
-            console.print(_attempts(chapter.attempts))
+        for attempt in chapter.attempts:
+            console.print(_attempt(attempt), highlight=False, soft_wrap=True)
         for link in chapter.links:
             use = "in use" if link.in_use else "not in use"
             console.print(
@@ -206,18 +205,11 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
             )
 
 
-def _attempts(attempts: Sequence[Try]) -> Table:
-    table = Table(box=None, padding=(0, 2))
-    for name in ("sent", "took", "answer", "correlation id", "run"):
-        table.add_column(name)
-    for one in attempts:
-        took = f"{(one.answered_at - one.sent_at) / 1e6:.1f} s" if one.answered_at else ""
-        answer = " ".join(str(part) for part in (one.http_status, one.said) if part)
-        table.add_row(
-            _time(one.sent_at) or "",
-            took,
-            escape(answer or "none"),
-            one.correlation_id,
-            one.run_id,
-        )
-    return table
+def _attempt(one: Try) -> str:
+    """Return one attempt in two lines; nothing is cut off, since Incarts will ask for the id."""
+    took = f", {(one.answered_at - one.sent_at) / 1e6:.1f} s" if one.answered_at else ""
+    answer = " ".join(str(part) for part in (one.http_status, one.said) if part)
+    return (
+        f"  {one.number}. {_time(one.sent_at)}{took}: {escape(answer or 'no answer')}\n"
+        f"     {one.correlation_id} by run {one.run_id}"
+    )
