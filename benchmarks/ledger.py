@@ -36,7 +36,7 @@ from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.models import Action
-from incarts_pipeline.rate import TokenBucket
+from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.sender import Sender, Stop
 from incarts_pipeline.tally import Tally
 

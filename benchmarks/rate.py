@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from incarts_pipeline.adaptive import RateController
+from incarts_pipeline.pacing.controller import RateController
 from tests.rates.limiters import LIMITERS
 from tests.rates.simulator import Simulation
 

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from incarts_pipeline.adaptive import RateController
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.learned import Learned
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
@@ -29,10 +27,12 @@ from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.pacing.controller import RateController
+from incarts_pipeline.pacing.fixed import Pacer, TokenBucket
+from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
 from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
-from incarts_pipeline.rate import Pacer, TokenBucket
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.sender import Sender, Stop
 from incarts_pipeline.settings import Settings, key_fingerprint

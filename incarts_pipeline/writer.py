@@ -18,7 +18,6 @@ from incarts_pipeline.circuits import End
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.learned import Learned
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.pointers import Content, busy_elsewhere, learn, mark_missing, reuse
@@ -32,6 +31,7 @@ from incarts_pipeline.ledger.runs import (
     start_run,
 )
 from incarts_pipeline.models import Reason
+from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.sender import Sender, Stop
 

@@ -6,9 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from incarts_pipeline.adaptive import Phase, RateController
-from incarts_pipeline.learned import Kind, Learned
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
+from incarts_pipeline.pacing.controller import Phase, RateController
+from incarts_pipeline.pacing.learned import Kind, Learned
 from tests.rates.limiters import LIMITERS, Bucket, Fixed, Limiter, SlidingLog
 from tests.rates.simulator import Simulation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
-from incarts_pipeline.rate import TokenBucket
+from incarts_pipeline.pacing.fixed import TokenBucket
 
 
 def answer(kind: AnswerKind, retry_after: float | None = None) -> Answer:

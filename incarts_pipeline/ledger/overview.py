@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.learned import Learned
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.rates import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.models import State
+from incarts_pipeline.pacing.learned import Learned
 
 _O = tables.operation.c
 _R = tables.row.c

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.learned import Kind, Learned
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.pacing.learned import Kind, Learned
 
 _R = tables.rate.c
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
-from incarts_pipeline.rate import Pacer
+from incarts_pipeline.pacing.fixed import Pacer
 from tests.rates.limiters import Limiter
 
 _SLOTS = 256  # requests under way at once, over all workers

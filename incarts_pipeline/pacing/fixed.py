@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from incarts_pipeline.learned import Learned
 from incarts_pipeline.models import Answer, AnswerKind
+from incarts_pipeline.pacing.learned import Learned
 
 _BURST_SECONDS = 0.05  # what may be caught up after a late wake-up
 _FIRST_BLOCK = 1.0

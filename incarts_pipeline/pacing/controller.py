@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections import deque
 from enum import StrEnum
 
-from incarts_pipeline.canary import FIRST_GAP, LARGEST_GAP, Block
-from incarts_pipeline.learned import Kind, Learned
 from incarts_pipeline.models import Answer, AnswerKind
-from incarts_pipeline.resets import Model, Resets, snapped
+from incarts_pipeline.pacing.canary import FIRST_GAP, LARGEST_GAP, Block
+from incarts_pipeline.pacing.learned import Kind, Learned
+from incarts_pipeline.pacing.resets import Model, Resets, snapped
 
 _CRUISE = 0.997  # of the budget
 _CATCH_UP = 0.05  # seconds that may be made up for after a late wake-up

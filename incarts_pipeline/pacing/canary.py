@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from incarts_pipeline.resets import Resets
+from incarts_pipeline.pacing.resets import Resets
 
 LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 FIRST_GAP = 0.1  # seconds
