@@ -28,8 +28,9 @@ from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pacing.controller import RateController
-from incarts_pipeline.pacing.fixed import Pacer, TokenBucket
+from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.pacing.learned import Learned
+from incarts_pipeline.pacing.pacer import Pacer
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
 from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish

@@ -20,7 +20,7 @@ from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.pacing.fixed import Pacer
+from incarts_pipeline.pacing.pacer import Pacer
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from incarts_pipeline.pacing.resets import Resets
 LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 FIRST_GAP = 0.1  # seconds
 _GAP_GROWTH, LARGEST_GAP = 1.6, 4.0
+_SURELY_LONG = 1.0  # seconds blocked, before which a reset at a usual length is not waited for
 _POLL = 0.05  # seconds between looks while a canary is out
 
 
@@ -64,5 +65,7 @@ class Block:
                 return guess + jitter
         gap, self.gap = self.gap, min(self.gap * _GAP_GROWTH, LARGEST_GAP)
         by_gap = now + max(gap, (now - self.began) / 10 if gap >= LARGEST_GAP else 0.0)
+        if resets.window is None and now - self.began < _SURELY_LONG:
+            return by_gap
         guess = resets.next_try(now + 0.01, by_gap)
         return by_gap if guess is None else guess + jitter

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
 
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pacing.learned import Learned
+from incarts_pipeline.pacing.pacer import NEVER
 
 _BURST_SECONDS = 0.05  # what may be caught up after a late wake-up
 _FIRST_BLOCK = 1.0
@@ -13,24 +14,7 @@ _LONGEST_BLOCK = 60.0
 _PATIENCE = 900.0  # seconds
 
 
-class Pacer(Protocol):
-    """Says when to send, and learns from the answers; all times are on one monotonic clock."""
-
-    learned: Learned | None
-
-    def ask(self, now: float) -> float:
-        """Take a permit and return 0.0, or return the seconds to wait before asking again."""
-
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
-        """Learn from an answer."""
-
-    def hopeless_for(self, now: float) -> float | None:
-        """Return the seconds until the next try when waiting for it is no use in this run."""
-
-    def waiting_for(self, now: float) -> str:
-        """Say in words what is being waited for, empty when nothing is."""
-
-
+@dataclass(slots=True)
 class TokenBucket:
     """A fixed ceiling that stops for a 429 and goes on afterwards at the same rate.
 
@@ -42,45 +26,51 @@ class TokenBucket:
         rate: requests per second, None for no ceiling.
     """
 
-    def __init__(self, rate: float | None) -> None:
-        if rate is not None and rate <= 0:
-            raise ValueError(f"rate must be above 0, not {rate}")
-        self.rate = rate
-        self.learned: Learned | None = None  # nothing: the rate is given
-        self._capacity = max(1.0, (rate or 0) * _BURST_SECONDS)
-        self._tokens = 1.0
-        self._filled_at: float | None = None
-        self._blocked_at = float("-inf")
-        self._blocked_until = float("-inf")
-        self._in_a_row = 0
+    rate: float | None
+    learned: Learned | None = None  # nothing: the rate is given
+    tokens: float = 1.0
+    filled_at: float | None = None
+    blocked_at: float = NEVER
+    blocked_until: float = NEVER
+    in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that would never send."""
+        if self.rate is not None and self.rate <= 0:
+            raise ValueError(f"rate must be above 0, not {self.rate}")
+
+    @property
+    def pace(self) -> float | None:
+        """The rate that was given."""
+        return self.rate
 
     def ask(self, now: float) -> float:
         """Take a permit and return 0.0, or return the seconds to wait before asking again."""
-        if now < self._blocked_until:
-            return self._blocked_until - now
+        if now < self.blocked_until:
+            return self.blocked_until - now
         if self.rate is None:
             return 0.0
-        if self._filled_at is not None:
-            gained = (now - self._filled_at) * self.rate
-            self._tokens = min(self._capacity, self._tokens + max(0.0, gained))
-        self._filled_at = now
+        if self.filled_at is not None:
+            gained = (now - self.filled_at) * self.rate
+            self.tokens = min(max(1.0, self.rate * _BURST_SECONDS), self.tokens + max(0.0, gained))
+        self.filled_at = now if self.filled_at is None else max(self.filled_at, now)
         # Rounding must not leave a caller asking again and again for the last billionth of a token.
-        if self._tokens < 1.0 - 1e-9:
-            return (1.0 - self._tokens) / self.rate
-        self._tokens -= 1.0
+        if self.tokens < 1.0 - 1e-9:
+            return (1.0 - self.tokens) / self.rate
+        self.tokens -= 1.0
         return 0.0
 
     def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
         if answer.kind is AnswerKind.LINK:
-            self._in_a_row = 0
-        if answer.kind is not AnswerKind.RATE_LIMITED or sent_at < self._blocked_at:
+            self.in_a_row = 0
+        if answer.kind is not AnswerKind.RATE_LIMITED or sent_at < self.blocked_at:
             return
         hint = answer.hints.retry_after
-        wait = hint if hint is not None else _FIRST_BLOCK * 2**self._in_a_row
-        self._in_a_row = min(self._in_a_row + 1, 10)
-        self._blocked_at = now
-        self._blocked_until = now + min(max(wait, 0.05), max(_LONGEST_BLOCK, hint or 0.0))
+        wait = hint if hint is not None else _FIRST_BLOCK * 2**self.in_a_row
+        self.in_a_row = min(self.in_a_row + 1, 10)
+        self.blocked_at = now
+        self.blocked_until = now + min(max(wait, 0.05), max(_LONGEST_BLOCK, hint or 0.0))
 
     def hopeless_for(self, now: float) -> float | None:
         """Return the seconds until the next try when they are more than 15 minutes."""
@@ -94,4 +84,4 @@ class TokenBucket:
 
     def blocked_for(self, now: float) -> float:
         """Return the seconds until the block after a 429 ends, 0.0 when there is none."""
-        return max(0.0, self._blocked_until - now)
+        return max(0.0, self.blocked_until - now)

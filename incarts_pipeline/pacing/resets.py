@@ -6,8 +6,11 @@ ended, or may slide. Each block that ends tells which of them was right. Pure, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from incarts_pipeline.pacing.pacer import NEVER
+from incarts_pipeline.pacing.replica import Replica
 
 WINDOWS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 
@@ -24,21 +27,21 @@ class Model(StrEnum):
     ALIGNED = "aligned"
 
 
+@dataclass(slots=True)
 class Resets:
     """Watches resets; `earliest` and `latest` are the bounds between which the last one was."""
 
-    def __init__(self) -> None:
-        self.window: float | None = None
-        self.earliest: float | None = None
-        self.latest: float | None = None
-        self._began = float("-inf")  # of the window under way, if it is anchored
-        self.believed: Model | None = None
-        self._guesses: dict[Model, float] = {}
+    window: float | None = None
+    earliest: float | None = None
+    latest: float | None = None
+    began: float = NEVER  # of the window under way, if it is anchored
+    believed: Model | None = None
+    guesses: dict[Model, float] = field(default_factory=dict)
 
     def accepted(self, sent_at: float) -> None:
         """Follow an anchored window: it begins with the first request after the last one's end."""
-        if self.window is not None and sent_at >= self._began + self.window:
-            self._began = sent_at
+        if self.window is not None and sent_at >= self.began + self.window:
+            self.began = sent_at
 
     def forget(self) -> None:
         """Forget all about windows."""
@@ -47,7 +50,7 @@ class Resets:
 
     def saw(self, refused_at: float, accepted_at: float) -> None:
         """Note that a reset was between a refused request and an accepted one."""
-        self._began = accepted_at
+        self.began = accepted_at
         if self.window is not None and self.earliest is not None and self.latest is not None:
             whole = round((accepted_at - self.latest) / self.window) * self.window
             low, high = self.earliest + whole, self.latest + whole
@@ -57,19 +60,19 @@ class Resets:
 
     def ended(self, sent_at: float) -> None:
         """Believe the guess that came true when a canary that left at `sent_at` was accepted."""
-        near = {model: at for model, at in self._guesses.items() if at <= sent_at}
+        near = {model: at for model, at in self.guesses.items() if at <= sent_at}
         self.believed = max(near, key=lambda model: near[model], default=None)
-        self._guesses = {}
+        self.guesses = {}
 
-    def held(self, log: Iterable[float], at: float) -> int:
+    def held(self, log: Replica, at: float) -> int:
         """Return how many of the requests in `log` were in the window that was full at `at`."""
         window = self.window or 0.0
         since = at - window
         if self.believed is Model.ANCHORED:
-            since = self._began - 0.001
+            since = self.began - 0.001
         elif self.believed is Model.ALIGNED and self.latest is not None:
             since = at - (at - self.latest) % window
-        return sum(since < sent_at <= at for sent_at in log)
+        return log.held(since, at)
 
     def first_try(self, now: float, one_more: float) -> float | None:
         """Return when to try first in a block, None when there is nothing to go by.
@@ -77,16 +80,16 @@ class Resets:
         `one_more` is how long a sliding window takes to let one more in.
         """
         if self.window is None:
-            return self._usual_end(now)
+            return None
         guesses = {
             Model.SLIDING: now + one_more,
-            Model.ANCHORED: self._began + self.window,
+            Model.ANCHORED: self.began + self.window,
             Model.ALIGNED: self._aligned(now, self.window),
         }
-        self._guesses = {m: at for m, at in guesses.items() if at is not None and at > now}
-        if self.believed in self._guesses:
-            return self._guesses[self.believed]
-        return min(self._guesses.values(), default=None)
+        self.guesses = {m: at for m, at in guesses.items() if at is not None and at > now}
+        if self.believed in self.guesses:
+            return self.guesses[self.believed]
+        return min(self.guesses.values(), default=None)
 
     def next_try(self, now: float, by: float) -> float | None:
         """Return when to try next after a guess was wrong; `by` when there is none until then."""
@@ -95,7 +98,7 @@ class Resets:
             if end is None:
                 return None
             return end if end - now < _HALVED else (now + end) / 2
-        return min((at for at in self._guesses.values() if now < at < by), default=None)
+        return min((at for at in self.guesses.values() if now < at < by), default=None)
 
     def _aligned(self, now: float, window: float) -> float | None:
         if self.earliest is None or self.latest is None:
