@@ -9,7 +9,8 @@ from incarts_pipeline.pacing.resets import Resets
 LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 FIRST_GAP = 0.1  # seconds
 _GAP_GROWTH, LARGEST_GAP = 1.6, 4.0
-_SURELY_LONG = 1.0  # seconds blocked, before which a reset at a usual length is not waited for
+_SURELY_LONG = 0.5  # seconds blocked, before which a reset at a usual length is not waited for
+_AGAIN = 0.5  # times the time already blocked, after which one is made anyway
 _POLL = 0.05  # seconds between looks while a canary is out
 
 
@@ -68,4 +69,6 @@ class Block:
         if resets.window is None and now - self.began < _SURELY_LONG:
             return by_gap
         guess = resets.next_try(now + 0.01, by_gap)
-        return by_gap if guess is None else guess + jitter
+        if guess is None:
+            return by_gap
+        return min(guess + jitter, max(by_gap, now + _AGAIN * (now - self.began)))

@@ -48,6 +48,7 @@ _LARGEST_STEP = 0.4
 _STRAYS = 6  # short blocks in two windows that may be jitter
 _STRAY_SHARE = 0.1  # of a window: a block that is longer is no jitter
 _FALLEN = 0.8  # of the old rate, from which a fallen limit is measured
+_CLOSE = 0.02  # of a rate, within which a longer measurement refines it
 _FEWEST = 5  # requests in a window, from which its budget is believed
 _PLAUSIBLE = 0.5  # of the average so far: less is no window's budget
 _WRONG, _WRONG_WITHIN = 3, 600.0  # mispredictions in seconds, after which no model is believed
@@ -200,7 +201,8 @@ class RateController:
             proven = self._used(_UP_USED * self.pace * (elapsed - 2.0 * self.round_trip))
             self._go(Phase.MEASURE, self.rate * (_UP if proven else 1.0), now)
         elif self.phase is Phase.CRUISE and elapsed > _PROBE_EVERY and self.learned:
-            if self.ceiling is None or self.learned.rate < self.ceiling:
+            at_ceiling = self.ceiling is not None and self.learned.rate >= self.ceiling
+            if not at_ceiling and self.learned != self.told:
                 self._probe(self.learned, now)
         elif self.phase is Phase.PROBE and self.learned and elapsed > self._patience():
             if self._used(self.learned.rate * (elapsed - 2.0 * self.round_trip)):
@@ -248,7 +250,9 @@ class RateController:
         if self.phase is not Phase.CRUISE or not learned.window or not learned.budget:
             return 0.0
         self.log.trim(now, learned.window)
-        return self.log.full_for(now, learned.window, learned.budget)
+        # What is under way is not in it yet; how much that matters shows in strays.
+        under_way = len(self.strays) * (1.0 + self.pace * self.round_trip)
+        return self.log.full_for(now, learned.window, learned.budget - int(under_way))
 
     def _go(self, phase: Phase, rate: float, now: float) -> None:
         self.phase, self.since, self.since_count = phase, now, self.meter.accepted
@@ -296,6 +300,7 @@ class RateController:
         self.block = None
         self.ignore_before = now  # until here nobody knew that sending goes on
         self.next_at = sent_at + 1.0 / self.pace
+        exact = self.meter.exact(block.began, 0.5 * self.burst / (1.0 - _CRUISE))
         rough = self.meter.stretch(block.began)
         if self.phase is Phase.START:
             self.ramp.append((block.began, self.meter.accepted))
@@ -311,6 +316,8 @@ class RateController:
             self._cruise(Learned(kind=Kind.BUCKET, rate=long_run), now)
         elif is_long:
             self._window_reset(block, sent_at, now)
+        elif exact is not None and self._agrees(exact):
+            self._cruise(Learned(kind=Kind.BUCKET, rate=exact), now)
         elif self.phase is Phase.PROBE and self.learned:
             self._probe_ended(self.learned, now)
         elif self.phase is Phase.CRUISE and self.learned and self._is_stray(now):
@@ -318,9 +325,16 @@ class RateController:
         else:
             self._bucket(rough, now)
 
+    def _agrees(self, exact: float) -> bool:
+        """Say whether what a bucket gave since it was last exhausted only makes it known better."""
+        if self.learned is None or self.learned.kind is not Kind.BUCKET or self.climbed:
+            return False
+        is_close = abs(exact / self.learned.rate - 1.0) < _CLOSE
+        return is_close and self.phase in (Phase.CRUISE, Phase.PROBE)
+
     def _raised(self, learned: Learned, window: float, full_at: float, now: float) -> None:
         """A known window was full again: it holds what was accepted in it."""
-        held = self.resets.held(self.log, full_at)
+        held = self.hints.snapped(self.resets.held(self.log, full_at))
         if held > (learned.budget or 0) * 1.02:
             learned = Learned(kind=Kind.WINDOW, rate=held / window, budget=held, window=window)
         self._cruise(learned, now)

@@ -18,6 +18,7 @@ class Meter:
     # Short blocks: exhausted at that instant, with so many accepted until then.
     empty_at: float | None = None
     empty_count: int = 0
+    last_empty: tuple[float, int] | None = None  # the same, kept while cruising
     sum_accepted: int = 0
     sum_seconds: float = 0.0
     # Long blocks: the window was reset when so many had been accepted.
@@ -34,9 +35,21 @@ class Meter:
             self.sum_accepted += self.accepted - self.empty_count
             self.sum_seconds += began - self.empty_at
         self.empty_at, self.empty_count = began, self.accepted
+        self.last_empty = began, self.accepted
         if self.sum_seconds <= 0 or self.sum_accepted < 3:
             return None
         return self.sum_accepted / self.sum_seconds
+
+    def exact(self, began: float, most: float) -> float | None:
+        """Return the rate since the server was last exhausted, if that is a long while ago.
+
+        With more than `most` accepted since, a bucket may have been full, and let some go to waste.
+        """
+        if self.last_empty is None:
+            return None
+        since, before = self.last_empty
+        count = self.accepted - before
+        return count / (began - since) if ENOUGH <= count <= most else None
 
     def forget_stretch(self) -> None:
         """Begin anew to measure between short blocks."""
@@ -70,6 +83,7 @@ class Meter:
 
     def begin(self, now: float) -> None:
         """Begin to look for a limit: from here on nothing is known."""
+        self.last_empty = None
         self.horizon, self.horizon_count = now, self.accepted
         self.longest, self.first_empty = 0.0, None
 

@@ -61,7 +61,8 @@ class Resets:
     def ended(self, sent_at: float) -> None:
         """Believe the guess that came true when a canary that left at `sent_at` was accepted."""
         near = {model: at for model, at in self.guesses.items() if at <= sent_at}
-        self.believed = max(near, key=lambda model: near[model], default=None)
+        if self.guesses:
+            self.believed = max(near, key=lambda model: near[model], default=None)
         self.guesses = {}
 
     def held(self, log: Replica, at: float) -> int:

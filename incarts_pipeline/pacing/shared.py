@@ -82,9 +82,7 @@ class Shared:
         controller = self.controller
         for one in report.heard:
             if isinstance(controller, RateController):
-                controller.answered(
-                    one.answer, sent_at=one.sent_at, now=one.now, canary=one.canary
-                )
+                controller.answered(one.answer, sent_at=one.sent_at, now=one.now, canary=one.canary)
             else:
                 controller.answered(one.answer, sent_at=one.sent_at, now=one.now)
         slots, canary, wait = self._lease(report, now) if report.wants else ([], False, POLL)
@@ -132,7 +130,7 @@ class Shared:
         if lead > max(_LEAD, share * _ALIVE):
             return [], False, _MAKE_WAY
         settled = self.controller.learned is not None
-        horizon = HORIZON if settled else HORIZON / 2
+        horizon = HORIZON if settled else HORIZON * 0.3
         most = min(report.wants, max(1, round(share * horizon)))
         slots: list[float] = []
         at = now
