@@ -450,7 +450,7 @@ class RateController:
         self, block: Block, sent_at: float, since: float | None, count: int, now: float
     ) -> None:
         """Go on to the next reset at a pace that exhausts the window before it."""
-        self.resets.window = None
+        self.resets.window = self.resets.believed = None
         if self.learned is not None:
             if self._is_wrong_again(block.began):
                 self._cruise(self._average(now), now)
