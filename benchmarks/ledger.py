@@ -29,6 +29,7 @@ from pydantic import SecretStr
 from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.claims import Call, Operation, claim_calls
 from incarts_pipeline.ledger.file import open_engine, prepare_file
 from incarts_pipeline.ledger.journal import Journal
@@ -99,7 +100,7 @@ async def send(base_url: str, variant: str, rate: float | None, work: list[Call]
                 rule=RULE,
                 stop=Stop(),
                 tally=Tally(),
-                max_in_flight=IN_FLIGHT,
+                in_flight=InFlight(IN_FLIGHT),
             )
             if isinstance(journal, NoJournal):
                 await carry(sender, work, None)

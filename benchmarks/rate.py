@@ -1,45 +1,126 @@
-"""The rate controller against limits of every kind, in simulated time.
+"""The rate controller and its peers against limits of every kind, in simulated time.
 
-    python benchmarks/rate.py [--seconds 1800] [--quick]
+    python benchmarks/rate.py [--seconds 1800] [--quick] [--picture rate.png]
 
 For each limit, without any hint, with 1 and with 8 workers of unequal latency: the share of the
-budget that was used and the share of 429s in the steady state, the 429s before it, and what was
-learned. The same limits and the same simulator are what the tests use.
+budget that was used and the share of 429s in the steady state, the 429s before it, Jain's index of
+what the workers sent, and what was learned; then how long a changed limit takes to be ridden again.
+The limits and the simulator are those of the tests.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.rate_peers import PEERS
 from incarts_pipeline.pacing.controller import RateController
-from tests.rates.limiters import LIMITERS
-from tests.rates.simulator import Simulation
+from incarts_pipeline.pacing.shared import Shared
+from tests.rates.limiters import LIMITERS, Bucket, Limiter, scale
+from tests.rates.simulator import Result, Simulation
 
 WARM = 300.0  # seconds
+_CHANGED = ("fixed 600/60 s", "anchored 600/60 s", "sliding log 600/60 s", "bucket 50/s burst 100")
+_STEP = 5.0  # seconds
+
+
+def ours() -> Shared:
+    """Return a fresh shared controller with the default ceiling."""
+    return Shared(RateController(100.0))
+
+
+def steady(seconds: float) -> None:
+    """Print use and 429s of each limit, ours and the peers'."""
+    print(f"{'limit':26}{'workers':>8}{'pacer':>19}{'use':>9}{'429s':>8}{'before':>8}{'Jain':>8}")
+    for name, make in LIMITERS.items():
+        for workers in (1, 8):
+            for pacer, start in {"ours": ours(), **PEERS}.items():
+                limiter = make()
+                simulation = Simulation(limiter, start, workers=workers)
+                result = simulation.run(seconds)
+                early = sum(at <= WARM for at in result.refused)
+                learned = simulation.shared.controller.learned if simulation.shared else ""
+                print(
+                    f"{name:26}{workers:8}{pacer:>19}{result.use(limiter.rate, WARM, seconds):9.2%}"
+                    f"{result.refusals(WARM):8.2%}{early:8,}{result.fairness(WARM):8.4f}  {learned}"
+                )
+
+
+def changes() -> None:
+    """Print how soon 95 % of a changed limit is used, and goes on to be."""
+    print(f"\n{'limit':26}{'change':>8}{'seconds':>9}{'use after':>11}{'429s after':>12}")
+    for name in _CHANGED:
+        for factor in (0.5, 1.5):
+            limiter = LIMITERS[name]()
+            simulation = Simulation(limiter, ours(), workers=8)
+            simulation.run(900.0)
+            scale(limiter, factor)
+            result = simulation.run(1_800.0)
+            after = _ridden_after(result, limiter, 900.0, 1_800.0)
+            print(
+                f"{name:26}{f'× {factor:g}':>8}{after:9.0f}"
+                f"{result.use(limiter.rate, 900.0 + after, 1_800.0):11.2%}"
+                f"{result.refusals(900.0 + after):12.2%}"
+            )
+
+
+def _ridden_after(result: Result, limiter: Limiter, since: float, until: float) -> float:
+    """Return the seconds after which a window's worth of the budget is used at 95 %, to the end."""
+    span = _STEP if isinstance(limiter, Bucket) else 60.0
+    at = until - span
+    while at > since and result.use(limiter.rate, at, at + span) >= 0.95:
+        at -= _STEP
+    return at + _STEP - since
+
+
+def draw(file: Path) -> None:
+    """Draw accepted requests, and refused ones, against a limit that changes twice."""
+    from matplotlib.figure import Figure
+
+    pacers: dict[str, Callable[[], Shared] | type] = {"incarts_pipeline": ours, **PEERS}
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    plots = figure.subplots(len(pacers), sharex=True)
+    for axes, (name, make) in zip(plots, pacers.items(), strict=True):
+        limiter = Bucket(50, 100)
+        start = make() if name == "incarts_pipeline" else make
+        simulation = Simulation(limiter, start, workers=8)
+        simulation.run(400.0)
+        scale(limiter, 0.5)
+        simulation.run(800.0)
+        scale(limiter, 1.5)
+        result = simulation.run(1_200.0)
+        edges = [i * _STEP for i in range(int(1_200 / _STEP) + 1)]
+        weights = [1 / _STEP] * len(result.accepted)
+        axes.hist(result.accepted, edges, weights=weights, histtype="step", label="accepted")
+        weights = [1 / _STEP] * len(result.refused)
+        axes.hist(result.refused, edges, weights=weights, color="tab:red", label="refused (429)")
+        axes.step([0, 400, 800, 1_200], [50, 50, 25, 37.5], color="black", lw=0.8, label="limit")
+        share = len(result.refused) / (len(result.refused) + len(result.accepted))
+        axes.set_title(f"{name}: {share:.2%} refused", loc="left", fontsize=10)
+        axes.set_ylim(0, 90)
+        axes.set_ylabel("requests/s")
+    axes.set_xlabel("seconds")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    figure.savefig(file, dpi=110)
+    print(f"wrote {file}")
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables, and draw when asked to."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1_800.0)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="600 seconds, and no changes")
+    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    seconds = 900.0 if options.quick else options.seconds
-    print(f"{'limit':26}{'workers':>8}{'use':>9}{'429s':>8}{'before':>8}  learned")
-    for name, make in LIMITERS.items():
-        for workers in (1, 8):
-            limiter, controller = make(), RateController(100.0)
-            result = Simulation(limiter, controller, workers=workers).run(seconds)
-            use = result.use(limiter.rate, WARM, seconds)
-            early = sum(at <= WARM for at in result.refused)
-            print(
-                f"{name:26}{workers:8}{use:9.2%}{result.refusals(WARM):8.2%}{early:8}"
-                f"  {controller.learned}"
-            )
+    steady(600.0 if options.quick else options.seconds)
+    if not options.quick:
+        changes()
+    if options.picture:
+        draw(options.picture)
 
 
 if __name__ == "__main__":

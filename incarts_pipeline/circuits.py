@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from incarts_pipeline.breaker import Breaker
 from incarts_pipeline.models import Answer, AnswerKind
 
-_STORM = 12  # answers in a row that say nothing but trouble
-_FIRST_PAUSE = 2.0
-_LONGEST_PAUSE = 60.0
 _PATIENCE = 180.0  # seconds of trouble without one good answer
 _FOREIGN = 3  # 2xx answers without a link, before the first link: this is not the API
 _UNREACHABLE = 3.0  # seconds without ever having reached the host
@@ -46,10 +44,7 @@ class Circuits:
         self.reason = ""  # what the trouble is, while paused
         self._answered = False
         self._foreign = 0  # successes that are not the API's
-        self._trouble = 0
-        self._trouble_since: float | None = None
-        self._pause = _FIRST_PAUSE
-        self._paused_until = float("-inf")
+        self._breaker = Breaker()
 
     def is_open(self, retailer: str, intent: str) -> bool:
         """Say whether this kind of link is not to be tried any more in this run."""
@@ -57,9 +52,19 @@ class Circuits:
 
     def wait(self, now: float) -> float:
         """Return the seconds to wait before the next request because of trouble; 0.0 for none."""
-        return max(0.0, self._paused_until - now)
+        return self._breaker.wait(now)
 
-    def answered(self, answer: Answer, retailer: str, intent: str, now: float) -> None:
+    def started(self, now: float) -> None:
+        """Note that a request goes out."""
+        self._breaker.started(now)
+
+    def landed(self, started_at: float) -> None:
+        """Note that a request is over, however it ended."""
+        self._breaker.landed(started_at)
+
+    def answered(
+        self, answer: Answer, retailer: str, intent: str, now: float, *, retry: bool = False
+    ) -> None:
         """Learn from an answer; `end`, `forbidden` and `wait` may change."""
         kind = answer.kind
         if kind is AnswerKind.NOT_SENT:
@@ -73,9 +78,10 @@ class Circuits:
                 self._wrong_endpoint(answer, now)
         elif kind is AnswerKind.WRONG_ENDPOINT:
             self._wrong_endpoint(answer, now)
+        elif kind is AnswerKind.RATE_LIMITED:
+            self._breaker.close()
         else:
-            self._trouble, self._trouble_since, self._pause = 0, None, _FIRST_PAUSE
-            self._paused_until = float("-inf")
+            self._breaker.succeeded(retry=retry)
         if kind is AnswerKind.LINK:
             self.accepted += 1
         elif kind is AnswerKind.UNAUTHORIZED:
@@ -99,27 +105,22 @@ class Circuits:
         )
 
     def _count_trouble(self, answer: Answer, now: float) -> None:
-        self._trouble += 1
+        self._breaker.failed(now, timeout=answer.status is None)
         self.reason = answer.error_message or answer.error_code or f"status {answer.status}"
-        if self._trouble_since is None:
-            self._trouble_since = now
-        lasted = now - self._trouble_since
+        lasted = self._breaker.lasted(now)
         if not self._answered and lasted >= _UNREACHABLE:
             self.end = End(
                 kind=EndKind.UNREACHABLE,
                 message=f"Incarts can't be reached: {self.reason}.",
                 fix="Check INCARTS_API_BASE_URL and the network.",
             )
-        elif self._trouble >= _STORM and lasted >= _PATIENCE:
+        elif self._breaker.is_storm and lasted >= _PATIENCE:
             self.end = End(
                 kind=EndKind.STORM,
                 message=f"Incarts has not answered properly for {lasted:.0f} seconds "
                 f"(last: {self.reason}).",
                 fix="Run again later: what is in doubt is settled first, nothing is made twice.",
             )
-        elif self._trouble >= _STORM and now >= self._paused_until:
-            self._paused_until = now + self._pause
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
 
 def _said(answer: Answer) -> str:

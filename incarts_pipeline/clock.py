@@ -35,8 +35,12 @@ class Clock:
         return Stamp(wall=time.time(), boot=_boot_seconds(), boot_id=machine_boot_id())
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that only moves forward, for intervals within the process."""
-        return time.monotonic()
+        """Return seconds on a clock that only moves forward, one for all processes of a boot."""
+        return _boot_seconds()
+
+    def cpu(self) -> float:
+        """Return the seconds of a core that this process has used."""
+        return time.process_time()
 
 
 def _boot_seconds() -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator, Sequence
 from collections.abc import Mapping as Dict
-from collections.abc import Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.in_flight import MOST as MOST_IN_FLIGHT
+from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
+from incarts_pipeline.ledger.pace import PaceFile, pace_name
 from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.snapshot import history, reading
 from incarts_pipeline.ledger.states import ReplayRule
@@ -31,15 +35,17 @@ from incarts_pipeline.pacing.controller import RateController
 from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.pacing.pacer import Pacer
+from incarts_pipeline.pacing.shared import Shared
+from incarts_pipeline.pacing.slots import Slots
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
 from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.sender import Sender, Stop
 from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.shared_rate import SharedRate
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import (
-    DEFAULT_IN_FLIGHT,
     WriteOptions,
     Writer,
     WriteResult,
@@ -265,25 +271,30 @@ async def _write(
     with engine.begin() as connection:
         learned = load_rate(connection, key_fingerprint(key))
     run_id = new_run_id()
-    in_flight = options.max_in_flight or settings.max_in_flight or DEFAULT_IN_FLIGHT
+    clock = clock or Clock()
+    most = options.max_in_flight or settings.max_in_flight
     client = IncartsClient(
         base_url=settings.base_url or "",
         api_key=key,
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
-        max_connections=in_flight,
+        max_connections=most or MOST_IN_FLIGHT,
     )
-    async with client, Journal(engine, Path(settings.ledger), run_id) as journal:
+    async with (
+        client,
+        Journal(engine, Path(settings.ledger), run_id) as journal,
+        _pacing(settings, run_id, learned, clock) as rate,
+    ):
         sender = Sender(
             client=client,
             journal=journal,
-            rate=_pacer(settings, learned),
+            rate=rate,
             circuits=Circuits(),
-            clock=clock or Clock(),
+            clock=clock,
             rule=plan.options.rule,
             stop=stop,
             tally=tally,
-            max_in_flight=in_flight,
+            in_flight=InFlight(most),
         )
         return await Writer(plan, sender, set_ids, run_id, options).run()
 
@@ -296,11 +307,24 @@ def _expected_rate(settings: Settings, learned: float | None) -> float | None:
     return min((rate for rate in (settings.max_rps, learned) if rate is not None), default=None)
 
 
-def _pacer(settings: Settings, learned: Learned | None) -> Pacer:
-    if settings.rate == "adaptive":
-        return RateController(settings.max_rps, learned)
-    rate = settings.rate.removeprefix("fixed:")
-    return TokenBucket(None if rate == "none" else float(rate))
+@asynccontextmanager
+async def _pacing(
+    settings: Settings, run_id: str, learned: Learned | None, clock: Clock
+) -> AsyncIterator[Pacer]:
+    """Yield what says when to send; every run of the same key and ledger shares it."""
+    fixed = settings.rate.removeprefix("fixed:") if settings.rate != "adaptive" else None
+    if fixed == "none":
+        yield TokenBucket(None)
+        return
+    ceiling = settings.max_rps if fixed is None else float(fixed)
+
+    def fresh() -> Shared:
+        return Shared(RateController(ceiling, learned) if fixed is None else TokenBucket(ceiling))
+
+    name = pace_name(key_fingerprint(settings.require_key()), fixed=fixed is not None)
+    file = PaceFile(Path(settings.ledger), name, fresh, clock)
+    async with SharedRate(file, Slots(run_id, ceiling, learned), clock) as rate:
+        yield rate
 
 
 def _left_over(written: WriteResult, options: WriteOptions) -> LeftOver:

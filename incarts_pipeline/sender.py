@@ -14,6 +14,7 @@ from incarts_pipeline.client import IncartsClient, new_correlation_id
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
+from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
@@ -78,10 +79,7 @@ class _Life:
 
 @dataclass(slots=True)
 class Sender:
-    """Carries operations out; everything that it stands on is passed in.
-
-    `max_in_flight` bounds the requests that are under way at once.
-    """
+    """Carries operations out; everything that it stands on is passed in."""
 
     client: IncartsClient
     journal: Journal
@@ -91,14 +89,9 @@ class Sender:
     rule: ReplayRule
     stop: Stop
     tally: Tally
-    max_in_flight: int
-    _in_flight: asyncio.Semaphore = field(init=False)
-    _turn: asyncio.Lock = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the gates that operations pass one by one."""
-        self._in_flight = asyncio.Semaphore(self.max_in_flight)
-        self._turn = asyncio.Lock()
+    in_flight: InFlight
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _landed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def carry(self, operation: Operation) -> None:
         """Send an operation until it is settled, the run ends, or this run's patience does."""
@@ -128,29 +121,41 @@ class Sender:
 
     async def _go(self, life: _Life) -> bool:
         """Make one attempt; return whether another one may be worth it."""
-        async with self._in_flight:
-            if not await self._permit(life.operation):
-                return False
+        started_at = await self._permit(life.operation)
+        if started_at is None:
+            return False
+        try:
             now = self.clock.now()
-            if not self._may_go(life, now):
-                return False
-            return await self._attempt(life, now)
+            return self._may_go(life, now) and await self._attempt(life, now)
+        finally:
+            self.in_flight.count -= 1
+            self._landed.set()
+            self.circuits.landed(started_at)
 
-    async def _permit(self, operation: Operation) -> bool:
-        """Wait for a turn at the learned rate; False when the operation must not go."""
+    async def _permit(self, operation: Operation) -> float | None:
+        """Wait for a turn at the learned rate; return when it came, None for not at all."""
         async with self._turn:
-            while True:
-                if self.stop.requested:
-                    return False
+            while not self.stop.requested:
                 if self.circuits.is_open(operation.retailer, operation.intent):
-                    return False
+                    return None
+                if self.in_flight.count >= self.in_flight.cap(self.rate.pace):
+                    self._landed.clear()
+                    await self._landed.wait()
+                    continue
                 now = self.clock.monotonic()
-                wait = self.circuits.wait(now) or self.rate.ask(now)
+                try:
+                    wait = self.circuits.wait(now) or self.rate.ask(now)
+                except LedgerError as error:
+                    self.end_for_ledger(error)
+                    return None
                 if wait <= 0:
                     self.tally.waiting = ""
-                    return True
+                    self.in_flight.count += 1
+                    self.circuits.started(now)
+                    return now
                 self._say_why(wait, now)
                 await self.stop.sleep(wait)
+            return None
 
     def _say_why(self, wait: float, now: float) -> None:
         """Tell what a longer wait is for; one that is no use ends the run."""
@@ -159,7 +164,8 @@ class Sender:
             at = dt.datetime.now() + dt.timedelta(seconds=hopeless)
             self.circuits.end = End(
                 kind=EndKind.RATE_LIMITED,
-                message="Incarts answers nothing but 429: its rate limit is used up.",
+                message="Incarts answers nothing but 429: a quota is used up that lasts longer "
+                f"than a run waits (this one made {self.circuits.accepted:,} links).",
                 fix=f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
             )
             self.stop.request(Reason.CIRCUIT_OPEN)
@@ -255,8 +261,16 @@ class Sender:
         monotonic = self.clock.monotonic()
         operation = life.operation
         self.rate.answered(answer, sent_at=sent_at, now=monotonic)
-        self.circuits.answered(answer, operation.retailer, operation.intent, monotonic)
+        self.in_flight.took(monotonic - sent_at, monotonic, self.clock.cpu())
+        self.circuits.answered(
+            answer,
+            operation.retailer,
+            operation.intent,
+            monotonic,
+            retry=life.vain + life.doubts > 0,
+        )
         self.tally.answered(answer, state, monotonic - sent_at)
+        self.tally.limit = self.rate.learned
         if answer.echoed_id not in (None, answer.correlation_id):
             logger.warning(
                 "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id

@@ -8,6 +8,7 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger.file import once
 from incarts_pipeline.ledger.overview import Overview, overview
+from incarts_pipeline.ledger.pace import waiting_now
 from incarts_pipeline.ledger.runs import LivingRun, Process, request_stop
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.settings import Settings
@@ -34,8 +35,9 @@ def ledger_overview(settings: Settings) -> Overview:
     Raises:
         LedgerError: there is no ledger, or it can't be read.
     """
-    view = existing_ledger(settings)
-    return view.read(lambda connection: overview(connection, view.facts, Clock().now()))
+    view, clock = existing_ledger(settings), Clock()
+    waiting = waiting_now(Path(settings.ledger), clock)
+    return view.read(lambda connection: overview(connection, view.facts, clock.now(), waiting))
 
 
 def stop_runs(settings: Settings) -> dict[str, LivingRun]:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.pacing.learned import Learned
 
 
 @dataclass(slots=True)
@@ -18,6 +19,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=1_000))
     waiting: str = ""  # why nothing goes out right now
+    limit: Learned | None = None  # what is known of the rate limit
 
     @property
     def done(self) -> int:

@@ -39,10 +39,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DEFAULT_IN_FLIGHT = 32  # requests under way at once
-
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
+_ROOM = 512  # operations claimed and not yet settled: enough to keep every slot busy in back-offs
 
 
 class IfRunning(StrEnum):
@@ -58,7 +57,7 @@ class WriteOptions:
     """How far a run goes.
 
     `max_duration` is in seconds; `sample_per` spreads `limit` over kinds; `max_in_flight` None
-    leaves it to the settings.
+    leaves it to the settings, and they to the pace.
     """
 
     limit: int | None = None
@@ -114,8 +113,7 @@ class Writer:
         self._options = options
         self._me = Process.current()
         self._tasks: set[asyncio.Task[None]] = set()
-        # Claimed and not yet settled: enough to keep every request slot busy through back-offs.
-        self._room = asyncio.Semaphore(sender.max_in_flight * 8)
+        self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.in_flight.most or 0)))
         self._kept_rate: Learned | None = sender.rate.learned
         self._busy: list[Call] = []
         self._moved: list[Call] = []

@@ -12,7 +12,7 @@ from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from incarts_pipeline.pacing.controller import Phase, RateController
 from incarts_pipeline.pacing.learned import Kind, Learned
 from incarts_pipeline.pacing.shared import Shared
-from tests.rates.limiters import LIMITERS, Bucket, Fixed, Limiter, SlidingLog
+from tests.rates.limiters import LIMITERS, Bucket, Fixed, Limiter, SlidingLog, scale
 from tests.rates.simulator import Simulation
 
 WARM, LONG = 300.0, 1_200.0  # seconds
@@ -66,15 +66,9 @@ def test_workers_get_equal_shares() -> None:
 )
 def test_limit_that_changes_is_followed(limiter: Limiter, factor: float, settled: float) -> None:
     """A limit that is halved, or raised by half, is ridden again soon after."""
-
-    def change() -> None:
-        if isinstance(limiter, Bucket):
-            limiter.rate *= factor
-        else:
-            limiter.n = int(limiter.n * factor)  # type: ignore[attr-defined]
-
     simulation = Simulation(limiter, Shared(RateController(100.0)), workers=8)
-    simulation.run(900.0, change)
+    simulation.run(900.0)
+    scale(limiter, factor)
     result = simulation.run(1_800.0)
     assert result.use(limiter.rate, 900.0 + settled, 1_800.0) >= 0.95
     assert result.refusals(900.0 + settled) <= 0.01

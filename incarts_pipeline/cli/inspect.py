@@ -48,6 +48,7 @@ def _status_object(found: Overview) -> dict[str, Any]:
         ],
         "running": {run_id: str(run) for run_id, run in found.running.items()},
         "rates": {key: str(learned) for key, learned in found.rates.items()},
+        "waiting": found.waiting,
         "two_links_for_one_key": found.two_links,
         "damage": found.damage,
     }
@@ -73,6 +74,8 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
         console.print(f"running now: {escape(str(run))}", highlight=False)
     for fingerprint, learned in found.rates.items():
         console.print(f"rate limit of key {fingerprint}: {learned}", highlight=False)
+    for fingerprint, reason in found.waiting.items():
+        console.print(f"waiting with key {fingerprint}: {reason}", highlight=False)
     if found.two_links:
         console.print(f"[bold red]alarm:[/] {found.two_links} keys have more than one link")
     if found.damage:

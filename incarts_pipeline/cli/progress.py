@@ -52,5 +52,6 @@ def _feed(bar: Progress, tally: Tally, over: threading.Event) -> None:
         rate = now_rate if last == began else 0.8 * rate + 0.2 * now_rate
         last, last_done = now, tally.done
         errors = ", ".join(f"{n}× {what}" for what, n in tally.errors.most_common(3))
-        note = "  ".join(part for part in (f"{rate:,.0f}/s", errors, tally.waiting) if part)
+        limit = f"limit {tally.limit}" if tally.limit else ""
+        note = "  ".join(part for part in (f"{rate:,.0f}/s", limit, errors, tally.waiting) if part)
         bar.update(task, completed=tally.done, total=tally.planned or None, note=note)

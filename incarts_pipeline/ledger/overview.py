@@ -36,11 +36,14 @@ class Overview:
     sets: list[SetOverview]
     running: dict[str, LivingRun]
     rates: dict[str, Learned]  # by the fingerprint of their API key
+    waiting: dict[str, str]  # what the runs of an API key wait for just now
     two_links: int  # keys under which Incarts made more than one link
     damage: str
 
 
-def overview(connection: sa.Connection, facts: dict[str, str], now: Stamp) -> Overview:
+def overview(
+    connection: sa.Connection, facts: dict[str, str], now: Stamp, waiting: dict[str, str]
+) -> Overview:
     """Count what the ledger holds."""
     sets = connection.execute(sa.select(tables.link_set)).all()
     twice = (
@@ -55,6 +58,7 @@ def overview(connection: sa.Connection, facts: dict[str, str], now: Stamp) -> Ov
         sets=[_set(connection, s.set_id, s.project_id, s.name) for s in sets],
         running=living_runs(connection, Process.current(), now),
         rates=known_rates(connection),
+        waiting=waiting,
         two_links=connection.scalar(sa.select(sa.func.count()).select_from(twice)) or 0,
         damage="" if check == ["ok"] else "; ".join(check),
     )

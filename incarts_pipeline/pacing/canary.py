@@ -19,6 +19,7 @@ class Block:
     """One block; times in seconds. `rate` is the requests a second that were thought to be fine."""
 
     began: float  # when the server was exhausted
+    watched_from: float  # since when somebody has been trying
     rate: float
     gap: float
     canary_at: float = 0.0

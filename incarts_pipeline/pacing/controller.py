@@ -24,12 +24,14 @@ from enum import StrEnum
 
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pacing.canary import FIRST_GAP, LARGEST_GAP, Block
+from incarts_pipeline.pacing.headroom import PROBE_WINDOW, Headroom
 from incarts_pipeline.pacing.hints import Hints, retry_in
 from incarts_pipeline.pacing.learned import Kind, Learned
 from incarts_pipeline.pacing.meter import Meter
 from incarts_pipeline.pacing.pacer import NEVER
 from incarts_pipeline.pacing.replica import Replica
 from incarts_pipeline.pacing.resets import Model, Resets, snapped
+from incarts_pipeline.pacing.trust import Trust
 
 _CRUISE = 0.997  # of the budget
 _CATCH_UP = 0.05  # seconds that may be made up for after a late wake-up
@@ -41,17 +43,11 @@ _ABOVE = 1.1  # times the rough rate, to find the limit again
 _UP = 1.25
 _UP_EVERY = 5.0  # seconds without a 429 after which measuring goes faster
 _PROBE_EVERY = 120.0
-_PROBE_WINDOW, _PROBE_BUCKET = 1.025, 1.05
-_LONGEST_PROBE = 60.0  # seconds, of a bucket
-_SMALLEST_STEP = 0.0125
-_LARGEST_STEP = 0.4
-_STRAYS = 6  # short blocks in two windows that may be jitter
 _STRAY_SHARE = 0.1  # of a window: a block that is longer is no jitter
 _FALLEN = 0.8  # of the old rate, from which a fallen limit is measured
 _CLOSE = 0.02  # of a rate, within which a longer measurement refines it
 _FEWEST = 5  # requests in a window, from which its budget is believed
 _PLAUSIBLE = 0.5  # of the average so far: less is no window's budget
-_WRONG, _WRONG_WITHIN = 3, 600.0  # mispredictions in seconds, after which no model is believed
 
 
 class Phase(StrEnum):
@@ -89,24 +85,31 @@ class RateController:
     resets: Resets = field(default_factory=Resets)
     log: Replica = field(default_factory=Replica)  # accepted in the last window
     up_after: float = _UP_EVERY
-    burst: float = 0.0  # that a bucket may hold
-    probe_step: float = _PROBE_BUCKET - 1.0
-    climbed: int = 0
-    strays: list[float] = field(default_factory=list)
+    headroom: Headroom = field(default_factory=Headroom)
+    trust: Trust = field(default_factory=Trust)
     raising: bool = False  # a window's length is known, and it holds more than it did
-    ramp: list[tuple[float, int]] = field(default_factory=list)  # the start: when, accepted
     hints: Hints = field(default_factory=Hints)
-    wrong: list[tuple[float, int]] = field(default_factory=list)  # mispredictions: when, accepted
     told: Learned | None = None  # by the server
-    plain_until: float = NEVER  # until then: no models, only averages
+    proven: float = 0.0  # requests a second that were accepted in the start
 
     def __post_init__(self) -> None:
         """Begin with what is known; refuse a ceiling that would never send."""
         if self.ceiling is not None and self.ceiling <= 0:
             raise ValueError(f"ceiling must be above 0, not {self.ceiling}")
-        if self.learned is not None and self.began is None:
+        if self.learned is None or self.began is not None:
+            return
+        if self.learned.kind is Kind.OPEN:
+            self.rate, self.learned = self.learned.rate, None
+        else:
             self.phase, self.rate = Phase.CRUISE, self.learned.rate * _CRUISE
             self.resets.window = self.learned.window
+
+    @property
+    def known(self) -> Learned | None:
+        """What an even later controller may begin with: the limit, or what was below it."""
+        if self.learned is not None or self.phase is not Phase.START or not self.proven:
+            return self.learned
+        return Learned(kind=Kind.OPEN, rate=self.proven)
 
     # What senders ask.
 
@@ -144,7 +147,7 @@ class RateController:
         if self.block is None:
             return None
         wait = max(0.0, self.block.canary_at - now)
-        lasts = now - self.block.began if self.block.hinted is None else 0.0
+        lasts = now - self.block.watched_from if self.block.hinted is None else 0.0
         return wait if wait > _PATIENCE or lasts > _PATIENCE else None
 
     def waiting_for(self, now: float) -> str:
@@ -174,7 +177,10 @@ class RateController:
 
     def interrupted(self, now: float) -> None:
         """Note that nobody wanted to send for a while: what goes on since then proves nothing."""
-        if self.block is not None or self.began is None:
+        if self.began is None:
+            return
+        if self.block is not None:
+            self.block.watched_from = now  # patience begins anew
             return
         if self.phase is Phase.MEASURE:
             self.meter.forget_stretch()
@@ -194,7 +200,9 @@ class RateController:
         elapsed = now - self.since
         if self.phase is Phase.START and elapsed >= 1.0:
             if self._used(_START_USED * self.pace):
-                self.ramp.append((now, self.meter.accepted))
+                accepted = self.meter.accepted - self.since_count
+                self.proven = max(self.proven, accepted / elapsed)
+                self.headroom.ramp.append((now, self.meter.accepted))
                 began = max(self.since + 1.0, now - 0.5)
                 self._go(Phase.START, min(self.rate * 2.0, _FASTEST), began)
         elif self.phase is Phase.MEASURE and elapsed > self.up_after:
@@ -204,7 +212,7 @@ class RateController:
             at_ceiling = self.ceiling is not None and self.learned.rate >= self.ceiling
             if not at_ceiling and self.learned != self.told:
                 self._probe(self.learned, now)
-        elif self.phase is Phase.PROBE and self.learned and elapsed > self._patience():
+        elif self.phase is Phase.PROBE and self.learned and elapsed > self._patience(self.learned):
             if self._used(self.learned.rate * (elapsed - 2.0 * self.round_trip)):
                 self._found_more(self.learned, now)
             else:
@@ -215,8 +223,7 @@ class RateController:
         return self.meter.accepted - self.since_count >= requests
 
     def _probe(self, learned: Learned, now: float) -> None:
-        step = _PROBE_WINDOW - 1.0 if learned.kind is Kind.WINDOW else self.probe_step
-        self._go(Phase.PROBE, learned.rate * (1.0 + step), now)
+        self._go(Phase.PROBE, learned.rate * self.headroom.step_from(learned), now)
 
     def _found_more(self, learned: Learned, now: float) -> None:
         """More was accepted than the estimate explains: climb, or look for the new limit."""
@@ -225,22 +232,15 @@ class RateController:
             if self.rate == self.ceiling:
                 self._cruise(self.learned, now)
                 return
-            self.climbed += 1
-            self.probe_step = min(2 * self.probe_step, _LARGEST_STEP)
+            self.headroom.widen()
             self._probe(self.learned, now)
             return
         self.raising = True
         self.up_after = _UP_EVERY
         self._go(Phase.MEASURE, learned.rate * _UP, now)
 
-    def _patience(self) -> float:
-        """Return for how long a server may accept more than its limit: a window, or a burst."""
-        if self.learned is None:
-            return 0.0
-        extra = max(self.rate - self.learned.rate, 1e-6)
-        if self.learned.window is not None:
-            return self.learned.window * min(max(1.1, 3.0 / extra / self.learned.window), 3.3)
-        return min(max((1.2 * self.burst + 3.0) / extra, _UP_EVERY), _LONGEST_PROBE)
+    def _patience(self, learned: Learned) -> float:
+        return self.headroom.lasts(learned, self.rate)
 
     def _full_for(self, now: float) -> float:
         """Return for how long a sliding window is full, as our replica of it says."""
@@ -251,7 +251,7 @@ class RateController:
             return 0.0
         self.log.trim(now, learned.window)
         # What is under way is not in it yet; how much that matters shows in strays.
-        under_way = len(self.strays) * (1.0 + self.pace * self.round_trip)
+        under_way = len(self.trust.strays) * (1.0 + self.pace * self.round_trip)
         return self.log.full_for(now, learned.window, learned.budget - int(under_way))
 
     def _go(self, phase: Phase, rate: float, now: float) -> None:
@@ -286,7 +286,9 @@ class RateController:
     def _begin_block(self, hint: float | None, sent_at: float, now: float) -> None:
         rate = self.learned.rate if self.learned else self.rate
         gap = FIRST_GAP if self.learned is None else min(1.0 / rate, LARGEST_GAP)
-        self.block = Block(began=sent_at, rate=rate, gap=gap, last_refused=sent_at)
+        self.block = Block(
+            began=sent_at, watched_from=sent_at, rate=rate, gap=gap, last_refused=sent_at
+        )
         self._plan_canary(self.block, hint, now)
 
     def _plan_canary(self, block: Block, hint: float | None, now: float) -> None:
@@ -300,16 +302,16 @@ class RateController:
         self.block = None
         self.ignore_before = now  # until here nobody knew that sending goes on
         self.next_at = sent_at + 1.0 / self.pace
-        exact = self.meter.exact(block.began, 0.5 * self.burst / (1.0 - _CRUISE))
+        exact = self.meter.exact(block.began, 0.5 * self.headroom.burst / (1.0 - _CRUISE))
         rough = self.meter.stretch(block.began)
         if self.phase is Phase.START:
-            self.ramp.append((block.began, self.meter.accepted))
+            self.headroom.ramp.append((block.began, self.meter.accepted))
         self.meter.was_empty(block.last_refused, block.last_refused - block.began)
         is_long = sent_at - block.began > self._long(rough)
         self.resets.ended(sent_at)
         long_run = self.meter.long_run(block.began)
-        if now < self.plain_until:
-            self._cruise(self._average(now), now)
+        if now < self.trust.plain_until:
+            self._cruise(self.trust.average(now, self.meter.accepted), now)
         elif self.raising and self.learned and self.learned.window:
             self._raised(self.learned, self.learned.window, block.began, now)
         elif self.phase is Phase.MEASURE and long_run is not None:
@@ -327,7 +329,7 @@ class RateController:
 
     def _agrees(self, exact: float) -> bool:
         """Say whether what a bucket gave since it was last exhausted only makes it known better."""
-        if self.learned is None or self.learned.kind is not Kind.BUCKET or self.climbed:
+        if self.learned is None or self.learned.kind is not Kind.BUCKET or self.headroom.climbed:
             return False
         is_close = abs(exact / self.learned.rate - 1.0) < _CLOSE
         return is_close and self.phase in (Phase.CRUISE, Phase.PROBE)
@@ -341,21 +343,17 @@ class RateController:
 
     def _probe_ended(self, learned: Learned, now: float) -> None:
         """A probe found the limit where it was, or a climb found it at last."""
-        climbed, self.climbed = self.climbed, 0
-        if self.probe_step > _PROBE_BUCKET - 1.0:  # too coarse a climb to know where it is
-            self.probe_step = _PROBE_BUCKET - 1.0
+        if self.headroom.narrow():
+            self._cruise(self._refined(learned), now)
+        else:
             self._go(Phase.MEASURE, learned.rate * _ABOVE, now)
-            return
-        if not climbed:
-            self.probe_step = max(self.probe_step / 2, _SMALLEST_STEP)
-        self._cruise(self._refined(learned), now)
 
     def _refined(self, learned: Learned) -> Learned:
         """Return the limit with what a sliding window was just seen to hold."""
         held, budget, window = self.log.total, learned.budget, learned.window
         if budget is None or window is None or self.resets.believed is not Model.SLIDING:
             return learned
-        if not budget < held < budget * _PROBE_WINDOW:
+        if not budget < held < budget * PROBE_WINDOW:
             return learned
         return Learned(kind=Kind.WINDOW, rate=held / window, budget=held, window=window)
 
@@ -375,27 +373,15 @@ class RateController:
         rate = rough or self.rate
         return 3.0 / rate + 2.0 * self.round_trip + 2.0 * FIRST_GAP
 
-    def _note_burst(self, rate: float) -> None:
-        """Estimate the burst: from the start, or because what looked like more was only that."""
-        if self.learned is None and self.ramp:
-            end, accepted = self.ramp[-1]
-            self.burst = max(accepted - was - rate * (end - at) for at, was in self.ramp)
-        elif self.learned is not None and rate < 0.99 * self.learned.rate:
-            self.burst = 2.0 * max(self.burst, 5.0)
-
     def _is_stray(self, now: float) -> bool:
-        """Say whether a 429 while cruising is the first for a while: jitter, perhaps."""
-        window = self.learned.window if self.learned else None
-        self.strays = [at for at in self.strays if now - at < max(60.0, 2.5 * (window or 0.0))]
-        self.strays.append(now)
-        return len(self.strays) < (2 if window is None else _STRAYS)
+        return self.trust.is_stray(now, self.learned.window if self.learned else None)
 
     def _bucket(self, rough: float | None, now: float) -> None:
         self.up_after = _UP_EVERY
         if rough is None:
             self._go(Phase.MEASURE, max(0.75 * self.pace, 0.5), now)
         elif rough >= 0.9 * self._floor(now) and self.meter.is_enough():
-            self._note_burst(rough)
+            self.headroom.note_burst(self.learned, rough)
             self._cruise(Learned(kind=Kind.BUCKET, rate=rough), now)
         else:
             self._go(Phase.MEASURE, max(rough * _ABOVE, self._floor(now)), now)
@@ -452,8 +438,9 @@ class RateController:
         """Go on to the next reset at a pace that exhausts the window before it."""
         self.resets.window = self.resets.believed = None
         if self.learned is not None:
-            if self._is_wrong_again(block.began):
-                self._cruise(self._average(now), now)
+            self.hints.distrusted |= self.told is not None
+            if self.trust.is_wrong_again(block.began, self.meter.accepted):
+                self._cruise(self.trust.average(now, self.meter.accepted), now)
                 return
             pace, since = self.learned.rate * _FALLEN, block.began
             self.learned = None
@@ -464,22 +451,6 @@ class RateController:
             pace = max(count / max(sent_at - since, 0.1), self._floor(sent_at)) * _UP
         self.up_after = max(_UP_EVERY, (sent_at - since) / 2)
         self._go(Phase.MEASURE, max(pace, 0.5), now)
-
-    def _is_wrong_again(self, now: float) -> bool:
-        """Note that what was learned is wrong; say whether that happened too often to go on so."""
-        self.hints.distrusted |= self.told is not None
-        self.wrong = [one for one in self.wrong if now - one[0] < _WRONG_WITHIN]
-        self.wrong.append((now, self.meter.accepted))
-        if len(self.wrong) < _WRONG:
-            return False
-        self.plain_until = now + _WRONG_WITHIN
-        return True
-
-    def _average(self, now: float) -> Learned:
-        """Return what the server accepted, blocks and all, since models began to fail."""
-        since, before = self.wrong[0]
-        rate = max(self.meter.accepted - before, 1) / max(now - since, 1.0)
-        return Learned(kind=Kind.BUCKET, rate=rate)
 
     def _floor(self, now: float) -> float:
         return 0.0 if self.learned is not None else self.meter.floor(now)

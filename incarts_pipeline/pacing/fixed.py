@@ -33,6 +33,7 @@ class TokenBucket:
     blocked_at: float = NEVER
     blocked_until: float = NEVER
     in_a_row: int = 0
+    refused_since: float | None = None  # nothing but 429s
 
     def __post_init__(self) -> None:
         """Refuse a rate that would never send."""
@@ -63,19 +64,25 @@ class TokenBucket:
     def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
         if answer.kind is AnswerKind.LINK:
-            self.in_a_row = 0
+            self.in_a_row, self.refused_since = 0, None
         if answer.kind is not AnswerKind.RATE_LIMITED or sent_at < self.blocked_at:
             return
         hint = answer.hints.retry_after
         wait = hint if hint is not None else _FIRST_BLOCK * 2**self.in_a_row
         self.in_a_row = min(self.in_a_row + 1, 10)
+        if self.refused_since is None:
+            self.refused_since = now
         self.blocked_at = now
         self.blocked_until = now + min(max(wait, 0.05), max(_LONGEST_BLOCK, hint or 0.0))
 
     def hopeless_for(self, now: float) -> float | None:
-        """Return the seconds until the next try when they are more than 15 minutes."""
+        """Return the seconds until the next try when waiting for it is no use in this run.
+
+        That is when the server asked for more than 15 minutes, or said 429 for so long.
+        """
         wait = self.blocked_for(now)
-        return wait if wait > _PATIENCE else None
+        lasts = 0.0 if self.refused_since is None else now - self.refused_since
+        return wait if wait and max(wait, lasts) > _PATIENCE else None
 
     def waiting_for(self, now: float) -> str:
         """Say for how long the 429 is waited out, empty when nothing is."""

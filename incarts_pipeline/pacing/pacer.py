@@ -13,7 +13,9 @@ NEVER = -1e18  # seconds: before everything, and unlike an infinity it can be wr
 class Pacer(Protocol):
     """Says when to send, and learns from the answers; all times are on one monotonic clock."""
 
-    learned: Learned | None
+    @property
+    def learned(self) -> Learned | None:
+        """What is known of the limit."""
 
     @property
     def pace(self) -> float | None:

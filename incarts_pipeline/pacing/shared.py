@@ -75,9 +75,11 @@ class Shared:
     controller: RateController | TokenBucket
     workers: dict[str, Worker] = field(default_factory=dict)
     wanted_at: float = NEVER  # when anybody wanted to send last
+    latest: float = NEVER  # time that was ever heard of: it never goes back
 
     def exchange(self, report: Report, now: float) -> Lease:
         """Take in what a worker heard, and lease slots to it."""
+        now = self.latest = max(now, self.latest)
         self._attend(report, now)
         controller = self.controller
         for one in report.heard:
@@ -93,10 +95,14 @@ class Shared:
             canary=canary,
             wait=wait,
             pace=None if pace is None else pace / self._sharers(),
-            learned=controller.learned,
+            learned=controller.known if isinstance(controller, RateController) else None,
             hopeless=controller.hopeless_for(now),
             waiting=controller.waiting_for(now),
         )
+
+    def is_at_work(self, now: float) -> bool:
+        """Say whether any worker was heard of just now."""
+        return any(now - worker.seen < _ALIVE for worker in self.workers.values())
 
     def _attend(self, report: Report, now: float) -> None:
         """Keep the list of workers, and note when nobody wanted to send for a while."""
@@ -109,8 +115,10 @@ class Shared:
             worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
         worker.ceiling, worker.seen, worker.wants = report.ceiling, now, report.wants > 0
         controller = self.controller
-        if isinstance(controller, RateController):
-            ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
+        ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
+        if isinstance(controller, TokenBucket):
+            controller.rate = min(ceilings, default=None)
+        else:
             controller.ceiling = min(ceilings, default=None)
             if report.wants and now - self.wanted_at > _ALIVE:
                 controller.interrupted(now)

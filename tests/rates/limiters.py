@@ -115,6 +115,46 @@ class Stacked:
         return min(part.rate for part in self.parts)
 
 
+class Counting(SlidingLog):
+    """A sliding log in which refused requests count too, so that asking often keeps it full."""
+
+    def take(self, now: float) -> bool:
+        """Let a request through that arrives now, or refuse it."""
+        taken = super().take(now)
+        if not taken:
+            self.log.append(now)
+        return taken
+
+
+class Foreign:
+    """A limit that somebody else uses too, evenly, at a rate of their own."""
+
+    def __init__(self, limiter: Limiter, rate: float) -> None:
+        self.limiter, self.foreign, self._at = limiter, rate, 0.0
+
+    def take(self, now: float) -> bool:
+        """Let a request through that arrives now, or refuse it."""
+        while self._at < now:
+            self.limiter.take(self._at)
+            self._at += 1 / self.foreign
+        return self.limiter.take(now)
+
+    @property
+    def rate(self) -> float:
+        """Return the requests a second that it leaves."""
+        return self.limiter.rate - self.foreign
+
+
+def scale(limiter: Limiter, factor: float) -> None:
+    """Change a limit while it is in force."""
+    if isinstance(limiter, Bucket):
+        limiter.rate *= factor
+    elif isinstance(limiter, Fixed | SlidingLog | SlidingCounter):
+        limiter.n = int(limiter.n * factor)
+    else:
+        raise TypeError(type(limiter))
+
+
 LIMITERS = {
     "fixed 600/60 s": lambda: Fixed(600, 60),
     "anchored 600/60 s": lambda: Fixed(600, 60, anchored=True),

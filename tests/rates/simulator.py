@@ -60,13 +60,14 @@ class Simulation:
     """One run of the simulation; `latency` is the round trip in seconds, on average.
 
     `pacer` is what all workers ask: a controller, or the shared state that leases slots to them,
-    which then is written as JSON and read again each `saved_every` exchanges.
+    which then is written as JSON and read again each `saved_every` exchanges; or what makes a
+    pacer for each worker of its number.
     """
 
     def __init__(
         self,
         limiter: Limiter,
-        pacer: Pacer | Shared,
+        pacer: Pacer | Shared | Callable[[int], Pacer],
         *,
         workers: int = 1,
         latency: float = 0.08,
@@ -99,6 +100,8 @@ class Simulation:
         """Let one more worker begin; return its number."""
         number = len(self._workers)
         pacer = self._pacer
+        if callable(pacer):
+            pacer = pacer(number)
         if isinstance(pacer, Shared):
             ceiling = pacer.controller.ceiling if hasattr(pacer.controller, "ceiling") else None
             pacer = Slots(f"worker {number}", ceiling, pacer.controller.learned)
@@ -112,14 +115,12 @@ class Simulation:
         """Let a worker die without a word."""
         self._workers[number].alive = False
 
-    def run(self, seconds: float, change: Callable[[], None] | None = None) -> Result:
-        """Go on until `seconds`, then change the world if asked to."""
+    def run(self, seconds: float) -> Result:
+        """Go on until `seconds`."""
         while self._events and self._events[0][0] <= seconds:
             self._now, _, happen = heapq.heappop(self._events)
             happen(self._now)
         self._now = seconds
-        if change is not None:
-            change()
         return self.result
 
     def _at(self, when: float, happen: Callable[[float], None]) -> None:

@@ -1,0 +1,49 @@
+"""How many requests may be under way at once: only a cap, the pace is what holds them back. Pure.
+
+By Little's law, a pace of n a second with answers after t seconds keeps n × t requests under way.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MOST = 256
+_UNKNOWN = 32  # while no pace is known
+_FEWEST = 8
+_SPARE, _MORE = 1.5, 4  # times what the pace needs, and so many more
+_SMOOTHING = 0.1
+_BUSY, _BUSY_MOST = 0.8, 32  # of a core: then more in flight only wait for this process
+_SAMPLE_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class InFlight:
+    """Counts what is under way; `most` None derives the cap from pace and latency in seconds."""
+
+    most: int | None = None
+    count: int = 0
+    latency: float | None = None
+    busy: float = 0.0  # share of a core that this process uses
+    _sampled: tuple[float, float] | None = None  # when, and the seconds of a core used by then
+
+    def cap(self, pace: float | None) -> int:
+        """Return how many may be under way at a pace in requests a second."""
+        if self.most is not None:
+            return self.most
+        if pace is None or self.latency is None:
+            return _UNKNOWN
+        needed = _SPARE * pace * self.latency
+        cap = MOST if needed > MOST else math.ceil(needed) + _MORE
+        return min(max(cap, _FEWEST), _BUSY_MOST if self.busy > _BUSY else MOST)
+
+    def took(self, seconds: float, now: float, cpu: float) -> None:
+        """Note how long an answer took, and how busy this process is."""
+        last = seconds if self.latency is None else self.latency
+        self.latency = last + _SMOOTHING * (seconds - last)
+        if self._sampled is None:
+            self._sampled = (now, cpu)
+        elif now - self._sampled[0] >= _SAMPLE_SECONDS:
+            since, used = self._sampled
+            self.busy = (cpu - used) / (now - since)
+            self._sampled = (now, cpu)
