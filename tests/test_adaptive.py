@@ -7,12 +7,23 @@ from collections.abc import Callable
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from pydantic import TypeAdapter
 
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from incarts_pipeline.pacing.controller import Phase, RateController
+from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.pacing.learned import Kind, Learned
-from incarts_pipeline.pacing.shared import Shared
-from tests.rates.limiters import LIMITERS, Bucket, Fixed, Limiter, SlidingLog, scale
+from incarts_pipeline.pacing.shared import Heard, Report, Shared
+from tests.rates.limiters import (
+    LIMITERS,
+    Bucket,
+    Counting,
+    Fixed,
+    Foreign,
+    Limiter,
+    SlidingLog,
+    scale,
+)
 from tests.rates.simulator import Simulation
 
 WARM, LONG = 300.0, 1_200.0  # seconds
@@ -282,3 +293,154 @@ def test_it_never_stops_for_good(
             controller.answered(ACCEPTED, sent_at=now, now=now + 0.05)
             assert ceiling is None or controller.ask(now) > 0.5 / ceiling - 0.06
     assert sent == 40
+
+
+@pytest.mark.parametrize(
+    ("limiter", "least", "most"),
+    [
+        (Counting(600, 60), 0.9, 0.01),
+        (Counting(20, 1), 0.8, 0.01),
+        (Foreign(Fixed(600, 60), 3.0), 0.98, 0.01),
+        (Foreign(Bucket(50, 100), 20.0), 0.98, 0.01),
+        (Foreign(SlidingLog(600, 60), 3.0), 0.95, 0.03),
+    ],
+    ids=["refused count too", "refused count too, 1 s", "fixed", "bucket", "log"],
+)
+def test_limits_that_are_hard_to_see(limiter: Limiter, least: float, most: float) -> None:
+    """Where refused requests count too, or somebody else's: what is left is used, politely."""
+    result = Simulation(limiter, Shared(RateController(100.0)), workers=8).run(LONG)
+    assert result.use(limiter.rate, WARM, LONG) >= least
+    assert result.refusals(WARM) <= most
+
+
+@pytest.mark.parametrize("limiter", [Fixed(600, 60), Bucket(50, 100), Fixed(30, 60)])
+def test_workers_come_and_go(limiter: Limiter) -> None:
+    """Who joins gets an equal share, and who dies without a word takes nothing along."""
+    simulation = Simulation(limiter, Shared(RateController(100.0)), workers=2)
+    simulation.run(600.0)
+    for _ in range(3):
+        simulation.join()
+    simulation.run(700.0)
+    for number in (0, 3):
+        simulation.kill(number)
+    result = simulation.run(1_500.0)
+    assert result.use(limiter.rate, 600.0, 1_500.0) >= 0.97
+    assert result.refusals(600.0) <= 0.02
+    shares = [sum(at > 800.0 for at in result.by_worker[number]) for number in (1, 2, 4)]
+    assert max(shares) <= 1.1 * min(shares)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_canary_that_dies_costs_five_seconds(killed: int) -> None:
+    """One of two workers is killed while its request may be the one that tries the window."""
+    limiter = Fixed(600, 60)
+    simulation = Simulation(limiter, Shared(RateController(100.0)), workers=2)
+    now = 0.0
+    while simulation.controller.block is None or simulation.controller.block.canary_sent is None:
+        now += 0.01
+        simulation.run(now)
+    simulation.kill(killed)
+    result = simulation.run(now + 600.0)
+    assert result.use(limiter.rate, now + 120.0, now + 600.0) >= 0.9
+
+
+def test_clock_that_jumps_ahead_lets_no_burst_out() -> None:
+    """After a laptop slept an hour the pace goes on; nothing is made up for."""
+    shared = Shared(RateController(100.0, Learned(kind=Kind.BUCKET, rate=50.0)))
+    at_once = 0
+    for now in (0.0, 3_600.0, 3_600.001):
+        lease = shared.exchange(Report("one", 100.0, [], 512), now)
+        at_once = max(at_once, sum(slot <= now for slot in lease.slots))
+    assert at_once <= 4
+
+
+def test_clock_that_falls_back_changes_nothing() -> None:
+    """Time that was heard of holds, so that nothing is leased twice."""
+    shared = Shared(RateController(100.0, Learned(kind=Kind.BUCKET, rate=50.0)))
+    first = shared.exchange(Report("one", 100.0, [], 512), 1_000.0)
+    again = shared.exchange(Report("two", 100.0, [], 512), 10.0)
+    assert min([*again.slots, 1e9]) > max(first.slots)
+
+
+def test_limit_that_is_never_met_is_remembered_as_open() -> None:
+    """A later run begins at the pace that nothing was refused at, and looks on from there."""
+    shared = Shared(RateController(None))
+    simulation = Simulation(Bucket(1e6, 1e6), shared, latency=0.01)
+    simulation.run(9.0)
+    known = simulation.controller.known
+    assert known is not None
+    assert known.kind is Kind.OPEN
+    assert known.rate > 60
+    assert str(known).startswith("none met up to")
+    later = RateController(None, known)
+    assert (later.pace, later.learned, later.phase) == (known.rate, None, Phase.START)
+    limiter = Bucket(50, 100)
+    result = Simulation(limiter, Shared(RateController(100.0, known))).run(600.0)
+    assert result.use(limiter.rate, 60.0, 600.0) >= 0.98
+    assert len(result.refused) <= 60
+
+
+def test_fixed_rate_gives_up_on_nothing_but_429s() -> None:
+    """The same patience with a rate that is given: a quarter of an hour."""
+    bucket, now = TokenBucket(10.0), 0.0
+    while bucket.hopeless_for(now) is None:
+        assert now < 2_000.0
+        wait = bucket.ask(now)
+        now += wait
+        if wait == 0.0:
+            bucket.answered(refused(), sent_at=now, now=now)
+    assert now >= 900.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["accepted", "refused", "hinted", "lost", "failed"]),
+            st.floats(0.0, 10.0),
+            st.sampled_from(["one", "two"]),
+        ),
+        max_size=60,
+    )
+)
+def test_state_survives_a_restart_at_any_point(story: list[tuple[str, float, str]]) -> None:
+    """Written and read again after every exchange, it says the same as one that was kept."""
+    states = TypeAdapter(Shared)
+    kept = written = Shared(RateController(100.0))
+    answers = {"accepted": ACCEPTED, "hinted": refused(20.0), "lost": LOST, "failed": FAILED}
+    written = states.validate_json(states.dump_json(written))
+    now = 0.0
+    heard: dict[str, list[Heard]] = {"one": [], "two": []}
+    for what, pause, worker in story:
+        report = Report(worker, 100.0, heard[worker], 8)
+        lease = kept.exchange(report, now)
+        assert written.exchange(report, now) == lease
+        written = states.validate_json(states.dump_json(written))
+        answer = answers.get(what, refused())
+        heard[worker] = [Heard(answer, at, at + 0.05, lease.canary) for at in lease.slots]
+        now += pause
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=5, max_size=80),
+    st.floats(1.0, 200.0),
+)
+def test_never_more_than_the_estimate_allows(story: list[tuple[float, bool]], rate: float) -> None:
+    """However late the asking, and whatever the answers: in no stretch more than pace × time."""
+    controller = RateController(None, Learned(kind=Kind.BUCKET, rate=rate))
+    now, sent, budget = 0.0, 0, 1.0
+    for pause, good in story:
+        if controller.phase is not Phase.CRUISE or controller.block is not None:
+            break
+        until, fastest = now + pause, 0.0
+        while now <= until and controller.block is None:
+            fastest = max(fastest, controller.pace)
+            wait = controller.ask(now)
+            if wait > 0:
+                now += wait
+                continue
+            sent += 1
+            assert sent <= budget + fastest * (now + 0.05) + 1
+            controller.answered(ACCEPTED if good else refused(), sent_at=now, now=now + 0.01)
+        now = max(now, until)
