@@ -14,13 +14,15 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from dagster_defs.definitions import SAMPLES, LinksConfig, links
+from dagster_defs.defs.catalog import SAMPLE
+from dagster_defs.definitions import defs
 from incarts_pipeline.cli.show import plan_tables
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import load_settings
 
 FOLDER = Path("demo")
+MAPPING = SAMPLE.with_name("mapping.yaml")
 CONSOLE = Console(width=110)
 
 
@@ -28,19 +30,19 @@ def main() -> None:
     """Run the demo in the folder `demo`, made anew."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
-    catalog = FOLDER / "catalog.csv"
-    shutil.copy(SAMPLES / "catalog.csv", catalog)
+    export = FOLDER / "export.csv"
+    shutil.copy(SAMPLE, export)
     with Sandbox() as box, _environment(box), dg.DagsterInstance.ephemeral() as instance:
         _say(f"1. A local Incarts runs at {box.base_url}. This is the plan:")
-        _show_plan(catalog)
-        _say("2. Materialize the Dagster asset incarts/links:")
-        _materialize(instance, catalog)
-        _say("3. Again, with nothing changed. Nothing is sent:")
-        _materialize(instance, catalog)
-        changed = _change_three(catalog)
+        _show_plan(export)
+        _say("2. Dagster runs the job incarts_nightly: incarts/catalog, then incarts/links:")
+        _nightly(instance, export)
+        _say("3. The next night, with nothing changed. Nothing is sent:")
+        _nightly(instance, export)
+        changed = _change_three(export)
         _say(f"4. Three rows change their destination ({', '.join(changed)}):")
-        _show_plan(catalog)
-        _materialize(instance, catalog)
+        _show_plan(export)
+        _nightly(instance, export)
         audit = box.audit()
         _say(
             f"5. The sandbox counts {audit.links} links and {audit.duplicates} duplicates. "
@@ -66,18 +68,19 @@ def _environment(box: Sandbox) -> Iterator[None]:
 
 
 def _show_plan(catalog: Path) -> None:
-    request = PlanRequest(catalog=catalog, mapping=SAMPLES / "mapping.yaml")
+    request = PlanRequest(catalog=catalog, mapping=MAPPING)
     with plan_catalog(request, load_settings()) as plan:
         plan_tables(CONSOLE, plan)
 
 
-def _materialize(instance: dg.DagsterInstance, catalog: Path) -> None:
-    config = LinksConfig(catalog=str(catalog), output=str(FOLDER / "links.parquet"))
-    quiet = {"console": {"config": {"log_level": "WARNING"}}}
-    result = dg.materialize(
-        [links],
+def _nightly(instance: dg.DagsterInstance, export: Path) -> None:
+    job = defs().resolve_job_def("incarts_nightly")
+    result = job.execute_in_process(
         instance=instance,
-        run_config=dg.RunConfig(ops={"incarts__links": config}, loggers=quiet),
+        run_config={
+            "ops": {"incarts__catalog": {"config": {"export": str(export)}}},
+            "loggers": {"console": {"config": {"log_level": "WARNING"}}},
+        },
     )
     [event] = result.asset_materializations_for_node("incarts__links")
     facts = {
@@ -86,6 +89,9 @@ def _materialize(instance: dg.DagsterInstance, catalog: Path) -> None:
         if name.startswith("incarts/") and value.value
     }
     CONSOLE.print("   ".join(f"{name}: {value}" for name, value in facts.items()))
+    for check in result.get_asset_check_evaluations():
+        mark = "[green]passed[/]" if check.passed else f"[yellow]{check.severity.value.lower()}[/]"
+        CONSOLE.print(f"check {check.check_name}: {mark} {check.description or ''}")
 
 
 def _change_three(catalog: Path) -> list[str]:

@@ -33,6 +33,12 @@ class End:
     message: str
     fix: str
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether running again later may help, with nothing changed."""
+        final = (EndKind.UNAUTHORIZED, EndKind.FORBIDDEN, EndKind.WRONG_ENDPOINT)
+        return self.kind not in final
+
 
 class Circuits:
     """Watches every answer of a run; times are seconds on one monotonic clock."""

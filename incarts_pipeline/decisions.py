@@ -110,7 +110,7 @@ SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER
 # Rows of the link set that the catalog no longer has, each with whether that is new.
 MISSING = """
 CREATE OR REPLACE TABLE missing AS
-SELECT ledger_row.* FROM ledger_row
+SELECT own_row.* FROM own_row
 ANTI JOIN request USING (link_set, row_key)
 """
 
@@ -119,7 +119,16 @@ SELECT link_set, COUNT(*), COUNT(*) FILTER (is_missing = 0) FROM missing GROUP B
 """
 
 LIVE = """
-SELECT link_set, COUNT(*) FROM ledger_row WHERE is_missing = 0 GROUP BY link_set
+SELECT link_set, COUNT(*) FROM own_row WHERE is_missing = 0 GROUP BY link_set
+"""
+
+# Rows of the catalog that are new to their partition.
+MOVED = """
+SELECT DISTINCT link_set, row_key FROM request
+WHERE row_key IS NOT NULL AND NOT EXISTS (
+    FROM member WHERE member.link_set = request.link_set AND member.row_key = request.row_key
+        AND member."partition" = $partition
+)
 """
 
 # The calls in sending order; a pilot's limit is spread over the kinds in `$sample_per`.

@@ -107,6 +107,8 @@ SELECT made.link_set, made.row_key, link_id, NULLIF(short_link, '') AS short_lin
        NULLIF(target_url, '') AS target_url, LOWER(HEX(content_hash)) AS content_hash,
        NULLIF(created_at, -1) AS link_created_at, idempotency_key,
        NULLIF(missing_since, -1) AS missing_since
-FROM made ANTI JOIN request ON request.link_set = made.link_set AND request.row_key = made.row_key
+FROM made
+ANTI JOIN request ON request.link_set = made.link_set AND request.row_key = made.row_key
+SEMI JOIN own_row ON own_row.link_set = made.link_set AND own_row.row_key = made.row_key
 ORDER BY made.link_set, made.row_key
 """

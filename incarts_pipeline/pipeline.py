@@ -25,6 +25,7 @@ from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
 from incarts_pipeline.ledger.pace import PaceFile, pace_name
+from incarts_pipeline.ledger.pointers import join_partition
 from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.snapshot import history, reading
 from incarts_pipeline.ledger.states import ReplayRule
@@ -37,6 +38,7 @@ from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.pacing.pacer import Pacer
 from incarts_pipeline.pacing.shared import Shared
 from incarts_pipeline.pacing.slots import Slots
+from incarts_pipeline.partition import Chosen, Partition
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
 from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
@@ -59,7 +61,8 @@ class PlanRequest:
 
     `catalog` is whatever `catalog.open_catalog` takes; `mapping` a Mapping, a dict, YAML text or a
     path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
-    `link_set` say what the rows are).
+    `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
+    counts and missing rows are the partition's own.
     """
 
     catalog: object
@@ -72,6 +75,7 @@ class PlanRequest:
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
+    partition: Partition | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,21 +131,25 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
         max_rps=_expected_rate(settings, ledger.learned_rate(fingerprint)),
+        partition=request.partition.value if request.partition else None,
     )
+    chosen = Chosen(request.partition, catalog.schema, mapping)
     requests = prepare(
-        catalog.batches(),
+        chosen.of(catalog.batches()),
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
         limits=settings.limits,
     )
-    return make_plan(
+    plan = make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
-        requests,
+        chosen.renumbered(requests),
         ledger=ledger,
         options=options,
         now=(clock or Clock()).now(),
     )
+    plan.chosen = chosen
+    return plan
 
 
 def refuse(figures: PlanFigures, approve: str | None) -> None:
@@ -195,6 +203,8 @@ async def apply_plan(
                 connection, project, plan.options.link_sets, [f.name for f in plan.stage.key_fields]
             )
             sequence = next_sequence(connection)
+            for rows in plan.moved_rows(set_ids):
+                join_partition(connection, rows, plan.options.partition or "")
         figures = plan.figures
         written = await _write(
             plan, settings, engine, set_ids, options, tally or Tally(), stop or Stop(), clock
@@ -226,7 +236,8 @@ def _publish(
     options: WriteOptions,
 ) -> Published:
     """Write the output from the ledger as it is now."""
-    plan.stage.load_ledger(ledger, set_ids)
+    partition = plan.options.partition
+    plan.stage.load_ledger(ledger, set_ids, partition)
     plan.stage.load_links(ledger, set_ids)
     facts = {
         "ledger_id": LedgerView(ledger).ledger_id,
@@ -235,12 +246,13 @@ def _publish(
         "project_id": plan.options.project_id,
         "run_id": written.run_id,
         "key_columns": json.dumps([field.name for field in plan.stage.key_fields]),
+        **({"partition": partition} if partition is not None else {}),
     }
     with reading(ledger) as connection:
         return publish(
             plan.stage,
             target,
-            history=history(connection, set_ids),
+            history=history(connection, set_ids, partition),
             left=_left_over(written, options),
             facts=facts,
         )

@@ -24,9 +24,11 @@ from incarts_pipeline.ledger.pointers import Content
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Intent, Policy, Reason, State
+from incarts_pipeline.partition import Chosen
 from incarts_pipeline.stage import Stage
 
 _CALL_BATCH = 256
+_MOVED_BATCH = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class PlanOptions:
     refuse_over: int | None = None
     allow_empty: bool = False
     max_rps: float | None = None
+    partition: str | None = None  # of the catalog, when only that is planned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,7 @@ class Plan:
         self.options = options
         self._ledger = ledger
         self.figures: PlanFigures
+        self.chosen: Chosen | None = None  # what was read of the catalog
 
     def __enter__(self) -> Plan:
         return self
@@ -135,7 +139,7 @@ class Plan:
 
     def load_ledger(self, now: Stamp) -> None:
         """Read the ledger into the workspace and judge which doubts may be settled."""
-        self.stage.load_ledger(self._ledger.path, self._set_ids())
+        self.stage.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
         self._judge_doubts(now, self._ledger.living_runs(now))
 
     def decide(self) -> None:
@@ -205,6 +209,14 @@ class Plan:
             "WHERE is_missing = 1"
         ).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
+
+    def moved_rows(self, set_ids: Mapping[str, int]) -> Iterator[list[tuple[int, str]]]:
+        """Yield (set id, row key) of the rows that are new to the plan's partition."""
+        partition = self.options.partition
+        if partition is not None:
+            found = self.stage.db.execute(decisions.MOVED, {"partition": partition})
+            while rows := found.fetchmany(_MOVED_BATCH):
+                yield [(set_ids[name], row_key) for name, row_key in rows]
 
     def examples(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 
 from incarts_pipeline.errors import CatalogError, MappingError, RefusedError
 from incarts_pipeline.mapping import Mapping, mapping_content
+from incarts_pipeline.partition import Partition
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.settings import Settings
@@ -72,6 +73,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
         "mapping": mapping,
         "unique_key": list(request.unique_key),
+        "partition": dataclasses.asdict(request.partition) if request.partition else None,
         **{name: getattr(request, name) for name in _REQUEST},
     }
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -91,10 +93,11 @@ def load_plan(path: str | Path) -> SavedPlan:
             catalog=content["catalog"],
             mapping=content["mapping"],
             unique_key=tuple(content["unique_key"]),
+            partition=Partition(**content["partition"]) if content.get("partition") else None,
             **{name: content[name] for name in _REQUEST},
         )
         facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CatalogError(
             f"{path} is not a plan file ({error}).", fix="Make one with `incarts plan --out`."
         ) from error

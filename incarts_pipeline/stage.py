@@ -31,6 +31,13 @@ _LEDGER_TABLES: Mapping[str, tuple[str, pa.Schema]] = {
     "past": (snapshot.PAST, snapshot.PAST_SCHEMA),
 }
 
+# The rows that a run answers for: the whole set's, or those that were last in its partition.
+_OWN = "CREATE OR REPLACE VIEW own_row AS SELECT * FROM ledger_row"
+_OF_PARTITION = """
+SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
+USING (link_set, row_key)
+"""
+
 
 class Stage:
     """A temporary database on disk with a bound on its memory; close it to remove it."""
@@ -52,11 +59,18 @@ class Stage:
         """Run a query on a connection of its own and stream its result."""
         return self.db.cursor().sql(query).to_arrow_reader(batch_rows)
 
-    def load_ledger(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+    def load_ledger(
+        self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
+    ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         for table in _LEDGER_TABLES:
-            self.db.execute(f"DROP TABLE IF EXISTS {table}")
             self._load_ledger_table(table, path, set_ids)
+        own = _OWN
+        if partition is not None:
+            self._fill("member", snapshot.MEMBERS, snapshot.MEMBERS_SCHEMA, path, set_ids)
+            quoted = "'" + partition.replace("'", "''") + "'"
+            own += _OF_PARTITION.format(partition=quoted)
+        self.db.execute(own)
 
     def load_links(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read the link that each row uses into the table `made`."""

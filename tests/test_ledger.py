@@ -174,7 +174,7 @@ def test_older_schema_is_lifted(engine: sa.Engine, opened: str) -> None:
             prepare_file(FILE, HOST).dispose()
     assert schema_of(FILE) == wanted
     assert row(engine, "SELECT op_id, link_id, received_at FROM link") == (1, "lnk_old", 5)
-    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("2",)
+    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("3",)
 
 
 def test_damaged_file_is_named() -> None:

@@ -40,6 +40,12 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             PRIMARY KEY (api_key_fingerprint)
         ) WITHOUT ROWID""",
     ],
+    2: [
+        """CREATE TABLE member (
+            set_id INTEGER NOT NULL REFERENCES link_set (set_id), row_key TEXT NOT NULL,
+            "partition" TEXT NOT NULL, PRIMARY KEY (set_id, row_key)
+        ) WITHOUT ROWID""",
+    ],
 }
 
 _BUSY_SECONDS = 5.0

@@ -116,6 +116,16 @@ def mark_missing(
             )
 
 
+def join_partition(
+    connection: sa.Connection, rows: Sequence[tuple[int, str]], partition: str
+) -> None:
+    """Note that rows, as (set id, row key), are in a partition of the catalog now."""
+    connection.execute(
+        sa.insert(tables.member).prefix_with("OR REPLACE"),
+        [{"set_id": set_id, "row_key": key, "partition": partition} for set_id, key in rows],
+    )
+
+
 def busy_elsewhere(
     connection: sa.Connection, set_ids: Collection[int], living: Collection[str]
 ) -> bool:

@@ -128,6 +128,10 @@ CURRENT_SCHEMA = pa.schema(
     ]
 )
 
+# The partition that each row of a set was last seen in.
+MEMBERS = 'SELECT row_key, "partition" FROM member WHERE set_id = ?'
+MEMBERS_SCHEMA = pa.schema([("row_key", pa.string()), ("partition", pa.string())])
+
 # Everything that was ever sent for a set, with its links; the columns are those of
 # `schemas.HISTORY`, but for nulls.
 HISTORY = """
@@ -157,9 +161,12 @@ LEFT JOIN link ON link.op_id = operation.op_id
 LEFT JOIN body ON body.op_id = operation.op_id
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-WHERE operation.set_id = ? AND operation.state <> 'intended'
+WHERE operation.set_id = ? AND operation.state <> 'intended' {partition}
 ORDER BY operation.row_key, operation.op_id
 """
+_OF_PARTITION = """AND operation.row_key IN (
+    SELECT row_key FROM member WHERE set_id = operation.set_id AND "partition" = ?
+)"""
 HISTORY_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("link_set", "row_key", "link_id")),
@@ -228,7 +235,11 @@ def scan(
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def history(connection: adbc.Connection, set_ids: Mapping[str, int]) -> Iterator[pa.RecordBatch]:
-    """Stream all that was ever sent for some sets, in the order of the row keys."""
+def history(
+    connection: adbc.Connection, set_ids: Mapping[str, int], partition: str | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream all that was ever sent for some sets, or one partition of them, by row key."""
+    query = HISTORY.format(partition="" if partition is None else _OF_PARTITION)
+    more = () if partition is None else (partition,)
     for name, set_id in sorted(set_ids.items()):
-        yield from scan(connection, HISTORY, HISTORY_SCHEMA, name, set_id)
+        yield from scan(connection, query, HISTORY_SCHEMA, name, set_id, *more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = sa.MetaData()
 
@@ -156,5 +156,15 @@ row = sa.Table(
     sa.Column("changed_at", sa.Integer, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("missing_since", sa.Integer),
+    sqlite_with_rowid=False,
+)
+
+# The partition in which a run over one saw a catalog row last; such runs count by it.
+member = sa.Table(
+    "member",
+    metadata,
+    sa.Column("set_id", sa.ForeignKey("link_set.set_id"), primary_key=True),
+    sa.Column("row_key", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -34,7 +34,7 @@ from incarts_pipeline.pacing.resets import Model, Resets, snapped
 from incarts_pipeline.pacing.trust import Trust
 
 _CRUISE = 0.997  # of the budget
-_CATCH_UP = 0.05  # seconds that may be made up for after a late wake-up
+_CATCH_UP = 0.15  # seconds that may be made up for after a late wake-up
 _FASTEST = 2.0**20  # requests a second
 _START_USED = 0.4  # of the pace that must have been made use of before it is doubled
 _UP_USED = 0.7  # or raised

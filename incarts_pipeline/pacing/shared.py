@@ -138,7 +138,7 @@ class Shared:
         if lead > max(_LEAD, share * _ALIVE):
             return [], False, _MAKE_WAY
         settled = self.controller.learned is not None
-        horizon = HORIZON if settled else HORIZON * 0.3
+        horizon = HORIZON if settled else HORIZON * 0.6
         most = min(report.wants, max(1, round(share * horizon)))
         slots: list[float] = []
         at = now

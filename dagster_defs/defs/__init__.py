@@ -1,0 +1,1 @@
+"""The assets, resources and components of this code location."""

@@ -1,0 +1,27 @@
+"""Incarts links as Dagster assets: a resource, a component for YAML, and a builder for Python."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from dagster_shared.libraries import DagsterLibraryRegistry
+
+from incarts_pipeline.dagster.asset import build_incarts_links_asset, build_incarts_links_job
+from incarts_pipeline.dagster.component import IncartsLinksComponent
+from incarts_pipeline.dagster.config import LinksConfig, Mode
+from incarts_pipeline.dagster.resource import IncartsResource
+from incarts_pipeline.dagster.sources import DuckDbTable
+
+__all__ = [
+    "DuckDbTable",
+    "IncartsLinksComponent",
+    "IncartsResource",
+    "LinksConfig",
+    "Mode",
+    "build_incarts_links_asset",
+    "build_incarts_links_job",
+]
+
+try:
+    _VERSION = version("incarts-pipeline")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    _VERSION = "0"
+DagsterLibraryRegistry.register("incarts-pipeline", _VERSION, is_dagster_package=False)

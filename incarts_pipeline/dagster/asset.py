@@ -1,0 +1,146 @@
+"""The asset of a link set, for those who prefer Python to YAML, and the job that runs it."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from incarts_pipeline.dagster.checks import check_specs
+from incarts_pipeline.dagster.config import LinksConfig, config_with
+from incarts_pipeline.dagster.resource import DEFAULT_RESOURCE, FROM_ENVIRONMENT
+from incarts_pipeline.dagster.run import LinksRun, Source
+from incarts_pipeline.dagster.sources import DuckDbTable, output_place
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
+
+GROUP = "incarts"
+KINDS = {"incarts", "parquet"}
+POOL = "incarts"
+
+
+def build_incarts_links_asset(
+    *,
+    catalog: str | Path | dg.AssetKey | DuckDbTable,
+    output: str | Path,
+    mapping: str | Path | Mapping[str, Any] | None = None,
+    link_set: str | None = None,
+    unique_key: Sequence[str] = (),
+    spec: dg.AssetSpec | None = None,
+    partition_column: str | None = None,
+    resource_key: str | None = None,
+    pool: str | None = POOL,
+    config: Mapping[str, object] | None = None,
+) -> dg.AssetsDefinition:
+    """Return an asset that makes a catalog's links and publishes links.parquet.
+
+    Args:
+        catalog: a path or URI (`{partition}` in it is filled in), a DuckDB table, or the key of an
+            upstream asset whose value is a DataFrame, an Arrow table or a path.
+        output: path or URI of links.parquet. With partitions, `{partition}` in it is filled in;
+            without it each partition gets a folder of its own.
+        mapping: a YAML file, or the same as a dict; None for a catalog in Incarts' own field names,
+            which needs `link_set` and `unique_key`.
+        link_set: the set that the links belong to; wins over the mapping's.
+        unique_key: the columns that name a row, where there is no mapping.
+        spec: key, group, owners, partitions, freshness policy and so on; by default the key is
+            `incarts/` and the link set.
+        partition_column: the column whose values are the partition keys; None when each partition
+            is a catalog of its own.
+        resource_key: of an `IncartsResource`; None reads everything from the environment.
+        pool: the concurrency pool, None for none.
+        config: other defaults for `LinksConfig`.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: the arguments don't fit together.
+    """
+    spec = _complete(spec, mapping, link_set)
+    if partition_column is not None and spec.partitions_def is None:
+        raise dg.DagsterInvalidDefinitionError(
+            f"{spec.key.to_user_string()}: partition_column needs a spec with partitions_def."
+        )
+    source = Source(
+        catalog=str(catalog) if isinstance(catalog, Path) else catalog,
+        mapping=mapping,
+        output=output_place(str(output), partitioned=spec.partitions_def is not None),
+        link_set=link_set,
+        unique_key=tuple(unique_key),
+        partition_column=partition_column,
+    )
+    key = spec.key
+    resource = resource_key or FROM_ENVIRONMENT
+    config_type = config_with(dict(config or {}))
+    ins = {"catalog": dg.AssetIn(key=catalog)} if isinstance(catalog, dg.AssetKey) else None
+
+    @dg.multi_asset(
+        name=key.to_python_identifier(),
+        specs=[spec],
+        check_specs=check_specs(key),
+        ins=ins,
+        required_resource_keys={resource},
+        resource_defs={} if resource_key else {FROM_ENVIRONMENT: DEFAULT_RESOURCE},
+        backfill_policy=dg.BackfillPolicy.single_run() if spec.partitions_def else None,
+        pool=pool,
+        config_schema=config_type.to_fields_dict(),
+    )
+    def links(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
+        settings = getattr(context.resources, resource).settings
+        chosen = config_type(**context.op_execution_context.op_config)
+        run = LinksRun(context=context, key=key, source=source, config=chosen)
+        yield from run.go(settings, values.get("catalog"))
+
+    return links
+
+
+def build_incarts_links_job(
+    name: str, *keys: dg.AssetKey | Sequence[str]
+) -> "UnresolvedAssetJobDefinition":
+    """Return a job that materializes assets, in one process: nothing is gained by several."""
+    assets = [dg.AssetKey(key) if not isinstance(key, dg.AssetKey) else key for key in keys]
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*assets),
+        executor_def=dg.in_process_executor,
+        description="Make the links that are missing, and publish links.parquet.",
+    )
+
+
+def _complete(
+    spec: dg.AssetSpec | None,
+    mapping: str | Path | Mapping[str, Any] | None,
+    link_set: str | None,
+) -> dg.AssetSpec:
+    """Fill in what the spec leaves open; `skippable`, because a run that only plans makes none."""
+    if spec is None:
+        spec = dg.AssetSpec([GROUP, default_name(mapping, link_set)])
+    return spec.replace_attributes(
+        group_name=spec.group_name or GROUP,
+        kinds=spec.kinds or KINDS,
+        skippable=True,
+        description=spec.description
+        or "One row per catalog row, with its link or the reason why it has none.",
+    )
+
+
+def default_name(mapping: str | Path | Mapping[str, Any] | None, link_set: str | None) -> str:
+    """Return the last part of an asset's key: its link set's name."""
+    if link_set is None:
+        if mapping is None:
+            raise dg.DagsterInvalidDefinitionError(
+                "Without a mapping the asset needs link_set and unique_key."
+            )
+        from incarts_pipeline.errors import MappingError
+        from incarts_pipeline.mapping import load_mapping
+
+        try:
+            link_set = load_mapping(mapping).link_set
+        except MappingError as error:
+            raise dg.DagsterInvalidDefinitionError(str(error)) from error
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", link_set)
+
+
+__all__ = ["LinksConfig", "build_incarts_links_asset", "build_incarts_links_job"]

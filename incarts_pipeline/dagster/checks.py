@@ -1,0 +1,245 @@
+"""What is true of published links, as Dagster checks that run with the asset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from incarts_pipeline.dagster.config import LinksConfig
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+NO_ROW_LOST = "no_row_lost"
+ONE_LINK_PER_CONTENT = "one_link_per_content"
+REJECTED_SHARE = "rejected_share"
+NEW_REJECTS = "new_rejects"
+NOTHING_IN_DOUBT = "nothing_in_doubt"
+NOTHING_STALE = "nothing_stale"
+
+_SHOWN = 5
+_COLUMNS = ("catalog_row", "link_set", "row_key", "status", "link_id", "link_content_hash")
+
+
+def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return the checks of a links asset; the first two stop what is downstream."""
+    described = {
+        NO_ROW_LOST: "Every catalog row is in links.parquet, and belongs to a partition.",
+        ONE_LINK_PER_CONTENT: "No row has two links for one content, and no two rows one link.",
+        REJECTED_SHARE: "Few rows are rejected.",
+        NEW_REJECTS: "No row is rejected that was fine in the last run.",
+        NOTHING_IN_DOUBT: "No row was sent without a known answer.",
+        NOTHING_STALE: "Every link is of the catalog's content.",
+    }
+    blocking = (NO_ROW_LOST, ONE_LINK_PER_CONTENT)
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=text, blocking=name in blocking)
+        for name, text in described.items()
+    ]
+
+
+@dataclass
+class Findings:
+    """What was found in the output of one run, added up over its partitions."""
+
+    rows: int = 0  # in the output
+    catalog_rows: int = 0  # that were read
+    published_rows: int = 0  # of them in the output
+    expected: int = 0  # rows that the plan wanted in the output
+    elsewhere: dict[str, int] = field(default_factory=dict)  # rows of no known partition
+    doubles: list[str] = field(default_factory=list)
+    rejected: int = 0
+    new_rejected: list[str] = field(default_factory=list)
+    first_time: bool = False  # there was no output to compare with
+    in_doubt: int = 0
+    stale: int = 0
+
+    def add(self, links: str, before: pa.Table | None, *, catalog_rows: int, expected: int) -> None:
+        """Look at one partition's output; `before` holds the rejects of the one before it."""
+        import duckdb
+
+        with duckdb.connect() as db:
+            db.register("links", _read(links, [*_COLUMNS, "is_stale"]))
+            db.execute("CREATE TABLE l AS SELECT * FROM links")
+            counted = db.execute(_COUNTS).fetchall()
+            rows, published, rejected, in_doubt, stale = counted[0]
+            self.rows += rows
+            self.published_rows += published
+            self.rejected += rejected
+            self.in_doubt += in_doubt
+            self.stale += stale
+            self.doubles += _texts(db, _DOUBLES)
+            if before is None:
+                self.first_time = True
+            else:
+                db.register("before", before)
+                self.new_rejected += _texts(db, _NEW_REJECTS)
+        self.catalog_rows += catalog_rows
+        self.expected += expected
+
+    def results(self, config: LinksConfig) -> Iterator[dg.AssetCheckResult]:
+        """Yield what each check says."""
+        yield self._no_row_lost()
+        yield _result(
+            ONE_LINK_PER_CONTENT,
+            self.doubles,
+            severity=dg.AssetCheckSeverity.ERROR,
+            fix="Keep both links, print neither, and tell Incarts: `incarts review evidence`.",
+        )
+        share = self.rejected / self.rows if self.rows else 0.0
+        yield _warning(
+            REJECTED_SHARE,
+            passed=share <= config.max_rejected_share,
+            text=f"{self.rejected:,} of {self.rows:,} rows are rejected.",
+            metadata={"share": share, "accepted": config.max_rejected_share},
+        )
+        yield _warning(
+            NEW_REJECTS,
+            passed=len(self.new_rejected) <= config.max_new_rejected,
+            text="There was no run to compare with."
+            if self.first_time and not self.new_rejected
+            else f"{len(self.new_rejected):,} rows are rejected that were fine in the last run.",
+            metadata=_listed(self.new_rejected),
+        )
+        yield _warning(
+            NOTHING_IN_DOUBT,
+            passed=self.in_doubt <= config.max_in_doubt,
+            text=f"{self.in_doubt:,} rows are in doubt."
+            + (" `incarts review list` says which." if self.in_doubt else ""),
+            metadata={"rows": self.in_doubt},
+        )
+        yield _warning(
+            NOTHING_STALE,
+            passed=self.stale <= config.max_stale,
+            text=f"{self.stale:,} rows have a link of older content (is_stale).",
+            metadata={"rows": self.stale},
+        )
+
+    def _no_row_lost(self) -> dg.AssetCheckResult:
+        lost = self.catalog_rows - self.published_rows
+        missing = self.expected - self.rows
+        if lost or missing:
+            return dg.AssetCheckResult(
+                check_name=NO_ROW_LOST,
+                passed=False,
+                description=f"{lost:,} of {self.catalog_rows:,} catalog rows are not in the "
+                f"output, which has {self.rows:,} of {self.expected:,} rows.",
+            )
+        if self.elsewhere:
+            rows = sum(self.elsewhere.values())
+            values = ", ".join(f"{value} ({n:,})" for value, n in sorted(self.elsewhere.items()))
+            return _warning(
+                NO_ROW_LOST,
+                passed=False,
+                text=f"{rows:,} rows are in no partition, so nobody makes their links: {values}.",
+                metadata={"rows": rows},
+            )
+        return dg.AssetCheckResult(
+            check_name=NO_ROW_LOST,
+            passed=True,
+            metadata={"catalog_rows": self.catalog_rows, "output_rows": self.rows},
+        )
+
+
+def rejects_of(links: str) -> pa.Table | None:
+    """Return the rejected rows of an output as it is now; None when there is none yet."""
+    import pyarrow.compute as pc
+
+    from incarts_pipeline.publish import exists
+
+    if not exists(links):
+        return None
+    table = _read(links, ["catalog_row", "link_set", "row_key", "status"])
+    return table.filter(pc.equal(table["status"], "rejected"))
+
+
+def content_version(links: str) -> str:
+    """Return what the output says, whatever the order of its rows: equal content, equal text."""
+    import duckdb
+
+    with duckdb.connect() as db:
+        db.register("links", _read(links, [*_COLUMNS, "is_stale"]))
+        rows = db.execute(_VERSION).fetchall()
+    return f"{rows[0][0]}-{rows[0][1] or 0:x}"
+
+
+def _read(links: str, columns: Sequence[str]) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    from incarts_pipeline.publish import resolve
+
+    filesystem, path = resolve(links)
+    return pq.read_table(path, columns=list(columns), filesystem=filesystem)
+
+
+def _texts(db: duckdb.DuckDBPyConnection, query: str) -> list[str]:
+    return [text for (text,) in db.execute(query).fetchall()]
+
+
+def _listed(rows: Sequence[str]) -> Mapping[str, object]:
+    return {"rows": len(rows), "first": "\n".join(rows[:_SHOWN])} if rows else {"rows": 0}
+
+
+def _result(
+    name: str, wrong: Sequence[str], *, severity: dg.AssetCheckSeverity, fix: str
+) -> dg.AssetCheckResult:
+    if not wrong:
+        return dg.AssetCheckResult(check_name=name, passed=True)
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=False,
+        severity=severity,
+        description=f"{len(wrong):,} times: {wrong[0]}. {fix}",
+        metadata=_listed(wrong),  # type: ignore[arg-type]
+    )
+
+
+def _warning(
+    name: str, *, passed: bool, text: str, metadata: Mapping[str, object]
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=text,
+        metadata=metadata,  # type: ignore[arg-type]
+    )
+
+
+_COUNTS = """
+SELECT COUNT(*), COUNT(DISTINCT catalog_row),
+       COUNT(*) FILTER (status = 'rejected'), COUNT(*) FILTER (status = 'in_doubt'),
+       COUNT(*) FILTER (is_stale)
+FROM l
+"""
+
+_DOUBLES = """
+SELECT 'row ' || row_key || ' of ' || link_set || ' has the links '
+       || STRING_AGG(DISTINCT link_id, ', ') AS text
+FROM l WHERE link_id IS NOT NULL
+GROUP BY link_set, row_key, link_content_hash HAVING COUNT(DISTINCT link_id) > 1
+UNION ALL
+SELECT 'link ' || link_id || ' is used by the rows ' || STRING_AGG(DISTINCT row_key, ', ')
+FROM l WHERE link_id IS NOT NULL
+GROUP BY link_id HAVING COUNT(DISTINCT link_set || CHR(31) || row_key) > 1
+ORDER BY text
+"""
+
+_NEW_REJECTS = """
+SELECT COALESCE(row_key, 'catalog row ' || catalog_row) || ' of ' || link_set AS text
+FROM l WHERE status = 'rejected' AND NOT EXISTS (
+    FROM before AS b WHERE b.link_set = l.link_set AND b.row_key IS NOT DISTINCT FROM l.row_key
+        AND (l.row_key IS NOT NULL OR b.catalog_row = l.catalog_row)
+)
+ORDER BY text
+"""
+
+_VERSION = """
+SELECT COUNT(*), BIT_XOR(MD5_NUMBER_LOWER(CONCAT_WS(
+    CHR(31), link_set, COALESCE(row_key, catalog_row::VARCHAR), status, link_id, is_stale::VARCHAR
+))) FROM links
+"""

@@ -1,0 +1,170 @@
+"""The links of one link set as a component: a few lines of YAML make asset, checks and schedule."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from incarts_pipeline.dagster.asset import (
+    POOL,
+    build_incarts_links_asset,
+    build_incarts_links_job,
+)
+from incarts_pipeline.dagster.resource import DEFAULT_RESOURCE, FROM_ENVIRONMENT
+from incarts_pipeline.dagster.sources import DuckDbTable
+
+
+@dataclass
+class CatalogSource(dg.Resolvable):
+    """Where the catalog comes from: one of `path`, `asset`, or `duckdb` with `table`.
+
+    `path` is a path or URI of Parquet, CSV or JSON lines (relative ones start at the project's
+    root); `asset` the key of an upstream asset whose value is a DataFrame, an Arrow table or a
+    path; `duckdb` a database file and `table` a table or view in it.
+    """
+
+    path: str | None = None
+    asset: str | None = None
+    duckdb: str | None = None
+    table: str | None = None
+
+
+@dataclass
+class Schedule(dg.Resolvable):
+    """When to run: `cron` in `timezone` (UTC unless you say so), as a job of that name.
+
+    `upstream` are the keys of assets that the job materializes first.
+    """
+
+    cron: str
+    timezone: str = "UTC"
+    job: str = "incarts_nightly"
+    upstream: Sequence[str] = ()
+
+
+@dataclass
+class Freshness(dg.Resolvable):
+    """At `deadline`, a cron in the schedule's time zone, the links are `hours` old at most."""
+
+    deadline: str
+    hours: float = 24.0
+
+
+class _Scaffolder(dg.Scaffolder):
+    """Writes a defs.yaml to fill in, and a mapping beside it."""
+
+    def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        dg.scaffold_component(
+            request,
+            {
+                "catalog": {"path": "data/products.parquet"},
+                "mapping": "mapping.yaml",
+                "output": "data/links.parquet",
+                "schedule": {"cron": "0 2 * * *", "timezone": "UTC"},
+            },
+        )
+        mapping = {
+            "link_set": request.target_path.name,
+            "unique_key": ["sku"],
+            "link": {
+                "name": {"column": "title"},
+                "retailer": "walmart",
+                "intent": "add_to_cart",
+                "products": {"retailer_product_id": {"column": "item_id"}},
+            },
+        }
+        text = yaml.safe_dump(mapping, sort_keys=False)
+        (request.target_path / "mapping.yaml").write_text(text, encoding="utf-8")
+
+
+@dg.scaffold_with(_Scaffolder)
+@dataclass
+class IncartsLinksComponent(dg.Component, dg.Resolvable):
+    """Makes a catalog's links, each exactly once, and publishes links.parquet.
+
+    Attributes:
+        catalog: where the products come from.
+        output: path or URI of links.parquet; relative ones start at the project's root.
+        mapping: a YAML file beside this one; none for a catalog in Incarts' own field names, which
+            needs `link_set` and `unique_key`.
+        asset: key, group, owners, partitions and so on; the key is `incarts/` and the link set
+            unless it says otherwise.
+        partition_column: the column whose values are the partition keys.
+        schedule: when the job runs; none for no job.
+        freshness: by when the links must have been made.
+        resource: the key of an `IncartsResource`; none reads the environment.
+        pool: the concurrency pool.
+        config: other defaults of the launchpad's values, thresholds of the checks among them.
+    """
+
+    catalog: CatalogSource
+    output: str
+    mapping: str | None = None
+    asset: dg.ResolvedAssetSpec | None = None
+    link_set: str | None = None
+    unique_key: Sequence[str] = ()
+    partition_column: str | None = None
+    schedule: Schedule | None = None
+    freshness: Freshness | None = None
+    resource: str | None = None
+    pool: str | None = POOL
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the asset with its checks, and its job and schedule when there is one."""
+        root = Path(context.project_root)
+        links = build_incarts_links_asset(
+            catalog=self._catalog(root),
+            output=_from(root, self.output),
+            mapping=Path(context.path) / self.mapping if self.mapping else None,
+            link_set=self.link_set,
+            unique_key=self.unique_key,
+            spec=self.asset,
+            partition_column=self.partition_column,
+            resource_key=self.resource,
+            pool=self.pool,
+            config=self.config,
+        )
+        if self.freshness is not None:
+            policy = dg.FreshnessPolicy.cron(
+                deadline_cron=self.freshness.deadline,
+                lower_bound_delta=dt.timedelta(hours=self.freshness.hours),
+                timezone=self.schedule.timezone if self.schedule else "UTC",
+            )
+            links = links.map_asset_specs(
+                lambda spec: spec.replace_attributes(freshness_policy=policy)
+            )
+        resources = {} if self.resource else {FROM_ENVIRONMENT: DEFAULT_RESOURCE}
+        if self.schedule is None:
+            return dg.Definitions(assets=[links], resources=resources)
+        upstream = map(dg.AssetKey.from_user_string, self.schedule.upstream)
+        job = build_incarts_links_job(self.schedule.job, *upstream, links.key)
+        nightly = dg.ScheduleDefinition(
+            job=job,
+            cron_schedule=self.schedule.cron,
+            execution_timezone=self.schedule.timezone,
+        )
+        return dg.Definitions(assets=[links], jobs=[job], schedules=[nightly], resources=resources)
+
+    def _catalog(self, root: Path) -> str | dg.AssetKey | DuckDbTable:
+        source = self.catalog
+        given = [name for name in ("path", "asset", "duckdb") if getattr(source, name)]
+        if len(given) != 1 or bool(source.duckdb) != bool(source.table):
+            raise dg.DagsterInvalidDefinitionError(
+                "catalog must have one of path, asset, or duckdb together with table; "
+                f"it has {', '.join(given) or 'none'}."
+            )
+        if source.asset:
+            return dg.AssetKey.from_user_string(source.asset)
+        if source.duckdb and source.table:
+            return DuckDbTable(_from(root, source.duckdb), source.table)
+        return _from(root, source.path or "")
+
+
+def _from(root: Path, place: str) -> str:
+    """Return a place, from the project's root when it is a relative path."""
+    return place if "://" in place else str(root / place)

@@ -1,0 +1,60 @@
+"""What can be set in the launchpad, for one run."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import dagster as dg
+from pydantic import Field, create_model
+
+
+class Mode(Enum):
+    """Whether to make links or only to say which would be made; Dagster goes by the names."""
+
+    write = "write"
+    plan = "plan"
+
+
+class LinksConfig(dg.Config):
+    """How one run goes, and which numbers its checks accept."""
+
+    mode: Mode = Field(Mode.write, description="plan: look, send nothing; write: make the links.")
+    limit: int | None = Field(None, description="Make at most so many links (per partition).")
+    max_duration: str | None = Field(None, description="Stop after this time, like 2h or 90s.")
+    approve: str | None = Field(
+        None, description="Digests of plans that a guard refused, to let through, by spaces."
+    )
+    retry_rejected: bool = Field(False, description="Try again what Incarts refused before.")
+    allow_empty: bool = Field(False, description="Accept an empty catalog over existing links.")
+    refuse_over: int | None = Field(None, description="Refuse a plan with more new links.")
+    max_rejected_share: float = Field(
+        0.05, description="Check rejected_share warns above this share of the rows, 0 to 1."
+    )
+    max_new_rejected: int = Field(0, description="Check new_rejects warns above so many rows.")
+    max_in_doubt: int = Field(0, description="Check nothing_in_doubt warns above so many rows.")
+    max_stale: int = Field(0, description="Check nothing_stale warns above so many rows.")
+
+
+def config_with(defaults: dict[str, object]) -> type[LinksConfig]:
+    """Return the config with other defaults.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: a name is unknown or a value wrong.
+    """
+    if not defaults:
+        return LinksConfig
+    fields = LinksConfig.model_fields
+    unknown = sorted(set(defaults) - set(fields))
+    if unknown:
+        raise dg.DagsterInvalidDefinitionError(
+            f"config has unknown names {', '.join(unknown)}; it knows {', '.join(fields)}."
+        )
+    try:
+        checked = LinksConfig(**defaults)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise dg.DagsterInvalidDefinitionError(f"config: {error}") from error
+    changed = {}
+    for name in defaults:
+        default = Field(getattr(checked, name), description=fields[name].description)
+        changed[name] = (fields[name].annotation, default)
+    return create_model("LinksConfig", __base__=LinksConfig, **changed)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,155 @@
+"""Metadata of runs and plans: plain numbers that plot over time, and tables that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from incarts_pipeline.mapping import Mapping as LinkMapping
+    from incarts_pipeline.pipeline import RunResult
+    from incarts_pipeline.plan import PlanFigures
+    from incarts_pipeline.tally import Tally
+
+Metadata = dict[str, Any]
+
+_FAILURES = 10
+_CELL = 160  # characters
+
+
+def run_metadata(result: RunResult, tally: Tally) -> Metadata:
+    """Return what one run over one catalog, or partition, did."""
+    counts = {f"incarts/{status.value}": n for status, n in result.published.by_status.items()}
+    refused = tally.errors["429"]
+    links = result.published.output.links
+    found: Metadata = {
+        "dagster/row_count": sum(counts.values()),
+        **counts,
+        "incarts/missing": sum(result.figures.missing.values()),
+        "incarts/requests": result.written.requests,
+        "incarts/share_429": refused / result.written.requests if result.written.requests else 0.0,
+        "incarts/seconds": round(result.seconds, 3),
+        "incarts/run_id": result.written.run_id,
+        "dagster/uri": links,
+        "path": dg.MetadataValue.path(links),
+    }
+    if tally.limit is not None:
+        found["incarts/rate_limit"] = str(tally.limit)
+        found["incarts/limit_per_second"] = float(tally.limit.rate)
+    if result.figures.scopes:
+        found["incarts/scopes"] = ", ".join(sorted(result.figures.scopes))
+    failures = failures_table(links)
+    if failures:
+        found["first failures"] = dg.MetadataValue.md(failures)
+    return found
+
+
+def summed(parts: Sequence[Metadata]) -> Metadata:
+    """Return the metadata of several partitions together: what can be added is added."""
+    total: Metadata = {}
+    for part in parts:
+        for name, value in part.items():
+            adds = isinstance(value, int | float) and name != "incarts/share_429"
+            total[name] = total.get(name, 0) + value if adds else value
+    if len(parts) > 1:
+        total.pop("path", None)
+        total.pop("dagster/uri", None)
+    return total
+
+
+def plan_text(figures: PlanFigures, partition: str | None) -> str:
+    """Return a plan as Markdown."""
+    lines = [f"**{partition}**\n"] if partition is not None else []
+    lines += ["| action | reason | rows | calls |", "|---|---|---:|---:|"]
+    lines += [
+        f"| {count.action.value} | {count.reason.value} | {count.rows:,} | {count.calls:,} |"
+        for count in figures.counts
+    ]
+    if figures.doubts:
+        lines.append(f"\n{figures.doubts:,} calls in doubt would be settled first.")
+    if figures.seconds is not None:
+        lines.append(f"\n{figures.calls:,} calls, about {figures.seconds:,.0f} s.")
+    if figures.scopes:
+        lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
+    lines += [f"\n{warning}" for warning in figures.warnings]
+    for refusal in figures.refusals:
+        lines.append(f"\n**Would be refused** ({refusal.guard}): {refusal.message} {refusal.fix}")
+    lines.append(f"\nDigest: `{figures.digest}`")
+    return "\n".join(lines)
+
+
+def failures_table(links: str) -> str:
+    """Return the first rows without a link of an output as a Markdown table, empty for none."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from incarts_pipeline.publish import resolve
+
+    names = ["catalog_row", "row_key", "status", "reason", "problems", "error_message"]
+    failed = ["rejected", "in_doubt", "pending"]
+    filesystem, path = resolve(links)
+    shown: list[dict[str, Any]] = []
+    with filesystem.open_input_file(path) as source:
+        for batch in pq.ParquetFile(source).iter_batches(columns=names):
+            wrong = batch.filter(pc.is_in(batch.column("status"), _array(failed)))
+            shown += wrong.slice(0, _FAILURES - len(shown)).to_pylist()
+            if len(shown) >= _FAILURES:
+                break
+    if not shown:
+        return ""
+    lines = ["| row | key | status | reason | why |", "|---:|---|---|---|---|"]
+    for row in shown:
+        why = "; ".join(f"{p['field']}: {p['message']}" for p in row["problems"] or ())
+        cells = (row["catalog_row"], row["row_key"], row["status"], row["reason"])
+        lines.append(
+            "| " + " | ".join(_cell(c) for c in (*cells, why or row["error_message"])) + " |"
+        )
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _array(values: Iterable[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(list(values))
+
+
+def column_schema(links: str) -> dg.TableSchema:
+    """Return the columns of an output, from its file."""
+    import pyarrow.parquet as pq
+
+    from incarts_pipeline.publish import resolve
+
+    filesystem, path = resolve(links)
+    schema = pq.read_schema(path, filesystem=filesystem)
+    return dg.TableSchema(
+        [dg.TableColumn(field.name, str(field.type)) for field in schema if field.name]
+    )
+
+
+def column_lineage(
+    upstream: dg.AssetKey, mapping: LinkMapping, columns: Sequence[str]
+) -> dg.TableColumnLineage:
+    """Say which columns of the catalog each column of the output comes from."""
+    keys = list(mapping.unique_key)
+    used = sorted(mapping.columns())
+    deps: Mapping[str, list[str]] = {
+        **{name: [name] for name in keys if name in columns},
+        "row_key": keys,
+        "content_hash": used,
+    }
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(upstream, name) for name in names]
+            for column, names in deps.items()
+        }
+    )

@@ -1,0 +1,82 @@
+"""The settings of a run as a Dagster resource."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from incarts_pipeline.client import IncartsClient
+    from incarts_pipeline.ledger.overview import Overview
+    from incarts_pipeline.settings import Settings
+
+
+class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which Incarts, project and ledger; what isn't given is read from the environment.
+
+    Give the key as `dg.EnvVar("INCARTS_API_KEY")`, or not at all: a literal would be shown in the
+    UI. Values that are given win over the environment, and that over `incarts.toml`.
+    """
+
+    base_url: str | None = Field(
+        default=None, description="INCARTS_API_BASE_URL: https, up to the version."
+    )
+    api_key: str | None = Field(
+        default=None,
+        repr=False,
+        description='The API key, as EnvVar("INCARTS_API_KEY"); never a literal.',
+    )
+    project_id: str | None = Field(default=None, description="INCARTS_PROJECT_ID: owns the links.")
+    ledger: str | None = Field(
+        default=None,
+        description="INCARTS_LEDGER: the memory of what was sent, on a disk that lasts.",
+    )
+    target: str | None = Field(default=None, description="A [targets.NAME] table of incarts.toml.")
+    rate: str | None = Field(default=None, description="adaptive (learns the limit), or fixed:N.")
+    max_rps: str | None = Field(default=None, description="Ceiling in requests a second, or none.")
+    idempotency_window: str | None = Field(
+        default=None, description="How long Incarts is trusted to remember a key, like 25m."
+    )
+
+    def settings(self) -> Settings:
+        """Return the library's settings.
+
+        Raises:
+            SettingsError: a value is wrong; names the setting, and never shows a key.
+        """
+        from incarts_pipeline.settings import load_settings
+
+        names = ("base_url", "api_key", "project_id", "ledger", "rate", "max_rps")
+        given = {name: getattr(self, name) for name in (*names, "idempotency_window")}
+        overrides = {name: value for name, value in given.items() if value is not None}
+        return load_settings(target=self.target, **overrides)
+
+    def client(self) -> IncartsClient:
+        """Return the plain API client: an asynchronous context manager."""
+        from incarts_pipeline.client import IncartsClient
+
+        settings = self.settings()
+        settings.require("base_url", "api_key")
+        return IncartsClient(
+            base_url=settings.base_url or "",
+            api_key=settings.require_key(),
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+        )
+
+    def overview(self) -> Overview:
+        """Count what the ledger holds.
+
+        Raises:
+            LedgerError: there is no ledger yet, or it can't be read.
+        """
+        from incarts_pipeline.status import ledger_overview
+
+        return ledger_overview(self.settings())
+
+
+# The one that assets use which name no resource: everything comes from the environment.
+FROM_ENVIRONMENT = "incarts_from_environment"
+DEFAULT_RESOURCE = IncartsResource()

@@ -1,0 +1,61 @@
+"""Where an asset's catalog comes from, and where its output goes, one partition at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+PARTITION = "{partition}"
+
+
+@dataclass(frozen=True)
+class DuckDbTable:
+    """A table or view in a DuckDB file, such as a dbt model; the file is opened read-only."""
+
+    database: str
+    table: str
+
+
+def catalog_of(
+    source: str | dg.AssetKey | DuckDbTable, value: Any, partition: str | None
+) -> object:
+    """Return what the library reads as the catalog of a partition.
+
+    Args:
+        source: a path or URI, which may contain `{partition}`; a table; or an asset.
+        value: the asset's value: a frame, an Arrow table, or a path; by partition when several
+            partitions of it were loaded.
+        partition: the partition's key, None without partitions.
+    """
+    if isinstance(source, dg.AssetKey):
+        return value[partition] if isinstance(value, Mapping) and partition in value else value
+    if isinstance(source, DuckDbTable):
+        import duckdb
+
+        connection = duckdb.connect(source.database, read_only=True)
+        return connection.table(source.table)
+    return with_partition(source, partition)
+
+
+def with_partition(place: str, partition: str | None) -> str:
+    """Fill a partition's key into a path; characters that a path can't hold are percent-coded."""
+    return place if partition is None else place.replace(PARTITION, quote(partition, safe=""))
+
+
+def output_place(output: str, *, partitioned: bool) -> str:
+    """Return the output's path with a place for the partition: a folder, unless it names one."""
+    if not partitioned or PARTITION in output:
+        return output
+    folder, slash, name = output.rpartition("/")
+    return f"{folder}{slash}{PARTITION}/{name}"
+
+
+def make_folder(output: str) -> None:
+    """Make a local output's folder."""
+    if "://" not in output:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)

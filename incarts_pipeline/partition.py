@@ -1,0 +1,83 @@
+"""One partition of a catalog: the rows that have one value in one column."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from incarts_pipeline.errors import MappingError
+from incarts_pipeline.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """The rows whose `column`, as text, is `value`; `column` None: the catalog is the partition."""
+
+    value: str
+    column: str | None = None
+
+
+class Chosen:
+    """Lets a partition's rows through, and remembers their places in the whole catalog.
+
+    Once all is read, `rows` counts what was let through, and `others` the other rows by their value
+    ("" for null).
+
+    Raises:
+        MappingError: there is no such column, or it may differ within one basket.
+    """
+
+    def __init__(self, partition: Partition | None, schema: pa.Schema, mapping: Mapping) -> None:
+        self.rows = 0
+        self.others: Counter[str] = Counter()
+        self._column = partition.column if partition else None
+        self._value = partition.value if partition else ""
+        self._places: list[pa.Array] = []
+        if self._column is None:
+            return
+        if self._column not in schema.names:
+            raise MappingError(
+                f"The catalog has no column {self._column!r} to partition by.",
+                fix=f"Its columns are {', '.join(schema.names)}.",
+            )
+        baskets = any(link.basket for _, _, link in mapping.entries())
+        if baskets and self._column not in mapping.unique_key:
+            raise MappingError(
+                f"The lines of one basket could be in several partitions of {self._column!r}.",
+                fix=f"Add {self._column} to unique_key, or partition by a column that is in it.",
+            )
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the partition's rows."""
+        read = 0
+        for batch in batches:
+            chosen = batch if self._column is None else self._chosen(batch, self._column, read)
+            read += batch.num_rows
+            self.rows += chosen.num_rows
+            if chosen.num_rows:
+                yield chosen
+
+    def _chosen(self, batch: pa.RecordBatch, column: str, first: int) -> pa.RecordBatch:
+        text = batch.column(column).cast(pa.string())
+        ours = pc.equal(text, self._value).fill_null(False)
+        others = text.filter(pc.invert(ours)).value_counts()
+        for one in others.to_pylist():
+            self.others[one["values"] or ""] += one["counts"]
+        self._places.append(pc.add(pc.indices_nonzero(ours).cast(pa.int64()), first))
+        return batch.filter(ours)
+
+    def renumbered(self, requests: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Give link requests their `catalog_row` in the whole catalog again."""
+        for batch in requests:
+            if self._column is None:
+                yield batch
+                continue
+            at = batch.schema.get_field_index("catalog_row")
+            # Requests come behind the rows that they are of, so their places are known by now.
+            places = pa.chunked_array(self._places, type=pa.int64()).take(batch.column(at))
+            rows = places.combine_chunks().cast(batch.schema.field(at).type)
+            yield batch.set_column(at, batch.schema.field(at), rows)
