@@ -10,12 +10,13 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench bench-quick clean
+.PHONY: help setup demo ui test check soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make setup        create .venv and install the project with pinned versions"
-	@echo "make demo         run the whole flow against a local Incarts, in Dagster"
+	@echo "make demo         run the whole flow against a local Incarts, as Dagster's nightly job"
+	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
 	@echo "make test         run the tests; ARGS='-k rate' picks some"
 	@echo "make check        format, lint, types, imports, and tests with branch coverage"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
@@ -53,6 +54,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+ui: $(STAMP)
+	@$(BIN)/python -m dagster_defs.ui
 
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from dagster_defs.defs.catalog import SAMPLE
 from dagster_defs.definitions import defs
+from dagster_defs.defs.catalog import SAMPLE
 from incarts_pipeline.cli.show import plan_tables
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.sandbox import Sandbox

@@ -53,7 +53,7 @@ class SharedRate:
         try:
             if self._task is not None:
                 await self._task
-            await self._exchange()
+            await self._exchange(last=True)
         finally:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
             self._thread.shutdown()
@@ -80,13 +80,14 @@ class SharedRate:
         if self._error is not None and since is not None and now - since > _PATIENCE:
             raise self._error
         wait = self._slots.ask(now)
-        self._wake(now)
+        if wait or self._slots.are_low:
+            self._wake(now)
         return wait
 
     def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
-        self._slots.answered(answer, sent_at=sent_at, now=now)
-        self._wake(now)
+        if self._slots.answered(answer, sent_at=sent_at, now=now):
+            self._wake(now)
 
     def hopeless_for(self, now: float) -> float | None:
         """Return the seconds until the next try when waiting for it is no use in this run."""
@@ -118,9 +119,9 @@ class SharedRate:
                 pass
             self._wakes_at = float("-inf")  # awake: no need to be woken
 
-    async def _exchange(self) -> bool:
+    async def _exchange(self, *, last: bool = False) -> bool:
         """Carry one report to the file and a lease back; say whether that worked."""
-        report = self._slots.report(self._clock.monotonic())
+        report = self._slots.report(self._clock.monotonic(), last=last)
         loop = asyncio.get_running_loop()
         try:
             lease = await loop.run_in_executor(self._thread, self._file.exchange, report)

@@ -35,6 +35,7 @@ class Slots:
         self._canary_from: float | None = None  # when the canary got its permit, while it is out
         self._canary_slot = False
         self._exchanged_at = NEVER
+        self._wanted = False  # slots, in the last exchange
         self._ask_at = NEVER  # no sooner is there anything to be had
         self._lease: Lease | None = None
 
@@ -56,8 +57,8 @@ class Slots:
             self._canary_slot, self._canary_from = False, now
         return 0.0
 
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
-        """Remember an answer until it is told."""
+    def answered(self, answer: Answer, *, sent_at: float, now: float) -> bool:
+        """Remember an answer until it is told; say whether that may be due sooner now."""
         canary = self._canary_from is not None and sent_at >= self._canary_from
         self._heard.append(Heard(answer, sent_at, now, canary))
         if canary:
@@ -65,6 +66,7 @@ class Slots:
         if answer.kind is AnswerKind.RATE_LIMITED and not self._canary_slot:
             self._slots.clear()
         self._urgent |= canary or answer.kind is AnswerKind.RATE_LIMITED
+        return self._urgent or len(self._heard) == 1
 
     @property
     def pace(self) -> float | None:
@@ -91,14 +93,21 @@ class Slots:
             when.append(since + _TELL)
         if self._hungry:
             when.append(max(self._ask_at, since + _WAIT))
-        elif self._used and self._used[-1] > since and len(self._slots) < self._leased / 2:
+        elif self._used and self._used[-1] > since and self.are_low:
             when.append(max(self._ask_at, since + _SPACING))
         return max(0.0, min(when) - now) if when else None
 
-    def report(self, now: float) -> Report:
+    @property
+    def are_low(self) -> bool:
+        """Whether more than half of the leased slots are gone."""
+        return len(self._slots) < self._leased / 2
+
+    def report(self, now: float, *, last: bool = False) -> Report:
         """Return what is to be told; it counts as told unless it is given back."""
         wants = 0
-        if self._hungry or (self._used and self._used[-1] > now - HORIZON):
+        if last:
+            pass  # nobody will send any more
+        elif self._hungry or (self._used and self._used[-1] > now - HORIZON):
             recent = sum(at > now - HORIZON for at in self._used)
             wants = min(max(_FEWEST, 2 * recent), _MOST) - len(self._slots)
         heard, self._heard = self._heard, []
@@ -106,6 +115,7 @@ class Slots:
         self._exchanged_at = now
         if self._canary_slot or now < (self._canary_from or NEVER) + CANARY_LEASE:
             wants = 0  # this worker's canary is out
+        self._wanted = wants > 0
         return Report(self._worker, self._ceiling, heard, max(0, wants))
 
     def give_back(self, report: Report) -> None:
@@ -116,7 +126,8 @@ class Slots:
         """Take a lease's slots; a canary's stands alone."""
         self._lease = lease
         self.learned = lease.learned
-        self._ask_at = now + lease.wait
+        if self._wanted:
+            self._ask_at = now + lease.wait
         if lease.canary or (lease.waiting and not self._canary_slot):
             self._slots.clear()
         self._canary_slot |= lease.canary
