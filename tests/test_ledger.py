@@ -133,6 +133,7 @@ def test_newer_version_is_refused(engine: sa.Engine) -> None:
 
 _VERSION_1 = """
 DROP TABLE rate;
+DROP TABLE member;
 DROP TABLE link;
 CREATE TABLE link (
     link_id TEXT NOT NULL, op_id INTEGER NOT NULL, short_link TEXT, short_id TEXT, target_url TEXT,

@@ -9,7 +9,7 @@ import dagster as dg
 
 from incarts_pipeline.dagster.checks import check_specs
 from incarts_pipeline.dagster.config import LinksConfig, config_with
-from incarts_pipeline.dagster.resource import DEFAULT_RESOURCE, FROM_ENVIRONMENT
+from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.run import LinksRun, Source
 from incarts_pipeline.dagster.sources import DuckDbTable, output_place
 
@@ -72,8 +72,9 @@ def build_incarts_links_asset(
         partition_column=partition_column,
     )
     key = spec.key
-    resource = resource_key or FROM_ENVIRONMENT
     config_type = config_with(dict(config or {}))
+    if isinstance(catalog, dg.AssetKey) and catalog not in [dep.asset_key for dep in spec.deps]:
+        spec = spec.replace_attributes(deps=[*spec.deps, catalog])
     ins = {"catalog": dg.AssetIn(key=catalog)} if isinstance(catalog, dg.AssetKey) else None
 
     @dg.multi_asset(
@@ -81,17 +82,17 @@ def build_incarts_links_asset(
         specs=[spec],
         check_specs=check_specs(key),
         ins=ins,
-        required_resource_keys={resource},
-        resource_defs={} if resource_key else {FROM_ENVIRONMENT: DEFAULT_RESOURCE},
+        required_resource_keys={resource_key} if resource_key else set(),
         backfill_policy=dg.BackfillPolicy.single_run() if spec.partitions_def else None,
         pool=pool,
+        can_subset=True,  # a run that only plans records no result, and no checks
         config_schema=config_type.to_fields_dict(),
     )
     def links(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
-        settings = getattr(context.resources, resource).settings
+        resource = getattr(context.resources, resource_key) if resource_key else IncartsResource()
         chosen = config_type(**context.op_execution_context.op_config)
         run = LinksRun(context=context, key=key, source=source, config=chosen)
-        yield from run.go(settings, values.get("catalog"))
+        yield from run.go(resource.settings, values.get("catalog"))
 
     return links
 

@@ -219,11 +219,12 @@ FROM l
 
 _DOUBLES = """
 SELECT 'row ' || row_key || ' of ' || link_set || ' has the links '
-       || STRING_AGG(DISTINCT link_id, ', ') AS text
+       || STRING_AGG(DISTINCT link_id, ', ' ORDER BY link_id) AS text
 FROM l WHERE link_id IS NOT NULL
 GROUP BY link_set, row_key, link_content_hash HAVING COUNT(DISTINCT link_id) > 1
 UNION ALL
-SELECT 'link ' || link_id || ' is used by the rows ' || STRING_AGG(DISTINCT row_key, ', ')
+SELECT 'link ' || link_id || ' is used by the rows '
+       || STRING_AGG(DISTINCT row_key, ', ' ORDER BY row_key)
 FROM l WHERE link_id IS NOT NULL
 GROUP BY link_id HAVING COUNT(DISTINCT link_set || CHR(31) || row_key) > 1
 ORDER BY text

@@ -14,7 +14,6 @@ from incarts_pipeline.dagster.asset import (
     build_incarts_links_asset,
     build_incarts_links_job,
 )
-from incarts_pipeline.dagster.resource import DEFAULT_RESOURCE, FROM_ENVIRONMENT
 from incarts_pipeline.dagster.sources import DuckDbTable
 
 
@@ -138,9 +137,8 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
             links = links.map_asset_specs(
                 lambda spec: spec.replace_attributes(freshness_policy=policy)
             )
-        resources = {} if self.resource else {FROM_ENVIRONMENT: DEFAULT_RESOURCE}
         if self.schedule is None:
-            return dg.Definitions(assets=[links], resources=resources)
+            return dg.Definitions(assets=[links])
         upstream = map(dg.AssetKey.from_user_string, self.schedule.upstream)
         job = build_incarts_links_job(self.schedule.job, *upstream, links.key)
         nightly = dg.ScheduleDefinition(
@@ -148,7 +146,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
             cron_schedule=self.schedule.cron,
             execution_timezone=self.schedule.timezone,
         )
-        return dg.Definitions(assets=[links], jobs=[job], schedules=[nightly], resources=resources)
+        return dg.Definitions(assets=[links], jobs=[job], schedules=[nightly])
 
     def _catalog(self, root: Path) -> str | dg.AssetKey | DuckDbTable:
         source = self.catalog

@@ -75,8 +75,3 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from incarts_pipeline.status import ledger_overview
 
         return ledger_overview(self.settings())
-
-
-# The one that assets use which name no resource: everything comes from the environment.
-FROM_ENVIRONMENT = "incarts_from_environment"
-DEFAULT_RESOURCE = IncartsResource()

@@ -12,6 +12,7 @@ import dagster as dg
 from incarts_pipeline.dagster import metadata as md
 from incarts_pipeline.dagster.checks import Findings, content_version, rejects_of
 from incarts_pipeline.dagster.config import LinksConfig, Mode
+from incarts_pipeline.dagster.failures import failure_of, together, unfinished
 from incarts_pipeline.dagster.sources import DuckDbTable, catalog_of, make_folder, with_partition
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class LinksRun:
         """Carry the step out.
 
         Yields:
-            What Dagster records: a MaterializeResult with its checks; nothing when only planning.
+            What Dagster records: a MaterializeResult and the checks; nothing when only planning.
 
         Raises:
             dagster.Failure: rows are pending, or nothing could be done; what was done is recorded.
@@ -56,10 +57,12 @@ class LinksRun:
             settings = settings_of()
             if self.config.mode is Mode.plan:
                 self._plan_only(settings, value)
-                return
-            yield from self._write(settings, value)
+            elif self.key not in self.context.selected_asset_keys:
+                yield from self._look_only(settings, value)
+            else:
+                yield from self._write(settings, value)
         except IncartsError as error:
-            raise _failure(error, self._op) from error
+            raise failure_of(error, self._op) from error
 
     @property
     def _op(self) -> str:
@@ -70,7 +73,7 @@ class LinksRun:
         partitioned = context.has_partition_key or context.has_partition_key_range
         return [*context.partition_keys] if partitioned else [None]
 
-    # Planning only.
+    # Without sending anything.
 
     def _plan_only(self, settings: Settings, value: Any) -> None:
         """Say what a run would do, as an observation of the asset."""
@@ -91,65 +94,94 @@ class LinksRun:
                 )
             )
 
+    def _look_only(self, settings: Settings, value: Any) -> Iterator[dg.AssetCheckResult]:
+        """Check the output as it is: somebody runs the checks without the asset."""
+        from incarts_pipeline.publish import exists
+
+        findings = Findings()
+        for partition in self._partitions():
+            place = with_partition(self.source.output, partition)
+            if not exists(place):
+                self.context.log.warning("%s is not there yet: nothing to check.", place)
+                return
+            with self._planned(settings, value, partition) as plan:
+                self._note(findings, place, None, plan)
+        yield from self._checks(findings)
+
     # Writing.
 
     def _write(self, settings: Settings, value: Any) -> Iterator[Any]:
+        from incarts_pipeline.errors import IncartsError
+
         partitions, findings = self._partitions(), Findings()
         done: dict[str | None, md.Metadata] = {}
-        failure: dg.Failure | None = None
-        versions = []
+        failures: dict[str | None, dg.Failure] = {}
         for partition in partitions:
-            place = with_partition(self.source.output, partition)
-            before = rejects_of(place)
-            plan_rows, result, found = self._one(settings, value, partition, place, done)
-            findings.elsewhere |= plan_rows.pop("elsewhere")
-            findings.add(place, before, **plan_rows)
-            done[partition] = found
-            versions.append(content_version(place))
-            failure = _unfinished(result)
+            try:
+                result = self._one(settings, value, partition, findings, done)
+            except IncartsError as error:
+                failures[partition] = failure_of(error, self._op)
+                continue
+            except BaseException:  # terminated: what is done stays recorded
+                self._tell(done)
+                raise
+            failure = unfinished(result)
             if failure is not None:
-                break
-        total = md.summed(list(done.values()))
-        total["dagster/column_schema"] = md.column_schema(
-            with_partition(self.source.output, partitions[-1] if failure is None else partition)
-        )
-        total |= self._lineage(total["dagster/column_schema"])
-        if failure is not None and partitions != [None]:
-            # A result would stand for all partitions of the step, so these are told one by one.
-            self._tell_partitions(done)
-            raise failure
-        if partitions != [None]:
-            for one, found in done.items():
+                failures[partition] = failure
+                if result.written.end is not None or result.written.stopped is not None:
+                    break
+        if failures and (not done or partitions != [None]):
+            # A MaterializeResult would stand for all partitions of the step.
+            self._tell(done)
+            if done:
+                yield from self._checks(findings)
+            raise together(failures)
+        yield self._result(done)
+        yield from self._checks(findings)
+        if failures:
+            raise together(failures)
+
+    def _result(self, done: Mapping[str | None, md.Metadata]) -> dg.MaterializeResult[Any]:
+        """Return what the step made, with each partition's own metadata beside it."""
+        places = [with_partition(self.source.output, partition) for partition in done]
+        for partition, found in done.items():
+            if partition is not None:
+                rows = found["dagster/row_count"]
                 self.context.add_asset_metadata(
-                    {**found, "dagster/partition_row_count": found["dagster/row_count"]},
+                    {**found, "dagster/partition_row_count": rows},
                     asset_key=self.key,
-                    partition_key=one,
+                    partition_key=partition,
                 )
-        yield dg.MaterializeResult(
+        schema = md.column_schema(places[0])
+        whole = {"dagster/column_schema": schema, **self._lineage(schema)}
+        return dg.MaterializeResult(
             self.key,
-            metadata=total,
-            check_results=list(findings.results(self.config)),
-            data_version=dg.DataVersion(" ".join(versions)) if len(versions) == 1 else None,
+            metadata={**md.summed(list(done.values())), **whole},
+            data_version=dg.DataVersion(content_version(places[0])) if len(places) == 1 else None,
         )
-        if failure is not None:
-            raise failure
+
+    def _checks(self, findings: Findings) -> Iterator[dg.AssetCheckResult]:
+        selected = {key.name for key in self.context.selected_asset_check_keys}
+        yield from (one for one in findings.results(self.config) if one.check_name in selected)
 
     def _one(
         self,
         settings: Settings,
         value: Any,
         partition: str | None,
-        place: str,
-        done: Mapping[str | None, md.Metadata],
-    ) -> tuple[dict[str, Any], RunResult, md.Metadata]:
-        """Plan and write one partition; when interrupted, record what was done, and go on up."""
+        findings: Findings,
+        done: dict[str | None, md.Metadata],
+    ) -> RunResult:
+        """Plan and write one partition, look at what came out, and add it to what is done."""
         from incarts_pipeline.door import run_blocking
         from incarts_pipeline.pipeline import apply_plan, refuse
         from incarts_pipeline.settings import parse_duration
         from incarts_pipeline.tally import Tally
         from incarts_pipeline.writer import WriteOptions
 
-        tally, results = Tally(), []
+        place = with_partition(self.source.output, partition)
+        tally, named = Tally(), "" if partition is None else f"{partition}: "
+        before = rejects_of(place)
         with self._planned(settings, value, partition) as plan:
             approved = self._approved(plan)
             refuse(plan.figures, approved)
@@ -160,36 +192,27 @@ class LinksRun:
                 approved=approved,
             )
             make_folder(place)
-            self.context.log.info(
-                "%s%s calls of %s rows", _named(partition), plan.figures.calls, plan.figures.rows
-            )
+            figures = plan.figures
+            self.context.log.info("%s%s calls for %s rows", named, figures.calls, figures.rows)
 
             async def work(stop: Any) -> RunResult:
                 result = await apply_plan(
                     plan, settings, place, options=options, tally=tally, stop=stop
                 )
-                results.append(result)
+                done[partition] = md.run_metadata(result, tally)
                 return result
 
-            try:
-                result = run_blocking(work)
-            except BaseException:
-                if results:  # interrupted, and finished in order
-                    found = md.run_metadata(results[0], tally)
-                    self._tell_partitions({**done, partition: found})
-                raise
-            rows = self._rows_of(plan)
-        run_id = result.written.run_id
-        self.context.log.info("%srun %s: %s", _named(partition), run_id, _said(result))
-        return rows, result, md.run_metadata(result, tally)
+            result = run_blocking(work)
+            self._note(findings, place, before, plan)
+        self.context.log.info("%srun %s: %s", named, result.written.run_id, _said(result))
+        return result
 
-    def _rows_of(self, plan: Plan) -> dict[str, Any]:
+    def _note(self, findings: Findings, place: str, before: Any, plan: Plan) -> None:
+        """Look at a partition's output, beside what was read of its catalog."""
         chosen = plan.chosen
-        return {
-            "catalog_rows": chosen.rows if chosen else 0,
-            "expected": plan.figures.rows,
-            "elsewhere": self._elsewhere(chosen.others if chosen else {}),
-        }
+        findings.elsewhere |= self._elsewhere(chosen.others if chosen else {})
+        rows = chosen.rows if chosen else 0
+        findings.add(place, before, catalog_rows=rows, expected=plan.figures.rows)
 
     def _elsewhere(self, others: Mapping[str, int]) -> dict[str, int]:
         """Return the rows whose value is no partition at all."""
@@ -228,7 +251,8 @@ class LinksRun:
         digests = (self.config.approve or "").split()
         return plan.figures.digest if plan.figures.digest in digests else None
 
-    def _tell_partitions(self, done: Mapping[str | None, md.Metadata]) -> None:
+    def _tell(self, done: Mapping[str | None, md.Metadata]) -> None:
+        """Record each partition on its own, as a step that fails can't by its result."""
         for partition, found in done.items():
             self.context.log_event(
                 dg.AssetMaterialization(self.key, partition=partition, metadata=found)
@@ -243,41 +267,6 @@ class LinksRun:
         columns = [column.name for column in schema.columns]
         lineage = md.column_lineage(self.source.catalog, load_mapping(mapping), columns)
         return {"dagster/column_lineage": lineage}
-
-
-def _unfinished(result: RunResult) -> dg.Failure | None:
-    """Return the failure of a run that left rows pending, None when all is settled."""
-    if result.exit_code() not in (1, 4):
-        return None
-    end = result.written.end
-    if end is not None:
-        return dg.Failure(f"{end.message} {end.fix}", allow_retries=end.may_pass)
-    if result.written.forbidden:
-        kinds = ", ".join(f"{retailer} {intent}" for retailer, intent in result.written.forbidden)
-        return dg.Failure(
-            f"The API key may not make these links: {kinds}. Ask for the scope, or take the rows "
-            "out; the other links were made.",
-            allow_retries=False,
-        )
-    return dg.Failure("Rows are pending. Run again to go on: nothing is sent twice.")
-
-
-def _failure(error: Exception, op: str) -> dg.Failure:
-    """Return what a person must do about an error that kept the step from its work."""
-    from incarts_pipeline.errors import CatalogError, LedgerLockedError, PublishError, RefusedError
-
-    text = str(error)
-    if isinstance(error, RefusedError) and error.digest is not None:
-        text += (
-            f"\nIn the launchpad, or with `dg launch --config`, that is:\n"
-            f"ops:\n  {op}:\n    config:\n      approve: {error.digest}"
-        )
-    mended = isinstance(error, CatalogError | LedgerLockedError | PublishError)
-    return dg.Failure(text, allow_retries=mended)
-
-
-def _named(partition: str | None) -> str:
-    return "" if partition is None else f"{partition}: "
 
 
 def _said(result: RunResult) -> str:

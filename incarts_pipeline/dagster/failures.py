@@ -1,0 +1,56 @@
+"""What went wrong, in Dagster's terms: what a person must do, and whether a retry may help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from incarts_pipeline.pipeline import RunResult
+
+PENDING = "Rows are pending. Run again to go on: nothing is sent twice."
+
+
+def unfinished(result: RunResult) -> dg.Failure | None:
+    """Return the failure of a run that left rows pending, None when all is settled."""
+    if result.exit_code() not in (1, 4):
+        return None
+    end = result.written.end
+    if end is not None:
+        return dg.Failure(f"{end.message} {end.fix}", allow_retries=end.may_pass)
+    if result.written.forbidden:
+        kinds = ", ".join(f"{retailer} {intent}" for retailer, intent in result.written.forbidden)
+        return dg.Failure(
+            f"The API key may not make these links: {kinds}. Ask for the scope, or take the rows "
+            "out; the other links were made.",
+            allow_retries=False,
+        )
+    return dg.Failure(PENDING)
+
+
+def failure_of(error: Exception, op: str) -> dg.Failure:
+    """Return what to do about an error that kept a step, or a partition, from its work."""
+    from incarts_pipeline.errors import CatalogError, LedgerLockedError, PublishError, RefusedError
+
+    text = str(error)
+    if isinstance(error, RefusedError) and error.digest is not None:
+        text += (
+            f"\nIn the launchpad, or with `dg launch --config`, that is:\n"
+            f"ops:\n  {op}:\n    config:\n      approve: {error.digest}"
+        )
+    mended = isinstance(error, CatalogError | LedgerLockedError | PublishError)
+    return dg.Failure(text, allow_retries=mended)
+
+
+def together(failures: Mapping[str | None, dg.Failure]) -> dg.Failure:
+    """Return one failure for those of several partitions."""
+    if len(failures) == 1:
+        [(partition, failure)] = failures.items()
+        text = failure.description or ""
+        named = text if partition is None else f"{partition}: {text}"
+        return dg.Failure(named, allow_retries=failure.allow_retries)
+    text = "\n".join(f"{name}: {failure.description}" for name, failure in failures.items())
+    retry = any(failure.allow_retries for failure in failures.values())
+    return dg.Failure(text, allow_retries=retry)

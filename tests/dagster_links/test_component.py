@@ -1,0 +1,113 @@
+"""The component: six lines of YAML make asset, checks, job, schedule and freshness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster.components.core.component_tree import ComponentTreeException
+from dagster.components.testing import create_defs_folder_sandbox
+
+from dagster_defs.definitions import defs as load_definitions
+from incarts_pipeline.dagster import IncartsLinksComponent
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:dagster")
+
+MINIMAL = {
+    "catalog": {"path": "products.parquet"},
+    "link_set": "summer",
+    "unique_key": ["sku"],
+    "output": "links.parquet",
+    "schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"},
+}
+
+
+def definitions(attributes: dict[str, Any], root: Path | None = None) -> dg.Definitions:
+    """Load a project that has one component with these attributes."""
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(component_cls=IncartsLinksComponent, defs_path="links")
+        content = {
+            "type": "incarts_pipeline.dagster.IncartsLinksComponent",
+            "attributes": attributes,
+        }
+        (path / "defs.yaml").write_text(yaml.safe_dump(content))
+        with sandbox.load_component_and_build_defs(defs_path=path) as (_, defs):
+            dg.Definitions.validate_loadable(defs)
+            return defs
+
+
+def test_six_lines_are_enough() -> None:
+    """Asset, checks, job, schedule with its time zone; the key follows the link set."""
+    defs = definitions(MINIMAL)
+    key = dg.AssetKey(["incarts", "summer"])
+    graph = defs.resolve_asset_graph()
+    assert graph.get_all_asset_keys() == {key}
+    assert len(graph.asset_check_keys) == 6
+    schedule = defs.resolve_schedule_def("incarts_nightly_schedule")
+    assert schedule.execution_timezone == "Europe/Berlin"
+    [spec] = defs.resolve_all_asset_specs()
+    assert (spec.group_name, spec.kinds) == ("incarts", {"incarts", "parquet"})
+
+
+def test_spec_freshness_and_partitions_can_be_given() -> None:
+    """What Dagster's asset spec knows, in YAML."""
+    attributes = MINIMAL | {
+        "asset": {
+            "key": "shop/links",
+            "owners": ["team:growth"],
+            "partitions_def": {"type": "static", "partition_keys": ["a", "b"]},
+        },
+        "partition_column": "retailer",
+        "freshness": {"deadline": "0 6 * * *", "hours": 5},
+        "config": {"max_rejected_share": 0.2},
+    }
+    [spec] = definitions(attributes).resolve_all_asset_specs()
+    assert spec.key == dg.AssetKey(["shop", "links"])
+    assert spec.owners == ["team:growth"]
+    assert spec.partitions_def is not None
+    assert spec.freshness_policy is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"catalog": {}}, "one of path, asset, or duckdb"),
+        ({"catalog": {"duckdb": "w.duckdb"}}, "one of path, asset, or duckdb"),
+        ({"config": {"limt": 3}}, "limt"),
+        ({"mapping": "nowhere.yaml", "link_set": None}, "nowhere.yaml"),
+        ({"link_set": None}, "link_set and unique_key"),
+        ({"outputs": "x"}, "outputs"),
+    ],
+)
+def test_mistakes_are_named_at_load(change: dict[str, Any], said: str) -> None:
+    """The code location says what is wrong, and where."""
+    with pytest.raises(ComponentTreeException) as failed:
+        definitions(MINIMAL | change)
+    causes: list[BaseException] = [failed.value]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    assert said in "\n".join(str(cause) for cause in causes)
+
+
+def test_scaffolded_files_load() -> None:
+    """What the scaffolder writes is a whole component, its mapping included."""
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(component_cls=IncartsLinksComponent, defs_path="spring")
+        assert (path / "mapping.yaml").exists()
+        with sandbox.load_component_and_build_defs(defs_path=path) as (_, defs):
+            assert defs.resolve_asset_graph().get_all_asset_keys() == {
+                dg.AssetKey(["incarts", "spring"])
+            }
+
+
+def test_sample_location_loads() -> None:
+    """The code location that runs as it is: two assets, one job, one schedule."""
+    defs = load_definitions()
+    dg.Definitions.validate_loadable(defs)
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert keys == {"incarts/catalog", "incarts/links"}
+    job = defs.resolve_job_def("incarts_nightly")
+    assert {node.name for node in job.nodes} == {"incarts__catalog", "incarts__links"}
