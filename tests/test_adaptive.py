@@ -345,13 +345,13 @@ def test_canary_that_dies_costs_five_seconds(killed: int) -> None:
 
 
 def test_clock_that_jumps_ahead_lets_no_burst_out() -> None:
-    """After a laptop slept an hour the pace goes on; nothing is made up for."""
+    """After a laptop slept an hour the pace goes on; no more than 0.15 s are made up for."""
     shared = Shared(RateController(100.0, Learned(kind=Kind.BUCKET, rate=50.0)))
     at_once = 0
     for now in (0.0, 3_600.0, 3_600.001):
         lease = shared.exchange(Report("one", 100.0, [], 512), now)
         at_once = max(at_once, sum(slot <= now for slot in lease.slots))
-    assert at_once <= 4
+    assert at_once <= 0.15 * 50.0 + 1
 
 
 def test_clock_that_falls_back_changes_nothing() -> None:
@@ -441,6 +441,6 @@ def test_never_more_than_the_estimate_allows(story: list[tuple[float, bool]], ra
                 now += wait
                 continue
             sent += 1
-            assert sent <= budget + fastest * (now + 0.05) + 1
+            assert sent <= budget + fastest * (now + 0.15) + 1
             controller.answered(ACCEPTED if good else refused(), sent_at=now, now=now + 0.01)
         now = max(now, until)

@@ -448,7 +448,7 @@ class RateController:
         else:
             if since is None:
                 since, count = self.meter.horizon, self.meter.accepted - self.meter.horizon_count
-            pace = max(count / max(sent_at - since, 0.1), self._floor(sent_at)) * _UP
+            pace = max(count / max(block.last_refused - since, 0.1), self._floor(sent_at)) * _UP
         self.up_after = max(_UP_EVERY, (sent_at - since) / 2)
         self._go(Phase.MEASURE, max(pace, 0.5), now)
 

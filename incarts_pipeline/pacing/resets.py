@@ -16,6 +16,7 @@ WINDOWS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)  # secon
 
 _SLACK = 0.02  # of a length, by which a measured window may miss a usual one
 _HALVED = 8.0  # seconds to the next usual end from which one try is made halfway
+_LATE = 0.2  # seconds by which a reset may come after it was expected: requests take unequal time
 _SURE = 0.1  # seconds to which an aligned reset is worth finding out
 
 
@@ -109,11 +110,14 @@ class Resets:
         return at + window * (int((now - at) / window) + 1)
 
     def _usual_end(self, now: float) -> float | None:
-        """Try where a window of a usual length would end that began with the last reset."""
+        """Try where a window of a usual length would end that began with the last reset.
+
+        And once again shortly after: what misses it by a little would wait for the next length.
+        """
         if self.latest is None:
             return None
-        ends = [self.latest + window for window in WINDOWS if self.latest + window > now]
-        return ends[0] if ends else None
+        ends = (self.latest + window + late for window in WINDOWS for late in (0.0, _LATE))
+        return next((end for end in ends if end > now), None)
 
 
 def snapped(shortest: float, longest: float) -> float | None:
