@@ -123,5 +123,5 @@ class Resets:
 def snapped(shortest: float, longest: float) -> float | None:
     """Return the usual window between two lengths in seconds, the nearest to the longer one."""
     slack = _SLACK * longest + 0.05
-    fitting = [w for w in WINDOWS if shortest < w <= longest + slack]
+    fitting = [w for w in WINDOWS if shortest * (1.0 - _SLACK) < w <= longest + slack]
     return float(min(fitting, key=lambda w: abs(w - longest))) if fitting else None

@@ -94,6 +94,11 @@ class Ui:
         answer = self.graphql(query, id=run_id)
         assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
 
+    def runs(self) -> list[str]:
+        """Return the ids of all runs."""
+        query = "{ runsOrError { ... on Runs { results { runId } } } }"
+        return [str(run["runId"]) for run in self.graphql(query)["runsOrError"]["results"]]
+
     def status(self, run_id: str) -> str:
         """Return a run's status."""
         query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +16,14 @@ from tests.dagster_links.project import Ui, copy_project, running_ui
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHECKS = (
+    "no_row_lost",
+    "one_link_per_content",
+    "rejected_share",
+    "new_rejects",
+    "nothing_in_doubt",
+    "nothing_stale",
+)
 SHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
 
 
@@ -66,29 +73,32 @@ def test_terminate_stops_sending_and_publishes(ui: Ui, project: Path) -> None:
 def test_browser_shows_links_checks_and_no_key(ui: Ui) -> None:
     """Materialize by a click; the checks are green, the numbers there, the key nowhere."""
     SHOTS.mkdir(exist_ok=True)
-    location = ui.location()
+    asset, job = f"{ui.url}/assets/incarts/links", f"{ui.url}/locations/{ui.location()}"
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1100})
-        page.goto(f"{ui.url}/assets/incarts/links")
+        page = browser.new_page(viewport={"width": 1400, "height": 780})
+
+        def see(*texts: str) -> None:
+            for text in texts:
+                page.get_by_text(text).filter(visible=True).first.wait_for()
+
+        page.goto(asset)
+        before = ui.runs()
         page.get_by_role("button", name="Materialize", exact=True).click()
-        page.get_by_text(re.compile("Launched run|Starting run|View run")).first.wait_for()
-        page.goto(f"{ui.url}/assets/incarts/links?view=checks")
-        for check in ("no_row_lost", "one_link_per_content", "rejected_share", "nothing_in_doubt"):
-            page.get_by_text(check).first.wait_for()
-        page.get_by_text("Succeeded").nth(5).wait_for(timeout=60_000)
-        page.screenshot(path=SHOTS / "checks.png")
-        seen = [page.content()]
-        page.goto(f"{ui.url}/assets/incarts/links?view=events")
-        page.get_by_text("incarts/requests").first.wait_for()
-        page.screenshot(path=SHOTS / "metadata.png")
-        seen.append(page.content())
-        for name, place, text in (
-            ("resource", "resources/incarts", "INCARTS_API_KEY"),
-            ("launchpad", "jobs/incarts_nightly/playground", "INCARTS_API_KEY"),
+        see("Launched run")
+        [run_id] = set(ui.runs()) - set(before)
+        assert ui.wait(run_id, "SUCCESS", "FAILURE") == "SUCCESS"
+        seen = []
+        for name, address, texts in (
+            ("checks", f"{asset}?view=checks", CHECKS),
+            ("metadata", f"{asset}?view=events", ["incarts/requests", "incarts/rate_limit"]),
+            ("resource", f"{job}/resources/incarts", ["INCARTS_API_KEY"]),
+            ("launchpad", f"{job}/jobs/incarts_nightly/playground", ["INCARTS_API_KEY"]),
         ):
-            page.goto(f"{ui.url}/locations/{location}/{place}")
-            page.get_by_text(text).first.wait_for()
+            page.goto(address)
+            see(*texts)
+            if name == "checks":
+                assert page.get_by_text("Succeeded").filter(visible=True).count() == len(CHECKS)
             page.screenshot(path=SHOTS / f"{name}.png")
             seen.append(page.content())
         browser.close()
