@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def running_ui(project: Path, **more: str) -> Iterator[Ui]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
     )
     lines: list[str] = []
     ready = threading.Event()
@@ -152,11 +152,12 @@ def running_ui(project: Path, **more: str) -> Iterator[Ui]:
         assert found is not None, "".join(lines)
         yield Ui(found[1], found[2])
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         reader.join(10)
         if process.stdout is not None:
             process.stdout.close()

@@ -73,6 +73,7 @@ def test_terminate_stops_sending_and_publishes(ui: Ui, project: Path) -> None:
 def test_browser_shows_links_checks_and_no_key(ui: Ui) -> None:
     """Materialize by a click; the checks are green, the numbers there, the key nowhere."""
     SHOTS.mkdir(exist_ok=True)
+    assert ui.wait(ui.launch_nightly(), "SUCCESS", "FAILURE") == "SUCCESS"  # makes the catalog
     asset, job = f"{ui.url}/assets/incarts/links", f"{ui.url}/locations/{ui.location()}"
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -84,14 +85,14 @@ def test_browser_shows_links_checks_and_no_key(ui: Ui) -> None:
 
         page.goto(asset)
         before = ui.runs()
-        page.get_by_role("button", name="Materialize", exact=True).click()
+        page.get_by_role("button", name="Materialize").first.click()
         see("Launched run")
         [run_id] = set(ui.runs()) - set(before)
         assert ui.wait(run_id, "SUCCESS", "FAILURE") == "SUCCESS"
         seen = []
         for name, address, texts in (
             ("checks", f"{asset}?view=checks", CHECKS),
-            ("metadata", f"{asset}?view=events", ["incarts/requests", "incarts/rate_limit"]),
+            ("metadata", f"{asset}?view=events", ["incarts/requests", "incarts/share_429"]),
             ("resource", f"{job}/resources/incarts", ["INCARTS_API_KEY"]),
             ("launchpad", f"{job}/jobs/incarts_nightly/playground", ["INCARTS_API_KEY"]),
         ):
