@@ -21,13 +21,14 @@ from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.in_flight import MOST as MOST_IN_FLIGHT
 from incarts_pipeline.in_flight import InFlight
+from incarts_pipeline.ledger.bulk import reading
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
 from incarts_pipeline.ledger.pace import PaceFile, pace_name
 from incarts_pipeline.ledger.pointers import join_partition
 from incarts_pipeline.ledger.rates import load_rate
-from incarts_pipeline.ledger.snapshot import history, reading
+from incarts_pipeline.ledger.snapshot import history
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from incarts_pipeline.ledger import snapshot
+from incarts_pipeline.ledger import bulk, snapshot
 
 _MEMORY = "256MB"
 
@@ -106,9 +106,9 @@ class Stage:
         self.db.unregister("incoming")
         if path is None:
             return
-        with snapshot.reading(path) as connection:
+        with bulk.reading(path) as connection:
             for name, set_id in set_ids.items():
-                self.db.register("incoming", snapshot.scan(connection, query, schema, set_id))
+                self.db.register("incoming", bulk.scan(connection, query, schema, set_id))
                 self.db.execute(
                     f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
                     {"name": name},

@@ -1,22 +1,16 @@
-"""Bulk reads of the ledger into Arrow, through ADBC.
+"""What is read of the ledger in bulk: the queries and the schemas of their results.
 
-ADBC guesses a column's type from the first rows that it sees, so no column here is ever null:
-text and bytes that are absent come as empty, numbers as -1.
+Large ledgers are read by ADBC, which guesses a column's type from the first rows that it sees, so
+no column here is ever null: text and bytes that are absent come as empty, numbers as -1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    import adbc_driver_sqlite.dbapi as adbc
-
-_BUSY_MILLISECONDS = 10_000
+from incarts_pipeline.ledger.bulk import Reading, scan
 
 # The link that each row of a set uses now: what a plan compares the catalog with.
 ROWS = """
@@ -202,41 +196,8 @@ HISTORY_SCHEMA = pa.schema(
 )
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[adbc.Connection]:
-    """Open the ledger for bulk reads that change nothing."""
-    # ADBC loads pandas and Polars when they are installed, so not before it is needed.
-    import adbc_driver_sqlite.dbapi as adbc
-
-    with adbc.connect(f"{path.absolute().as_uri()}?mode=ro") as connection:
-        with connection.cursor() as cursor:
-            # Another process that closes the file may hold it for a moment.
-            cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
-            cursor.fetchall()
-        yield connection
-
-
-def scan(
-    connection: adbc.Connection, query: str, schema: pa.Schema, *parameters: str | int
-) -> pa.RecordBatchReader:
-    """Stream one of this module's queries, mostly for a set's id, cast to its schema."""
-    cursor = connection.cursor()
-    cursor.execute(query, parameters)
-    reader = cursor.fetch_record_batch()
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            for batch in reader:
-                if batch.num_rows:  # an empty result has no types to cast from
-                    yield batch.cast(schema)
-        finally:
-            cursor.close()
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
-
-
 def history(
-    connection: adbc.Connection, set_ids: Mapping[str, int], partition: str | None = None
+    connection: Reading, set_ids: Mapping[str, int], partition: str | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Stream all that was ever sent for some sets, or one partition of them, by row key."""
     query = HISTORY.format(partition="" if partition is None else _OF_PARTITION)

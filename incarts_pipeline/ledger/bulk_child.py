@@ -1,0 +1,62 @@
+"""The program that reads a large ledger for another process: queries in, Arrow streams out.
+
+It is run by its path, `python bulk_child.py LEDGER`. Each line on standard input is a JSON list of
+an SQL query and its parameters; each answer on standard output is one Arrow IPC stream. An error
+goes to standard error and ends the program.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import adbc_driver_manager
+import adbc_driver_sqlite
+import pyarrow as pa
+import pyarrow.ipc
+
+_BUSY_MILLISECONDS = 10_000
+
+
+def main(uri: str) -> None:
+    """Answer queries until standard input ends."""
+    with (
+        adbc_driver_sqlite.connect(uri) as database,
+        adbc_driver_manager.AdbcConnection(database) as connection,
+    ):
+        # Another process that closes the file may hold it for a moment.
+        with answer(connection, f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}", []) as reader:
+            reader.read_all()
+        for line in sys.stdin:
+            query, parameters = json.loads(line)
+            with (
+                answer(connection, query, parameters) as reader,
+                pyarrow.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream,
+            ):
+                for batch in reader:
+                    stream.write_batch(batch)
+            sys.stdout.buffer.flush()
+
+
+@contextmanager
+def answer(
+    connection: adbc_driver_manager.AdbcConnection, query: str, parameters: list[str | int]
+) -> Iterator[pa.RecordBatchReader]:
+    """Run a query while the block reads its rows."""
+    with adbc_driver_manager.AdbcStatement(connection) as statement:
+        statement.set_sql_query(query)
+        if parameters:
+            names = [str(i) for i in range(len(parameters))]
+            statement.bind(pa.record_batch([pa.array([p]) for p in parameters], names=names))
+        handle, _ = statement.execute_query()
+        with pa.RecordBatchReader.from_stream(handle) as reader:
+            yield reader
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except adbc_driver_manager.Error as error:
+        sys.exit(str(error).splitlines()[0])  # the query follows
