@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Both cores; tests share nothing, so they may go to whoever is free.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 BENCHMARKS := prepare write ledger rate plan_memory transports
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
@@ -45,7 +47,7 @@ demo: $(STAMP)
 	@$(BIN)/python -m dagster_defs.demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 # pytest comes last, so that its summary is what one sees.
 check: $(STAMP)
@@ -53,7 +55,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 ui: $(STAMP)
 	@$(BIN)/python -m dagster_defs.ui
