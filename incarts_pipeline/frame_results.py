@@ -138,7 +138,7 @@ class LinksResult:
         if kind is FrameKind.POLARS:
             ours = kept.frame if kept.kind is FrameKind.POLARS else _polars(kept.arrow())
             return ours[places].hstack(_polars(more))
-        table = kept.arrow().take(places)
+        table = _taken(kept.arrow(), places)
         for name, column in zip(more.column_names, more.columns, strict=True):
             table = table.append_column(name, column)
         return table
@@ -170,7 +170,19 @@ def _read(run: RunResult) -> pa.Table:
 
 
 def _rows(frame: Any, places: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
-    return frame.iloc[places]
+    return frame if _is_all(places, len(frame)) else frame.iloc[places]
+
+
+def _taken(table: pa.Table, places: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Table:
+    if _is_all(places, table.num_rows):
+        return table
+    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    schema = pa.schema([f.with_type(views.get(f.type, f.type)) for f in table.schema])
+    return table.cast(schema).take(places)
+
+
+def _is_all(places: np.ndarray[Any, np.dtype[np.int64]], rows: int) -> bool:
+    return len(places) == rows and bool((places == np.arange(rows)).all())
 
 
 def _pandas(table: pa.Table, index: Any = None) -> Any:
@@ -188,10 +200,10 @@ def _pandas(table: pa.Table, index: Any = None) -> Any:
 def _series(column: pa.ChunkedArray, *, nullable: bool) -> Any:
     if pa.types.is_nested(column.type):
         return pd.Series(column.to_pylist(), dtype=object)
-    series = column.to_pandas(types_mapper=_NULLABLE.get if nullable or column.null_count else None)
-    return (
-        series.astype("str") if nullable and _TEXT and pa.types.is_string(column.type) else series
-    )
+    whole = nullable or column.null_count
+    series = column.to_pandas(types_mapper=_NULLABLE.get if whole else None)
+    as_text = _TEXT and nullable and pa.types.is_string(column.type)
+    return series.astype("str") if as_text else series
 
 
 def _polars(table: pa.Table) -> Any:
