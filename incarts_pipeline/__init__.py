@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from incarts_pipeline.client import IncartsClient
     from incarts_pipeline.door import run_blocking
     from incarts_pipeline.errors import IncartsError
+    from incarts_pipeline.frame_door import awrite_links, plan_links, write_links
+    from incarts_pipeline.frame_plans import LinksPlan
+    from incarts_pipeline.frame_results import LinksResult
     from incarts_pipeline.importing import import_links
     from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
     from incarts_pipeline.models import Action, Link, QrCode, Reason, Status
@@ -30,6 +33,8 @@ __all__ = [
     "IncartsClient",
     "IncartsError",
     "Link",
+    "LinksPlan",
+    "LinksResult",
     "Mapping",
     "Partition",
     "Plan",
@@ -43,6 +48,7 @@ __all__ = [
     "WriteOptions",
     "adopt",
     "apply_plan",
+    "awrite_links",
     "default_mapping",
     "evidence",
     "import_links",
@@ -52,12 +58,14 @@ __all__ = [
     "load_settings",
     "open_cases",
     "plan_catalog",
+    "plan_links",
     "plan_saved",
     "recreate",
     "row_history",
     "run_blocking",
     "save_plan",
     "stop_runs",
+    "write_links",
 ]
 
 # Each name is imported when it is first asked for: Dagster loads its definitions without pyarrow.
@@ -67,6 +75,8 @@ _MODULES = {
     "IncartsClient": "client",
     "IncartsError": "errors",
     "Link": "models",
+    "LinksPlan": "frame_plans",
+    "LinksResult": "frame_results",
     "Mapping": "mapping",
     "Partition": "partition",
     "Plan": "plan",
@@ -80,6 +90,7 @@ _MODULES = {
     "WriteOptions": "writer",
     "adopt": "review",
     "apply_plan": "pipeline",
+    "awrite_links": "frame_door",
     "default_mapping": "mapping",
     "evidence": "review",
     "import_links": "importing",
@@ -89,12 +100,14 @@ _MODULES = {
     "load_settings": "settings",
     "open_cases": "review",
     "plan_catalog": "pipeline",
+    "plan_links": "frame_door",
     "plan_saved": "plan_file",
     "recreate": "review",
     "row_history": "review",
     "run_blocking": "door",
     "save_plan": "plan_file",
     "stop_runs": "status",
+    "write_links": "frame_door",
 }
 
 

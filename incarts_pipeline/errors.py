@@ -68,11 +68,22 @@ class CatalogError(IncartsError):
 
 
 class MappingError(IncartsError):
-    """The mapping doesn't fit the catalog or the rules; `path` is like `link.products.quantity`."""
+    """The mapping doesn't fit the catalog or the rules.
 
-    def __init__(self, message: str, *, fix: str | None = None, path: str | None = None) -> None:
+    `path` is like `link.products.quantity`, `column` the catalog's column whose type doesn't fit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str | None = None,
+        path: str | None = None,
+        column: str | None = None,
+    ) -> None:
         super().__init__(message, fix=fix)
         self.path = path
+        self.column = column
 
 
 class RefusedError(IncartsError):

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SAMPLE_PER = ("retailer", "intent", "link_set")  # what a limit may be spread over
+
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
 _ROOM = 512  # operations claimed and not yet settled: enough to keep every slot busy in back-offs
@@ -151,7 +153,8 @@ class Writer:
         if moves and not self._stop.requested:
             now = self._clock.now()
             await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
-        self._sender.tally.planned += self._plan.figures.calls
+        calls, limit = self._plan.figures.calls, self._options.limit
+        self._sender.tally.planned += calls if limit is None else min(calls, limit)
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()

@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from incarts_pipeline.cli import show
-from incarts_pipeline.cli.progress import progress
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
@@ -20,10 +19,11 @@ from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog, refuse
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
+from incarts_pipeline.progress import progress
 from incarts_pipeline.publish import exists
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import IfRunning, WriteOptions
+from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
 
 CatalogArg = Annotated[
     str,
@@ -248,11 +248,10 @@ def _ask(made: Plan, *, yes: bool, catalog: str, quiet: bool) -> None:
 
 def _sample_per(text: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",")) if text else ()
-    known = ("retailer", "intent", "link_set")
     for name in names:
-        if name not in known:
+        if name not in SAMPLE_PER:
             raise MappingError(
-                f"--sample-per doesn't know {name!r}.", fix=f"Choose from {', '.join(known)}."
+                f"--sample-per doesn't know {name!r}.", fix=f"Choose from {', '.join(SAMPLE_PER)}."
             )
     return names
 

@@ -8,32 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from incarts_pipeline.explanations import MEANING
 from incarts_pipeline.models import Action, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
-
-_MEANING = {
-    "new": "no link yet",
-    "changed": "content changed",
-    "changed_back": "content is back to one that has a link",
-    "same": "link is up to date",
-    "ignored_change": "changed only where that is ignored",
-    "answer_unknown": "sent before, answer unknown",
-    "needs_review": "may exist at Incarts; needs a person",
-    "earlier_in_doubt": "older content is in doubt",
-    "policy_hold": "changed, and the policy says hold",
-    "pinned": "changed, but the link is pinned",
-    "invalid": "breaks a rule; see problems",
-    "duplicate_key": "rows share a key but differ",
-    "refused_by_api": "refused by Incarts before",
-    "no_products": "no link wanted",
-    "over_limit": "over --limit",
-    "out_of_time": "out of --max-duration",
-    "stopped": "the run was stopped",
-    "circuit_open": "the run had to end early",
-    "claimed_elsewhere": "another run is sending it",
-    "changed_elsewhere": "another run moved it on",
-}
 
 
 def plan_object(made: Plan) -> dict[str, Any]:
@@ -75,7 +53,7 @@ def plan_tables(console: Console, made: Plan) -> None:
     for count in figures.counts:
         examples = made.examples(count.action, count.reason, count.link_set)
         shown = "; ".join(str(example) for example in examples)
-        why = _MEANING[count.reason.value]
+        why = MEANING[count.reason]
         table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
     console.print(table)
     for line in _plan_lines(figures):
@@ -162,7 +140,7 @@ def result_table(console: Console, result: RunResult) -> None:
     ):
         colour = _COLOURS.get(status, "")
         name = f"[{colour}]{status.value}[/]" if colour else status.value
-        table.add_row(f"{n:,}", name, _MEANING[reason.value])
+        table.add_row(f"{n:,}", name, MEANING[reason])
     console.print(table)
     for line in _result_lines(result):
         console.print(line, highlight=False, soft_wrap=True)
