@@ -51,7 +51,10 @@ async def run_beside(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
     threading.Thread(target=door.run, name="incarts-pipeline", daemon=True).start()
     ended = asyncio.wrap_future(door.result)
     try:
-        return await asyncio.shield(ended)
+        # A notebook's interrupt doesn't wake its loop, so look now and then.
+        while not ended.done():
+            await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+        return ended.result()
     except asyncio.CancelledError:
         door.stop_soon()
         await asyncio.wait([ended])

@@ -48,7 +48,7 @@ def test_nothing_known_yet() -> None:
 
 def test_the_learned_limit_is_told() -> None:
     """What was learned of the limit stands behind the rate."""
-    tally = Tally(planned=9, limit=Learned(kind=Kind.ABOUT, rate=10.0))
+    tally = Tally(planned=9, limit=Learned(kind=Kind.BUCKET, rate=10.0))
     assert "limit about 10 requests a second" in Watch(tally, 0.0).look(1.0).note
 
 
@@ -62,9 +62,8 @@ def test_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal gets a bar with the note behind it; brackets in a code are no markup."""
     screen = io.StringIO()
-    monkeypatch.setattr(
-        progress, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=160)
-    )
+    on_screen = Console(file=screen, force_terminal=True, width=160)
+    monkeypatch.setattr(progress, "Console", lambda **_: on_screen)
     tally = busy_tally()
     tally.errors["[/bold]"] = 9
     with progress.progress(tally):
