@@ -410,9 +410,13 @@ def test_a_cancelled_await_stops_cleanly(
 
 
 SCRIPT = """
+import pandas as pd
 from incarts_pipeline import write_links
-from tests.conftest import products
-result = write_links(products(100).to_pandas(), link_set="test", unique_key="sku")
+frame = pd.DataFrame({"sku": [f"{i:03}" for i in range(100)]})
+frame = frame.assign(
+    name="Product", retailer="walmart", intent="add_to_cart", retailer_product_id=frame["sku"]
+)
+result = write_links(frame, link_set="test", unique_key="sku")
 print(result)
 """
 
