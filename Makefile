@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PANDAS2 := .venv-pandas2
 # Both cores; tests share nothing, so they may go to whoever is free.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 BENCHMARKS := prepare write ledger rate plan_memory transports
@@ -12,7 +13,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check soak bench bench-quick clean
+.PHONY: help setup demo ui test check check-pandas2 soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +22,7 @@ help:
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
 	@echo "make test         run the tests; ARGS='-k rate' picks some"
 	@echo "make check        format, lint, types, imports, and tests with branch coverage"
+	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
 	@echo "make bench        run the benchmarks; bench-quick runs them small"
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
@@ -57,6 +59,20 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
+# pandas 3 changed how text is stored and when frames share data; both are promised to work.
+check-pandas2: $(PANDAS2)/.installed
+	$(PANDAS2)/bin/python -m pytest tests/test_frame_results.py tests/test_frame_door.py \
+	  tests/test_frame_notebook.py tests/test_catalog_objects.py $(ARGS)
+
+$(PANDAS2)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv --clear $(PANDAS2)
+	@$(PANDAS2)/bin/python -m pip install -qq 'pip>=25.3'
+	@grep -v '^pandas==' constraints.txt > $(PANDAS2)/constraints.txt
+	@$(PANDAS2)/bin/python -m pip install -qq -c $(PANDAS2)/constraints.txt \
+	  --build-constraint constraints.txt -e '.[sandbox]' 'pandas==2.2.*' \
+	  hypothesis nbclient ipykernel polars pytest pytest-timeout
+	@touch $@
+
 ui: $(STAMP)
 	@$(BIN)/python -m dagster_defs.ui
 
@@ -73,4 +89,4 @@ bench-quick: bench
 clean:
 	rm -rf build dist demo .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache incarts_pipeline.egg-info
-	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow.parquet as pq
 
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.explanations import MEANING, in_python
 from incarts_pipeline.guards import Refusal
 from incarts_pipeline.kept_frame import KeptFrame
@@ -77,7 +78,13 @@ class LinksPlan:
         pq.write_table(self.kept.arrow(), catalog)
 
     def renew(self) -> None:
-        """Decide anew before the plan is carried out again: the ledger has moved since."""
+        """Decide anew before the plan is carried out again: the ledger has moved since.
+
+        Raises:
+            CatalogError: the plan is closed, so its rows are gone.
+        """
+        if not self._close.alive:
+            raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
         if self._carried_out:
             self.plan.refresh(Clock().now())
         self._carried_out = True

@@ -249,11 +249,15 @@ def how_to_go_on(by_status: Mapping[Status, int], stopped: Reason | None) -> lis
     if pending := by_status[Status.PENDING]:
         early = "Stopped early: " if stopped is Reason.STOPPED else ""
         lines.append(
-            f"{early}{pending:,} rows are pending. Run the same cell or script again to go on: "
+            f"{early}{_are(pending)} pending. Run the same cell or script again to go on: "
             "what is done is kept, and nothing is sent twice."
         )
     if doubts := by_status[Status.IN_DOUBT]:
-        lines.append(f"{doubts:,} rows are in doubt: run again soon to settle them.")
+        lines.append(f"{_are(doubts)} in doubt: run again soon to settle them.")
     if any(by_status[status] for status in explanations.OPEN):
         lines.append("result.failed says for each such row why, and what to do.")
     return lines
+
+
+def _are(rows: int) -> str:
+    return "1 row is" if rows == 1 else f"{rows:,} rows are"

@@ -41,8 +41,10 @@ class KeptFrame:
     @property
     def names(self) -> list[str]:
         """The columns, and a pandas frame's named index levels, as text."""
-        if self.kind is not FrameKind.PANDAS:
-            return list(pa.table(self.frame).column_names)
+        if self.kind is FrameKind.POLARS:
+            return list(self.frame.columns)
+        if self.kind is FrameKind.ARROW:
+            return list(self.frame.column_names)
         levels = [name for name in self.frame.index.names if name is not None]
         return list(dict.fromkeys(str(name) for name in [*levels, *self.frame.columns]))
 

@@ -239,6 +239,9 @@ def test_a_plan_fixes_its_arguments(near: Settings) -> None:
     plan = plan_links(goods(), settings=near, **KEY)
     with pytest.raises(MappingError, match="link_set, refuse_over can't be given again"):
         write_links(plan, link_set="other", refuse_over=3)
+    plan.close()
+    with pytest.raises(CatalogError, match="Plan again"):
+        write_links(plan, progress=False)
 
 
 BAD: dict[str, tuple[Callable[[], pd.DataFrame], str, str]] = {

@@ -204,7 +204,7 @@ def test_failed_rows_say_why_and_what_to_do(tmp_path: Path) -> None:
     assert "incarts review" in failed["fix"]["z"]
     assert made.counts == {"created": 1, "rejected": 2, "pending": 1, "in_doubt": 1}
     text = repr(made)
-    assert "1 rows are pending. Run the same cell or script again" in text
+    assert "1 row is pending. Run the same cell or script again" in text
     assert "result.failed says" in text
 
 
