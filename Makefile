@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into .venv; this takes a minute or two the first time."
 	@$(BIN)/python -m pip install -qq 'pip>=25.3'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
-	  -e '.[dagster,sandbox]' --group dev
+	  -e '.[dagster,qr,sandbox]' --group dev
 	@touch $@
 
 demo: $(STAMP)

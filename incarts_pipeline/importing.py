@@ -27,7 +27,14 @@ from incarts_pipeline.publish import Output, exists, resolve
 from incarts_pipeline.settings import Settings
 
 _BATCH = 20_000
-_LINK_COLUMNS = ("short_link", "short_id", "target_url", "qr_code_id", "qr_image_url")
+_LINK_COLUMNS = {  # as published, and as the ledger names them
+    "short_link": "short_link",
+    "short_id": "short_id",
+    "target_url": "target_url",
+    "qr_code_id": "qr_code_id",
+    "qr_image_url": "qr_image_url",
+    "qr_encoded_url": "encoded_url",
+}
 _PUBLISHED = {"link_set", "row_key", "link_id", "idempotency_key"}
 _DOUBTS = (Reason.ANSWER_UNKNOWN, Reason.NEEDS_REVIEW)
 
@@ -45,7 +52,7 @@ def import_links(
         source: a published `links.parquet` (its history and missing tables beside it are read
             too), a history table, or any table of links made by hand: the columns of `unique_key`,
             `link_id`, and any of `short_link`, `short_id`, `target_url`, `qr_code_id`,
-            `qr_image_url`.
+            `qr_image_url`, `qr_encoded_url`.
         settings: which ledger, base URL and project.
         link_set: the set that links made by hand belong to.
         unique_key: the columns that name their rows.
@@ -228,7 +235,7 @@ def _of_missing(row: Mapping[str, Any]) -> Entry:
 def _link(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "link_id": row["link_id"],
-        **{name: row.get(name) for name in _LINK_COLUMNS},
+        **{own: row.get(name) for name, own in _LINK_COLUMNS.items()},
         "created_at": _micros(row.get("link_created_at")),
         "received_at": _micros(row.get("received_at") or row.get("link_created_at")) or 0,
         "run_id": row.get("run_id") or "import",

@@ -64,6 +64,7 @@ SELECT {key_columns}
        m.link_id, NULLIF(m.short_link, '') AS short_link, NULLIF(m.short_id, '') AS short_id,
        NULLIF(m.target_url, '') AS target_url, NULLIF(m.qr_code_id, '') AS qr_code_id,
        NULLIF(m.qr_image_url, '') AS qr_image_url,
+       NULLIF(m.qr_encoded_url, '') AS qr_encoded_url,
        CASE WHEN m.link_id IS NULL OR r.content_hash IS NULL THEN NULL
             ELSE m.content_hash <> r.content_hash END AS is_stale,
        NULLIF(m.created_at, -1) AS link_created_at,

@@ -38,7 +38,7 @@ def link_request_schema(key_fields: list[pa.Field]) -> pa.Schema:
     return pa.schema([*LINK_REQUEST_FIELDS, pa.field("key", pa.struct(key_fields), nullable=False)])
 
 
-OUTPUT_VERSION = 2
+OUTPUT_VERSION = 3
 _UTC = pa.timestamp("us", tz="UTC")
 
 # links.parquet behind the key columns; see docs for what each one means.
@@ -56,6 +56,7 @@ LINKS = pa.schema(
         pa.field("target_url", pa.string()),
         pa.field("qr_code_id", pa.string()),
         pa.field("qr_image_url", pa.string()),
+        pa.field("qr_encoded_url", pa.string()),
         pa.field("is_stale", pa.bool_()),
         pa.field("link_created_at", _UTC),
         pa.field("replaces_link_id", pa.string()),
@@ -106,6 +107,7 @@ HISTORY = pa.schema(
         pa.field("target_url", pa.string()),
         pa.field("qr_code_id", pa.string()),
         pa.field("qr_image_url", pa.string()),
+        pa.field("qr_encoded_url", pa.string()),
         pa.field("replaces_link_id", pa.string()),
         pa.field("content_hash", pa.string()),
         pa.field("body", pa.string()),

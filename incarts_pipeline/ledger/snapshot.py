@@ -90,7 +90,8 @@ SELECT link.link_id, operation.row_key, operation.content_hash, operation.idempo
        ), '') AS replaces_link_id,
        COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
        COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
-       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(link.created_at, -1) AS created_at,
+       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(encoded_url, '') AS qr_encoded_url,
+       COALESCE(link.created_at, -1) AS created_at,
        row.changed_at, row.run_id AS changed_run_id,
        COALESCE(row.missing_since, -1) AS missing_since
 FROM row
@@ -115,6 +116,7 @@ CURRENT_SCHEMA = pa.schema(
         ("target_url", pa.string()),
         ("qr_code_id", pa.string()),
         ("qr_image_url", pa.string()),
+        ("qr_encoded_url", pa.string()),
         ("created_at", pa.int64()),
         ("changed_at", pa.int64()),
         ("changed_run_id", pa.string()),
@@ -135,7 +137,7 @@ SELECT ? AS link_set, operation.row_key, COALESCE(link.link_id, '') AS link_id,
        operation.retailer, operation.intent, operation.action,
        COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
        COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
-       COALESCE(qr_image_url, '') AS qr_image_url,
+       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(encoded_url, '') AS qr_encoded_url,
        COALESCE((
            SELECT MIN(followed.link_id) FROM link AS followed
            WHERE followed.op_id = operation.follows_op_id
@@ -177,6 +179,7 @@ HISTORY_SCHEMA = pa.schema(
                 "target_url",
                 "qr_code_id",
                 "qr_image_url",
+                "qr_encoded_url",
                 "replaces_link_id",
                 "content_hash",
                 "body",
