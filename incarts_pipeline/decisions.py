@@ -103,6 +103,16 @@ SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS cal
 FROM decision GROUP BY ALL ORDER BY ALL
 """
 
+# The first rows with an action; the first problem says what is wrong with a rejected one.
+EXAMPLES = """
+SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body,
+       r.problems[1].message AS problem
+FROM decision AS d JOIN request AS r USING (link_set, catalog_row)
+WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason)
+  AND d.link_set = COALESCE($link_set, d.link_set)
+ORDER BY d.catalog_row LIMIT $n
+"""
+
 CALLS_BY_KIND = """
 SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
 """

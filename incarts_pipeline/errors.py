@@ -10,6 +10,7 @@ IncartsError
 │   ├── LedgerForeignError   bound to another base URL, or made by a newer version
 │   └── LedgerDamagedError
 ├── PublishError             links.parquet can't be written
+├── MissingExtraError        an optional package isn't installed
 ├── TransportError           no answer came
 │   ├── NotSentError         the request provably never left
 │   └── AnswerLostError      it may have arrived: the link may exist
@@ -115,6 +116,10 @@ class LedgerDamagedError(LedgerError):
 
 class PublishError(IncartsError):
     """links.parquet can't be written; what was answered is in the ledger."""
+
+
+class MissingExtraError(IncartsError):
+    """An optional package isn't installed; `fix` is the command that installs it."""
 
 
 class TransportError(IncartsError):

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.explanations import MEANING, in_python
+from incarts_pipeline.explanations import in_python
+from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.guards import Refusal
 from incarts_pipeline.kept_frame import KeptFrame
 from incarts_pipeline.pipeline import PlanRequest
@@ -113,7 +114,7 @@ class LinksPlan:
         lines = [f"LinksPlan {figures.digest}: {figures.rows:,} rows of {sets}"]
         for count in figures.counts:
             where = f"{count.link_set}  " if several else ""
-            told = f"{where}{count.action.value:<10} {MEANING[count.reason]}"
+            told = f"{where}{count.action.value:<10} {REASONS[count.reason].meaning}"
             lines.append(f"  {count.rows:>9,}  {told}{self._examples(count)}")
         return lines
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline import explanations
 from incarts_pipeline.errors import PublishError
+from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.kept_frame import FrameKind, KeptFrame
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
@@ -238,7 +239,7 @@ def _lines(result: LinksResult) -> list[str]:
 
 def _status_line(result: LinksResult, status: str) -> str:
     reasons = [r for (s, r) in result.run.published.counts if s == status]
-    told = "; ".join(explanations.MEANING[reason] for reason in reasons)
+    told = "; ".join(REASONS[reason].meaning for reason in reasons)
     is_open = Status(status) in explanations.OPEN
     return f"{status:<10} {told}" if is_open else status
 

@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline import changes, decisions
-from incarts_pipeline.canonical import changed_fields, group_hashes
+from incarts_pipeline.canonical import group_hashes
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.examples import Example, example_of
 from incarts_pipeline.guards import Refusal, SetFigures, refusals
 from incarts_pipeline.ledger.claims import Call
 from incarts_pipeline.ledger.lookups import bodies_of
@@ -59,21 +60,6 @@ class Count:
     reason: Reason
     rows: int
     calls: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One row that a plan would touch; `fields` are those that differ from its link's content."""
-
-    link_set: str
-    catalog_row: int
-    row_key: str
-    reason: Reason
-    fields: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        what = f": {', '.join(self.fields)}" if self.fields else ""
-        return f"row {self.catalog_row} ({self.row_key}){what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,30 +212,16 @@ class Plan:
         n: int = 3,
     ) -> list[Example]:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""
-        rows = self.stage.db.execute(
-            "SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body "
-            "FROM decision AS d JOIN request AS r USING (link_set, catalog_row) "
-            "WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason) "
-            "AND d.link_set = COALESCE($link_set, d.link_set) ORDER BY d.catalog_row LIMIT $n",
-            {
-                "action": action.value,
-                "reason": reason.value if reason else None,
-                "link_set": link_set,
-                "n": n,
-            },
-        ).fetchall()
+        asked = {
+            "action": action.value,
+            "reason": reason.value if reason else None,
+            "link_set": link_set,
+            "n": n,
+        }
+        rows = self.stage.db.execute(decisions.EXAMPLES, asked).fetchall()
         op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
         old = self._ledger.read(lambda c: bodies_of(c, op_ids)) if op_ids else {}
-        return [
-            Example(
-                link_set=row[0],
-                catalog_row=row[1],
-                row_key=row[2] or "",
-                reason=Reason(row[3]),
-                fields=changed_fields(old[row[4]], row[5].encode()) if row[4] in old else (),
-            )
-            for row in rows
-        ]
+        return [example_of(row, old.get(row[4])) for row in rows]
 
     def _set_ids(self) -> dict[str, int]:
         return self._ledger.set_ids(self.options.project_id, self.options.link_sets)

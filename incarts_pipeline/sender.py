@@ -269,8 +269,14 @@ class Sender:
             monotonic,
             retry=life.vain + life.doubts > 0,
         )
-        self.tally.answered(answer, state, monotonic - sent_at)
-        self.tally.limit = self.rate.learned
+        self.tally.answered(
+            answer,
+            state,
+            latency=monotonic - sent_at,
+            now=monotonic,
+            limit=self.rate.learned,
+            pace=self.rate.pace,
+        )
         if answer.echoed_id not in (None, answer.correlation_id):
             logger.warning(
                 "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.explanations import MEANING
+from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.models import Action, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
@@ -53,7 +53,7 @@ def plan_tables(console: Console, made: Plan) -> None:
     for count in figures.counts:
         examples = made.examples(count.action, count.reason, count.link_set)
         shown = "; ".join(str(example) for example in examples)
-        why = MEANING[count.reason]
+        why = REASONS[count.reason].meaning
         table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
     console.print(table)
     for line in _plan_lines(figures):
@@ -140,7 +140,7 @@ def result_table(console: Console, result: RunResult) -> None:
     ):
         colour = _COLOURS.get(status, "")
         name = f"[{colour}]{status.value}[/]" if colour else status.value
-        table.add_row(f"{n:,}", name, MEANING[reason])
+        table.add_row(f"{n:,}", name, REASONS[reason].meaning)
     console.print(table)
     for line in _result_lines(result):
         console.print(line, highlight=False, soft_wrap=True)

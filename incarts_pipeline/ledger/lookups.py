@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -33,6 +34,39 @@ def bodies_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, byt
     b = tables.body.c
     rows = connection.execute(sa.select(b.op_id, b.body).where(b.op_id.in_(op_ids)))
     return {row[0]: row[1] for row in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What a link was called when it was sent; names are None for links made elsewhere."""
+
+    retailer: str
+    intent: str
+    name: str | None = None
+    public_name: str | None = None
+
+
+def labels_of(connection: sa.Connection, link_ids: Sequence[str]) -> dict[str, Label]:
+    """Return the labels of links by their ids: the bytes that were sent are what can't change."""
+    o, k, b = tables.operation.c, tables.link.c, tables.body.c
+    joined = tables.link.join(tables.operation, o.op_id == k.op_id).outerjoin(
+        tables.body, b.op_id == k.op_id
+    )
+    query = sa.select(k.link_id, o.retailer, o.intent, b.body).select_from(joined)
+    found: dict[str, Label] = {}
+    for start in range(0, len(link_ids), _CHUNK):
+        chunk = link_ids[start : start + _CHUNK]
+        for link_id, retailer, intent, body in connection.execute(
+            query.where(k.link_id.in_(chunk))
+        ):
+            sent = json.loads(body) if body else {}
+            found[link_id] = Label(
+                retailer=retailer,
+                intent=intent,
+                name=sent.get("name"),
+                public_name=sent.get("publicName"),
+            )
+    return found
 
 
 def set_ids_of(connection: sa.Connection, project_id: str, names: Sequence[str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.file import check_facts, lift, once, read_facts
-from incarts_pipeline.ledger.lookups import known_keys, known_links, set_ids_of
+from incarts_pipeline.ledger.lookups import Label, known_keys, known_links, labels_of, set_ids_of
 from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
@@ -77,3 +77,9 @@ class LedgerView:
         if self.path is None:
             return set()
         return self.read(lambda connection: known_keys(connection, keys))
+
+    def labels(self, link_ids: Sequence[str]) -> dict[str, Label]:
+        """Return what links were called when they were sent, by their ids."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: labels_of(connection, link_ids))
