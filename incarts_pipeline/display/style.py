@@ -125,6 +125,8 @@ R .ic-cell b{font-weight:600;font-size:9pt;overflow:hidden;display:-webkit-box;
 -webkit-line-clamp:3;-webkit-box-orient:vertical}
 R .ic-cell .ic-whole{white-space:normal;font-size:8.5pt}
 R .ic-cell small{font-size:8.5pt}
+@media (max-width:560px){R .ic-bars{display:none}R td,R th{padding-right:8px}
+R.ic-doc{padding:16px 12px}R.ic-card{padding:10px 12px}}
 @page{margin:11mm}
 @media print{R{--fg:#000;--muted:#444;--bg:#fff;--panel:#f4f4f4;--line:#ccc;--link:#000;
 --good:#177245;--warn:#8a5a00;--bad:#b42318;--info:#2f5fc4;--calm:#7b8696;

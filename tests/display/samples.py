@@ -100,15 +100,15 @@ def world(folder: Path) -> Iterator[World]:
             rate="fixed:none",
         )
         _run(catalog(), settings, folder, None)
-        with plan_catalog(_request(changed()), settings) as plan:
-            # Those rows may have been made, and nobody knows; Incarts refuses others.
-            box.fail_next("error_after", times=50, where="500063")
-            box.reconfigure(max_quantity=1)
-            result = _run(changed(), settings, folder, plan.figures.digest)
-            table = pq.read_table(folder / "links.parquet")
-            ids = table["link_id"].drop_null().to_pylist()
-            labels = LedgerView(folder / "ledger.db").labels(ids)
-            yield World(plan=plan, result=result, table=table, labels=labels)
+        plan = plan_catalog(_request(changed()), settings)
+        # That row may have been made, and nobody knows; Incarts refuses others.
+        box.fail_next("error_after", times=50, where="500063")
+        box.reconfigure(max_quantity=1)
+        result = _run(changed(), settings, folder, plan.figures.digest)
+    table = pq.read_table(folder / "links.parquet")
+    labels = LedgerView(folder / "ledger.db").labels(table["link_id"].drop_null().to_pylist())
+    with plan:
+        yield World(plan=plan, result=result, table=table, labels=labels)
 
 
 def _request(table: pa.Table) -> PlanRequest:
