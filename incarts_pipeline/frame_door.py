@@ -21,8 +21,9 @@ from incarts_pipeline.frame_results import LinksResult, how_to_go_on
 from incarts_pipeline.kept_frame import FrameKind, KeptFrame, keep
 from incarts_pipeline.mapping import Mapping, load_mapping
 from incarts_pipeline.models import Reason
-from incarts_pipeline.pipeline import PlanRequest, apply_plan, plan_catalog
+from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.progress import progress as progress_of
+from incarts_pipeline.reporting import apply_and_report
 from incarts_pipeline.sender import Stop
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
@@ -90,6 +91,7 @@ def write_links(
     max_duration: str | float | None = None,
     if_running: str = "wait",
     progress: bool = True,
+    report: str | Path | None = None,
 ) -> LinksResult:
     """Make a frame's links, each exactly once, and return them row by row.
 
@@ -117,6 +119,7 @@ def write_links(
         max_duration: stop after this time: seconds, or a text like `2h`.
         if_running: `wait` for rows that another run is sending, `skip` them, or `fail`.
         progress: show how it gets on, in a terminal or a notebook.
+        report: where a report of the run goes, an HTML page; also when the run ends early.
 
     Raises:
         RefusedError: a guard stands against the plan, or the output isn't this ledger's; nothing
@@ -154,6 +157,7 @@ async def awrite_links(
     max_duration: str | float | None = None,
     if_running: str = "wait",
     progress: bool = True,
+    report: str | Path | None = None,
 ) -> LinksResult:
     """Do what `write_links` does, without holding up the caller's event loop.
 
@@ -197,6 +201,7 @@ class _Writing:
     """How a plan is carried out."""
 
     output: str | None
+    report: Path | None
     options: WriteOptions
 
 
@@ -228,7 +233,12 @@ def _writing(given: Dict[str, Any]) -> _Writing:
         if_running=IfRunning(if_running),
         approved=given["approve"],
     )
-    return _Writing(output=None if output is None else str(output), options=options)
+    report = given["report"]
+    return _Writing(
+        output=None if output is None else str(output),
+        report=None if report is None else Path(report),
+        options=options,
+    )
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -293,8 +303,14 @@ def _plan_of(frame_or_plan: Any, planning: _Planning) -> Iterator[LinksPlan]:
 async def _carry_out(plan: LinksPlan, writing: _Writing, tally: Tally, stop: Stop) -> LinksResult:
     plan.renew()
     output = writing.output or plan.output
-    run = await apply_plan(
-        plan.plan, plan.settings, output, options=writing.options, tally=tally, stop=stop
+    run = await apply_and_report(
+        plan.plan,
+        plan.settings,
+        output,
+        report=writing.report,
+        options=writing.options,
+        tally=tally,
+        stop=stop,
     )
     return LinksResult(plan.kept, run, tally)
 

@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow.parquet as pq
 
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.display import plan_card
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.explanations import in_python
 from incarts_pipeline.fixes import REASONS
@@ -107,6 +108,9 @@ class LinksPlan:
 
     def __repr__(self) -> str:
         return "\n".join([*self._head(), *_notes(self.figures)])
+
+    def _repr_html_(self) -> str:
+        return plan_card(self.plan, with_examples=self._close.alive)
 
     def _head(self) -> list[str]:
         figures, several = self.figures, len(self.plan.options.link_sets) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from incarts_pipeline import explanations
+from incarts_pipeline.display import qr_sheet, result_card
+from incarts_pipeline.display.result_card import LINKS as SHOWN_LINKS
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.kept_frame import FrameKind, KeptFrame
+from incarts_pipeline.ledger.lookups import Label
+from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.one_link import OneLink, find_row
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.publish import resolve
+from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.tally import Tally
 
@@ -112,8 +119,74 @@ class LinksResult:
         """Return the caller's columns, then the link columns, as a Polars DataFrame."""
         return self._whole(FrameKind.POLARS)
 
+    def link(self, row: int | None = None, **key: Any) -> OneLink:
+        """Return one link, which a notebook shows as a card with its QR code.
+
+        Args:
+            row: the place of the caller's row, from 0.
+            key: values of key columns instead, like `sku="123"`; `link_set` and any other column of
+                links.parquet narrow it down.
+
+        Raises:
+            CatalogError: no row fits, or several with different links.
+        """
+        found = find_row(self.table, row, key)
+        return OneLink(row=found, label=self._labels([found["link_id"]]).get(found["link_id"]))
+
+    def qr_sheet(
+        self,
+        path: str | Path,
+        *,
+        error: str = "m",
+        size: float = 30.0,
+        title: str | None = None,
+    ) -> Path:
+        """Write a page with the QR code of every link, which prints well on A4 and Letter.
+
+        Each link has its code, made here from what Incarts says that it encodes, its name, short
+        link and retailer. The page is one file and loads nothing.
+
+        Args:
+            path: where the HTML page goes.
+            error: error correction, `l`, `m`, `q` or `h`: 7, 15, 25 or 30 % may be lost.
+            size: width of a code in millimetres, its white margin included, from 10 to 150.
+            title: the page's heading; the link sets' names by default.
+
+        Raises:
+            MissingExtraError: segno isn't installed; `pip install 'incarts-pipeline[qr]'`.
+            ValueError: another level or size.
+            PublishError: the page can't be written.
+        """
+        table = self.table
+        heading = title or ", ".join(pc.unique(table["link_set"]).to_pylist()) or "QR codes"
+        labels = self._labels(table["link_id"].drop_null().to_pylist())
+        page = qr_sheet(table, labels, error=error, size=size, title=heading)
+        return write_text(Path(path), page)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one picture of the run: what was done and why, how fast, what failed.
+
+        Raises:
+            PublishError: the page can't be written.
+        """
+        return write_text(Path(path), report_of(self.run, self.tally))
+
     def __repr__(self) -> str:
         return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        try:
+            table = self.table
+        except PublishError:  # replaced by another run: what was counted still holds
+            table = LINKS.empty_table()
+        listed = table["link_id"].drop_null().slice(0, SHOWN_LINKS).to_pylist()
+        return result_card(table, self.run, self._labels(listed), links=SHOWN_LINKS)
+
+    def _labels(self, link_ids: Sequence[str | None]) -> dict[str, Label]:
+        """Return what links were called when they were sent."""
+        wanted = [link_id for link_id in link_ids if link_id is not None]
+        ledger = self.run.ledger
+        return LedgerView(ledger).labels(wanted) if ledger is not None and wanted else {}
 
     def _whole(self, kind: FrameKind) -> Any:
         table = self.table

@@ -81,12 +81,14 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run came out."""
+    """How a run came out; `approved` is the digest that let a refused plan through."""
 
     figures: PlanFigures
     written: WriteResult
     published: Published
     seconds: float
+    ledger: Path | None = None
+    approved: str | None = None
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
@@ -224,6 +226,8 @@ async def apply_plan(
         written=written,
         published=published,
         seconds=time.monotonic() - began,
+        ledger=ledger,
+        approved=options.approved,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from incarts_pipeline.display.html import Child, Element, el, fragment, said
 from incarts_pipeline.display.parts import (
@@ -17,6 +17,7 @@ from incarts_pipeline.display.parts import (
     table,
 )
 from incarts_pipeline.examples import Example
+from incarts_pipeline.explanations import in_python
 from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Count, Plan, PlanFigures
@@ -26,16 +27,16 @@ _ORDER = list(Action)
 _QUIET = (Action.UNCHANGED, Action.SKIP)  # their examples say nothing new
 
 
-def plan_card(plan: Plan) -> str:
+def plan_card(plan: Plan, *, with_examples: bool = True) -> str:
     """Return a plan as HTML: counts as bars, guards, scopes, time, three example rows each.
 
-    The plan must still be open: examples are read from its workspace.
+    Examples are read from the plan's workspace: without one, as after `close`, leave them out.
     """
     counts = in_order(plan.figures)
     examples = {
         count: plan.examples(count.action, count.reason, count.link_set, n=EXAMPLES)
         for count in counts
-        if count.action not in _QUIET
+        if with_examples and count.action not in _QUIET
     }
     figures = plan.figures
     return fragment(
@@ -48,7 +49,7 @@ def plan_card(plan: Plan) -> str:
                 class_="ic-title",
             ),
             plan_facts(figures),
-            verdict(figures),
+            verdict(figures, in_python),
             _counts_table(counts, examples),
             *needs(figures),
             class_="incarts ic-card",
@@ -82,13 +83,13 @@ def _time(figures: PlanFigures) -> str:
     return f"{'' if figures.seconds < 1 else 'at least '}{duration(figures.seconds)}"
 
 
-def verdict(figures: PlanFigures) -> Element:
-    """Show what the guards say, and how to let a refused plan through."""
+def verdict(figures: PlanFigures, words: Callable[[str], str] = str) -> Element:
+    """Show what the guards say in some words, and how to let a refused plan through."""
     if not figures.refusals:
         return note("ic-good", el("b", "No guard stands in the way."))
     lines: list[Child] = [el("b", "Refused: nothing is sent.")]
     for refusal in figures.refusals:
-        lines += [el("p", said(refusal.message)), el("p", said(refusal.fix))]
+        lines += [el("p", said(words(text))) for text in (refusal.message, refusal.fix)]
     if all(refusal.approvable for refusal in figures.refusals):
         digest = figures.digest
         lines.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from incarts_pipeline.display.parts import (
     plural,
     table,
 )
+from incarts_pipeline.explanations import in_python
 from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.ledger.lookups import Label
 from incarts_pipeline.models import Reason, Status
@@ -114,9 +115,9 @@ def status_table(counts: Mapping[tuple[Status, Reason], int]) -> Element:
     return table(("status", "rows", "", "why"), rows, label="Rows by status")
 
 
-def failure_table(groups: Sequence[Group]) -> Element:
-    """Show failures by reason, each with what to do and a few rows."""
-    rows = ((badge(g.status), number(g.rows), _meaning(g), said(g.fix)) for g in groups)
+def failure_table(groups: Sequence[Group], words: Callable[[str], str] = str) -> Element:
+    """Show failures by reason, each with what to do, in some words, and a few rows."""
+    rows = ((badge(g.status), number(g.rows), _meaning(g), said(words(g.fix))) for g in groups)
     return table(("status", "rows", "what failed", "what to do"), rows, label="Failures")
 
 
@@ -137,7 +138,7 @@ def _meaning(group: Group) -> Element:
 def _failures(rows: pa.Table) -> Iterator[Element]:
     groups = failure_groups(rows, most=GROUPS + 1)
     if groups:
-        yield failure_table(groups[:GROUPS])
+        yield failure_table(groups[:GROUPS], in_python)
     if len(groups) > GROUPS:
         yield el("p", "There are more kinds of failures: see ", el("code", ".failed"), ".")
 
