@@ -114,7 +114,8 @@ PROBLEMS: Mapping[str, Fix] = {
         fix="Use custom_url, add_to_cart, product_detail, shopping_list or recipe.",
     ),
     ProblemCode.UNKNOWN_RETAILER: Fix(
-        meaning="a retailer that isn't known", fix="Correct it, or use the intent custom_url."
+        meaning="a retailer that isn't known",
+        fix="Correct it, use the intent custom_url, or set allow_unknown: true.",
     ),
     ProblemCode.WRONG_RETAILER: Fix(
         meaning="the intent belongs to another retailer", fix="Change the intent or the retailer."
@@ -124,7 +125,8 @@ PROBLEMS: Mapping[str, Fix] = {
         meaning="the intent can't do without a field", fix="Fill the field, or map it."
     ),
     ProblemCode.NOT_A_FLAG: Fix(
-        meaning="`pinned` is neither true nor false", fix="Use true, false or nothing."
+        meaning="`pinned` is neither true nor false",
+        fix="Use true, false, 1, 0, yes, no, y, n or nothing.",
     ),
     ProblemCode.NOT_JSON: Fix(meaning="text that should be JSON isn't", fix="Correct the JSON."),
     ProblemCode.NOT_AN_OBJECT: Fix(meaning="JSON, but not an object", fix="Give an object: {...}."),

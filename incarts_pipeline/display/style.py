@@ -39,7 +39,7 @@ _RULES = """
 R{color:var(--fg);background:var(--bg);font:14px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Helvetica Neue",Arial,sans-serif;text-align:left;font-variant-numeric:tabular-nums}
 R.ic-card{border:1px solid var(--line);border-radius:10px;padding:14px 18px;margin:6px 2px;
-max-width:880px;box-sizing:border-box}
+max-width:880px;box-sizing:border-box;overflow-x:auto}
 R p,R ul,R dl,R figure{margin:0;padding:0}
 R code{font:12px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;color:inherit;
 background:var(--panel);border:1px solid var(--line);border-radius:4px;padding:1px 5px}
@@ -126,6 +126,7 @@ R .ic-cell b{font-weight:600;font-size:9pt;overflow:hidden;display:-webkit-box;
 R .ic-cell .ic-whole{white-space:normal;font-size:8.5pt}
 R .ic-cell small{font-size:8.5pt}
 @media (max-width:560px){R .ic-bars{display:none}R td,R th{padding-right:8px}
+R .ic-whole{white-space:normal}
 R.ic-doc{padding:16px 12px}R.ic-card{padding:10px 12px}}
 @page{margin:11mm}
 @media print{R{--fg:#000;--muted:#444;--bg:#fff;--panel:#f4f4f4;--line:#ccc;--link:#000;
