@@ -17,24 +17,22 @@ from incarts_pipeline.display.style import STYLE
 
 HTML_TAGS = frozenset(
     {
-        *("a", "b", "bdi", "body", "caption", "code", "details", "div", "dd", "dl", "dt"),
-        *("figcaption", "figure", "footer", "h1", "h2", "header", "li", "main", "p", "section"),
-        *("small", "span", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+        *("a", "b", "bdi", "code", "dd", "div", "dl", "dt", "figcaption", "figure", "footer"),
+        *("h1", "h2", "li", "main", "p", "section", "small", "span"),
+        *("table", "tbody", "td", "th", "thead", "tr", "ul"),
     }
 )
-SVG_TAGS = frozenset({"circle", "g", "line", "path", "rect", "svg", "text", "title"})
-HTML_ATTRIBUTES = frozenset(
-    {"aria-hidden", "aria-label", "class", "colspan", "open", "role", "scope", "style"}
-)
+SVG_TAGS = frozenset({"line", "path", "rect", "svg", "text", "title"})
+HTML_ATTRIBUTES = frozenset({"aria-hidden", "aria-label", "class", "role", "scope", "style"})
 SVG_ATTRIBUTES = frozenset(
     {
-        *("cx", "cy", "d", "height", "preserveAspectRatio", "r", "rx", "shape-rendering"),
-        *("fill", "text-anchor", "viewBox", "width", "x", "x1", "x2", "xmlns", "y", "y1", "y2"),
+        *("d", "fill", "height", "rx", "shape-rendering", "text-anchor", "viewBox", "width"),
+        *("x", "x1", "x2", "xmlns", "y", "y1", "y2"),
     }
 )
 # What `link` and `page` add of their own.
 LINK_ATTRIBUTES = frozenset({"href", "rel", "target"})
-_TAGS = HTML_TAGS | SVG_TAGS
+_TAGS = (HTML_TAGS - {"a"}) | SVG_TAGS
 _ATTRIBUTES = HTML_ATTRIBUTES | SVG_ATTRIBUTES
 
 POLICY = (

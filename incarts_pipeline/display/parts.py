@@ -28,7 +28,13 @@ TONES: dict[Action | Status, str] = {
 }
 
 
-_COLUMNS = {"rows": "ic-num", "": "ic-bars", "status": "ic-fit", "action": "ic-fit"}
+_COLUMNS = {
+    "rows": "ic-num",
+    "times": "ic-num",
+    "": "ic-bars",
+    "status": "ic-fit",
+    "action": "ic-fit",
+}
 
 
 def badge(name: Action | Status) -> Element:

@@ -180,7 +180,7 @@ def _answers(tally: Tally) -> Iterator[Element]:
         return
     rows = ((said(what), number(n), *_meaning(what)) for what, n in tally.errors.most_common(20))
     yield el("h2", "Answers without a link")
-    yield table(("answer", "rows", "meaning", "what to do"), rows, label="Answers without a link")
+    yield table(("answer", "times", "meaning", "what to do"), rows, label="Answers without a link")
 
 
 def _meaning(what: str) -> tuple[str, str]:

@@ -81,8 +81,6 @@ R .ic-good{--tone:var(--good)}R .ic-warn{--tone:var(--warn)}R .ic-bad{--tone:var
 R .ic-info{--tone:var(--info)}R .ic-calm{--tone:var(--calm)}
 R .ic-pill{display:inline-block;border:1px solid var(--line);border-radius:99px;padding:0 8px;
 font-size:12px;margin:0 6px 4px 0;background:var(--panel)}
-R details{margin:0}
-R summary{cursor:pointer;color:var(--muted)}
 R li{list-style:none;margin:2px 0;padding:0}
 R ul.ic-examples{margin-top:2px;font-size:12.5px;color:var(--muted)}
 R ul.ic-examples bdi{color:var(--fg)}
