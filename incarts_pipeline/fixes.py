@@ -171,7 +171,6 @@ STATUSES: Mapping[int, Fix] = {
     ),
     404: Fix(meaning="not found", fix="Check INCARTS_API_BASE_URL, or the id."),
     405: Fix(meaning="not the API's endpoint", fix="Check INCARTS_API_BASE_URL, without /v1."),
-    408: Fix(meaning="the server gave up waiting", fix=REASONS[Reason.ANSWER_UNKNOWN].fix),
     409: Fix(
         meaning="conflict: the key or the identifier is in use",
         fix=f"A link may exist already. {_REVIEW}",
@@ -188,7 +187,7 @@ STATUSES: Mapping[int, Fix] = {
         meaning="rate limited", fix="Nothing: the pipeline slows down and tries again by itself."
     ),
     500: Fix(
-        meaning="Incarts failed; the link may have been made",
+        meaning="trouble at Incarts or on the way; the link may have been made",
         fix=REASONS[Reason.ANSWER_UNKNOWN].fix,
     ),
     503: Fix(
@@ -196,6 +195,9 @@ STATUSES: Mapping[int, Fix] = {
         fix=REASONS[Reason.ANSWER_UNKNOWN].fix,
     ),
 }
+
+# Answers that may come after the link was made, as `answers` reads them.
+_IN_DOUBT = frozenset({303, 408, 421, 425, 499})
 
 # Codes of our own where no HTTP status says it.
 CODES: Mapping[str, Fix] = {
@@ -226,7 +228,7 @@ def of_status(status: int) -> Fix:
     """Return what an HTTP status means for a link and what to do."""
     if status in STATUSES:
         return STATUSES[status]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status in _IN_DOUBT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return STATUSES[500]
     if 300 <= status < 400:
         return STATUSES[300]

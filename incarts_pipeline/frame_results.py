@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline import explanations
 from incarts_pipeline.display import qr_sheet, result_card
+from incarts_pipeline.display.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.result_card import LINKS as SHOWN_LINKS
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.fixes import REASONS
@@ -169,18 +170,22 @@ class LinksResult:
         Raises:
             PublishError: the page can't be written.
         """
-        return write_text(Path(path), report_of(self.run, self.tally))
+        return write_text(Path(path), report_of(self.run, self.tally, self._shown()))
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self))
 
     def _repr_html_(self) -> str:
         try:
-            table = self.table
+            table = self._shown()
         except PublishError:  # replaced by another run: what was counted still holds
             table = LINKS.empty_table()
         listed = table["link_id"].drop_null().slice(0, SHOWN_LINKS).to_pylist()
         return result_card(table, self.run, self._labels(listed), links=SHOWN_LINKS)
+
+    def _shown(self) -> pa.Table:
+        """Return only what cards show: a catalog on disk may have millions of rows."""
+        return _read(self.run, SHOWN_COLUMNS) if self._table is None else self._table
 
     def _labels(self, link_ids: Sequence[str | None]) -> dict[str, Label]:
         """Return what links were called when they were sent."""
@@ -229,10 +234,12 @@ def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
     return free
 
 
-def _read(run: RunResult) -> pa.Table:
+def _read(run: RunResult, columns: Sequence[str] | None = None) -> pa.Table:
     links = run.published.output.links
     filesystem, path = resolve(links)
-    table = pq.read_table(path, filesystem=filesystem, partitioning=None)
+    table = pq.read_table(
+        path, columns=columns and list(columns), filesystem=filesystem, partitioning=None
+    )
     made_by = (table.schema.metadata or {}).get(b"incarts.run_id", b"").decode()
     if made_by != run.written.run_id:
         raise PublishError(

@@ -68,8 +68,8 @@ async def apply_and_report(
     return result
 
 
-def report_of(result: RunResult, tally: Tally) -> str:
-    """Return the report of a run that came to its end."""
+def report_of(result: RunResult, tally: Tally, rows: pa.Table) -> str:
+    """Return the report of a run that came to its end, with the rows of its links.parquet."""
     figures = result.figures
     sets = [count.link_set for count in figures.counts] + list(figures.missing)
     return run_report(
@@ -79,7 +79,7 @@ def report_of(result: RunResult, tally: Tally) -> str:
             tally=tally,
             at=dt.datetime.now(dt.UTC),
             result=result,
-            failed=failed_rows(result.published.output.links),
+            failed=rows,
             approved=result.approved,
         )
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from http import HTTPStatus
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from incarts_pipeline import fixes
+from incarts_pipeline.answers import classify
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger.states import Replay
-from incarts_pipeline.models import Reason
+from incarts_pipeline.models import AnswerKind, Reason
 from incarts_pipeline.rules import NoteCode, ProblemCode
 
+NOW = dt.datetime(2026, 5, 4, tzinfo=dt.UTC)
 FINE = (Reason.NEW, Reason.CHANGED, Reason.CHANGED_BACK, Reason.SAME, Reason.IGNORED_CHANGE)
 
 
@@ -38,6 +40,13 @@ def test_every_http_status_has_a_fix(status: int) -> None:
         assert fix.fix
 
 
+@pytest.mark.parametrize("status", [303, 408, 421, 425, 499, 500, 503, 599])
+def test_doubt_is_never_told_as_a_refusal(status: int) -> None:
+    """Where the link may exist, the fix is to run again, and the meaning says so."""
+    assert classify(status, {}, b"", correlation_id="x", now=NOW).kind is AnswerKind.UNKNOWN
+    assert "may have been made" in fixes.of_status(status).meaning
+
+
 def test_an_answer_makes_a_fix_more_exact() -> None:
     """What Incarts said, or why nothing was sent again, decides what is to be done."""
     by_rule = fixes.of_row(Reason.REFUSED_BY_API, http_status=422)
@@ -59,4 +68,3 @@ def test_commands_in_fixes_exist() -> None:
     assert named
     for words in named:
         assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0, words
-    assert isinstance(app, typer.Typer)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from incarts_pipeline.display.style import STYLE
+from incarts_pipeline.display.style import PAGE_STYLE, STYLE
 
 HTML_TAGS = frozenset(
     {
@@ -133,7 +133,7 @@ def page(title: str, content: Element) -> str:
         '<meta name="referrer" content="no-referrer">'
         '<meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_escape(title)}</title><style>{STYLE}</style></head>"
+        f"<title>{_escape(title)}</title><style>{PAGE_STYLE}</style></head>"
         f'<body class="incarts-page">{render(content)}</body></html>\n'
     )
 

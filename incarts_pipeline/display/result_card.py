@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from incarts_pipeline.display.failures import COLUMNS as FAILURE_COLUMNS
 from incarts_pipeline.display.failures import Group, failure_groups
 from incarts_pipeline.display.html import Child, Element, el, fragment, said, short_link
 from incarts_pipeline.display.parts import (
@@ -28,6 +29,7 @@ from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 
 LINKS = 10
+COLUMNS = (*FAILURE_COLUMNS, "link_id", "short_link")  # of links.parquet, all that is shown
 GROUPS = 8
 _ORDER = list(Status)
 _NONE: Mapping[str, Label] = {}

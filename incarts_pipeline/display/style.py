@@ -92,6 +92,11 @@ R .ic-link dd{margin:0;min-width:0}
 R .ic-code{display:block;background:#fff;border-radius:6px;overflow:hidden;line-height:0}
 R .ic-code svg{display:block;width:100%;height:100%}
 R .ic-link .ic-code{width:168px;height:168px;border:1px solid var(--line)}
+@media (max-width:560px){R .ic-bars{display:none}R td,R th{padding-right:8px}
+R .ic-whole{white-space:normal}R.ic-card{padding:10px 12px}}
+"""
+# What only whole pages have: headings, plots, the contact sheet, and how they print.
+_PAGE_RULES = """
 body.incarts-page{margin:0;background:#fff}
 @media (prefers-color-scheme:dark){body.incarts-page{background:#14181f}}
 R.ic-doc{max-width:1040px;margin:0 auto;padding:28px 24px 48px;box-sizing:border-box}
@@ -123,9 +128,7 @@ R .ic-cell b{font-weight:600;font-size:9pt;overflow:hidden;display:-webkit-box;
 -webkit-line-clamp:3;-webkit-box-orient:vertical}
 R .ic-cell .ic-whole{white-space:normal;font-size:8.5pt}
 R .ic-cell small{font-size:8.5pt}
-@media (max-width:560px){R .ic-bars{display:none}R td,R th{padding-right:8px}
-R .ic-whole{white-space:normal}
-R.ic-doc{padding:16px 12px}R.ic-card{padding:10px 12px}}
+@media (max-width:560px){R.ic-doc{padding:16px 12px}}
 @page{margin:11mm}
 @media print{R{--fg:#000;--muted:#444;--bg:#fff;--panel:#f4f4f4;--line:#ccc;--link:#000;
 --good:#177245;--warn:#8a5a00;--bad:#b42318;--info:#2f5fc4;--calm:#7b8696;
@@ -135,18 +138,22 @@ R .ic-sheet{display:block;font-size:0;margin-top:4mm}
 R .ic-cell{display:inline-flex;vertical-align:top;margin:0 3mm 4mm 0}
 R figure,R tr,R .ic-note{break-inside:avoid}R h2{break-after:avoid}}
 """
-_ROOT = ":is(#incarts-none,.incarts)"
+_ROOT = ":is(#_,.incarts)"
 
 
-def _stylesheet() -> str:
+def _rules(text: str) -> str:
+    return re.sub(r"\bR(?=[ .{])", _ROOT, text).replace("\n", "")
+
+
+def _themes() -> str:
     light, dark = (block.replace("\n", "") for block in (_LIGHT, _DARK))
     says_light = ",".join(f"{where} .incarts" for where in _SAYS_LIGHT)
     says_dark = ",".join(f"{where} .incarts" for where in _SAYS_DARK)
-    rules = re.sub(r"\bR(?=[ .{])", _ROOT, _RULES)
     return (
         f".incarts{{{light}}}@media (prefers-color-scheme:dark){{.incarts{{{dark}}}}}"
-        f"{says_light}{{{light}}}{says_dark}{{{dark}}}{rules}"
-    ).replace("\n", "")
+        f"{says_light}{{{light}}}{says_dark}{{{dark}}}"
+    )
 
 
-STYLE = _stylesheet()
+STYLE = _themes() + _rules(_RULES)
+PAGE_STYLE = STYLE + _rules(_PAGE_RULES)
