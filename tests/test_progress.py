@@ -21,7 +21,7 @@ def busy_tally() -> Tally:
     tally = Tally(planned=100, waiting="the limit's window is used up")
     for status in (429, 429, 503):
         answer = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="c", status=status)
-        tally.answered(answer, State.INTENDED, 0.1)
+        tally.answered(answer, State.INTENDED, latency=0.1, now=1.0)
     tally.states[State.DONE] = 20
     return tally
 

@@ -134,6 +134,7 @@ R .ic-cell small{font-size:8.5pt}
 --good:#177245;--warn:#8a5a00;--bad:#b42318;--info:#2f5fc4;--calm:#7b8696;
 --good-bg:#fff;--warn-bg:#fff;--bad-bg:#fff;color-scheme:light;print-color-adjust:exact}
 R.ic-doc{max-width:none;padding:0}body.incarts-page{background:#fff}
+R .ic-plots{grid-template-columns:1fr 1fr}
 R .ic-sheet{display:block;font-size:0;margin-top:4mm}
 R .ic-cell{display:inline-flex;vertical-align:top;margin:0 3mm 4mm 0}
 R figure,R tr,R .ic-note{break-inside:avoid}R h2{break-after:avoid}}

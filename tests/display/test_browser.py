@@ -42,6 +42,7 @@ LIGHT, DARK = "rgb(255, 255, 255)", "rgb(20, 24, 31)"
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One headless Chromium for all tests."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running
@@ -91,7 +92,6 @@ def test_nothing_runs_and_nothing_is_loaded(
     browser: Browser, files: dict[str, Path], scheme: str
 ) -> None:
     """A product named <script> is shown; no request leaves a page; each is photographed."""
-    SHOTS.mkdir(exist_ok=True)
     context = browser.new_context(viewport={"width": 1000, "height": 720}, color_scheme=scheme)
     page = context.new_page()
     asked: list[str] = []
