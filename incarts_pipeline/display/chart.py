@@ -87,7 +87,7 @@ def latencies(title: str, spread: Sequence[tuple[float, float, int]]) -> Element
 
 def round_ticks(tallest: float, *, whole: bool = False, most: int = 5) -> list[float]:
     """Return ticks from 0 to at least `tallest`, at steps of 1, 2 or 5 times a power of ten."""
-    if tallest <= 0:
+    if tallest < 1e-9:
         return [0.0, 1.0]
     rough = tallest / most
     power = 10.0 ** math.floor(math.log10(rough))

@@ -94,8 +94,8 @@ def _group(flat: pa.Table, key: Mapping[str, object], examples: int) -> Group:
         mask = same if mask is None else pc.and_kleene(mask, same)
     shown = flat.filter(mask).slice(0, examples)
     reason, code, http_status = Reason(str(key["reason"])), key["code"], key["http_status"]
-    if key["field"] is not None and code in fixes.PROBLEMS:
-        fix, what = fixes.PROBLEMS[str(code)], f"{key['field']}: {code}"
+    if key["field"] is not None:
+        fix, what = fixes.PROBLEMS.get(str(code), fixes.REASONS[reason]), f"{key['field']}: {code}"
     else:
         status = http_status if isinstance(http_status, int) else None
         said = str(code) if code is not None else None

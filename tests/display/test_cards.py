@@ -264,6 +264,15 @@ def test_row_with_two_broken_rules_is_in_both_groups() -> None:
     assert failure_groups(links([])) == []
 
 
+def test_rule_of_another_version_is_shown_by_its_code() -> None:
+    """A code that this version doesn't know keeps its field, its message and a general fix."""
+    problem = {"field": "name", "code": "too_loud", "message": "whisper"}
+    row = {"row_key": "1", "status": "rejected", "reason": "invalid", "problems": [problem]}
+    [group] = failure_groups(links([row]))
+    assert (group.what, group.fix) == ("name: too_loud", "Correct the row, and run again.")
+    assert group.examples == [(0, "1", "whisper")]
+
+
 def test_link_card_says_where_its_code_comes_from(made: World) -> None:
     """The code, the link, what it was sent as; and what stands in for an absent encodedUrl."""
     row = made.table.to_pylist()[0]
