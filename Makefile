@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PANDAS2 := .venv-pandas2
 # Both cores; tests share nothing, so they may go to whoever is free.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-BENCHMARKS := prepare write ledger rate plan_memory transports
+BENCHMARKS := prepare write ledger rate plan_memory transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.
