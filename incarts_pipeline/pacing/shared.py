@@ -90,9 +90,9 @@ class Shared:
         served = [worker.served for worker in self.workers.values() if worker.wants]
         pace = controller.pace
         share = None if pace is None else pace / max(1, len(served))
-        slots, canary, wait = [], False, POLL
-        if report.wants:
-            slots, canary, wait = self._lease(report, now, share, min(served))
+        slots, canary, wait = (
+            self._lease(report, now, share, min(served)) if report.wants else ([], False, POLL)
+        )
         self.workers[report.worker].served += len(slots)
         return Lease(
             slots=slots,

@@ -37,7 +37,7 @@ def test_dg_finds_nothing_wrong(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         check, components, usage = pool.map(lambda words: dg(project, *words), commands)
     assert check.returncode == 0, check.stdout + check.stderr
-    assert "All components validated" in check.stdout
+    assert "All component YAML validated successfully" in check.stdout
     assert "IncartsLinksComponent" in components.stdout
     assert "launch" in usage.stdout  # it was empty beside newer typers
 
