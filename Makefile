@@ -5,6 +5,8 @@ STAMP := .venv/.installed
 PANDAS2 := .venv-pandas2
 # Both cores; tests share nothing, so they may go to whoever is free.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# The theme would tell of its successor in every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 BENCHMARKS := prepare write ledger rate plan_memory transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
@@ -13,7 +15,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check check-pandas2 soak bench bench-quick clean
+.PHONY: help setup demo ui test check check-pandas2 docs soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,8 +23,9 @@ help:
 	@echo "make demo         run the whole flow against a local Incarts, as Dagster's nightly job"
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
 	@echo "make test         run the tests; ARGS='-k rate' picks some"
-	@echo "make check        format, lint, types, imports, and tests with branch coverage"
+	@echo "make check        format, lint, types, imports, docs, and tests with branch coverage"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
+	@echo "make docs         build the documentation into build/site; warnings are errors"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
 	@echo "make bench        run the benchmarks; bench-quick runs them small"
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
@@ -42,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into .venv; this takes a minute or two the first time."
 	@$(BIN)/python -m pip install -qq 'pip>=25.3'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
-	  -e '.[dagster,qr,sandbox]' --group dev
+	  -e '.[dagster,qr,sandbox]' --group dev --group docs
 	@touch $@
 
 demo: $(STAMP)
@@ -57,6 +60,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MKDOCS)
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # pandas 3 changed how text is stored and when frames share data; both are promised to work.
@@ -72,6 +76,10 @@ $(PANDAS2)/.installed: pyproject.toml constraints.txt
 	  --build-constraint constraints.txt -e '.[sandbox]' 'pandas==2.2.*' \
 	  hypothesis nbclient ipykernel polars pytest pytest-timeout
 	@touch $@
+
+docs: $(STAMP)
+	@$(MKDOCS)
+	@echo "Open build/site/index.html."
 
 ui: $(STAMP)
 	@$(BIN)/python -m dagster_defs.ui
