@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import (
     ApiError,
     MappingError,
@@ -94,7 +94,7 @@ def adopt(settings: Settings, key: str, link_id: str, *, unchecked: bool = False
     [case] = open_cases(settings, [key])
     link = Link(id=link_id)
     if not unchecked:
-        link = asyncio.run(_read_back(settings, link_id))
+        link = run_blocking(lambda _: _read_back(settings, link_id))
         bodies = existing_ledger(settings).read(lambda c: bodies_of(c, [case.op_id]))
         _compare(link, bodies.get(case.op_id))
     now = Clock().now()
