@@ -33,7 +33,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # what stays inside.
 NOT_CODES = {
     "Intent", "Policy", "TooLong", "IfRunning",
-    "AnswerKind", "Claim", "Kind", "Model", "Phase", "Place",
+    "AnswerKind", "Claim", "FrameKind", "Kind", "Model", "Phase", "Place",
 }  # fmt: skip
 # Values of documented enums that are never shown.
 SILENT = {Replay.ALLOWED.value}
