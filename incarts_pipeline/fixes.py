@@ -1,7 +1,8 @@
 """What each reason, broken rule and answer means, and what to do about it: one table for all.
 
-The shell, the cards, the run report and the troubleshooting page of the docs say the same, because
-they say it from here. The keys are closed sets; a test sees to it that none is left out.
+The shell, the cards and the run report say the same, because they say it from here; the docs'
+troubleshooting page has the same codes, with more words. The keys are closed sets; tests see to it
+that none is left out, here or there.
 """
 
 from __future__ import annotations
