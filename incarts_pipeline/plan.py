@@ -94,6 +94,8 @@ class PlanFigures:
 class Plan:
     """A plan over staged requests; close it (or use `with`) to drop its workspace."""
 
+    call_columns = ""  # SQL: what a call needs of its request beside what every call does
+
     def __init__(self, stage: Stage, ledger: LedgerView, options: PlanOptions) -> None:
         self.stage = stage
         self.options = options
@@ -150,7 +152,8 @@ class Plan:
         """
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
-        self.stage.db.execute(decisions.CALLS.format(sample_per=kinds, order=order))
+        query = decisions.CALLS.format(sample_per=kinds, order=order, columns=self.call_columns)
+        self.stage.db.execute(query)
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
         reader = self.stage.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
         for batch in reader:

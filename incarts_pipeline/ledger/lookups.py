@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.states import Kind
 
 _CHUNK = 10_000
 
@@ -69,24 +70,36 @@ def labels_of(connection: sa.Connection, link_ids: Sequence[str]) -> dict[str, L
     return found
 
 
-def set_ids_of(connection: sa.Connection, project_id: str, names: Sequence[str]) -> dict[str, int]:
+def set_ids_of(
+    connection: sa.Connection, project_id: str, names: Sequence[str], kind: Kind = Kind.LINKS
+) -> dict[str, int]:
     """Return the ids of those link sets that the ledger has."""
     s = tables.link_set.c
     rows = connection.execute(
-        sa.select(s.name, s.set_id).where(s.project_id == project_id, s.name.in_(names))
+        sa.select(s.name, s.set_id).where(
+            s.project_id == project_id, s.kind == kind.value, s.name.in_(names)
+        )
     )
     return {row[0]: row[1] for row in rows}
 
 
 def ensure_sets(
-    connection: sa.Connection, project_id: str, names: Sequence[str], key_columns: Sequence[str]
+    connection: sa.Connection,
+    project_id: str,
+    names: Sequence[str],
+    key_columns: Sequence[str],
+    kind: Kind = Kind.LINKS,
 ) -> dict[str, int]:
     """Return the link sets' ids, making those that are new, and note what their rows' keys are."""
-    known = set_ids_of(connection, project_id, names)
-    fresh = [{"project_id": project_id, "name": name} for name in names if name not in known]
+    known = set_ids_of(connection, project_id, names, kind)
+    fresh = [
+        {"project_id": project_id, "name": name, "kind": kind.value}
+        for name in names
+        if name not in known
+    ]
     if fresh:
         connection.execute(sa.insert(tables.link_set), fresh)
-    found = set_ids_of(connection, project_id, names)
+    found = set_ids_of(connection, project_id, names, kind)
     if key_columns:
         connection.execute(
             sa.update(tables.link_set)
