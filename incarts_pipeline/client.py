@@ -31,6 +31,7 @@ from incarts_pipeline.errors import (
     SettingsError,
 )
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
+from incarts_pipeline.secret import checked_secret
 from incarts_pipeline.settings import checked_base_url
 from incarts_pipeline.transport import explain, make_transport, read_answer
 
@@ -81,7 +82,7 @@ class IncartsClient:
             self.base_url = checked_base_url(base_url)
         except ValueError as error:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
-        self._secret = _checked_key(api_key)
+        self._secret = checked_secret(api_key)
         self._transport = transport or make_transport(self.base_url, max_connections)
         self._links = httpx.URL(f"{self.base_url}/v1/links")
         # As bytes, because httpx looks much longer at text. Encoded answers are not asked for:
@@ -273,37 +274,6 @@ class IncartsClient:
         # What an answer says gets into the ledger and reports, so it must not say the key.
         content = content.replace(self._secret, b"[secure]")
         return _Reply(status=response.status_code, headers=told, body=content)
-
-
-class _SecretText(str):
-    """Text that shows itself to nobody who prints it; joined or written, it is itself."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'[secure]'"
-
-
-class _Secret(bytes):
-    """A header value that stays hidden in tracebacks, also once a transport has decoded it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "b'[secure]'"
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return _SecretText(super().decode(encoding, errors))
-
-
-def _checked_key(api_key: SecretStr) -> _Secret:
-    text = api_key.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise SettingsError(
-            "The API key is empty, or has characters that a key can't have.",
-            fix="Set INCARTS_API_KEY to the key alone, without spaces, quotes or line breaks.",
-        )
-    return _Secret(text.encode())
 
 
 def _header(value: str) -> bytes:

@@ -51,6 +51,9 @@ class ProblemCode(StrEnum):
     TOO_DEEP = "too_deep"  # JSON nested deeper than 64
     LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
     EMPTY_KEY = "empty_key"  # a unique-key column is null or empty
+    NO_LINK = "no_link"  # a QR code is wanted for a row that has no link
+    LINK_CHANGED = "link_changed"  # a table has another link than the row uses now
+    NOT_AN_IDENTIFIER = "not_an_identifier"  # not 3 to 64 letters, digits and dashes
     BASKET_DIFFERS = "basket_differs"  # rows of one basket disagree about the link
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -107,6 +108,113 @@ def ensure_sets(
             .values(key_columns=json.dumps(list(key_columns)))
         )
     return found
+
+
+def known_sets(
+    connection: sa.Connection, project_id: str
+) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Return a project's link sets by name: their ids, and what columns their rows are known by."""
+    s = tables.link_set.c
+    rows = connection.execute(
+        sa.select(s.name, s.set_id, s.key_columns)
+        .where(s.project_id == project_id, s.kind == Kind.LINKS.value)
+        .order_by(s.name)
+    )
+    return {row.name: (row.set_id, tuple(json.loads(row.key_columns or "[]"))) for row in rows}
+
+
+def links_in_use(connection: sa.Connection, set_id: int, row_keys: Sequence[str]) -> dict[str, str]:
+    """Return the links that rows of a set use now, by row key."""
+    r = tables.row.c
+    found: dict[str, str] = {}
+    for start in range(0, len(row_keys), _CHUNK):
+        chunk = row_keys[start : start + _CHUNK]
+        rows = connection.execute(
+            sa.select(r.row_key, r.link_id).where(r.set_id == set_id, r.row_key.in_(chunk))
+        )
+        found.update({row.row_key: row.link_id for row in rows})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One link to read back; `op_id` is None when the ledger doesn't know it."""
+
+    op_id: int | None
+    link_set: str | None
+    row_key: str | None
+    link_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLink:
+    """One link beside what was sent for it and what was answered; None where nobody knows."""
+
+    link_id: str
+    link_set: str | None = None
+    row_key: str | None = None
+    body: bytes | None = None
+    target_url: str | None = None
+    short_link: str | None = None
+    encoded_url: str | None = None
+
+
+def links_to_read(
+    connection: sa.Connection,
+    project_id: str,
+    names: Sequence[str] = (),
+    link_ids: Sequence[str] | None = None,
+) -> list[Target]:
+    """Return the links in use of a project, or of some of its sets, by set and row.
+
+    With `link_ids`, those links instead, in their order, whether or not a row uses them.
+    """
+    s, r, o, k = tables.link_set.c, tables.row.c, tables.operation.c, tables.link.c
+    ours = [s.project_id == project_id, s.kind == Kind.LINKS.value]
+    if names:
+        ours.append(s.name.in_(names))
+    if link_ids is None:
+        query = sa.select(r.op_id, s.name, r.row_key, r.link_id).join(
+            tables.link_set, s.set_id == r.set_id
+        )
+        rows = connection.execute(query.where(*ours).order_by(s.name, r.row_key))
+        return [Target(*row) for row in rows]
+    known: dict[str, Target] = {}
+    query = (
+        sa.select(o.op_id, s.name, o.row_key, k.link_id)
+        .join(tables.operation, o.op_id == k.op_id)
+        .join(tables.link_set, s.set_id == o.set_id)
+    )
+    for start in range(0, len(link_ids), _CHUNK):
+        chunk = link_ids[start : start + _CHUNK]
+        rows = connection.execute(query.where(*ours, k.link_id.in_(chunk)))
+        known.update({row.link_id: Target(*row) for row in rows})
+    if names:
+        return [known[one] for one in link_ids if one in known]
+    return [known.get(one) or Target(None, None, None, one) for one in link_ids]
+
+
+def links_made(connection: sa.Connection, targets: Sequence[Target]) -> list[MadeLink]:
+    """Return each link beside what was sent and answered, in the order given."""
+    k, b = tables.link.c, tables.body.c
+    op_ids = [one.op_id for one in targets if one.op_id is not None]
+    rows = connection.execute(
+        sa.select(k.op_id, k.link_id, b.body, k.target_url, k.short_link, k.encoded_url)
+        .outerjoin(tables.body, b.op_id == k.op_id)
+        .where(k.op_id.in_(op_ids))
+    )
+    found = {(row.op_id, row.link_id): row for row in rows}
+    return [_made(one, found.get((one.op_id, one.link_id))) for one in targets]
+
+
+def _made(target: Target, row: Any) -> MadeLink:
+    names = ("body", "target_url", "short_link", "encoded_url")
+    return MadeLink(
+        link_id=target.link_id,
+        link_set=target.link_set,
+        row_key=target.row_key,
+        **({} if row is None else {name: getattr(row, name) for name in names}),
+    )
 
 
 def known_links(connection: sa.Connection, link_ids: Sequence[str]) -> set[str]:

@@ -124,6 +124,28 @@ CURRENT_SCHEMA = pa.schema(
     ]
 )
 
+# Which QR codes of a set were made, the newest one of each link and identifier.
+MADE_CODES = """
+SELECT row_key, for_link_id, content_hash, MAX(op_id) AS op_id FROM operation
+WHERE set_id = ? AND state = 'done' GROUP BY row_key, for_link_id
+"""
+MADE_CODES_SCHEMA = pa.schema(
+    [
+        ("row_key", pa.string()),
+        ("for_link_id", pa.string()),
+        ("content_hash", pa.binary()),
+        ("op_id", pa.int64()),
+    ]
+)
+
+# What the QR codes in use encode.
+CODE_URLS = """
+SELECT row.row_key, COALESCE(link.encoded_url, '') AS encoded_url
+FROM row JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
+WHERE row.set_id = ?
+"""
+CODE_URLS_SCHEMA = pa.schema([("row_key", pa.string()), ("encoded_url", pa.string())])
+
 # The partition that each row of a set was last seen in.
 MEMBERS = 'SELECT row_key, "partition" FROM member WHERE set_id = ?'
 MEMBERS_SCHEMA = pa.schema([("row_key", pa.string()), ("partition", pa.string())])
