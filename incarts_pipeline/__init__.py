@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from incarts_pipeline.review import adopt, evidence, open_cases, recreate, row_history
     from incarts_pipeline.settings import Settings, load_settings
     from incarts_pipeline.status import ledger_overview, stop_runs
-    from incarts_pipeline.verifying import Verification, VerifyRequest, verify_links
+    from incarts_pipeline.verifying import Verification, verify_links
     from incarts_pipeline.writer import IfRunning, WriteOptions
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "Settings",
     "Status",
     "Verification",
-    "VerifyRequest",
     "WriteOptions",
     "adopt",
     "apply_plan",
@@ -98,7 +97,6 @@ _MODULES = {
     "Settings": "settings",
     "Status": "models",
     "Verification": "verifying",
-    "VerifyRequest": "verifying",
     "WriteOptions": "writer",
     "adopt": "review",
     "apply_plan": "pipeline",

@@ -94,57 +94,45 @@ def differences(made: MadeLink, link: Link) -> list[Difference]:
 def _compared(
     made: MadeLink, sent: Mapping[str, Any], link: Link
 ) -> Iterator[tuple[str, Any, Any]]:
-    raw = link.raw
-    yield "id", made.link_id, link.id
-    yield from (
-        (name, sent[name], raw[name]) for name in _PLAIN if name in sent and _has(raw, name)
-    )
-    if "metadata" in sent and isinstance(raw.get("metadata"), dict):
-        found: dict[str, Any] = raw["metadata"]  # type: ignore[assignment]
-        yield (
-            "metadata",
-            sent["metadata"],
-            {k: v for k, v in found.items() if k in sent["metadata"]},
-        )
-    if "products" in sent and isinstance(raw.get("products"), list):
-        products: list[Any] = raw["products"]  # type: ignore[assignment]
-        yield _products(sent["products"], products, resolved="location" in sent)
+    """Yield what can be compared: the field, what was sent or answered, and what there is now."""
+    now: Mapping[str, Any] = link.raw
     code = link.qr_code.encoded_url if link.qr_code else None
-    answered = (
-        ("target_url", None if "location" in sent else made.target_url, link.target_url),
+    resolved = "location" in sent
+    yield "id", made.link_id, link.id
+    for name in _PLAIN:
+        if name in sent and now.get(name) is not None:
+            yield name, sent[name], now[name]
+    if "metadata" in sent and isinstance(now.get("metadata"), dict):
+        kept = {name: value for name, value in now["metadata"].items() if name in sent["metadata"]}
+        yield "metadata", sent["metadata"], kept
+    if "products" in sent and isinstance(now.get("products"), list):
+        yield "products", *_products(sent["products"], now["products"], resolved=resolved)
+    for name, was, found in (
+        ("target_url", None if resolved else made.target_url, link.target_url),
         ("short_link", made.short_link, link.short_link),
         ("qr_encoded_url", made.encoded_url, code),
-    )
-    yield from (one for one in answered if one[1] is not None and one[2] is not None)
-
-
-def _has(raw: Mapping[str, object], name: str) -> bool:
-    return raw.get(name) is not None
+    ):
+        if was is not None and found is not None:
+            yield name, was, found
 
 
 def _products(
     sent: Sequence[Mapping[str, Any]], found: Sequence[Any], *, resolved: bool
-) -> tuple[str, Any, Any]:
+) -> tuple[Sequence[Any], Sequence[Any]]:
     """Return both lists as far as they can be compared."""
     if len(sent) != len(found) or not all(isinstance(one, dict) for one in found):
-        return "products", sent, found
+        return sent, found
     pairs = [_product(was, now, resolved=resolved) for was, now in zip(sent, found, strict=True)]
-    return "products", [was for was, _ in pairs], [now for _, now in pairs]
+    return [was for was, _ in pairs], [now for _, now in pairs]
 
 
 def _product(
     sent: Mapping[str, Any], found: Mapping[str, Any], *, resolved: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    names = [name for name in sent if name in found or name == "retailerProductId"]
-    was = {name: sent[name] for name in names}
-    now = {name: found.get(name) for name in names}
-    backups = sent.get("backupProductIds", [])
-    if resolved and now["retailerProductId"] in backups:
-        was, now = {**was, "retailerProductId": now["retailerProductId"]}, now
-        return {k: v for k, v in was.items() if k != "backupProductIds"}, {
-            k: v for k, v in now.items() if k != "backupProductIds"
-        }
-    return was, now
+    names = [name for name in sent if name in found]
+    if resolved and found.get("retailerProductId") in sent.get("backupProductIds", ()):
+        names = [name for name in names if name == "quantity"]  # a backup took the product's place
+    return {name: sent[name] for name in names}, {name: found[name] for name in names}
 
 
 def _shown(value: Any) -> str:

@@ -47,12 +47,7 @@ _AGAIN = (AnswerKind.UNKNOWN, AnswerKind.NOT_SENT, AnswerKind.WRONG_ENDPOINT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRequest:
-    """Which links to read back: those in use, as the ledger knows them.
-
-    Instead of them, `links` is any table with a column `link_id`, such as a links.parquet of long
-    ago. `link_sets` and `only` (row keys or link ids) leave the others out, and of what is left
-    `sample` takes so many by chance.
-    """
+    """Which links to read back; the fields are as `verify_links` takes them."""
 
     links: object | None = None
     link_sets: Sequence[str] = ()
@@ -90,9 +85,12 @@ class Verification:
 
 
 def verify_links(
-    request: VerifyRequest | None = None,
+    links: object | None = None,
     settings: Settings | None = None,
     *,
+    link_sets: Sequence[str] = (),
+    only: Sequence[str] = (),
+    sample: int | None = None,
     output: str | Path | None = None,
     max_duration: float | None = None,
     tally: Tally | None = None,
@@ -103,8 +101,12 @@ def verify_links(
     `drift.differences` says.
 
     Args:
-        request: which links; by default all that are in use.
+        links: any table with a column `link_id`, such as a links.parquet of long ago; by default
+            the links in use, as the ledger knows them.
         settings: by default those of the environment and incarts.toml.
+        link_sets: only links of these sets.
+        only: only these rows or links, by row key or link id.
+        sample: so many of what is left, chosen by chance.
         output: where the table goes as Parquet, besides into the result.
         max_duration: seconds after which to stop; the links that are left are `not_checked`.
         tally: counts the run as it goes.
@@ -117,11 +119,11 @@ def verify_links(
         CatalogError: the table of links can't be read.
         PublishError: the output can't be written.
     """
-    settings = settings or load_settings()
-    chosen = request or VerifyRequest()
+    known = settings or load_settings()
+    request = VerifyRequest(links=links, link_sets=link_sets, only=only, sample=sample)
     return run_blocking(
         lambda stop: verify(
-            chosen, settings, output=output, max_duration=max_duration, tally=tally, stop=stop
+            request, known, output=output, max_duration=max_duration, tally=tally, stop=stop
         )
     )
 
@@ -307,8 +309,10 @@ async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.R
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(link.link_id)) for link in made]
         cutting = asyncio.create_task(_cut_off(reader.gate.stop, tasks))
-        await asyncio.wait(tasks)
-        cutting.cancel()
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            cutting.cancel()
     rows = [
         _row(link, judge(link, answers.get(link.link_id)), at.get(link.link_id)) for link in made
     ]
