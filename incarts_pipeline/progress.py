@@ -164,7 +164,7 @@ def _notebook(what: str) -> Draw:
     return lambda glance: shown.update(_bundle(glance, what), raw=True)
 
 
-def _bundle(glance: Glance | None, what: str) -> dict[str, str]:
+def _bundle(glance: Glance | None, what: str = "links") -> dict[str, str]:
     """Return a glance as HTML and as text, for a notebook that shows the one or the other."""
     if glance is None:
         return {"text/plain": f"{what}: starting", "text/html": f"<div>{what}: starting</div>"}

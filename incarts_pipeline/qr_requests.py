@@ -17,6 +17,7 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.findings import Findings, empty_lists
 from incarts_pipeline.json_text import joined, object_of, text_fragment
 from incarts_pipeline.keys import row_keys
+from incarts_pipeline.models import QR_CODE
 from incarts_pipeline.objects import object_fragment
 from incarts_pipeline.rules import ProblemCode
 from incarts_pipeline.schemas import LINKS, link_request_schema
@@ -25,7 +26,6 @@ from incarts_pipeline.suggest import suggest
 
 IDENTIFIER = r"^[A-Za-z0-9-]{3,64}$"
 NAME_CHARACTERS = 120
-INTENT = "qr_code"  # what a code's operation stands under in circuits and counts
 
 # Row keys of one link set → the links that their rows use now.
 Lookup = Callable[[str, Sequence[str]], Mapping[str, str]]
@@ -254,7 +254,7 @@ class _Batch:
                 [qr_row_key(k, i) if k and i else None for k, i in texts], pa.string()
             ),
             "retailer": pa.repeat("", n),
-            "intent": pa.repeat(INTENT, n),
+            "intent": pa.repeat(QR_CODE, n),
             "wanted": pa.repeat(True, n),
             "body": bodies,
             "content_hash": _hashes(link_ids, bodies),

@@ -25,6 +25,7 @@ from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
+from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import Reason, State, Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, plan_catalog
 from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, create_qr_codes, plan_qr_codes
@@ -440,17 +441,35 @@ def test_stop_is_heard(
     assert {one["status"] for one in codes()} == {"created", "pending"}
 
 
-def test_output_of_another_ledger_is_refused(run: Run, make: Make, settings: Settings) -> None:
-    """Codes that the ledger doesn't know stop the run before anything is sent."""
-    run(products(1))
-    make()
+def lose_ledger() -> None:
+    """Remove the ledger and what is beside it."""
     for file in Path().glob("ledger.db*"):
         file.unlink()
+
+
+def test_lost_ledger_is_rebuilt(run: Run, make: Make, box: Sandbox, settings: Settings) -> None:
+    """Codes that a ledger doesn't know stop the run; importing both tables brings them back."""
+    run(products(3))
+    box.fail_next("error_after", times=50, where='"flyer"')
+    make(identifiers=("shelf", "flyer"), max_duration=0.4)
+    box.fail_next("error_after", times=0, where='"flyer"')
+    before = codes()
+    lose_ledger()
     with pytest.raises(LedgerError, match="no ledger"):
         make()
-    run(products(1), output="new.parquet")
+    import_links("links.parquet", settings)
+    requests = box.audit().requests
     with pytest.raises(RefusedError, match="doesn't know"):
-        make("new.parquet", identifiers=("shelf",))
+        make(identifiers=("shelf", "flyer"))
+    brought = import_links("qr_codes.parquet", settings)
+    assert (brought.links, brought.needs_review) == (3, 3)
+    assert make(identifiers=("shelf", "flyer"), name="Another name").exit_code() == 3
+    shelves = [(one["qr_code_id"], one["encoded_url"]) for one in codes()[::2]]
+    assert shelves == [(one["qr_code_id"], one["encoded_url"]) for one in before[::2]]
+    assert {one["status"] for one in codes()[1::2]} == {"in_doubt"}
+    assert box.audit().requests == requests
+    assert all(case.for_link_id and case.needs_person for case in open_cases(settings))
+    assert run(products(3)).written.requests == 0
 
 
 def test_history_of_a_row_has_its_codes(run: Run, make: Make, settings: Settings) -> None:
