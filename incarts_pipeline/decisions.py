@@ -105,7 +105,7 @@ FROM decision GROUP BY ALL ORDER BY ALL
 
 # The first rows with an action; the first problem says what is wrong with a rejected one.
 EXAMPLES = """
-SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body,
+SELECT d.link_set, {row}, d.row_key, d.reason, d.current_op, r.body,
        r.problems[1].message AS problem
 FROM decision AS d JOIN request AS r USING (link_set, catalog_row)
 WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from incarts_pipeline.pipeline import (
     with_unrecorded,
 )
 from incarts_pipeline.plan import PlanOptions
+from incarts_pipeline.progress import progress as progress_of
 from incarts_pipeline.publish import Output, Published, check_output
 from incarts_pipeline.qr_output import publish_codes
 from incarts_pipeline.qr_plan import ON_CHANGE, CodePlan, make_code_plan
@@ -214,7 +216,7 @@ def create_qr_codes(
     limit: int | None = None,
     max_duration: float | None = None,
     if_running: IfRunning = IfRunning.WAIT,
-    tally: Tally | None = None,
+    progress: bool = True,
 ) -> RunResult:
     """Make further QR codes of links, each once; running it again sends nothing twice.
 
@@ -229,12 +231,12 @@ def create_qr_codes(
         limit: the most codes to make.
         max_duration: seconds after which to stop.
         if_running: what to do about codes that another run is sending.
-        tally: counts the run as it goes.
+        progress: show how it gets on, in a terminal or a notebook.
 
     Raises:
         IncartsError: as `plan_qr_codes` and `apply_qr_codes` do.
     """
-    settings = settings or load_settings()
+    settings, tally = settings or load_settings(), Tally()
     request = QrRequest(
         source=source,
         identifiers=identifiers,
@@ -243,7 +245,10 @@ def create_qr_codes(
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(limit=limit, max_duration=max_duration, if_running=if_running)
-    with plan_qr_codes(request, settings) as plan:
+    with (
+        plan_qr_codes(request, settings) as plan,
+        progress_of(tally, "QR codes") if progress else nullcontext(),
+    ):
         return run_blocking(
             lambda stop: apply_qr_codes(
                 plan, settings, output, options=options, tally=tally, stop=stop

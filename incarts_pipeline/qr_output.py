@@ -19,6 +19,7 @@ from incarts_pipeline.publish import (
     write_table,
 )
 from incarts_pipeline.qr_plan import CodePlan
+from incarts_pipeline.rules import ProblemCode
 from incarts_pipeline.schemas import QR_CODES
 
 _BATCH = 50_000
@@ -52,8 +53,8 @@ SELECT {key_columns}
                    || 'metadata: keep one, or give each an identifier of its own'
            }}] ELSE [] END,
            CASE WHEN o.by_latest AND u.state = 'needs_review' AND u.http_status = 409 THEN [{{
-               'field': 'identifier', 'code': 'identifier_taken',
-               'message': '{taken}'
+               'field': 'identifier', 'code': '{taken}',
+               'message': '{taken_message}'
            }}] ELSE [] END) AS problems,
        CASE WHEN o.by_latest THEN NULLIF(u.error_code, '') END AS error_code,
        CASE WHEN o.by_latest THEN NULLIF(u.error_message, '') END AS error_message,
@@ -74,7 +75,7 @@ LEFT JOIN latest AS u
 ORDER BY r.catalog_row
 """
 
-TAKEN = (
+_TAKEN = (
     "the link has a QR code of this identifier that this ledger does not know: take another "
     "identifier, or adopt the code with `incarts review adopt KEY QR_CODE_ID`"
 )
@@ -102,6 +103,9 @@ def publish_codes(
     names = key_columns(plan.key_fields, QR_CODES)
     select = "".join(f"r.key.key_{at} AS {quote(name)}, " for at, name in enumerate(names))
     schema = pa.schema([*(field.with_name(name) for name, field in names.items()), *QR_CODES])
-    rows = stage.stream(_ROWS.format(key_columns=select, taken=TAKEN), _BATCH)
+    query = _ROWS.format(
+        key_columns=select, taken=ProblemCode.IDENTIFIER_TAKEN.value, taken_message=_TAKEN
+    )
+    rows = stage.stream(query, _BATCH)
     write_table(rows, schema.with_metadata(metadata_of(facts)), target)
     return Published(output=Output(links=target), counts=count_statuses(stage))

@@ -16,6 +16,7 @@ from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Policy
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions
+from incarts_pipeline.rules import NoteCode
 from incarts_pipeline.stage import Stage
 
 SCOPE = "qr-codes:write"
@@ -24,7 +25,7 @@ SCOPE = "qr-codes:write"
 # this link is the code, whatever name or metadata is asked for today.
 _KEEP_MADE = """
 UPDATE request SET content_hash = made.content_hash, notes = [{
-    'field': 'name', 'code': 'kept',
+    'field': 'name', 'code': $code,
     'message': 'the code keeps the name and metadata that it was made with, since a link can''t '
         || 'have an identifier twice; take another identifier for another code'
 }]
@@ -41,6 +42,7 @@ class CodePlan(Plan):
     """A plan over staged requests for QR codes; `key_fields` are the catalog's key columns."""
 
     call_columns = "request.key.link_id AS for_link_id,"
+    row_number = 'r.key."row"'
     key_fields: list[pa.Field]
 
     def load_ledger(self, now: Stamp) -> None:
@@ -50,7 +52,7 @@ class CodePlan(Plan):
 
     def decide(self) -> None:
         """Fill the decision table and the figures."""
-        self.stage.db.execute(_KEEP_MADE)
+        self.stage.db.execute(_KEEP_MADE, {"code": NoteCode.KEPT.value})
         super().decide()
 
     def missing_changes(

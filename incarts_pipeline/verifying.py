@@ -8,6 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.pipeline import pacing
+from incarts_pipeline.progress import progress as progress_of
 from incarts_pipeline.publish import metadata_of, write_table
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
@@ -93,7 +95,7 @@ def verify_links(
     sample: int | None = None,
     output: str | Path | None = None,
     max_duration: float | None = None,
-    tally: Tally | None = None,
+    progress: bool = True,
 ) -> Verification:
     """Read links back and compare them with what was sent; changes nothing at Incarts.
 
@@ -109,7 +111,7 @@ def verify_links(
         sample: so many of what is left, chosen by chance.
         output: where the table goes as Parquet, besides into the result.
         max_duration: seconds after which to stop; the links that are left are `not_checked`.
-        tally: counts the run as it goes.
+        progress: show how it gets on, in a terminal or a notebook.
 
     Raises:
         RefusedError: the key has no scope `links:read`, as far as `INCARTS_SCOPES` says, or the
@@ -119,13 +121,14 @@ def verify_links(
         CatalogError: the table of links can't be read.
         PublishError: the output can't be written.
     """
-    known = settings or load_settings()
+    known, tally = settings or load_settings(), Tally()
     request = VerifyRequest(links=links, link_sets=link_sets, only=only, sample=sample)
-    return run_blocking(
-        lambda stop: verify(
-            request, known, output=output, max_duration=max_duration, tally=tally, stop=stop
+    with progress_of(tally) if progress else nullcontext():
+        return run_blocking(
+            lambda stop: verify(
+                request, known, output=output, max_duration=max_duration, tally=tally, stop=stop
+            )
         )
-    )
 
 
 async def verify(
@@ -149,11 +152,9 @@ async def verify(
     tally.planned += len(targets)
     if max_duration is not None:
         asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
-    client = _client(settings)
-    run_id = new_run_id()
-    fingerprint = key_fingerprint(settings.require_key())
+    run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
-    async with client, pacing(settings, run_id, learned, clock) as rate:
+    async with _client(settings) as client, pacing(settings, run_id, learned, clock) as rate:
         gate = Gate(
             rate=rate,
             circuits=Circuits(),
@@ -169,8 +170,7 @@ async def verify(
     table = pa.Table.from_batches(batches, schema=VERIFIED)
     if output is not None:
         facts = {"project_id": settings.project_id or "", "ledger_id": ledger.ledger_id}
-        schema = VERIFIED.with_metadata(metadata_of(facts | {"run_id": run_id}))
-        await asyncio.to_thread(write_table, table.to_batches(), schema, str(output))
+        await asyncio.to_thread(_write, table, str(output), facts | {"run_id": run_id})
     counted = Counter(table["verdict"].to_pylist())
     return Verification(
         table=table,
@@ -181,6 +181,10 @@ async def verify(
         stopped=stop.reason,
         output=None if output is None else str(output),
     )
+
+
+def _write(table: pa.Table, output: str, facts: Mapping[str, str]) -> None:
+    write_table(table.to_batches(), VERIFIED.with_metadata(metadata_of(facts)), output)
 
 
 def _check_scope(settings: Settings) -> None:

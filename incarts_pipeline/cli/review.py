@@ -150,9 +150,7 @@ def recreate(
 def import_(
     source: Annotated[
         str,
-        typer.Argument(
-            help="A published links.parquet or qr_codes.parquet, or links made by hand."
-        ),
+        typer.Argument(help="A published links.parquet or qr_codes.parquet, or links by hand."),
     ],
     unique_key: Annotated[
         list[str] | None,
