@@ -145,7 +145,7 @@ PROBLEMS: Mapping[str, Fix] = {
     ),
     ProblemCode.NO_LINK: Fix(
         meaning="a QR code is wanted for a row that has no link in this ledger",
-        fix="Make the link with `incarts apply`, or point INCARTS_LEDGER at the ledger that has it.",
+        fix="Make it with `incarts apply`, or point INCARTS_LEDGER at the ledger that has it.",
     ),
     ProblemCode.LINK_CHANGED: Fix(
         meaning="the table has another link than the row uses now",

@@ -34,7 +34,7 @@ SELECT {key_columns}
        SPLIT_PART(o.verdict, ' ', 2) AS reason,
        CASE WHEN m.ours THEN m.link_id END AS qr_code_id,
        CASE WHEN m.ours THEN NULLIF(m.qr_image_url, '') END AS qr_image_url,
-       CASE WHEN m.ours THEN NULLIF(c.encoded_url, '') END AS encoded_url,
+       CASE WHEN m.ours THEN NULLIF(m.qr_encoded_url, '') END AS encoded_url,
        CASE WHEN m.ours THEN NULLIF(m.created_at, -1) END AS created_at,
        CASE WHEN m.ours THEN NULLIF(m.replaces_link_id, '') ELSE m.link_id END
            AS replaces_qr_code_id,
@@ -69,7 +69,6 @@ LEFT JOIN (
     SELECT made.*, asked.catalog_row, made.content_hash = asked.content_hash AS ours
     FROM made JOIN request AS asked USING (link_set, row_key)
 ) AS m ON m.link_set = r.link_set AND m.catalog_row = r.catalog_row
-LEFT JOIN code_url AS c ON c.link_set = r.link_set AND c.row_key = r.row_key
 LEFT JOIN latest AS u
     ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
 ORDER BY r.catalog_row
@@ -98,7 +97,6 @@ def publish_codes(
     stage = plan.stage
     stage.load_ledger(ledger, set_ids)
     stage.load_links(ledger, set_ids)
-    stage.load_code_urls(ledger, set_ids)
     judge(stage, left, facts["run_id"])
     names = key_columns(plan.key_fields, QR_CODES)
     select = "".join(f"r.key.key_{at} AS {quote(name)}, " for at, name in enumerate(names))

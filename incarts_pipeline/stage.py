@@ -80,10 +80,6 @@ class Stage:
         """Read which QR codes were made, for which links, into the table `made_code`."""
         self._fill("made_code", snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA, path, set_ids)
 
-    def load_code_urls(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
-        """Read what the codes in use encode into the table `code_url`."""
-        self._fill("code_url", snapshot.CODE_URLS, snapshot.CODE_URLS_SCHEMA, path, set_ids)
-
     def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Store link requests in the table `request`; the ledger must have been loaded."""
         self.key_fields = list(schema.field("key").type.fields)

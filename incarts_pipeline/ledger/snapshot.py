@@ -138,14 +138,6 @@ MADE_CODES_SCHEMA = pa.schema(
     ]
 )
 
-# What the QR codes in use encode.
-CODE_URLS = """
-SELECT row.row_key, COALESCE(link.encoded_url, '') AS encoded_url
-FROM row JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
-WHERE row.set_id = ?
-"""
-CODE_URLS_SCHEMA = pa.schema([("row_key", pa.string()), ("encoded_url", pa.string())])
-
 # The partition that each row of a set was last seen in.
 MEMBERS = 'SELECT row_key, "partition" FROM member WHERE set_id = ?'
 MEMBERS_SCHEMA = pa.schema([("row_key", pa.string()), ("partition", pa.string())])
