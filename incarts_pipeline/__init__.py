@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     )
     from incarts_pipeline.plan import Plan
     from incarts_pipeline.plan_file import SavedPlan, load_plan, plan_saved, save_plan
+    from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, create_qr_codes, plan_qr_codes
     from incarts_pipeline.review import adopt, evidence, open_cases, recreate, row_history
     from incarts_pipeline.settings import Settings, load_settings
     from incarts_pipeline.status import ledger_overview, stop_runs
+    from incarts_pipeline.verifying import Verification, verify_links
     from incarts_pipeline.writer import IfRunning, WriteOptions
 
 __all__ = [
@@ -40,15 +42,19 @@ __all__ = [
     "Plan",
     "PlanRequest",
     "QrCode",
+    "QrRequest",
     "Reason",
     "RunResult",
     "SavedPlan",
     "Settings",
     "Status",
+    "Verification",
     "WriteOptions",
     "adopt",
     "apply_plan",
+    "apply_qr_codes",
     "awrite_links",
+    "create_qr_codes",
     "default_mapping",
     "evidence",
     "import_links",
@@ -59,12 +65,14 @@ __all__ = [
     "open_cases",
     "plan_catalog",
     "plan_links",
+    "plan_qr_codes",
     "plan_saved",
     "recreate",
     "row_history",
     "run_blocking",
     "save_plan",
     "stop_runs",
+    "verify_links",
     "write_links",
 ]
 
@@ -82,15 +90,19 @@ _MODULES = {
     "Plan": "plan",
     "PlanRequest": "pipeline",
     "QrCode": "models",
+    "QrRequest": "qr_codes",
     "Reason": "models",
     "RunResult": "pipeline",
     "SavedPlan": "plan_file",
     "Settings": "settings",
     "Status": "models",
+    "Verification": "verifying",
     "WriteOptions": "writer",
     "adopt": "review",
     "apply_plan": "pipeline",
+    "apply_qr_codes": "qr_codes",
     "awrite_links": "frame_door",
+    "create_qr_codes": "qr_codes",
     "default_mapping": "mapping",
     "evidence": "review",
     "import_links": "importing",
@@ -101,12 +113,14 @@ _MODULES = {
     "open_cases": "review",
     "plan_catalog": "pipeline",
     "plan_links": "frame_door",
+    "plan_qr_codes": "qr_codes",
     "plan_saved": "plan_file",
     "recreate": "review",
     "row_history": "review",
     "run_blocking": "door",
     "save_plan": "plan_file",
     "stop_runs": "status",
+    "verify_links": "verifying",
     "write_links": "frame_door",
 }
 

@@ -105,7 +105,7 @@ FROM decision GROUP BY ALL ORDER BY ALL
 
 # The first rows with an action; the first problem says what is wrong with a rejected one.
 EXAMPLES = """
-SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body,
+SELECT d.link_set, {row}, d.row_key, d.reason, d.current_op, r.body,
        r.problems[1].message AS problem
 FROM decision AS d JOIN request AS r USING (link_set, catalog_row)
 WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason)
@@ -152,9 +152,10 @@ WITH ranked AS (
 )
 SELECT ranked.link_set, ranked.row_key, ranked.retailer, ranked.intent, ranked.action,
        ranked.content_hash, ranked.current_op, request.body,
-       ROW_NUMBER() OVER (ORDER BY {order} priority DESC NULLS LAST, catalog_row) AS turn
+       {columns} ROW_NUMBER() OVER (ORDER BY {order} priority DESC NULLS LAST, catalog_row) AS turn
 FROM ranked
-JOIN (SELECT link_set, catalog_row, body FROM request) AS request USING (link_set, catalog_row)
+JOIN (SELECT link_set, catalog_row, body, key FROM request) AS request
+    USING (link_set, catalog_row)
 """
 
 # Equal for equal plans: what would be done to which row, with which content. The order of rows in

@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.models import Reason
-from incarts_pipeline.sender import Stop
 
 T = TypeVar("T")
 

@@ -144,6 +144,21 @@ PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.EMPTY_KEY: Fix(
         meaning="a key column is empty", fix="Fill it in, or choose another unique_key."
     ),
+    ProblemCode.NO_LINK: Fix(
+        meaning="a QR code is wanted for a row that has no link in this ledger",
+        fix="Make it with `incarts apply`, or point INCARTS_LEDGER at the ledger that has it.",
+    ),
+    ProblemCode.LINK_CHANGED: Fix(
+        meaning="the table has another link than the row uses now",
+        fix="Publish links.parquet again with `incarts apply`, and take that.",
+    ),
+    ProblemCode.NOT_AN_IDENTIFIER: Fix(
+        meaning="not an identifier of a QR code", fix="Use 3 to 64 letters, digits and dashes."
+    ),
+    ProblemCode.IDENTIFIER_TAKEN: Fix(
+        meaning="the link has a QR code of this identifier that the ledger doesn't know",
+        fix="Take another identifier, or `incarts review adopt KEY QR_CODE_ID`.",
+    ),
     ProblemCode.BASKET_DIFFERS: Fix(
         meaning="rows of one basket disagree about the link",
         fix="Give all rows of the basket the same link fields.",
@@ -152,6 +167,7 @@ PROBLEMS: Mapping[str, Fix] = {
     NoteCode.TRUNCATED: Fix(meaning="the name was cut to 160 characters"),
     NoteCode.BACKUP_DROPPED: Fix(meaning="a backup was the product itself, or given twice"),
     NoteCode.PRIORITY_IGNORED: Fix(meaning="the priority is not a number"),
+    NoteCode.KEPT: Fix(meaning="a QR code keeps the name and metadata that it was made with"),
 }
 
 # By HTTP status; 300 stands for every redirect, 500 for every server error without its own line.

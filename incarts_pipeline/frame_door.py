@@ -18,13 +18,13 @@ from incarts_pipeline.errors import IncartsError, MappingError, SettingsError
 from incarts_pipeline.explanations import in_python
 from incarts_pipeline.frame_plans import LinksPlan
 from incarts_pipeline.frame_results import LinksResult, how_to_go_on
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.kept_frame import FrameKind, KeptFrame, keep
 from incarts_pipeline.mapping import Mapping, load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.progress import progress as progress_of
 from incarts_pipeline.reporting import apply_and_report
-from incarts_pipeline.sender import Stop
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions

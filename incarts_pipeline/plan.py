@@ -10,21 +10,21 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
-from incarts_pipeline import changes, decisions
+from incarts_pipeline import changes, decisions, guards
 from incarts_pipeline.canonical import group_hashes
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.examples import Example, example_of
-from incarts_pipeline.guards import Refusal, SetFigures, refusals
+from incarts_pipeline.guards import Refusal, SetFigures
 from incarts_pipeline.ledger.claims import Call
 from incarts_pipeline.ledger.lookups import bodies_of
 from incarts_pipeline.ledger.pointers import Content
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
-from incarts_pipeline.models import Action, Intent, Policy, Reason, State
+from incarts_pipeline.models import Action, Policy, Reason, State
 from incarts_pipeline.partition import Chosen
 from incarts_pipeline.stage import Stage
 
@@ -94,6 +94,9 @@ class PlanFigures:
 class Plan:
     """A plan over staged requests; close it (or use `with`) to drop its workspace."""
 
+    call_columns = ""  # SQL: what a call needs of its request beside what every call does
+    row_number = "d.catalog_row"  # SQL: the row that examples name
+
     def __init__(self, stage: Stage, ledger: LedgerView, options: PlanOptions) -> None:
         self.stage = stage
         self.options = options
@@ -101,7 +104,7 @@ class Plan:
         self.figures: PlanFigures
         self.chosen: Chosen | None = None  # what was read of the catalog
 
-    def __enter__(self) -> Plan:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -150,7 +153,8 @@ class Plan:
         """
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
-        self.stage.db.execute(decisions.CALLS.format(sample_per=kinds, order=order))
+        query = decisions.CALLS.format(sample_per=kinds, order=order, columns=self.call_columns)
+        self.stage.db.execute(query)
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
         reader = self.stage.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
         for batch in reader:
@@ -218,7 +222,9 @@ class Plan:
             "link_set": link_set,
             "n": n,
         }
-        rows = self.stage.db.execute(decisions.EXAMPLES, asked).fetchall()
+        rows = self.stage.db.execute(
+            decisions.EXAMPLES.format(row=self.row_number), asked
+        ).fetchall()
         op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
         old = self._ledger.read(lambda c: bodies_of(c, op_ids)) if op_ids else {}
         return [example_of(row, old.get(row[4])) for row in rows]
@@ -276,7 +282,7 @@ class Plan:
         ]
         missing = {s: (n, new) for s, n, new in db.execute(decisions.MISSING_COUNTS).fetchall()}
         kinds = db.execute(decisions.CALLS_BY_KIND).fetchall()
-        scopes = _scopes(kinds)
+        scopes = guards.scopes_needed(kinds)
         allowed = self.options.scopes
         lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
         calls = sum(count.calls for count in counts)
@@ -289,8 +295,8 @@ class Plan:
             missing={s: n for s, (n, _) in missing.items()},
             scopes=scopes,
             missing_scopes=lacking,
-            warnings=_warnings(kinds),
-            refusals=refusals(
+            warnings=guards.warnings(kinds),
+            refusals=guards.refusals(
                 self._set_figures(counts, {s: new for s, (_, new) in missing.items()}),
                 refuse_over=self.options.refuse_over,
                 allow_empty=self.options.allow_empty,
@@ -359,20 +365,3 @@ def make_plan(
         plan.close()
         raise
     return plan
-
-
-def _scopes(kinds: Sequence[tuple[str, str, int]]) -> dict[str, int]:
-    """Return the calls that need each scope: custom URLs share one, the rest go by retailer."""
-    needed: dict[str, int] = {}
-    for retailer, intent, n in kinds:
-        scope = "custom" if intent == Intent.CUSTOM_URL else retailer
-        for name in ("links:write", f"retailers:{scope}"):
-            needed[name] = needed.get(name, 0) + n
-    return needed
-
-
-def _warnings(kinds: Sequence[tuple[str, str, int]]) -> list[str]:
-    soon = sum(n for _, intent, n in kinds if intent == Intent.PRODUCT_DETAIL)
-    if not soon:
-        return []
-    return [f"{soon:,} product_detail links: Incarts lists that intent as coming soon."]

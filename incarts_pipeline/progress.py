@@ -94,10 +94,13 @@ class Watch:
 
 
 @contextmanager
-def progress(tally: Tally) -> Iterator[None]:
-    """Show how a run gets on while the block runs; silent unless somebody can watch it."""
+def progress(tally: Tally, what: str = "links") -> Iterator[None]:
+    """Show how a run gets on while the block runs; silent unless somebody can watch it.
+
+    `what` says in one or two words what is counted.
+    """
     if in_notebook():
-        with _fed(tally, _notebook(), _NOTEBOOK_SECONDS):
+        with _fed(tally, _notebook(what), _NOTEBOOK_SECONDS):
             yield
         return
     console = Console(stderr=True)
@@ -105,7 +108,7 @@ def progress(tally: Tally) -> Iterator[None]:
         yield
         return
     bar = Progress(
-        TextColumn("links"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}", markup=False),
@@ -153,24 +156,24 @@ def _terminal(bar: Progress) -> Draw:
     return draw
 
 
-def _notebook() -> Draw:
+def _notebook(what: str) -> Draw:
     """Draw into the cell's output; rich would need ipywidgets for that."""
     from IPython.display import display
 
-    shown: Any = display(_bundle(None), raw=True, display_id=True)
-    return lambda glance: shown.update(_bundle(glance), raw=True)
+    shown: Any = display(_bundle(None, what), raw=True, display_id=True)
+    return lambda glance: shown.update(_bundle(glance, what), raw=True)
 
 
-def _bundle(glance: Glance | None) -> dict[str, str]:
+def _bundle(glance: Glance | None, what: str = "links") -> dict[str, str]:
     """Return a glance as HTML and as text, for a notebook that shows the one or the other."""
     if glance is None:
-        return {"text/plain": "links: starting", "text/html": "<div>links: starting</div>"}
+        return {"text/plain": f"{what}: starting", "text/html": f"<div>{what}: starting</div>"}
     count = f"{glance.done:,}/{glance.planned:,}"
     note = glance.note
     bar = f'<progress value="{glance.done}" max="{max(glance.planned, glance.done, 1)}"></progress>'
     return {
-        "text/plain": f"links {count}  {note}",
-        "text/html": f"<div>links {bar} {count} &ensp;{html.escape(note)}</div>",
+        "text/plain": f"{what} {count}  {note}",
+        "text/html": f"<div>{what} {bar} {count} &ensp;{html.escape(note)}</div>",
     }
 
 

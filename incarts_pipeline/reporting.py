@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from incarts_pipeline.display import Reported, run_report
 from incarts_pipeline.display.failures import COLUMNS, FAILED
 from incarts_pipeline.errors import PublishError
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.pipeline import RunResult, apply_plan
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.publish import resolve
-from incarts_pipeline.sender import Stop
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import WriteOptions

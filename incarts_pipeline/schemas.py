@@ -123,3 +123,60 @@ HISTORY = pa.schema(
         pa.field("run_id", pa.string()),
     ]
 )
+
+# qr_codes.parquet behind the key columns: a row per link and identifier. `name` is the one asked
+# for; the code's own columns are null until it is made.
+QR_CODES = pa.schema(
+    [
+        pa.field("catalog_row", pa.int64(), nullable=False),
+        pa.field("link_set", pa.string()),
+        pa.field("row_key", pa.string()),
+        pa.field("link_id", pa.string()),
+        pa.field("identifier", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("qr_code_id", pa.string()),
+        pa.field("qr_image_url", pa.string()),
+        pa.field("encoded_url", pa.string()),
+        pa.field("created_at", _UTC),
+        pa.field("replaces_qr_code_id", pa.string()),
+        pa.field("idempotency_key", pa.string()),
+        pa.field("correlation_id", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("http_status", pa.int32()),
+        pa.field("generation", pa.int32()),
+        pa.field("problems", PROBLEMS),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("settled_at", _UTC),
+        pa.field("settled_run_id", pa.string()),
+    ]
+)
+
+# What verifying found: a row per link that was to be read back, `verdict` one of `drift.Verdict`.
+VERIFIED = pa.schema(
+    [
+        pa.field("link_set", pa.string()),
+        pa.field("row_key", pa.string()),
+        pa.field("link_id", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field(
+            "differences",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("field", pa.string(), nullable=False),
+                        pa.field("sent", pa.string(), nullable=False),
+                        pa.field("found", pa.string(), nullable=False),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field("status", pa.string()),
+        pa.field("http_status", pa.int32()),
+        pa.field("checked_at", _UTC),
+    ]
+)

@@ -76,6 +76,10 @@ class Stage:
         """Read the link that each row uses into the table `made`."""
         self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, path, set_ids)
 
+    def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read which QR codes were made, for which links, into the table `made_code`."""
+        self._fill("made_code", snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA, path, set_ids)
+
     def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Store link requests in the table `request`; the ledger must have been loaded."""
         self.key_fields = list(schema.field("key").type.fields)

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from incarts_pipeline.door import run_beside, run_blocking
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.models import Reason
-from incarts_pipeline.sender import Stop
 
 
 async def answer(_: Stop) -> int:

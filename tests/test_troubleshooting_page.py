@@ -17,6 +17,7 @@ import typer
 from incarts_pipeline import answers, errors, guards
 from incarts_pipeline.circuits import EndKind
 from incarts_pipeline.cli.app import app
+from incarts_pipeline.drift import Verdict
 from incarts_pipeline.ledger.states import Replay
 from incarts_pipeline.models import Action, Reason, State, Status
 from incarts_pipeline.rules import NoteCode, ProblemCode
@@ -69,6 +70,7 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Notes", [*NoteCode]),
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),
+        ("Verdicts", [*Verdict]),
     ],
 )
 def test_closed_sets_are_there(heading: str, codes: list[str]) -> None:

@@ -201,7 +201,7 @@ def apply(
         max_in_flight=max_in_flight,
         approved=approve,
     )
-    failing = _statuses(fail_on)
+    failing = statuses(fail_on)
     if adopt and exists(output):
         import_links(output, settings)
     with _planned(request, settings) as made:
@@ -264,7 +264,8 @@ def _sample_per(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def _statuses(text: str) -> tuple[Status, ...]:
+def statuses(text: str) -> tuple[Status, ...]:
+    """Return the statuses that an option names, separated by commas; raises MappingError."""
     names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
     try:
         return tuple(Status(name) for name in names)

@@ -12,7 +12,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, idempotency_key
+from incarts_pipeline.canonical import (
+    ENDPOINT_LINKS,
+    ENDPOINT_QR_CODES,
+    RECIPE,
+    idempotency_key,
+)
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES, Standing
@@ -23,7 +28,7 @@ _O = tables.operation.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One link that the plan wants made.
+    """One link that the plan wants made, or one QR code for the link `for_link_id`.
 
     `expected_op_id` is the operation whose link the row used when the plan was made, None for none.
     """
@@ -39,6 +44,7 @@ class Call:
     groups: tuple[bytes, bytes, bytes]  # destination, tracking and label hash
     body: bytes
     expected_op_id: int | None = None
+    for_link_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,7 @@ class Operation:
     epoch: int
     standing: Standing = field(default_factory=Standing)
     for_history: bool = False
+    for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
 
 
 class Claim(StrEnum):
@@ -180,7 +187,7 @@ def _new_operation(
     return {
         "op_id": op_id,
         "idempotency_key": idempotency_key(
-            endpoint=ENDPOINT_LINKS,
+            endpoint=ENDPOINT_LINKS if call.for_link_id is None else ENDPOINT_QR_CODES,
             project_id=call.project_id,
             link_set=call.link_set,
             row_key=call.row_key,
@@ -204,6 +211,7 @@ def _new_operation(
         "epoch": 1,
         "attempts": 0,
         "intended_at": now.micros,
+        "for_link_id": call.for_link_id,
     }
 
 
@@ -263,7 +271,7 @@ def claim_doubts(
 
 
 def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
-    names = ("op_id", "set_id", "idempotency_key", "row_key", "retailer", "intent")
+    names = ("op_id", "set_id", "idempotency_key", "row_key", "retailer", "intent", "for_link_id")
     return Operation(
         **{name: values[name] for name in names},
         content_hash=values["content_hash"],
@@ -295,4 +303,5 @@ def operation_of(row: Any, body: bytes) -> Operation:
         body=body,
         epoch=row.epoch + 1,
         standing=standing.claimed(),
+        for_link_id=row.for_link_id,
     )

@@ -124,6 +124,20 @@ CURRENT_SCHEMA = pa.schema(
     ]
 )
 
+# Which QR codes of a set were made, the newest one of each link and identifier.
+MADE_CODES = """
+SELECT row_key, for_link_id, content_hash, MAX(op_id) AS op_id FROM operation
+WHERE set_id = ? AND state = 'done' GROUP BY row_key, for_link_id
+"""
+MADE_CODES_SCHEMA = pa.schema(
+    [
+        ("row_key", pa.string()),
+        ("for_link_id", pa.string()),
+        ("content_hash", pa.binary()),
+        ("op_id", pa.int64()),
+    ]
+)
+
 # The partition that each row of a set was last seen in.
 MEMBERS = 'SELECT row_key, "partition" FROM member WHERE set_id = ?'
 MEMBERS_SCHEMA = pa.schema([("row_key", pa.string()), ("partition", pa.string())])
