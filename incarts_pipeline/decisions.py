@@ -6,14 +6,23 @@ doubt about the same content is settled, and nothing new is made while an older 
 
 from __future__ import annotations
 
-# Rows that share a key within one link set. `kinds` counts their different contents.
+# Rows that share a key within one link set, where at least one of them isn't its link's content
+# already; without such a one they are all alike. `kinds` counts their different contents. First
+# hashes of the keys alone are counted, which is many times as fast and takes little memory.
 SHARED = """
 CREATE OR REPLACE TABLE shared AS
+WITH straying AS (
+    SELECT DISTINCT HASH(link_set, row_key) AS hash FROM request
+    WHERE content_hash IS NOT NULL AND link_hash IS DISTINCT FROM content_hash
+), repeated AS (
+    SELECT hash FROM (SELECT HASH(link_set, row_key) AS hash FROM request)
+    SEMI JOIN straying USING (hash) GROUP BY hash HAVING COUNT(*) > 1
+)
 SELECT link_set, row_key, COUNT(*) AS n, COUNT(DISTINCT content_hash) AS kinds,
        MIN(catalog_row) AS first_row, LIST(catalog_row ORDER BY catalog_row)[:6] AS catalog_rows,
        BOOL_OR(pinned) AS pinned
 FROM request
-WHERE content_hash IS NOT NULL
+WHERE content_hash IS NOT NULL AND HASH(link_set, row_key) IN (SELECT hash FROM repeated)
 GROUP BY link_set, row_key
 HAVING COUNT(*) > 1
 """
@@ -42,9 +51,16 @@ WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
 GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 """
 
+# Every row but those that simply have their link already, which is nearly all of them on most days.
 DECISION = """
 CREATE OR REPLACE TABLE decision AS
-WITH judged AS (
+WITH undecided AS (
+    SELECT * FROM request WHERE content_hash IS NULL OR link_hash IS DISTINCT FROM content_hash
+    UNION ALL
+    SELECT * FROM request SEMI JOIN (SELECT * FROM shared WHERE kinds > 1)
+        USING (link_set, row_key)
+    WHERE link_hash = content_hash
+), judged AS (
     SELECT r.catalog_row, r.link_set, r.row_key, r.retailer, r.intent, r.priority,
            r.content_hash, r.current_op, s.first_row,
            CASE
@@ -67,7 +83,7 @@ WITH judged AS (
                ELSE 'replace changed'
            END AS verdict,
            p.op_id AS past_op
-    FROM request AS r
+    FROM undecided AS r
     LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
     LEFT JOIN (
         SELECT * FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')
@@ -91,16 +107,39 @@ SELECT * EXCLUDE (verdict), SPLIT_PART(verdict, ' ', 1) AS action,
 FROM judged
 """
 
+# The action for each row of the catalog.
+JUDGED = """
+CREATE OR REPLACE VIEW judged AS
+SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
+       COALESCE(decision.action, 'unchanged') AS action, COALESCE(decision.reason, 'same') AS reason,
+       request.current_op
+FROM request
+LEFT JOIN decision USING (link_set, catalog_row)
+"""
+
 # Rows that need nothing, though older content of theirs is in doubt.
 SETTLED = """
-SELECT DISTINCT link_set, row_key FROM decision
+SELECT DISTINCT link_set, row_key FROM judged
 SEMI JOIN unlinked USING (link_set, row_key)
 WHERE action = 'unchanged' AND reason = 'same'
 """
 
-COUNTS = """
-SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
-FROM decision GROUP BY ALL ORDER BY ALL
+# How many rows have been left out of the decisions: they have their link already.
+_LEFT_OUT = """
+SELECT link_set, 'unchanged' AS action, 'same' AS reason, n - COALESCE(decided, 0) AS n
+FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
+LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM decision GROUP BY link_set) USING (link_set)
+"""
+
+COUNTS = f"""
+SELECT link_set, action, reason, SUM(n)::BIGINT AS n, SUM(calls)::BIGINT AS calls
+FROM (
+    SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
+    FROM decision GROUP BY ALL
+    UNION ALL
+    SELECT *, 0 AS calls FROM ({_LEFT_OUT})
+)
+GROUP BY ALL HAVING SUM(n) > 0 ORDER BY ALL
 """
 
 CALLS_BY_KIND = """
@@ -110,8 +149,8 @@ SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER
 # Rows of the link set that the catalog no longer has, each with whether that is new.
 MISSING = """
 CREATE OR REPLACE TABLE missing AS
-SELECT own_row.* FROM own_row
-ANTI JOIN request USING (link_set, row_key)
+SELECT own_ledger_row.* FROM own_ledger_row
+ANTI JOIN request ON request.current_op = own_ledger_row.op_id
 """
 
 MISSING_COUNTS = """
@@ -119,7 +158,7 @@ SELECT link_set, COUNT(*), COUNT(*) FILTER (is_missing = 0) FROM missing GROUP B
 """
 
 LIVE = """
-SELECT link_set, COUNT(*) FROM own_row WHERE is_missing = 0 GROUP BY link_set
+SELECT link_set, COUNT(*) FROM own_ledger_row WHERE is_missing = 0 GROUP BY link_set
 """
 
 # Rows of the catalog that are new to their partition.
@@ -149,12 +188,18 @@ JOIN (SELECT link_set, catalog_row, body FROM request) AS request USING (link_se
 
 # Equal for equal plans: what would be done to which row, with which content. The order of rows in
 # the catalog doesn't matter, and rows that stay as they are count only by number.
-DIGEST = """
-SELECT action, reason, COUNT(*),
-       CASE WHEN action IN ('unchanged', 'skip') THEN 0 ELSE
-           BIT_XOR(MD5_NUMBER(CONCAT_WS(
-               CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
-           )))
-       END
-FROM decision GROUP BY action, reason ORDER BY action, reason
+DIGEST = f"""
+SELECT action, reason, SUM(n)::BIGINT, MAX(content)
+FROM (
+    SELECT action, reason, COUNT(*) AS n,
+           CASE WHEN action IN ('unchanged', 'skip') THEN 0::UHUGEINT ELSE
+               BIT_XOR(MD5_NUMBER(CONCAT_WS(
+                   CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
+               )))
+           END AS content
+    FROM decision GROUP BY action, reason
+    UNION ALL
+    SELECT action, reason, n, 0::UHUGEINT FROM ({_LEFT_OUT})
+)
+GROUP BY action, reason HAVING SUM(n) > 0 ORDER BY action, reason
 """

@@ -26,11 +26,11 @@ CREATE OR REPLACE TABLE outcome AS
 SELECT d.link_set, d.catalog_row,
        -- A doubt that this run settled has made its row's plan come out as unchanged.
        CASE WHEN d.action = 'unchanged' AND m.changed_run_id = $run
-                 AND m.content_hash = r.content_hash THEN 'settle' ELSE d.action END AS action,
+                 AND m.content_hash = d.content_hash THEN 'settle' ELSE d.action END AS action,
        CASE
            WHEN d.action = 'skip' THEN 'skipped no_products'
            WHEN d.action = 'reject' AND d.reason <> 'refused_by_api' THEN 'rejected ' || d.reason
-           WHEN m.content_hash = r.content_hash THEN
+           WHEN m.content_hash = d.content_hash THEN
                CASE WHEN d.action IN ('unchanged', 'reject')
                         AND m.changed_run_id IS DISTINCT FROM $run THEN 'unchanged same'
                     WHEN d.action = 'reuse' THEN 'reused changed_back'
@@ -47,13 +47,12 @@ SELECT d.link_set, d.catalog_row,
            ELSE 'pending ' || COALESCE(l.reason, $pending)
        END AS verdict,
        -- Whether the newest operation speaks for the row, or the link that it uses.
-       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS by_latest
-FROM decision AS d
-JOIN request AS r USING (link_set, catalog_row)
+       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM d.content_hash AS by_latest
+FROM judged AS d
 LEFT JOIN made AS m
     ON m.link_set = d.link_set AND m.row_key = d.row_key
 LEFT JOIN latest AS u
-    ON u.link_set = d.link_set AND u.row_key = d.row_key AND u.content_hash = r.content_hash
+    ON u.link_set = d.link_set AND u.row_key = d.row_key AND u.content_hash = d.content_hash
 LEFT JOIN left_over AS l ON l.link_set = d.link_set AND l.row_key = d.row_key
 """
 
@@ -107,8 +106,7 @@ SELECT made.link_set, made.row_key, link_id, NULLIF(short_link, '') AS short_lin
        NULLIF(target_url, '') AS target_url, LOWER(HEX(content_hash)) AS content_hash,
        NULLIF(created_at, -1) AS link_created_at, idempotency_key,
        NULLIF(missing_since, -1) AS missing_since
-FROM made
+FROM own_made AS made
 ANTI JOIN request ON request.link_set = made.link_set AND request.row_key = made.row_key
-SEMI JOIN own_row ON own_row.link_set = made.link_set AND own_row.row_key = made.row_key
 ORDER BY made.link_set, made.row_key
 """

@@ -19,7 +19,7 @@ from incarts_pipeline.canonical import changed_fields, group_hashes
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.guards import Refusal, SetFigures, refusals
 from incarts_pipeline.ledger.claims import Call
-from incarts_pipeline.ledger.lookups import bodies_of
+from incarts_pipeline.ledger.lookups import bodies_of, links_in_use
 from incarts_pipeline.ledger.pointers import Content
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
@@ -144,9 +144,11 @@ class Plan:
 
     def decide(self) -> None:
         """Fill the decision table and the figures."""
+        self.stage.load_past(self._ledger.path, self._set_ids())
         self.stage.db.execute(decisions.SHARED)
         changes.compare(self.stage, self._ledger.path, self.options.on_change)
         self.stage.db.execute(decisions.DECISION, {"retry_rejected": self.options.retry_rejected})
+        self.stage.db.execute(decisions.JUDGED)
         self.stage.db.execute(decisions.MISSING)
         self.figures = self._figures()
 
@@ -205,8 +207,8 @@ class Plan:
             "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
         ).fetchall()
         back = self.stage.db.execute(
-            "SELECT link_set, row_key FROM ledger_row SEMI JOIN request USING (link_set, row_key) "
-            "WHERE is_missing = 1"
+            "SELECT link_set, row_key FROM ledger_row SEMI JOIN request "
+            "ON request.current_op = ledger_row.op_id WHERE is_missing = 1"
         ).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
@@ -227,10 +229,9 @@ class Plan:
     ) -> list[Example]:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""
         rows = self.stage.db.execute(
-            "SELECT d.link_set, d.catalog_row, d.row_key, d.reason, d.current_op, r.body "
-            "FROM decision AS d JOIN request AS r USING (link_set, catalog_row) "
-            "WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason) "
-            "AND d.link_set = COALESCE($link_set, d.link_set) ORDER BY d.catalog_row LIMIT $n",
+            "SELECT link_set, catalog_row, row_key, reason, current_op, body FROM judged "
+            "WHERE action = $action AND reason = COALESCE($reason, reason) "
+            "AND link_set = COALESCE($link_set, link_set) ORDER BY catalog_row LIMIT $n",
             {
                 "action": action.value,
                 "reason": reason.value if reason else None,
@@ -292,9 +293,7 @@ class Plan:
             for op_id, state, run_id, at, boot, boot_id, fingerprint in rows
         ]
         schema = pa.schema([("op_id", pa.int64()), ("may_settle", pa.bool_())])
-        self.stage.db.register("incoming", pa.Table.from_pylist(judged, schema=schema))
-        self.stage.db.execute("CREATE OR REPLACE TABLE doubt AS SELECT * FROM incoming")
-        self.stage.db.unregister("incoming")
+        self.stage.fill("doubt", schema, judged)
 
     def _figures(self) -> PlanFigures:
         db = self.stage.db
@@ -357,11 +356,13 @@ class Plan:
         if replaced and shown:
             return shown
         rows = self.stage.db.execute(
-            "SELECT row_key, link_id FROM missing WHERE link_set = $name AND is_missing = 0 "
+            "SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0 "
             "ORDER BY row_key LIMIT 3",
             {"name": link_set},
         ).fetchall()
-        return [f"missing from the catalog: {row_key} ({link_id})" for row_key, link_id in rows]
+        op_ids = [op_id for _, op_id in rows]
+        links = self._ledger.read(lambda c: links_in_use(c, op_ids)) if rows else {}
+        return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
     def _digest(self) -> str:
         rows = self.stage.db.execute(decisions.DIGEST).fetchall()

@@ -35,6 +35,18 @@ def bodies_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, byt
     return {row[0]: row[1] for row in rows}
 
 
+def links_in_use(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, str]:
+    """Return the link that is in use of each operation."""
+    r = tables.row.c
+    o = tables.operation.c
+    rows = connection.execute(
+        sa.select(r.op_id, r.link_id)
+        .join(tables.operation, sa.and_(o.set_id == r.set_id, o.row_key == r.row_key))
+        .where(o.op_id.in_(op_ids), r.op_id == o.op_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def set_ids_of(connection: sa.Connection, project_id: str, names: Sequence[str]) -> dict[str, int]:
     """Return the ids of those link sets that the ledger has."""
     s = tables.link_set.c
