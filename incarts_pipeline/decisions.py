@@ -12,8 +12,7 @@ from __future__ import annotations
 SHARED = """
 CREATE OR REPLACE TABLE shared AS
 WITH straying AS (
-    SELECT DISTINCT HASH(link_set, row_key) AS hash FROM request
-    WHERE content_hash IS NOT NULL AND link_hash IS DISTINCT FROM content_hash
+    SELECT DISTINCT HASH(link_set, row_key) AS hash FROM open_request
 ), repeated AS (
     SELECT hash FROM (SELECT HASH(link_set, row_key) AS hash FROM request)
     SEMI JOIN straying USING (hash) GROUP BY hash HAVING COUNT(*) > 1
@@ -27,18 +26,9 @@ GROUP BY link_set, row_key
 HAVING COUNT(*) > 1
 """
 
-# After doubts were settled, the links in use may have moved on.
-REJOIN = """
-CREATE OR REPLACE TABLE request AS
-SELECT request.* EXCLUDE (current_op, link_hash),
-       current.op_id AS current_op, current.content_hash AS link_hash
-FROM request
-LEFT JOIN ledger_row AS current USING (link_set, row_key)
-"""
-
 DIFFERING = """
 SELECT link_set, catalog_row, current_op, body
-FROM request
+FROM open_request
 WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND link_hash <> ''::BLOB
   AND body IS NOT NULL
 """
@@ -46,7 +36,7 @@ WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND link_hash <> ''
 # Rows whose link was imported without its content: what the catalog has is taken for it.
 UNKNOWN = """
 SELECT current_op, ANY_VALUE(content_hash) AS content_hash, ANY_VALUE(body) AS body
-FROM request
+FROM open_request
 WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
 GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 """
@@ -55,11 +45,12 @@ GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 DECISION = """
 CREATE OR REPLACE TABLE decision AS
 WITH undecided AS (
-    SELECT * FROM request WHERE content_hash IS NULL OR link_hash IS DISTINCT FROM content_hash
+    SELECT * FROM open_request
     UNION ALL
-    SELECT * FROM request SEMI JOIN (SELECT * FROM shared WHERE kinds > 1)
-        USING (link_set, row_key)
-    WHERE link_hash = content_hash
+    SELECT *, NULL, content_hash FROM request
+    SEMI JOIN (SELECT * FROM shared WHERE kinds > 1) USING (link_set, row_key)
+    ANTI JOIN open_request USING (link_set, catalog_row)
+    WHERE content_hash IS NOT NULL
 ), judged AS (
     SELECT r.catalog_row, r.link_set, r.row_key, r.retailer, r.intent, r.priority,
            r.content_hash, r.current_op, s.first_row,
@@ -112,7 +103,7 @@ JUDGED = """
 CREATE OR REPLACE VIEW judged AS
 SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
        COALESCE(decision.action, 'unchanged') AS action, COALESCE(decision.reason, 'same') AS reason,
-       request.current_op
+       decision.current_op
 FROM request
 LEFT JOIN decision USING (link_set, catalog_row)
 """
@@ -149,8 +140,13 @@ SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER
 # Rows of the link set that the catalog no longer has, each with whether that is new.
 MISSING = """
 CREATE OR REPLACE TABLE missing AS
-SELECT own_ledger_row.* FROM own_ledger_row
-ANTI JOIN request ON request.current_op = own_ledger_row.op_id
+SELECT link_set, row_key, current_op AS op_id, is_missing FROM own_compared
+WHERE catalog_row IS NULL
+"""
+
+# Rows that had left the catalog and are in it again.
+BACK = """
+SELECT DISTINCT link_set, row_key FROM compared WHERE catalog_row IS NOT NULL AND is_missing = 1
 """
 
 MISSING_COUNTS = """

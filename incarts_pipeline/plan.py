@@ -133,17 +133,19 @@ class Plan:
     def refresh(self, now: Stamp) -> None:
         """Decide anew from the ledger as it is now, without reading the catalog again."""
         self._ledger = LedgerView(self._ledger.file)
-        self.load_ledger(now)
-        self.stage.db.execute(decisions.REJOIN)
-        self.decide()
-
-    def load_ledger(self, now: Stamp) -> None:
-        """Read the ledger into the workspace and judge which doubts may be settled."""
         self.stage.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
-        self._judge_doubts(now, self._ledger.living_runs(now))
+        self.decide(now)
 
-    def decide(self) -> None:
+    def load(self, schema: pa.Schema, requests: Iterable[pa.RecordBatch]) -> None:
+        """Store the requests and read the ledger."""
+        self.stage.load(
+            schema, requests, self._ledger.path, self._set_ids(), self.options.partition
+        )
+
+    def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
+        self.stage.compare(self.options.partition)
+        self._judge_doubts(now, self._ledger.living_runs(now))
         self.stage.load_past(self._ledger.path, self._set_ids())
         self.stage.db.execute(decisions.SHARED)
         changes.compare(self.stage, self._ledger.path, self.options.on_change)
@@ -206,10 +208,7 @@ class Plan:
         newly = self.stage.db.execute(
             "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
         ).fetchall()
-        back = self.stage.db.execute(
-            "SELECT link_set, row_key FROM ledger_row SEMI JOIN request "
-            "ON request.current_op = ledger_row.op_id WHERE is_missing = 1"
-        ).fetchall()
+        back = self.stage.db.execute(decisions.BACK).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
     def moved_rows(self, set_ids: Mapping[str, int]) -> Iterator[list[tuple[int, str]]]:
@@ -381,9 +380,8 @@ def make_plan(
     """Stage link requests (`schemas.link_request_schema`) and decide what to do with each."""
     plan = Plan(Stage(), ledger, options)
     try:
-        plan.load_ledger(now)
-        plan.stage.load_requests(schema, requests)
-        plan.decide()
+        plan.load(schema, requests)
+        plan.decide(now)
     except BaseException:
         plan.close()
         raise

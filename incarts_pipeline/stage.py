@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -18,18 +19,25 @@ import pyarrow as pa
 from incarts_pipeline.ledger import bulk, snapshot
 from incarts_pipeline.ledger.bulk import Reading
 
-_MEMORY = "640MB"
+_MEMORY = "512MB"
 
-# Link requests beside the link that their row uses now. The body of a row that has a link of the
-# same content is dropped at once, so a night in which nothing changed stores no bodies.
-_REQUESTS = """
-CREATE TABLE request AS
-SELECT incoming.* EXCLUDE (body),
-       CASE WHEN current.content_hash = incoming.content_hash THEN NULL ELSE incoming.body END
-           AS body,
-       current.op_id AS current_op, current.content_hash AS link_hash
-FROM incoming
-LEFT JOIN ledger_row AS current USING (link_set, row_key)
+# Catalog rows that don't simply have their link already, each beside the link that its row uses
+# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
+# are few, and all that follows looks at them alone.
+_COMPARED = """
+CREATE OR REPLACE TABLE compared AS
+SELECT catalog_row, link_set, row_key, op_id AS current_op, link_hash, is_missing
+FROM (SELECT link_set, row_key, catalog_row, content_hash FROM request) AS request
+FULL JOIN (SELECT * RENAME (content_hash AS link_hash) FROM ledger_row) AS current
+    USING (link_set, row_key)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+"""
+_OPEN = """
+CREATE OR REPLACE VIEW open_request AS
+SELECT request.*, current_op, link_hash
+FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
+    USING (link_set, catalog_row)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
 """
 
 # The rows that a run answers for: the whole set's, or those that were last in its partition.
@@ -40,11 +48,7 @@ USING (link_set, row_key)
 """
 
 # Catalog rows whose content is not their link's: an earlier link may have it.
-_STRAYING = """
-FROM request
-WHERE content_hash IS NOT NULL AND link_hash IS DISTINCT FROM content_hash
-  AND LIST_CONTAINS($link_sets, link_set)
-"""
+_STRAYING = "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
 _LOOKED_UP_AT_ONCE = 10_000  # rows
 _SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
 
@@ -72,6 +76,26 @@ class Stage:
         """Run a query on a connection of its own and stream its result."""
         return self.db.cursor().sql(query).to_arrow_reader(batch_rows)
 
+    def load(
+        self,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        path: Path | None,
+        set_ids: Mapping[str, int],
+        partition: str | None = None,
+    ) -> None:
+        """Store link requests in the table `request`, and read the ledger at the same time."""
+        self.key_fields = list(schema.field("key").type.fields)
+        with ThreadPoolExecutor(1, thread_name_prefix="incarts-stage") as pool:
+            ledger = pool.submit(self.load_ledger, path, set_ids, partition)
+            reader = pa.RecordBatchReader.from_batches(schema, _until_failed(batches, ledger))
+            self.db.register("incoming", reader)
+            try:
+                self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
+            finally:
+                self.db.unregister("incoming")
+            ledger.result()
+
     def load_ledger(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
     ) -> None:
@@ -79,7 +103,6 @@ class Stage:
         with _maybe_reading(path) as ledger:
             self._fill("ledger_row", snapshot.ROWS, snapshot.ROWS_SCHEMA, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
-        self._own("ledger_row", partition)
 
     def load_links(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
@@ -90,15 +113,12 @@ class Stage:
             self._load_unlinked(ledger, set_ids, partition)
         self._own("made", partition)
 
-    def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        """Store link requests in the table `request`; the ledger must have been loaded."""
-        self.key_fields = list(schema.field("key").type.fields)
-        reader = pa.RecordBatchReader.from_batches(schema, batches)
-        self.db.register("incoming", reader)
-        try:
-            self.db.execute(_REQUESTS)
-        finally:
-            self.db.unregister("incoming")
+    def compare(self, partition: str | None = None) -> None:
+        """Fill the table `compared`, once requests and ledger have been loaded."""
+        self.db.execute(_COMPARED)
+        self.db.execute(_OPEN)
+        self._own("ledger_row", partition)
+        self._own("compared", partition)
 
     def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read the earlier links of rows whose content is not their link's; after the requests."""
@@ -116,9 +136,9 @@ class Stage:
 
     def fill(self, table: str, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
         """Make a table of a few rows."""
-        self.db.register("incoming", pa.Table.from_pylist(list(rows), schema=schema))
-        self.db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608
-        self.db.unregister("incoming")
+        with self.db.cursor() as db:
+            db.register("incoming", pa.Table.from_pylist(list(rows), schema=schema))
+            db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608
 
     def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
         for name, set_id in set_ids.items():
@@ -168,12 +188,22 @@ class Stage:
         ledger: Reading,
         *parameters: str | int,
     ) -> None:
-        self.db.register("incoming", bulk.scan(ledger, query, schema, *parameters))
-        self.db.execute(
-            f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
-            {"name": link_set},
-        )
-        self.db.unregister("incoming")
+        with self.db.cursor() as db:
+            db.register("incoming", bulk.scan(ledger, query, schema, *parameters))
+            db.execute(
+                f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
+                {"name": link_set},
+            )
+
+
+def _until_failed(
+    batches: Iterable[pa.RecordBatch], other: Future[None]
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches, but no more once the other work has failed."""
+    for batch in batches:
+        if other.done() and other.exception() is not None:
+            return
+        yield batch
 
 
 def _maybe_reading(path: Path | None) -> AbstractContextManager[Reading | None]:
