@@ -144,7 +144,7 @@ class Plan:
 
     def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
-        self.stage.compare(self.options.partition)
+        self.stage.compare(self.options.link_sets, self.options.partition)
         self._judge_doubts(now, self._ledger.living_runs(now))
         self.stage.load_past(self._ledger.path, self._set_ids())
         self.stage.db.execute(decisions.SHARED)
