@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,23 +144,33 @@ def publish(
     """
     _load_left_over(stage, left)
     stage.db.execute(outcomes.LATEST)
-    stage.db.execute(outcomes.STATUS, {"pending": left.reason.value, "run": facts["run_id"]})
+    run = {"pending": left.reason.value, "run": facts["run_id"]}
     keys = _key_columns(stage.key_fields)
     select = "".join(f"r.key.{_quote(f.name)} AS {_quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
     metadata = {f"incarts.{name}": value for name, value in facts.items()}
     metadata["incarts.version"] = str(OUTPUT_VERSION)
     rows = outcomes.ROWS.format(key_columns=select)
-    missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
     _write(_with_nulls(history), HISTORY.with_metadata(metadata), output.history)
+    # One after the other: an open stream holds on to the memory of its joins.
+    missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
     _write(missing, MISSING.with_metadata(metadata), output.missing)
-    _write(stage.stream(rows, _BATCH), schema.with_metadata(metadata), output.links)
-    return Published(output=output, counts=_counts(stage))
+    del missing
+    counts: Counter[tuple[Status, Reason]] = Counter()
+    links = _counted(stage.stream(rows, _BATCH, run), counts)
+    _write(links, schema.with_metadata(metadata), output.links)
+    return Published(output=output, counts=dict(sorted(counts.items())))
 
 
-def _counts(stage: Stage) -> dict[tuple[Status, Reason], int]:
-    rows = stage.db.execute(outcomes.STATUS_COUNTS).fetchall()
-    return {(Status(status), Reason(reason)): n for status, reason, n in rows}
+def _counted(
+    batches: Iterable[pa.RecordBatch], counts: Counter[tuple[Status, Reason]]
+) -> Iterator[pa.RecordBatch]:
+    """Pass batches on and count their rows."""
+    for batch in batches:
+        kinds = pa.table(batch.select(["status", "reason"]).columns, ["status", "reason"])
+        for kind in kinds.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist():
+            counts[Status(kind["status"]), Reason(kind["reason"])] += kind["count_all"]
+        yield batch
 
 
 def _load_left_over(stage: Stage, left: LeftOver) -> None:

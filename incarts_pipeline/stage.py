@@ -83,9 +83,11 @@ class Stage:
         self.db.close()
         self._folder.cleanup()
 
-    def stream(self, query: str, batch_rows: int) -> pa.RecordBatchReader:
+    def stream(
+        self, query: str, batch_rows: int, parameters: Mapping[str, str] | None = None
+    ) -> pa.RecordBatchReader:
         """Run a query on a connection of its own and stream its result."""
-        return self.db.cursor().sql(query).to_arrow_reader(batch_rows)
+        return self.db.cursor().sql(query, params=parameters).to_arrow_reader(batch_rows)
 
     def load(
         self,
