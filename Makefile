@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS := prepare write ledger rate plan_memory transports
+BENCHMARKS := prepare ledger rate transports
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.
@@ -20,7 +20,8 @@ help:
 	@echo "make test         run the tests; ARGS='-k rate' picks some"
 	@echo "make check        format, lint, types, imports, and tests with branch coverage"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
-	@echo "make bench        run the benchmarks; bench-quick runs them small"
+	@echo "make bench        run the benchmarks beside what else people use, and write docs/performance.md;"
+	@echo "                  bench-quick runs them small"
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
 
 setup: $(STAMP)
@@ -61,6 +62,7 @@ ui: $(STAMP)
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \
 	  $(BIN)/python benchmarks/$$name.py $(QUICK) $(ARGS); done
+	@echo "== compare"; $(BIN)/python benchmarks/compare.py $(or $(QUICK),--write docs) $(ARGS)
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.soak $(ARGS)

@@ -98,7 +98,9 @@ def fill_ledger(path: Path, catalog: Path, *, whole: bool = False) -> None:
         ledger.execute("PRAGMA synchronous = OFF")
         ledger.execute("PRAGMA cache_size = -200000")
         ledger.execute("BEGIN")
-        ledger.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", _rows(catalog, set_id))
+        ledger.executemany(
+            "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", _rows(catalog, set_id)
+        )
         for statement in (_OPERATIONS, _LINKS, _BODIES) if whole else (_OPERATIONS,):
             ledger.execute(statement)
         ledger.execute("COMMIT")

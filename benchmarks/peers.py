@@ -76,7 +76,7 @@ def by_hand(url: str, rows: list[dict[str, Any]]) -> int:
 
 
 def bare_aiohttp(url: str, rows: list[dict[str, Any]]) -> int:
-    """aiohttp and nothing else: no retry, no check, no record."""
+    """Aiohttp and nothing else: no retry, no check, no record."""
     import aiohttp
 
     async def run() -> int:
@@ -129,7 +129,7 @@ def with_dlt(url: str, rows: list[dict[str, Any]]) -> int:
     made = []
 
     @dlt.destination(batch_size=1, name="incarts", naming_convention="direct")
-    def links(items: list[dict[str, Any]], table: Any) -> None:
+    def links(items: list[dict[str, Any]], _table: Any) -> None:
         for row in items:
             headers = {KEY: "k", "Idempotency-Key": uuid.uuid4().hex}
             answer = requests.post(url, json=body_of(row), headers=headers)

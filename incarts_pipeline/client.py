@@ -25,6 +25,7 @@ from incarts_pipeline.answers import (
     parse_link,
     parse_qr_code,
 )
+from incarts_pipeline.api_key import checked_key
 from incarts_pipeline.errors import (
     AnswerLostError,
     ApiProblem,
@@ -89,7 +90,7 @@ class IncartsClient:
             self.base_url = checked_base_url(base_url)
         except ValueError as error:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
-        self._secret = _checked_key(api_key)
+        self._secret = checked_key(api_key)
         self._transport = transport or make_transport(self.base_url, max_connections)
         self._links = f"{self.base_url}/v1/links"
         # Encoded answers are not asked for: the real ones are small, and a small one that unpacks
@@ -283,40 +284,6 @@ class IncartsClient:
         response = await self._transport.handle_async_request(request)
         content = await read_answer(response)
         return Received(response.status_code, response.headers.raw, content)
-
-
-class _SecretText(str):
-    """Text that shows itself to nobody who prints it; joined or written, it is itself."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'[secure]'"
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return _Secret(super().encode(encoding, errors))
-
-
-class _Secret(bytes):
-    """A header value that stays hidden in tracebacks, also once a transport has decoded it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "b'[secure]'"
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return _SecretText(super().decode(encoding, errors))
-
-
-def _checked_key(api_key: SecretStr) -> _Secret:
-    text = api_key.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise SettingsError(
-            "The API key is empty, or has characters that a key can't have.",
-            fix="Set INCARTS_API_KEY to the key alone, without spaces, quotes or line breaks.",
-        )
-    return _Secret(text.encode())
 
 
 def _header(value: str) -> str:

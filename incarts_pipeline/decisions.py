@@ -102,8 +102,8 @@ FROM judged
 JUDGED = """
 CREATE OR REPLACE VIEW judged AS
 SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
-       COALESCE(decision.action, 'unchanged') AS action, COALESCE(decision.reason, 'same') AS reason,
-       decision.current_op
+       COALESCE(decision.action, 'unchanged') AS action,
+       COALESCE(decision.reason, 'same') AS reason, decision.current_op
 FROM request
 LEFT JOIN decision USING (link_set, catalog_row)
 """
@@ -131,7 +131,7 @@ FROM (
     SELECT *, 0 AS calls FROM ({_LEFT_OUT})
 )
 GROUP BY ALL HAVING SUM(n) > 0 ORDER BY ALL
-"""
+"""  # noqa: S608 - our own text
 
 CALLS_BY_KIND = """
 SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
@@ -198,4 +198,4 @@ FROM (
     SELECT action, reason, n, 0::UHUGEINT FROM ({_LEFT_OUT})
 )
 GROUP BY action, reason HAVING SUM(n) > 0 ORDER BY action, reason
-"""
+"""  # noqa: S608 - our own text

@@ -59,7 +59,9 @@ USING (link_set, row_key)
 """
 
 # Catalog rows whose content is not their link's: an earlier link may have it.
-_STRAYING = "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+_STRAYING = (
+    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+)
 _LOOKED_UP_AT_ONCE = 10_000  # rows
 _SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
 
@@ -138,7 +140,7 @@ class Stage:
     def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read the earlier links of rows whose content is not their link's; after the requests."""
         [(straying, links)] = self.db.execute(
-            f"SELECT (SELECT COUNT(*) {_STRAYING}), (SELECT COUNT(*) FROM ledger_row)",
+            f"SELECT (SELECT COUNT(*) {_STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
             {"link_sets": list(set_ids)},
         ).fetchall()
         few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)

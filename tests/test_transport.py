@@ -7,7 +7,6 @@ import gzip
 import io
 import socket
 
-import httpx
 import pytest
 from pydantic import SecretStr
 from raw_server import KEY, LINK, Connection, answering, client_of, post, serve, stalling

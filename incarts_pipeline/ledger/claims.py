@@ -227,9 +227,27 @@ def _write(
 
 _NEW_OPERATION = Statement(
     sa.insert(tables.operation),
-    """op_id idempotency_key set_id row_key generation action retailer intent content_hash
-    destination_hash tracking_hash label_hash recipe follows_op_id state run_id epoch attempts
-    intended_at""".split(),
+    [
+        "op_id",
+        "idempotency_key",
+        "set_id",
+        "row_key",
+        "generation",
+        "action",
+        "retailer",
+        "intent",
+        "content_hash",
+        "destination_hash",
+        "tracking_hash",
+        "label_hash",
+        "recipe",
+        "follows_op_id",
+        "state",
+        "run_id",
+        "epoch",
+        "attempts",
+        "intended_at",
+    ],
 )
 _NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])
 _TAKE = (
