@@ -7,7 +7,7 @@ PANDAS2 := .venv-pandas2
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The theme would tell of its successor in every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-BENCHMARKS := prepare write ledger rate plan_memory transports nightly
+BENCHMARKS := prepare ledger rate transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.
@@ -27,7 +27,8 @@ help:
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
 	@echo "make docs         build the documentation into build/site; warnings are errors"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
-	@echo "make bench        run the benchmarks; bench-quick runs them small"
+	@echo "make bench        run the benchmarks beside what else people use, and write docs/performance.md;"
+	@echo "                  bench-quick runs them small"
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
 
 setup: $(STAMP)
@@ -87,6 +88,7 @@ ui: $(STAMP)
 bench: $(STAMP)
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; \
 	  $(BIN)/python benchmarks/$$name.py $(QUICK) $(ARGS); done
+	@echo "== compare"; $(BIN)/python benchmarks/compare.py $(or $(QUICK),--write docs) $(ARGS)
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.soak $(ARGS)

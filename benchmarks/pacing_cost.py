@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.write import products
+from benchmarks.night import products
 from incarts_pipeline import (
     PlanRequest,
     WriteOptions,
@@ -42,7 +42,7 @@ def seconds(base_url: str, folder: str, rate: str, name: str, rows: int) -> tupl
         rate=rate,
         max_rps="none",
     )
-    request = PlanRequest(catalog=products(rows), link_set=name, unique_key=("sku",))
+    request = PlanRequest(catalog=products(0, rows), link_set=name, unique_key=("sku",))
     with plan_catalog(request, settings) as plan:
         began, used = time.perf_counter(), time.process_time()
         result = run_blocking(

@@ -38,9 +38,7 @@ def policy_for(groups: list[str], on_change: Mapping[str, Policy]) -> Policy:
 
 def compare(stage: Stage, ledger: Path | None, on_change: Mapping[str, Policy]) -> None:
     """Fill the table `changed`: the groups that differ, and the policy, of each differing row."""
-    stage.db.register("incoming", _SCHEMA.empty_table())
-    stage.db.execute("CREATE OR REPLACE TABLE changed AS SELECT * FROM incoming")
-    stage.db.unregister("incoming")
+    stage.fill("changed", _SCHEMA, [])
     if ledger is None:
         return
     reader = stage.stream(decisions.DIFFERING, _BATCH)

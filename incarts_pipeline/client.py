@@ -33,7 +33,14 @@ from incarts_pipeline.errors import (
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
 from incarts_pipeline.secret import checked_secret
 from incarts_pipeline.settings import checked_base_url
-from incarts_pipeline.transport import explain, make_transport, read_answer
+from incarts_pipeline.transport import (
+    AiohttpTransport,
+    Received,
+    explain,
+    make_transport,
+    read_answer,
+    unpacked,
+)
 
 
 def new_correlation_id() -> str:
@@ -84,19 +91,19 @@ class IncartsClient:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
         self._secret = checked_secret(api_key)
         self._transport = transport or make_transport(self.base_url, max_connections)
-        self._links = httpx.URL(f"{self.base_url}/v1/links")
-        # As bytes, because httpx looks much longer at text. Encoded answers are not asked for:
-        # the real ones are small, and a small one that unpacks to gigabytes is no answer.
+        self._links = f"{self.base_url}/v1/links"
+        # Encoded answers are not asked for: the real ones are small, and a small one that unpacks
+        # to gigabytes is no answer.
         self._headers = [
-            (b"accept", b"application/json"),
-            (b"accept-encoding", b"identity"),
-            (b"user-agent", b"incarts-pipeline"),
-            (b"x-incarts-api-key", self._secret),
+            ("accept", "application/json"),
+            ("accept-encoding", "identity"),
+            ("user-agent", "incarts-pipeline"),
+            ("x-incarts-api-key", self._secret.decode()),
         ]
         self._deadline = connect_timeout + read_timeout
         timeout = {"connect": connect_timeout, "pool": connect_timeout}
         timeout |= {"read": read_timeout, "write": read_timeout}
-        self._extensions = {"timeout": timeout}
+        self._timeouts = timeout
 
     def __repr__(self) -> str:
         return f"IncartsClient(base_url={self.base_url!r})"
@@ -185,15 +192,15 @@ class IncartsClient:
         link = _parse_made(_content(reply))
         return link.qr_code if link and link.qr_code else _no_id(reply, ours)
 
-    def _url(self, link_id: str, rest: str = "") -> httpx.URL:
+    def _url(self, link_id: str, rest: str = "") -> str:
         if not 3 <= len(link_id) <= 128:
             raise ValueError(f"{link_id!r} is not a link id: it must have 3 to 128 characters")
-        return httpx.URL(f"{self.base_url}/v1/links/{quote(link_id, safe='')}{rest}")
+        return f"{self.base_url}/v1/links/{quote(link_id, safe='')}{rest}"
 
     async def _attempt(
         self,
         method: str,
-        url: httpx.URL,
+        url: str,
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
@@ -222,7 +229,7 @@ class IncartsClient:
     async def _call(
         self,
         method: str,
-        url: httpx.URL,
+        url: str,
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
@@ -250,36 +257,51 @@ class IncartsClient:
     async def _exchange(
         self,
         method: str,
-        url: httpx.URL,
+        url: str,
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
     ) -> _Reply:
         """Send one request and read its answer, within the deadline."""
-        headers = [*self._headers, (b"x-correlation-id", _header(correlation_id))]
+        headers = [*self._headers, ("x-correlation-id", _header(correlation_id))]
         if body is not None:
-            headers.append((b"content-type", b"application/json"))
+            headers.append(("content-type", "application/json"))
         if idempotency_key is not None:
-            headers.append((b"idempotency-key", _header(idempotency_key)))
-        request = httpx.Request(
-            method, url, headers=headers, content=body, extensions=self._extensions
-        )
+            headers.append(("idempotency-key", _header(idempotency_key)))
         async with asyncio.timeout(self._deadline):
-            response = await self._transport.handle_async_request(request)
-            content = await read_answer(response)
+            received = await self._receive(method, url, headers, body)
         told = {
             name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in response.headers.raw
+            for name, value in received.headers
         }
+        content = unpacked(received.body, told.get("content-encoding"))
         # What an answer says gets into the ledger and reports, so it must not say the key.
         content = content.replace(self._secret, b"[secure]")
-        return _Reply(status=response.status_code, headers=told, body=content)
+        return _Reply(status=received.status, headers=told, body=content)
+
+    async def _receive(
+        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes | None
+    ) -> Received:
+        if isinstance(self._transport, AiohttpTransport):
+            timeouts = (self._timeouts["connect"], self._timeouts["read"])
+            return await self._transport.exchange(method, url, headers, body, timeouts)
+        # As bytes, because httpx looks much longer at text.
+        request = httpx.Request(
+            method,
+            url,
+            headers=[(name.encode(), value.encode()) for name, value in headers],
+            content=body,
+            extensions={"timeout": self._timeouts},
+        )
+        response = await self._transport.handle_async_request(request)
+        content = await read_answer(response)
+        return Received(response.status_code, response.headers.raw, content)
 
 
-def _header(value: str) -> bytes:
+def _header(value: str) -> str:
     if not (8 <= len(value) <= 128 and value.isascii() and value.isprintable()):
         raise ValueError(f"{value!r} is not 8 to 128 printable ASCII characters")
-    return value.encode()
+    return value
 
 
 def _encode(body: bytes | Mapping[str, object]) -> bytes:

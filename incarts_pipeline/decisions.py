@@ -6,30 +6,29 @@ doubt about the same content is settled, and nothing new is made while an older 
 
 from __future__ import annotations
 
-# Rows that share a key within one link set. `kinds` counts their different contents.
+# Rows that share a key within one link set, where at least one of them isn't its link's content
+# already; without such a one they are all alike. `kinds` counts their different contents. First
+# hashes of the keys alone are counted, which is many times as fast and takes little memory.
 SHARED = """
 CREATE OR REPLACE TABLE shared AS
+WITH straying AS (
+    SELECT DISTINCT HASH(link_set, row_key) AS hash FROM open_request
+), repeated AS (
+    SELECT hash FROM (SELECT HASH(link_set, row_key) AS hash FROM request)
+    SEMI JOIN straying USING (hash) GROUP BY hash HAVING COUNT(*) > 1
+)
 SELECT link_set, row_key, COUNT(*) AS n, COUNT(DISTINCT content_hash) AS kinds,
        MIN(catalog_row) AS first_row, LIST(catalog_row ORDER BY catalog_row)[:6] AS catalog_rows,
        BOOL_OR(pinned) AS pinned
 FROM request
-WHERE content_hash IS NOT NULL
+WHERE content_hash IS NOT NULL AND HASH(link_set, row_key) IN (SELECT hash FROM repeated)
 GROUP BY link_set, row_key
 HAVING COUNT(*) > 1
 """
 
-# After doubts were settled, the links in use may have moved on.
-REJOIN = """
-CREATE OR REPLACE TABLE request AS
-SELECT request.* EXCLUDE (current_op, link_hash),
-       current.op_id AS current_op, current.content_hash AS link_hash
-FROM request
-LEFT JOIN ledger_row AS current USING (link_set, row_key)
-"""
-
 DIFFERING = """
 SELECT link_set, catalog_row, current_op, body
-FROM request
+FROM open_request
 WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND link_hash <> ''::BLOB
   AND body IS NOT NULL
 """
@@ -37,14 +36,22 @@ WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND link_hash <> ''
 # Rows whose link was imported without its content: what the catalog has is taken for it.
 UNKNOWN = """
 SELECT current_op, ANY_VALUE(content_hash) AS content_hash, ANY_VALUE(body) AS body
-FROM request
+FROM open_request
 WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
 GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 """
 
+# Every row but those that simply have their link already, which is nearly all of them on most days.
 DECISION = """
 CREATE OR REPLACE TABLE decision AS
-WITH judged AS (
+WITH undecided AS (
+    SELECT * FROM open_request
+    UNION ALL
+    SELECT *, NULL, content_hash FROM request
+    SEMI JOIN (SELECT * FROM shared WHERE kinds > 1) USING (link_set, row_key)
+    ANTI JOIN open_request USING (link_set, catalog_row)
+    WHERE content_hash IS NOT NULL
+), judged AS (
     SELECT r.catalog_row, r.link_set, r.row_key, r.retailer, r.intent, r.priority,
            r.content_hash, r.current_op, s.first_row,
            CASE
@@ -67,7 +74,7 @@ WITH judged AS (
                ELSE 'replace changed'
            END AS verdict,
            p.op_id AS past_op
-    FROM request AS r
+    FROM undecided AS r
     LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
     LEFT JOIN (
         SELECT * FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')
@@ -91,27 +98,49 @@ SELECT * EXCLUDE (verdict), SPLIT_PART(verdict, ' ', 1) AS action,
 FROM judged
 """
 
+# The action for each row of the catalog.
+JUDGED = """
+CREATE OR REPLACE VIEW judged AS
+SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
+       request.key, request.problems, COALESCE(decision.action, 'unchanged') AS action,
+       COALESCE(decision.reason, 'same') AS reason, decision.current_op
+FROM request
+LEFT JOIN decision USING (link_set, catalog_row)
+"""
+
 # Rows that need nothing, though older content of theirs is in doubt.
 SETTLED = """
-SELECT DISTINCT link_set, row_key FROM decision
+SELECT DISTINCT link_set, row_key FROM judged
 SEMI JOIN unlinked USING (link_set, row_key)
 WHERE action = 'unchanged' AND reason = 'same'
 """
 
-COUNTS = """
-SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
-FROM decision GROUP BY ALL ORDER BY ALL
+# How many rows have been left out of the decisions: they have their link already.
+_LEFT_OUT = """
+SELECT link_set, 'unchanged' AS action, 'same' AS reason, n - COALESCE(decided, 0) AS n
+FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
+LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM decision GROUP BY link_set) USING (link_set)
 """
 
 # The first rows with an action; the first problem says what is wrong with a rejected one.
 EXAMPLES = """
-SELECT d.link_set, {row}, d.row_key, d.reason, d.current_op, r.body,
-       r.problems[1].message AS problem
-FROM decision AS d JOIN request AS r USING (link_set, catalog_row)
-WHERE d.action = $action AND d.reason = COALESCE($reason, d.reason)
-  AND d.link_set = COALESCE($link_set, d.link_set)
-ORDER BY d.catalog_row LIMIT $n
+SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem
+FROM judged
+WHERE action = $action AND reason = COALESCE($reason, reason)
+  AND link_set = COALESCE($link_set, link_set)
+ORDER BY catalog_row LIMIT $n
 """
+
+COUNTS = f"""
+SELECT link_set, action, reason, SUM(n)::BIGINT AS n, SUM(calls)::BIGINT AS calls
+FROM (
+    SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
+    FROM decision GROUP BY ALL
+    UNION ALL
+    SELECT *, 0 AS calls FROM ({_LEFT_OUT})
+)
+GROUP BY ALL HAVING SUM(n) > 0 ORDER BY ALL
+"""  # noqa: S608 - our own text
 
 CALLS_BY_KIND = """
 SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
@@ -120,8 +149,13 @@ SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER
 # Rows of the link set that the catalog no longer has, each with whether that is new.
 MISSING = """
 CREATE OR REPLACE TABLE missing AS
-SELECT own_row.* FROM own_row
-ANTI JOIN request USING (link_set, row_key)
+SELECT link_set, row_key, current_op AS op_id, is_missing FROM own_compared
+WHERE catalog_row IS NULL
+"""
+
+# Rows that had left the catalog and are in it again.
+BACK = """
+SELECT DISTINCT link_set, row_key FROM compared WHERE catalog_row IS NOT NULL AND is_missing = 1
 """
 
 MISSING_COUNTS = """
@@ -129,7 +163,7 @@ SELECT link_set, COUNT(*), COUNT(*) FILTER (is_missing = 0) FROM missing GROUP B
 """
 
 LIVE = """
-SELECT link_set, COUNT(*) FROM own_row WHERE is_missing = 0 GROUP BY link_set
+SELECT link_set, COUNT(*) FROM own_ledger_row WHERE is_missing = 0 GROUP BY link_set
 """
 
 # Rows of the catalog that are new to their partition.
@@ -160,12 +194,18 @@ JOIN (SELECT link_set, catalog_row, body, key FROM request) AS request
 
 # Equal for equal plans: what would be done to which row, with which content. The order of rows in
 # the catalog doesn't matter, and rows that stay as they are count only by number.
-DIGEST = """
-SELECT action, reason, COUNT(*),
-       CASE WHEN action IN ('unchanged', 'skip') THEN 0 ELSE
-           BIT_XOR(MD5_NUMBER(CONCAT_WS(
-               CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
-           )))
-       END
-FROM decision GROUP BY action, reason ORDER BY action, reason
-"""
+DIGEST = f"""
+SELECT action, reason, SUM(n)::BIGINT, MAX(content)
+FROM (
+    SELECT action, reason, COUNT(*) AS n,
+           CASE WHEN action IN ('unchanged', 'skip') THEN 0::UHUGEINT ELSE
+               BIT_XOR(MD5_NUMBER(CONCAT_WS(
+                   CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
+               )))
+           END AS content
+    FROM decision GROUP BY action, reason
+    UNION ALL
+    SELECT action, reason, n, 0::UHUGEINT FROM ({_LEFT_OUT})
+)
+GROUP BY action, reason HAVING SUM(n) > 0 ORDER BY action, reason
+"""  # noqa: S608 - our own text

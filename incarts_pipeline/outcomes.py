@@ -5,10 +5,12 @@ from __future__ import annotations
 # The newest operation without a link for each content of a row.
 LATEST = """
 CREATE OR REPLACE TABLE latest AS
-SELECT * FROM unlinked WHERE state NOT IN ('abandoned')
-QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY link_set, row_key, content_hash ORDER BY op_id DESC
-) = 1
+SELECT * FROM (
+    SELECT * FROM unlinked QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY link_set, row_key, content_hash ORDER BY op_id DESC
+    ) = 1
+)
+WHERE state <> 'abandoned'
 """
 
 OVER_LIMIT = """
@@ -21,46 +23,74 @@ INSERT INTO left_over SELECT link_set, row_key, 'circuit_open' FROM call
 ANTI JOIN left_over USING (link_set, row_key) WHERE retailer = $retailer AND intent = $intent
 """
 
-STATUS = """
-CREATE OR REPLACE TABLE outcome AS
-SELECT d.link_set, d.catalog_row,
-       -- A doubt that this run settled has made its row's plan come out as unchanged.
-       CASE WHEN d.action = 'unchanged' AND m.changed_run_id = $run
-                 AND m.content_hash = r.content_hash THEN 'settle' ELSE d.action END AS action,
-       CASE
-           WHEN d.action = 'skip' THEN 'skipped no_products'
-           WHEN d.action = 'reject' AND d.reason <> 'refused_by_api' THEN 'rejected ' || d.reason
+# How a row stands, over the request `r`, what it has (`m`), its newest operation without a link
+# (`u`) and why it was not tried (`l`).
+_VERDICT = """
+SELECT CASE
+           WHEN r.planned = 'skip' THEN 'skipped no_products'
+           WHEN r.planned = 'reject' AND r.why <> 'refused_by_api' THEN 'rejected ' || r.why
            WHEN m.content_hash = r.content_hash THEN
-               CASE WHEN d.action IN ('unchanged', 'reject')
+               CASE WHEN r.planned IN ('unchanged', 'reject')
                         AND m.changed_run_id IS DISTINCT FROM $run THEN 'unchanged same'
-                    WHEN d.action = 'reuse' THEN 'reused changed_back'
+                    WHEN r.planned = 'reuse' THEN 'reused changed_back'
                     WHEN m.action = 'replace' THEN 'replaced changed'
                     ELSE 'created new' END
-           WHEN d.action = 'unchanged' THEN 'unchanged ' || d.reason
-           WHEN d.action = 'hold' AND d.reason IN ('needs_review', 'earlier_in_doubt')
-               THEN 'in_doubt ' || d.reason
-           WHEN d.action = 'hold' THEN 'held ' || d.reason
+           WHEN r.planned = 'unchanged' THEN 'unchanged ' || r.why
+           WHEN r.planned = 'hold' AND r.why IN ('needs_review', 'earlier_in_doubt')
+               THEN 'in_doubt ' || r.why
+           WHEN r.planned = 'hold' THEN 'held ' || r.why
            WHEN u.state IN ('sent', 'in_doubt') THEN 'in_doubt answer_unknown'
            WHEN u.state = 'needs_review' THEN 'in_doubt needs_review'
            WHEN u.state = 'rejected' THEN 'rejected refused_by_api'
-           WHEN d.reason = 'earlier_in_doubt' THEN 'in_doubt ' || d.reason
+           WHEN r.why = 'earlier_in_doubt' THEN 'in_doubt ' || r.why
            ELSE 'pending ' || COALESCE(l.reason, $pending)
-       END AS verdict,
+       END AS "incarts.status",
        -- Whether the newest operation speaks for the row, or the link that it uses.
-       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS by_latest
-FROM decision AS d
-JOIN request AS r USING (link_set, catalog_row)
-LEFT JOIN made AS m
-    ON m.link_set = d.link_set AND m.row_key = d.row_key
+       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS "incarts.latest",
+       m.content_hash = r.content_hash AS "incarts.ours",
+       r.catalog_row AS "incarts.row",
+"""
+_FROM = """
+FROM (
+    SELECT request.* EXCLUDE (body), COALESCE(decision.action, 'unchanged') AS planned,
+           COALESCE(decision.reason, 'same') AS why
+    FROM request LEFT JOIN decision USING (link_set, catalog_row)
+) AS r
+LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
+LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
 LEFT JOIN latest AS u
-    ON u.link_set = d.link_set AND u.row_key = d.row_key AND u.content_hash = r.content_hash
-LEFT JOIN left_over AS l ON l.link_set = d.link_set AND l.row_key = d.row_key
+    ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
+LEFT JOIN left_over AS l ON l.link_set = r.link_set AND l.row_key = r.row_key
 """
 
-ROWS = """
-SELECT {key_columns}
+
+def rows(columns: str) -> str:
+    """Return the query for a table of how each row stands, in the catalog's order.
+
+    It takes the parameters `run` and `pending`. One pass over everything: the tables are as large
+    as the catalog.
+    """
+    return f"""
+SELECT * EXCLUDE ("incarts.status", "incarts.latest", "incarts.ours", "incarts.row") FROM (
+{_VERDICT}
+{columns}
+{_FROM}
+)
+ORDER BY "incarts.row", link_set
+"""  # noqa: S608 - our own text
+
+
+# A doubt that a run settled has made its row's plan come out as unchanged.
+ACTION = """CASE WHEN r.planned = 'unchanged' AND m.changed_run_id = $run
+            AND m.content_hash = r.content_hash THEN 'settle' ELSE r.planned END"""
+
+# What links.parquet says of a row.
+LINK_COLUMNS = """
+{key_columns}
        r.catalog_row, r.link_set, r.row_key,
-       SPLIT_PART(o.verdict, ' ', 1) AS status, o.action, SPLIT_PART(o.verdict, ' ', 2) AS reason,
+       SPLIT_PART("incarts.status", ' ', 1) AS status,
+       {action} AS action,
+       SPLIT_PART("incarts.status", ' ', 2) AS reason,
        m.link_id, NULLIF(m.short_link, '') AS short_link, NULLIF(m.short_id, '') AS short_id,
        NULLIF(m.target_url, '') AS target_url, NULLIF(m.qr_code_id, '') AS qr_code_id,
        NULLIF(m.qr_image_url, '') AS qr_image_url,
@@ -70,36 +100,25 @@ SELECT {key_columns}
        NULLIF(m.created_at, -1) AS link_created_at,
        NULLIF(m.replaces_link_id, '') AS replaces_link_id,
        LOWER(HEX(r.content_hash)) AS content_hash, LOWER(HEX(m.content_hash)) AS link_content_hash,
-       CASE WHEN o.by_latest THEN u.idempotency_key ELSE m.idempotency_key END AS idempotency_key,
-       NULLIF(CASE WHEN o.by_latest THEN u.correlation_id ELSE m.correlation_id END, '')
+       CASE WHEN "incarts.latest" THEN u.idempotency_key ELSE m.idempotency_key END
+           AS idempotency_key,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.correlation_id ELSE m.correlation_id END, '')
            AS correlation_id,
-       CASE WHEN o.by_latest THEN u.attempts ELSE m.attempts END AS attempts,
-       NULLIF(CASE WHEN o.by_latest THEN u.http_status ELSE m.http_status END, -1) AS http_status,
-       CASE WHEN o.by_latest THEN u.generation ELSE m.generation END AS generation,
+       CASE WHEN "incarts.latest" THEN u.attempts ELSE m.attempts END AS attempts,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.http_status ELSE m.http_status END, -1)
+           AS http_status,
+       CASE WHEN "incarts.latest" THEN u.generation ELSE m.generation END AS generation,
        LIST_CONCAT(r.problems, r.notes, CASE WHEN s.kinds > 1 THEN [{{
            'field': 'unique_key', 'code': 'duplicate_key',
            'message': 'rows ' || ARRAY_TO_STRING(s.catalog_rows, ', ')
                || CASE WHEN s.n > 6 THEN ' and ' || (s.n - 6) || ' more' ELSE '' END
                || ' share this key but differ: keep one, or add a column to unique_key'
        }}] ELSE [] END) AS problems,
-       CASE WHEN o.by_latest THEN NULLIF(u.error_code, '') END AS error_code,
-       CASE WHEN o.by_latest THEN NULLIF(u.error_message, '') END AS error_message,
-       NULLIF(CASE WHEN o.by_latest THEN u.settled_at ELSE m.changed_at END, -1) AS settled_at,
-       NULLIF(CASE WHEN o.by_latest THEN u.settled_run_id ELSE m.changed_run_id END, '')
+       CASE WHEN "incarts.latest" THEN NULLIF(u.error_code, '') END AS error_code,
+       CASE WHEN "incarts.latest" THEN NULLIF(u.error_message, '') END AS error_message,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_at ELSE m.changed_at END, -1) AS settled_at,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_run_id ELSE m.changed_run_id END, '')
            AS settled_run_id
-FROM outcome AS o
-JOIN request AS r USING (link_set, catalog_row)
-LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
-LEFT JOIN made AS m
-    ON m.link_set = r.link_set AND m.row_key = r.row_key
-LEFT JOIN latest AS u
-    ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
-ORDER BY r.catalog_row, r.link_set
-"""
-
-STATUS_COUNTS = """
-SELECT SPLIT_PART(verdict, ' ', 1), SPLIT_PART(verdict, ' ', 2), COUNT(*)
-FROM outcome GROUP BY ALL ORDER BY ALL
 """
 
 # Links whose row is not in the catalog.
@@ -109,7 +128,8 @@ SELECT made.link_set, made.row_key, link_id, NULLIF(short_link, '') AS short_lin
        NULLIF(created_at, -1) AS link_created_at, idempotency_key,
        NULLIF(missing_since, -1) AS missing_since
 FROM made
-ANTI JOIN request ON request.link_set = made.link_set AND request.row_key = made.row_key
-SEMI JOIN own_row ON own_row.link_set = made.link_set AND own_row.row_key = made.row_key
+SEMI JOIN (
+    SELECT link_set, row_key FROM own_made ANTI JOIN request USING (link_set, row_key)
+) AS gone USING (link_set, row_key)
 ORDER BY made.link_set, made.row_key
 """

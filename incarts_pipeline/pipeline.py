@@ -243,8 +243,7 @@ def _publish(
 ) -> Published:
     """Write the output from the ledger as it is now."""
     partition = plan.options.partition
-    plan.stage.load_ledger(ledger, set_ids, partition)
-    plan.stage.load_links(ledger, set_ids)
+    plan.stage.load_links(ledger, set_ids, partition)
     facts = {
         "ledger_id": LedgerView(ledger).ledger_id,
         "ledger_sequence": str(sequence),

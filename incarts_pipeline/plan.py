@@ -20,7 +20,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.examples import Example, example_of
 from incarts_pipeline.guards import Refusal, SetFigures
 from incarts_pipeline.ledger.claims import Call
-from incarts_pipeline.ledger.lookups import bodies_of
+from incarts_pipeline.ledger.lookups import bodies_of, links_used_for
 from incarts_pipeline.ledger.pointers import Content
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
@@ -95,7 +95,7 @@ class Plan:
     """A plan over staged requests; close it (or use `with`) to drop its workspace."""
 
     call_columns = ""  # SQL: what a call needs of its request beside what every call does
-    row_number = "d.catalog_row"  # SQL: the row that examples name
+    row_number = "catalog_row"  # SQL: the row that examples name
 
     def __init__(self, stage: Stage, ledger: LedgerView, options: PlanOptions) -> None:
         self.stage = stage
@@ -122,20 +122,28 @@ class Plan:
     def refresh(self, now: Stamp) -> None:
         """Decide anew from the ledger as it is now, without reading the catalog again."""
         self._ledger = LedgerView(self._ledger.file)
-        self.load_ledger(now)
-        self.stage.db.execute(decisions.REJOIN)
-        self.decide()
+        self.load_ledger()
+        self.decide(now)
 
-    def load_ledger(self, now: Stamp) -> None:
-        """Read the ledger into the workspace and judge which doubts may be settled."""
+    def load_ledger(self) -> None:
+        """Read the ledger into the workspace."""
         self.stage.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
-        self._judge_doubts(now, self._ledger.living_runs(now))
 
-    def decide(self) -> None:
+    def load(self, schema: pa.Schema, requests: Iterable[pa.RecordBatch]) -> None:
+        """Store the requests and read the ledger."""
+        self.stage.load(
+            schema, requests, self._ledger.path, self._set_ids(), self.options.partition
+        )
+
+    def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
+        self.stage.compare(self.options.link_sets, self.options.partition)
+        self._judge_doubts(now, self._ledger.living_runs(now))
+        self.stage.load_past(self._ledger.path, self._set_ids())
         self.stage.db.execute(decisions.SHARED)
         changes.compare(self.stage, self._ledger.path, self.options.on_change)
         self.stage.db.execute(decisions.DECISION, {"retry_rejected": self.options.retry_rejected})
+        self.stage.db.execute(decisions.JUDGED)
         self.stage.db.execute(decisions.MISSING)
         self.figures = self._figures()
 
@@ -194,10 +202,7 @@ class Plan:
         newly = self.stage.db.execute(
             "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
         ).fetchall()
-        back = self.stage.db.execute(
-            "SELECT link_set, row_key FROM ledger_row SEMI JOIN request USING (link_set, row_key) "
-            "WHERE is_missing = 1"
-        ).fetchall()
+        back = self.stage.db.execute(decisions.BACK).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
     def moved_rows(self, set_ids: Mapping[str, int]) -> Iterator[list[tuple[int, str]]]:
@@ -270,9 +275,7 @@ class Plan:
             for op_id, state, run_id, at, boot, boot_id, fingerprint in rows
         ]
         schema = pa.schema([("op_id", pa.int64()), ("may_settle", pa.bool_())])
-        self.stage.db.register("incoming", pa.Table.from_pylist(judged, schema=schema))
-        self.stage.db.execute("CREATE OR REPLACE TABLE doubt AS SELECT * FROM incoming")
-        self.stage.db.unregister("incoming")
+        self.stage.fill("doubt", schema, judged)
 
     def _figures(self) -> PlanFigures:
         db = self.stage.db
@@ -335,11 +338,13 @@ class Plan:
         if replaced and shown:
             return shown
         rows = self.stage.db.execute(
-            "SELECT row_key, link_id FROM missing WHERE link_set = $name AND is_missing = 0 "
+            "SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0 "
             "ORDER BY row_key LIMIT 3",
             {"name": link_set},
         ).fetchall()
-        return [f"missing from the catalog: {row_key} ({link_id})" for row_key, link_id in rows]
+        op_ids = [op_id for _, op_id in rows]
+        links = self._ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
+        return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
     def _digest(self) -> str:
         rows = self.stage.db.execute(decisions.DIGEST).fetchall()
@@ -358,9 +363,8 @@ def make_plan(
     """Stage link requests (`schemas.link_request_schema`) and decide what to do with each."""
     plan = Plan(Stage(), ledger, options)
     try:
-        plan.load_ledger(now)
-        plan.stage.load_requests(schema, requests)
-        plan.decide()
+        plan.load(schema, requests)
+        plan.decide(now)
     except BaseException:
         plan.close()
         raise

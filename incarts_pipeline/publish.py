@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,24 +146,39 @@ def publish(
     Raises:
         PublishError: a table can't be written; the old one is untouched.
     """
-    judge(stage, left, facts["run_id"])
     keys = key_columns(stage.key_fields, LINKS)
     select = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
     metadata = metadata_of(facts)
-    rows = outcomes.ROWS.format(key_columns=select)
-    missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
+    columns = outcomes.LINK_COLUMNS.format(key_columns=select, action=outcomes.ACTION)
     write_table(_with_nulls(history), HISTORY.with_metadata(metadata), output.history)
+    # One after the other: an open stream holds on to the memory of its joins.
+    missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
     write_table(missing, MISSING.with_metadata(metadata), output.missing)
-    write_table(stage.stream(rows, _BATCH), schema.with_metadata(metadata), output.links)
-    return Published(output=output, counts=count_statuses(stage))
+    del missing
+    counts = write_rows(stage, outcomes.rows(columns), left, facts, schema, output.links)
+    return Published(output=output, counts=counts)
 
 
-def judge(stage: Stage, left: LeftOver, run_id: str) -> None:
-    """Fill the table `outcome`: how each row stands after a run, from fresh ledger tables."""
+def write_rows(
+    stage: Stage,
+    query: str,
+    left: LeftOver,
+    facts: Mapping[str, str],
+    schema: pa.Schema,
+    target: str,
+) -> dict[tuple[Status, Reason], int]:
+    """Write the table of how each row stands; return the rows per status and reason.
+
+    `query` is one of `outcomes.rows`.
+    """
     _load_left_over(stage, left)
     stage.db.execute(outcomes.LATEST)
-    stage.db.execute(outcomes.STATUS, {"pending": left.reason.value, "run": run_id})
+    counts: Counter[tuple[Status, Reason]] = Counter()
+    run = {"pending": left.reason.value, "run": facts["run_id"]}
+    rows = _counted(stage.stream(query, _BATCH, run), counts)
+    write_table(rows, schema.with_metadata(metadata_of(facts)), target)
+    return dict(sorted(counts.items()))
 
 
 def metadata_of(facts: Mapping[str, str]) -> dict[str, str]:
@@ -171,10 +187,15 @@ def metadata_of(facts: Mapping[str, str]) -> dict[str, str]:
     return named | {"incarts.version": str(OUTPUT_VERSION)}
 
 
-def count_statuses(stage: Stage) -> dict[tuple[Status, Reason], int]:
-    """Return the rows per status and reason of a judged stage."""
-    rows = stage.db.execute(outcomes.STATUS_COUNTS).fetchall()
-    return {(Status(status), Reason(reason)): n for status, reason, n in rows}
+def _counted(
+    batches: Iterable[pa.RecordBatch], counts: Counter[tuple[Status, Reason]]
+) -> Iterator[pa.RecordBatch]:
+    """Pass batches on and count their rows."""
+    for batch in batches:
+        kinds = pa.table(batch.select(["status", "reason"]).columns, ["status", "reason"])
+        for kind in kinds.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist():
+            counts[Status(kind["status"]), Reason(kind["reason"])] += kind["count_all"]
+        yield batch
 
 
 def _load_left_over(stage: Stage, left: LeftOver) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from incarts_pipeline import decisions, guards
+from incarts_pipeline import guards
 from incarts_pipeline.canonical import qr_content_hash
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.claims import Call
@@ -42,18 +42,18 @@ class CodePlan(Plan):
     """A plan over staged requests for QR codes; `key_fields` are the catalog's key columns."""
 
     call_columns = "request.key.link_id AS for_link_id,"
-    row_number = 'r.key."row"'
+    row_number = 'key."row"'
     key_fields: list[pa.Field]
 
-    def load_ledger(self, now: Stamp) -> None:
+    def load_ledger(self) -> None:
         """Read the ledger into the workspace, and which codes the links have."""
-        super().load_ledger(now)
+        super().load_ledger()
         self.stage.load_made_codes(self._ledger.path, self._set_ids())
 
-    def decide(self) -> None:
+    def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
         self.stage.db.execute(_KEEP_MADE, {"code": NoteCode.KEPT.value})
-        super().decide()
+        super().decide(now)
 
     def missing_changes(
         self,
@@ -101,15 +101,13 @@ def make_code_plan(
     """
     plan = CodePlan(Stage(), ledger, options)
     try:
-        plan.stage.load_ledger(None, {})
-        plan.stage.load_requests(schema, requests)
+        plan.stage.load(schema, requests, None, {})
         names = plan.stage.db.execute(
             "SELECT DISTINCT link_set FROM request WHERE link_set <> '' ORDER BY ALL"
         ).fetchall()
         plan.options = replace(options, link_sets=tuple(name for (name,) in names))
-        plan.load_ledger(now)
-        plan.stage.db.execute(decisions.REJOIN)
-        plan.decide()
+        plan.load_ledger()
+        plan.decide(now)
     except BaseException:
         plan.close()
         raise

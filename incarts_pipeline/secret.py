@@ -15,6 +15,10 @@ class _SecretText(str):
     def __repr__(self) -> str:
         return "'[secure]'"
 
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return it as bytes, which stay hidden too."""
+        return Secret(super().encode(encoding, errors))
+
 
 class Secret(bytes):
     """A header value that stays hidden in tracebacks, also once a transport has decoded it."""

@@ -1,53 +1,83 @@
-"""The workspace of one run: a temporary DuckDB database that joins more than memory holds."""
+"""The workspace of one run: a temporary DuckDB database that joins more than memory holds.
+
+It lives in memory up to a bound, and beyond that in a temporary folder. A database file instead
+would compress every column on its way in: five times the work, for what is read once or twice.
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from incarts_pipeline.ledger import bulk, snapshot
+from incarts_pipeline.ledger.bulk import Reading
 
-_MEMORY = "256MB"
+_MEMORY = "512MB"
 
-# Link requests beside the link that their row uses now. The body of a row that has a link of the
-# same content is dropped at once, so a night in which nothing changed stores no bodies.
-_REQUESTS = """
-CREATE TABLE request AS
-SELECT incoming.* EXCLUDE (body),
-       CASE WHEN current.content_hash = incoming.content_hash THEN NULL ELSE incoming.body END
-           AS body,
-       current.op_id AS current_op, current.content_hash AS link_hash
-FROM incoming
-LEFT JOIN ledger_row AS current USING (link_set, row_key)
+# Catalog rows that don't simply have their link already, each beside the link that its row uses
+# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
+# are few, and all that follows looks at them alone.
+_COMPARED = """
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
+FULL JOIN (
+    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
+    WHERE link_set = $link_set
+) AS current USING (row_key)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+"""
+_COMPARED_SCHEMA = pa.schema(
+    [
+        ("catalog_row", pa.int64()),
+        ("link_set", pa.string()),
+        ("row_key", pa.string()),
+        ("current_op", pa.int64()),
+        ("link_hash", pa.binary()),
+        ("is_missing", pa.int64()),
+    ]
+)
+_OPEN = """
+CREATE OR REPLACE VIEW open_request AS
+SELECT request.*, current_op, link_hash
+FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
+    USING (link_set, catalog_row)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
 """
 
-_LEDGER_TABLES: Mapping[str, tuple[str, pa.Schema]] = {
-    "ledger_row": (snapshot.ROWS, snapshot.ROWS_SCHEMA),
-    "unlinked": (snapshot.UNLINKED, snapshot.UNLINKED_SCHEMA),
-    "past": (snapshot.PAST, snapshot.PAST_SCHEMA),
-}
-
 # The rows that a run answers for: the whole set's, or those that were last in its partition.
-_OWN = "CREATE OR REPLACE VIEW own_row AS SELECT * FROM ledger_row"
+_OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
 _OF_PARTITION = """
 SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
 USING (link_set, row_key)
 """
 
+# Catalog rows whose content is not their link's: an earlier link may have it.
+_STRAYING = (
+    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+)
+_LOOKED_UP_AT_ONCE = 10_000  # rows
+_SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
+
 
 class Stage:
-    """A temporary database on disk with a bound on its memory; close it to remove it."""
+    """A temporary database with a bound on its memory; close it to remove it."""
 
     def __init__(self) -> None:
         self.key_fields: list[pa.Field] = []
         self._folder = tempfile.TemporaryDirectory(prefix="incarts-")
         self.db = duckdb.connect(
-            str(Path(self._folder.name) / "stage.duckdb"),
-            config={"memory_limit": _MEMORY, "preserve_insertion_order": "false"},
+            config={
+                "memory_limit": _MEMORY,
+                "preserve_insertion_order": "false",
+                "temp_directory": self._folder.name,
+            },
         )
 
     def close(self) -> None:
@@ -55,66 +85,149 @@ class Stage:
         self.db.close()
         self._folder.cleanup()
 
-    def stream(self, query: str, batch_rows: int) -> pa.RecordBatchReader:
+    def stream(
+        self, query: str, batch_rows: int, parameters: Mapping[str, str] | None = None
+    ) -> pa.RecordBatchReader:
         """Run a query on a connection of its own and stream its result."""
-        return self.db.cursor().sql(query).to_arrow_reader(batch_rows)
+        return self.db.cursor().sql(query, params=parameters).to_arrow_reader(batch_rows)
+
+    def load(
+        self,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        path: Path | None,
+        set_ids: Mapping[str, int],
+        partition: str | None = None,
+    ) -> None:
+        """Store link requests in the table `request`, and read the ledger at the same time."""
+        self.key_fields = list(schema.field("key").type.fields)
+        with ThreadPoolExecutor(1, thread_name_prefix="incarts-stage") as pool:
+            ledger = pool.submit(self.load_ledger, path, set_ids, partition)
+            reader = pa.RecordBatchReader.from_batches(schema, _until_failed(batches, ledger))
+            self.db.register("incoming", reader)
+            try:
+                self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
+            finally:
+                self.db.unregister("incoming")
+            ledger.result()
 
     def load_ledger(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
     ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
-        for table in _LEDGER_TABLES:
-            self._load_ledger_table(table, path, set_ids)
-        own = _OWN
-        if partition is not None:
-            self._fill("member", snapshot.MEMBERS, snapshot.MEMBERS_SCHEMA, path, set_ids)
-            quoted = "'" + partition.replace("'", "''") + "'"
-            own += _OF_PARTITION.format(partition=quoted)
-        self.db.execute(own)
+        with _maybe_reading(path) as ledger:
+            self._fill("ledger_row", snapshot.ROWS, snapshot.ROWS_SCHEMA, ledger, set_ids)
+            self._load_unlinked(ledger, set_ids, partition)
 
-    def load_links(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
-        """Read the link that each row uses into the table `made`."""
-        self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, path, set_ids)
+    def load_links(
+        self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
+    ) -> None:
+        """Read the link that each row uses into the table `made`, and the operations without."""
+        with _maybe_reading(path) as ledger:
+            self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, ledger, set_ids)
+            self._load_unlinked(ledger, set_ids, partition)
+        self._own("made", partition)
 
     def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read which QR codes were made, for which links, into the table `made_code`."""
-        self._fill("made_code", snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA, path, set_ids)
+        with _maybe_reading(path) as ledger:
+            query, schema = snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA
+            self._fill("made_code", query, schema, ledger, set_ids)
 
-    def load_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        """Store link requests in the table `request`; the ledger must have been loaded."""
-        self.key_fields = list(schema.field("key").type.fields)
-        reader = pa.RecordBatchReader.from_batches(schema, batches)
-        self.db.register("incoming", reader)
-        try:
-            self.db.execute(_REQUESTS)
-        finally:
-            self.db.unregister("incoming")
+    def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
+        """Fill the table `compared`, once requests and ledger have been loaded."""
+        self.fill("compared", _COMPARED_SCHEMA, [])
+        for name in link_sets:  # each by itself, as a join on one column takes half of the time
+            self.db.execute(f"INSERT INTO compared {_COMPARED}", {"link_set": name})
+        self.db.execute(_OPEN)
+        self._own("ledger_row", partition)
+        self._own("compared", partition)
 
-    def _load_ledger_table(self, table: str, path: Path | None, set_ids: Mapping[str, int]) -> None:
-        query, schema = _LEDGER_TABLES[table]
-        self._fill(table, query, schema, path, set_ids)
+    def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read the earlier links of rows whose content is not their link's; after the requests."""
+        [(straying, links)] = self.db.execute(
+            f"SELECT (SELECT COUNT(*) {_STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
+            {"link_sets": list(set_ids)},
+        ).fetchall()
+        few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
+        with _maybe_reading(path if straying else None) as ledger:
+            self._fill(
+                "past", snapshot.PAST, snapshot.PAST_SCHEMA, None if few else ledger, set_ids
+            )
+            if few and ledger is not None:
+                self._look_up_past(ledger, set_ids)
+
+    def fill(self, table: str, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
+        """Make a table of a few rows."""
+        with self.db.cursor() as db:
+            db.register("incoming", pa.Table.from_pylist(list(rows), schema=schema))
+            db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608
+
+    def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
+        for name, set_id in set_ids.items():
+            query = f"SELECT DISTINCT row_key {_STRAYING}"
+            found = self.db.cursor().execute(query, {"link_sets": [name]})
+            while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
+                keys = json.dumps([key for (key,) in rows])
+                self._add(
+                    "past", name, snapshot.PAST_OF, snapshot.PAST_SCHEMA, ledger, keys, set_id
+                )
+
+    def _load_unlinked(
+        self, ledger: Reading | None, set_ids: Mapping[str, int], partition: str | None
+    ) -> None:
+        self._fill("unlinked", snapshot.UNLINKED, snapshot.UNLINKED_SCHEMA, ledger, set_ids)
+        if partition is not None:
+            self._fill("member", snapshot.MEMBERS, snapshot.MEMBERS_SCHEMA, ledger, set_ids)
+
+    def _own(self, table: str, partition: str | None) -> None:
+        """Make the view of a table's rows that the run answers for."""
+        own = _OWN.format(table=table)
+        if partition is not None:
+            quoted = "'" + partition.replace("'", "''") + "'"
+            own += _OF_PARTITION.format(partition=quoted)
+        self.db.execute(own)
 
     def _fill(
         self,
         table: str,
         query: str,
         schema: pa.Schema,
-        path: Path | None,
+        ledger: Reading | None,
         set_ids: Mapping[str, int],
     ) -> None:
-        empty = schema.empty_table()
-        self.db.register("incoming", empty)
-        self.db.execute(
-            f"CREATE OR REPLACE TABLE {table} AS SELECT ''::VARCHAR AS link_set, * FROM incoming"  # noqa: S608
-        )
-        self.db.unregister("incoming")
-        if path is None:
-            return
-        with bulk.reading(path) as connection:
+        """Make a table of what a query finds for each link set."""
+        self.fill(table, pa.schema([("link_set", pa.string()), *schema]), [])
+        if ledger is not None:
             for name, set_id in set_ids.items():
-                self.db.register("incoming", bulk.scan(connection, query, schema, set_id))
-                self.db.execute(
-                    f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
-                    {"name": name},
-                )
-                self.db.unregister("incoming")
+                self._add(table, name, query, schema, ledger, set_id)
+
+    def _add(
+        self,
+        table: str,
+        link_set: str,
+        query: str,
+        schema: pa.Schema,
+        ledger: Reading,
+        *parameters: str | int,
+    ) -> None:
+        with self.db.cursor() as db:
+            db.register("incoming", bulk.scan(ledger, query, schema, *parameters))
+            db.execute(
+                f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
+                {"name": link_set},
+            )
+
+
+def _until_failed(
+    batches: Iterable[pa.RecordBatch], other: Future[None]
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches, but no more once the other work has failed."""
+    for batch in batches:
+        if other.done() and other.exception() is not None:
+            return
+        yield batch
+
+
+def _maybe_reading(path: Path | None) -> AbstractContextManager[Reading | None]:
+    return nullcontext() if path is None else bulk.reading(path)

@@ -30,10 +30,11 @@ from __future__ import annotations
 import ssl
 import urllib.request
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -47,6 +48,14 @@ MAX_BODY = 4 * 1024 * 1024  # bytes of an answer; a link takes about one thousan
 _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
 # A request is sent as it is, without what aiohttp would add to it.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class Received(NamedTuple):
+    """An answer as it came, read to its end."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
 
 
 class AnswerTooLargeError(httpx.ReadError):
@@ -127,6 +136,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._max_connections = max_connections
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
+        self._kept: tuple[tuple[float | None, float | None], aiohttp.ClientTimeout] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, once, and read its whole answer.
@@ -136,36 +146,66 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """
         timeout = request.extensions.get("timeout", {})
         try:
-            async with self._open().request(
+            received = await self.exchange(
                 request.method,
                 str(request.url),
-                headers=[
+                [
                     (name.decode("latin-1"), value.decode("latin-1"))
                     for name, value in request.headers.raw
                 ],
-                data=request.content or None,
+                request.content or None,
+                (timeout.get("connect"), timeout.get("read")),
+            )
+        except httpx.TransportError as error:
+            error.request = request
+            raise
+        return httpx.Response(
+            received.status,
+            headers=list(received.headers),
+            stream=httpx.ByteStream(received.body),
+            request=request,
+        )
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+        timeouts: tuple[float | None, float | None],
+    ) -> Received:
+        """Do the same without httpx's objects, which cost a fifth of what a request does.
+
+        `timeouts` are those for `connect` and `read`; raises as `handle_async_request` does.
+        """
+        try:
+            async with self._open().request(
+                method,
+                url,
+                headers=headers,
+                data=body,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=self._aiohttp.ClientTimeout(
-                    connect=timeout.get("connect"), sock_read=timeout.get("read")
-                ),
+                timeout=self._timeout(timeouts),
             ) as response:
-                body = await _read(response.content)
-                if len(body) > MAX_BODY:
-                    raise AnswerTooLargeError("the answer is too large", request=request)
-                return httpx.Response(
-                    response.status,
-                    headers=response.raw_headers,
-                    stream=httpx.ByteStream(body),
-                    request=request,
-                )
+                content = await _read(response.content)
+                if len(content) > MAX_BODY:
+                    raise AnswerTooLargeError("the answer is too large")
+                return Received(response.status, response.raw_headers, content)
         except (self._aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._translate(error, request) from error
+            raise self._translate(error) from error
 
     async def aclose(self) -> None:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+    def _timeout(self, timeouts: tuple[float | None, float | None]) -> aiohttp.ClientTimeout:
+        if self._kept is None or self._kept[0] != timeouts:
+            connect, read = timeouts
+            made = self._aiohttp.ClientTimeout(connect=connect, sock_read=read)
+            self._kept = (timeouts, made)
+        return self._kept[1]
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -180,7 +220,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         return self._session
 
-    def _translate(self, error: Exception, request: httpx.Request) -> httpx.TransportError:
+    def _translate(self, error: Exception) -> httpx.TransportError:
         """Return httpx's error for aiohttp's; see the module's docstring for what they mean."""
         module = self._aiohttp
         text = str(error) or type(error).__name__
@@ -200,7 +240,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             kind = httpx.ReadTimeout
         elif isinstance(error, module.ServerDisconnectedError):
             kind = httpx.RemoteProtocolError
-        return kind(text, request=request)
+        return kind(text)
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:
@@ -213,9 +253,6 @@ async def _read(content: aiohttp.StreamReader) -> bytes:
 
 async def read_answer(response: httpx.Response) -> bytes:
     """Return an answer's body and give its connection back.
-
-    A compression that nobody asked for is undone, up to the same size; what can't be undone is
-    returned as it came.
 
     Raises:
         AnswerTooLargeError: it has more than `MAX_BODY` bytes.
@@ -231,7 +268,12 @@ async def read_answer(response: httpx.Response) -> bytes:
                 raise AnswerTooLargeError("the answer is too large")
     finally:
         await stream.aclose()
-    if response.headers.get("content-encoding") not in ("gzip", "x-gzip", "deflate"):
+    return content
+
+
+def unpacked(content: bytes, encoding: str | None) -> bytes:
+    """Undo a compression that nobody asked for, up to `MAX_BODY`; else return it as it came."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
         return content
     try:
         return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_BODY)

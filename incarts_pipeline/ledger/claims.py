@@ -20,6 +20,7 @@ from incarts_pipeline.canonical import (
 )
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.statements import Statement
 from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES, Standing
 from incarts_pipeline.models import Action, State
 
@@ -228,10 +229,36 @@ def _write(
     if taken:
         connection.execute(_TAKE, taken)
     if fresh:
-        connection.execute(sa.insert(tables.operation), fresh)
-        connection.execute(sa.insert(tables.body), bodies)
+        _NEW_OPERATION.run(connection, fresh)
+        _NEW_BODY.run(connection, bodies)
 
 
+_NEW_OPERATION = Statement(
+    sa.insert(tables.operation),
+    [
+        "op_id",
+        "idempotency_key",
+        "set_id",
+        "row_key",
+        "generation",
+        "action",
+        "retailer",
+        "intent",
+        "content_hash",
+        "destination_hash",
+        "tracking_hash",
+        "label_hash",
+        "recipe",
+        "follows_op_id",
+        "state",
+        "run_id",
+        "epoch",
+        "attempts",
+        "intended_at",
+        "for_link_id",
+    ],
+)
+_NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])
 _TAKE = (
     sa.update(tables.operation)
     .where(_O.op_id == sa.bindparam("id"))

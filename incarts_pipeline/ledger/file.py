@@ -147,6 +147,7 @@ def prepare_file(
             else:
                 check_facts(facts, base_url, path)
                 _migrate(connection, int(facts["schema_version"]), migrations)
+                tables.closed_operations.create(connection, checkfirst=True)
     except BaseException:
         engine.dispose()
         raise

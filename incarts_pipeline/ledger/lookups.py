@@ -71,6 +71,18 @@ def labels_of(connection: sa.Connection, link_ids: Sequence[str]) -> dict[str, L
     return found
 
 
+def links_used_for(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, str]:
+    """Return the link that is in use of each operation."""
+    r = tables.row.c
+    o = tables.operation.c
+    rows = connection.execute(
+        sa.select(r.op_id, r.link_id)
+        .join(tables.operation, sa.and_(o.set_id == r.set_id, o.row_key == r.row_key))
+        .where(o.op_id.in_(op_ids), r.op_id == o.op_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def set_ids_of(
     connection: sa.Connection, project_id: str, names: Sequence[str], kind: Kind = Kind.LINKS
 ) -> dict[str, int]:

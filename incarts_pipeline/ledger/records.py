@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.statements import Statement
 from incarts_pipeline.ledger.states import NOT_EFFECTED_STATES
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 
@@ -51,7 +52,7 @@ class Outcome:
     error_message: str | None = None
 
 
-_SENT = (
+_SENT = Statement(
     sa.update(tables.operation)
     .where(
         _O.op_id == sa.bindparam("id"),
@@ -74,9 +75,14 @@ _SENT = (
 )
 
 
+_NEW_ATTEMPT = Statement(
+    sa.insert(tables.attempt), ["op_id", "number", "run_id", "correlation_id", "sent_at"]
+)
+
+
 def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> list[bool]:
     """Record attempts as about to leave; False for one whose claim is no longer this run's."""
-    changed = connection.execute(_SENT, [_sent_values(one, run_id) for one in sent]).rowcount
+    changed = _SENT.run(connection, [_sent_values(one, run_id) for one in sent])
     ours = [True] * len(sent) if changed == len(sent) else _still_ours(connection, sent)
     attempts = [
         {
@@ -90,7 +96,7 @@ def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> 
         if mine
     ]
     if attempts:
-        connection.execute(sa.insert(tables.attempt), attempts)
+        _NEW_ATTEMPT.run(connection, attempts)
     return ours
 
 
@@ -122,7 +128,7 @@ def _still_ours(connection: sa.Connection, sent: Sequence[Sent]) -> list[bool]:
     return [(one.operation.op_id, one.correlation_id) in recorded for one in sent]
 
 
-_OUTCOME = (
+_OUTCOME = Statement(
     sa.update(tables.operation)
     .where(
         _O.op_id == sa.bindparam("id"),
@@ -149,7 +155,7 @@ _OUTCOME = (
     )
 )
 
-_ATTEMPT = (
+_ATTEMPT = Statement(
     sa.update(tables.attempt)
     .where(
         tables.attempt.c.op_id == sa.bindparam("id"),
@@ -168,10 +174,10 @@ _ATTEMPT = (
 
 def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Outcome]) -> None:
     """Record answers: the operation's state, the attempt's answer, and the link if there is one."""
-    changed = connection.execute(_OUTCOME, [_outcome_values(o, run_id) for o in outcomes]).rowcount
+    changed = _OUTCOME.run(connection, [_outcome_values(o, run_id) for o in outcomes])
     attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
     if attempts:
-        connection.execute(_ATTEMPT, attempts)
+        _ATTEMPT.run(connection, attempts)
     links = [
         (o, o.answer.link) for o in outcomes if o.answer is not None and o.answer.link is not None
     ]
@@ -210,26 +216,28 @@ def _attempt_values(outcome: Outcome, answer: Answer) -> dict[str, Any]:
     }
 
 
-_LINK = sqlite.insert(tables.link).on_conflict_do_nothing()
+_LINK = Statement(
+    sqlite.insert(tables.link).on_conflict_do_nothing(), [c.name for c in tables.link.c]
+)
 _row_insert = sqlite.insert(tables.row)
 # A link of an older operation that arrives late belongs to the history, not to the row.
-_ROW = _row_insert.on_conflict_do_update(
-    index_elements=["set_id", "row_key"],
-    set_={
-        name: _row_insert.excluded[name]
-        for name in ("op_id", "content_hash", "link_id", "changed_at", "run_id", "missing_since")
-    },
-    where=_row_insert.excluded.op_id > tables.row.c.op_id,
+_ROW = Statement(
+    _row_insert.on_conflict_do_update(
+        index_elements=["set_id", "row_key"],
+        set_={c.name: _row_insert.excluded[c.name] for c in tables.row.c if not c.primary_key},
+        where=_row_insert.excluded.op_id > tables.row.c.op_id,
+    ),
+    [c.name for c in tables.row.c],
 )
 
 
 def _write_links(
     connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link]]
 ) -> None:
-    connection.execute(_LINK, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
+    _LINK.run(connection, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
     used = [_row_values(o, k, run_id) for o, k in links if not o.operation.for_history]
     if used:
-        connection.execute(_ROW, used)
+        _ROW.run(connection, used)
 
 
 def _row_values(outcome: Outcome, link: Link, run_id: str) -> dict[str, Any]:

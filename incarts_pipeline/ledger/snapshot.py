@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from incarts_pipeline.ledger.bulk import Reading, scan
+from incarts_pipeline.ledger.tables import CLOSED_STATES, OPEN_STATES
 
 # The link that each row of a set uses now: what a plan compares the catalog with.
 ROWS = """
-SELECT row_key, op_id, content_hash, link_id, missing_since IS NOT NULL AS is_missing
+SELECT row_key, op_id, content_hash, missing_since IS NOT NULL AS is_missing
 FROM row WHERE set_id = ?
 """
 ROWS_SCHEMA = pa.schema(
@@ -22,13 +23,13 @@ ROWS_SCHEMA = pa.schema(
         ("row_key", pa.string()),
         ("op_id", pa.int64()),
         ("content_hash", pa.binary()),
-        ("link_id", pa.string()),
         ("is_missing", pa.int64()),
     ]
 )
 
-# Operations that have no link: open, refused or given up.
-UNLINKED = """
+# Operations that have no link: open, refused or given up. In two halves, as each has an index that
+# holds just them; `state <> 'done'` would look at every operation there ever was.
+_UNLINKED = """
 SELECT op_id, row_key, content_hash, state, generation, action, COALESCE(run_id, '') AS run_id,
        COALESCE(first_sent_at, -1) AS first_sent_at,
        CAST(COALESCE(first_sent_boot, -1.0) AS REAL) AS first_sent_boot,
@@ -38,9 +39,16 @@ SELECT op_id, row_key, content_hash, state, generation, action, COALESCE(run_id,
        COALESCE(correlation_id, '') AS correlation_id, COALESCE(error_code, '') AS error_code,
        COALESCE(error_message, '') AS error_message, COALESCE(settled_at, -1) AS settled_at,
        COALESCE(settled_run_id, '') AS settled_run_id
-FROM operation
-WHERE set_id = ? AND state <> 'done'
+FROM operation {index}
+WHERE set_id = ?1 AND state IN ({states})
 """
+UNLINKED = " UNION ALL ".join(
+    _UNLINKED.format(index=index, states=", ".join(f"'{state}'" for state in states))
+    for index, states in (
+        ("INDEXED BY one_open_operation_per_row", OPEN_STATES),
+        ("", CLOSED_STATES),  # a ledger that was not written since has no index for these
+    )
+)
 UNLINKED_SCHEMA = pa.schema(
     [
         ("op_id", pa.int64()),
@@ -77,6 +85,17 @@ GROUP BY operation.row_key, operation.content_hash
 PAST_SCHEMA = pa.schema(
     [("row_key", pa.string()), ("content_hash", pa.binary()), ("op_id", pa.int64())]
 )
+
+# The same for some rows: the first parameter is a JSON list of their keys.
+PAST_OF = """
+SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
+FROM json_each(?1) AS wanted
+CROSS JOIN operation ON operation.set_id = ?2 AND operation.row_key = wanted.value
+LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
+     AND row.op_id = operation.op_id
+WHERE operation.state = 'done' AND row.op_id IS NULL
+GROUP BY operation.row_key, operation.content_hash
+"""
 
 # The link that each row uses now, with all that links.parquet shows of it.
 CURRENT = """

@@ -6,6 +6,10 @@ import sqlalchemy as sa
 
 SCHEMA_VERSION = 4
 
+# The states of operations without a link, in the order in which the indexes name them.
+OPEN_STATES = ("intended", "sent", "in_doubt", "needs_review")
+CLOSED_STATES = ("rejected", "abandoned")
+
 metadata = sa.MetaData()
 
 # name → value: ledger_id, base_url, schema_version, recipe, sequence
@@ -98,7 +102,14 @@ sa.Index(
     operation.c.set_id,
     operation.c.row_key,
     unique=True,
-    sqlite_where=operation.c.state.in_(["intended", "sent", "in_doubt", "needs_review"]),
+    sqlite_where=operation.c.state.in_(OPEN_STATES),
+)
+# Planning reads what has no link without looking at all that has one. It costs a link nothing.
+closed_operations = sa.Index(
+    "operation_closed",
+    operation.c.set_id,
+    operation.c.row_key,
+    sqlite_where=operation.c.state.in_(CLOSED_STATES),
 )
 sa.Index("operation_by_row", operation.c.set_id, operation.c.row_key, operation.c.content_hash)
 

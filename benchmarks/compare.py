@@ -1,0 +1,111 @@
+"""Ours beside what people use: links a second, processor time, and a quiet night's growth.
+
+    python benchmarks/compare.py [--rows 3000] [--rounds 3] [--quick] [--write docs]
+
+The peers get an environment of their own, `.venv-bench`, with the versions in `constraints.txt`.
+All send the same rows to one `fast_server.py`, in turn, each time in a new process; what else the
+machine does hits all alike. With `--write` the tables and plots go into `performance.md` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import growth, page
+from benchmarks.peers import PEERS
+
+HERE = Path(__file__).parent
+VENV = HERE.parent / ".venv-bench"
+PEER_ROWS = {"by hand": 0.2, "dlt": 0.3, "drt-core": 0.5}  # of the rows: these are slow
+NEEDED = ("aiohttp", "dlt", "drt-core", "httpx", "tenacity")
+
+
+def peers_python() -> Path | None:
+    """Return the Python of the peers' environment, made if need be; None when it can't be."""
+    python = VENV / "bin" / "python"
+    pins = HERE / "constraints.txt"
+    stamp = VENV / "installed.txt"
+    if stamp.exists() and stamp.read_text() == pins.read_text():
+        return python
+    install = [str(python), "-m", "pip", "install", "-qq", "-c", str(pins), *NEEDED]
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+        subprocess.run(install, check=True)
+    except subprocess.CalledProcessError as error:
+        print(f"The peers can't be installed: {error}", file=sys.stderr)
+        return None
+    stamp.write_text(pins.read_text())
+    return python
+
+
+@contextmanager
+def fast_server() -> Iterator[str]:
+    """Run the server in a process of its own; yields its base URL."""
+    command = [sys.executable, str(HERE / "fast_server.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip() if process.stdout else ""
+        finally:
+            process.terminate()
+
+
+def turn(command: list[str]) -> dict[str, float]:
+    """Run one sender in a new process and return its figures."""
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def senders(rows: int, rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Have all send in turn; return the figures of every round."""
+    python = peers_python()
+    names = list(PEERS) if python is not None else []
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", *names)}
+    with fast_server() as url:
+        for _ in range(rounds):
+            for name in found:
+                few = str(max(100, round(rows * PEER_ROWS.get(name, 1.0))))
+                ours = [sys.executable, str(HERE / "ours.py"), url, few]
+                peer = [str(python), str(HERE / "peers.py"), name, url, few]
+                found[name].append(turn(ours if name == "ours" else peer))
+    return found
+
+
+def nights(sizes: list[int], folder: Path | None) -> list[dict[str, Any]]:
+    """Plan a quiet night at each size."""
+    with tempfile.TemporaryDirectory() as made:
+        return [growth.night(folder or Path(made), rows, publish=False) for rows in sizes]
+
+
+def main() -> None:
+    """Measure, print, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--nights", type=int, nargs="+", default=growth.SIZES)
+    parser.add_argument("--folder", type=Path, help="keep the nights' catalogs and ledgers here")
+    parser.add_argument("--quick", action="store_true", help="few rows, and no 10-million night")
+    parser.add_argument("--write", type=Path, help="the folder of performance.md")
+    options = parser.parse_args()
+    if options.quick:
+        options.rows, options.rounds, options.nights = 1_000, 2, growth.QUICK
+    sent = senders(options.rows, options.rounds)
+    grown = nights(options.nights, options.folder)
+    print(page.table_of_senders(sent))
+    print(page.table_of_parts(sent["ours"]))
+    print(page.table_of_nights(grown))
+    if options.write:
+        page.write(options.write, sent, grown)
+
+
+if __name__ == "__main__":
+    main()

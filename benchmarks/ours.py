@@ -1,0 +1,109 @@
+"""Plan, write and publish rows with everything on, for `compare.py`: prints what it took as JSON.
+
+    python benchmarks/ours.py URL ROWS
+
+On are the ledger with fsync, idempotency keys, guards, validation, shared and adaptive rate control
+(`--max-rps none`), progress counts and the published tables. An earlier run on the same ledger has
+warmed it up, as every night's run but the first finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.night import products
+from benchmarks.transports import measure
+from incarts_pipeline import (
+    PlanRequest,
+    WriteOptions,
+    apply_plan,
+    load_settings,
+    plan_catalog,
+    run_blocking,
+)
+from incarts_pipeline.ledger.journal import Journal
+from incarts_pipeline.tally import Tally
+from incarts_pipeline.writer import Writer
+
+IN_FLIGHT = 32
+WARM_UP = 3_000
+_spent: dict[str, float] = {}
+
+
+def note_cpu() -> None:
+    """Have the ledger's thread and the loop's writing note the processor time that they take."""
+    work, run = Journal._work, Writer.run
+
+    @functools.wraps(work)
+    def noted_work(self: Journal) -> None:
+        began = time.thread_time()
+        work(self)
+        _spent["ledger"] = time.thread_time() - began
+
+    @functools.wraps(run)
+    async def noted_run(self: Writer) -> Any:
+        began = time.thread_time(), time.process_time()
+        result = await run(self)
+        _spent["loop"] = time.thread_time() - began[0]
+        _spent["write"] = time.process_time() - began[1]
+        return result
+
+    Journal._work, Writer.run = noted_work, noted_run  # type: ignore[method-assign]
+
+
+def send(base_url: str, folder: str, name: str, rows: int) -> dict[str, float]:
+    """Send a new link set; return rows a second and processor milliseconds per row."""
+    settings = load_settings(
+        base_url=base_url,
+        api_key="ic_benchmark_key",
+        project_id="demo",
+        ledger=Path(folder) / "ledger.db",
+        max_rps="none",
+    )
+    request = PlanRequest(catalog=products(0, rows), link_set=name, unique_key=("sku",))
+    began, cpu = time.perf_counter(), time.process_time()
+    with plan_catalog(request, settings) as plan:
+        planned = time.process_time() - cpu
+        result = run_blocking(
+            lambda stop: apply_plan(
+                plan,
+                settings,
+                f"{folder}/{name}.parquet",
+                options=WriteOptions(max_in_flight=IN_FLIGHT),
+                tally=Tally(planned=rows),
+                stop=stop,
+            )
+        )
+    took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    if result.written.accepted != rows:
+        raise RuntimeError("a row was lost")
+    per_row = {"cpu": cpu, "preparing": planned, "ledger": _spent["ledger"]}
+    per_row |= {"loop": _spent["loop"], "publishing": cpu - planned - _spent["write"]}
+    return {"speed": rows / took, **{name: x / rows * 1e3 for name, x in per_row.items()}}
+
+
+def main(base_url: str, rows: int) -> None:
+    """Warm up, measure, and measure the HTTP client by itself."""
+    note_cpu()
+    with tempfile.TemporaryDirectory() as folder:
+        send(base_url, folder, "earlier", WARM_UP)
+        found = send(base_url, folder, "measured", rows)
+    alone, _ = asyncio.run(measure("IncartsClient", base_url, IN_FLIGHT, rows))
+    found["http"] = alone * 1e3
+    found["rest"] = found["cpu"] - sum(
+        found[part] for part in ("preparing", "http", "ledger", "publishing")
+    )
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
