@@ -20,6 +20,7 @@ from incarts_pipeline.ledger import bulk, snapshot
 from incarts_pipeline.ledger.bulk import Reading
 
 _MEMORY = "512MB"
+_PUBLISH_MEMORY = "1GB"  # every published column takes part in one join and one sort
 
 # Catalog rows that don't simply have their link already, each beside the link that its row uses
 # now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
@@ -122,7 +123,12 @@ class Stage:
     def load_links(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
     ) -> None:
-        """Read the link that each row uses into the table `made`, and the operations without."""
+        """Read the link that each row uses into the table `made`, and the operations without.
+
+        What the plan was made from makes room for it.
+        """
+        self.db.execute(f"SET memory_limit = '{_PUBLISH_MEMORY}'")
+        self.fill("ledger_row", pa.schema([("link_set", pa.string()), *snapshot.ROWS_SCHEMA]), [])
         with _maybe_reading(path) as ledger:
             self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)

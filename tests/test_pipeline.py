@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline import stage
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Status
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
@@ -80,6 +81,19 @@ def test_content_that_comes_back_is_reused(run: Run, box: Sandbox) -> None:
     assert statuses() == {"reused": 1, "unchanged": 9}
     assert rows()[0]["link_id"] == old
     assert box.audit().links == 11
+
+
+@pytest.mark.parametrize("at_once", [0, 10_000], ids=["read whole", "looked up"])
+def test_earlier_links_are_found_either_way(
+    run: Run, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Earlier links of many rows are read with one query, those of a few by their rows' keys."""
+    run(products(4))
+    run(products(4, quantity=[2, 2, 1, 1]))
+    monkeypatch.setattr(stage, "_LOOKED_UP_AT_ONCE", at_once)
+    result = run(products(5, quantity=[1, 1, 1, 1, 1]))
+    assert result.written.requests == 1
+    assert statuses() == {"reused": 2, "unchanged": 2, "created": 1}
 
 
 def test_changed_label_is_ignored(run: Run) -> None:

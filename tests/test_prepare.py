@@ -11,6 +11,7 @@ import rfc8785
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from incarts_pipeline import prepare as prepare_module
 from incarts_pipeline.errors import CatalogError, MappingError, SettingsError
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Limits
@@ -162,6 +163,15 @@ def test_slices_give_the_same_as_the_whole() -> None:
     whole = prepared(table, mapping)
     sliced = prepared(table.slice(2), mapping)
     assert [row["body"] for row in sliced] == [row["body"] for row in whole[2:]]
+
+
+def test_parts_prepared_at_once_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many parts are worked on at once, and however long each takes, their order stays."""
+    table = pa.table({"sku": [f"{n:03}" for n in range(90)], "name": ["x" * n for n in range(90)]})
+    monkeypatch.setattr(prepare_module, "_BATCH_ROWS", 7)
+    found = prepared(table, simple(name={"column": "name", "default": "none"}))
+    assert [row["row_key"] for row in found] == table["sku"].to_pylist()
+    assert [row["catalog_row"] for row in found] == list(range(90))
 
 
 def test_batches_have_the_schema_and_number_the_rows() -> None:
