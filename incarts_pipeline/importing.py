@@ -80,7 +80,6 @@ def import_links(
         entries, kind = list(_codes(_rows(str(source), settings.project_id or ""))), Kind.QR_CODES
     else:
         names, entries = _from_published(published, settings.project_id or "")
-    entries.sort(key=lambda entry: entry.settled_at or 0)
     sets = sorted({entry.link_set for entry in entries})
     engine = prepare_file(Path(settings.ledger), settings.base_url or "")
     try:

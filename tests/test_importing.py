@@ -37,6 +37,14 @@ def lose_the_ledger() -> None:
         path.unlink()
 
 
+def copy_of_the_ledger() -> bytes:
+    """Return what a backup would keep of the ledger now."""
+    with sqlite3.connect("ledger.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return Path("ledger.db").read_bytes()
+
+
 def test_lost_ledger_is_rebuilt(run: Run, settings: Settings, box: Sandbox) -> None:
     """Links, replaced ones too, and missing rows come back; the next run sends nothing."""
     run(products(30))
@@ -121,11 +129,7 @@ def test_older_backup_learns_what_came_after_it(run: Run, settings: Settings, bo
     box.fail_next("error_after", times=50, where="500000")
     run(products(2), max_duration=0.3)
     box.fail_next("error_after", times=0, where="500000")
-    backup = Path("ledger.db").read_bytes()
-    with sqlite3.connect("ledger.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    backup = Path("ledger.db").read_bytes()
+    backup = copy_of_the_ledger()
     run(products(4))
     lose_the_ledger()
     Path("ledger.db").write_bytes(backup)
@@ -135,6 +139,60 @@ def test_older_backup_learns_what_came_after_it(run: Run, settings: Settings, bo
     assert open_cases(settings) == []
     assert run(products(4)).written.requests == 0
     assert box.audit().requests == requests
+
+
+def test_doubt_after_an_older_backups_doubt_comes_back(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """The backup's doubt was settled since, and its row has another one: that is kept, unsent."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3)
+    backup = copy_of_the_ledger()
+    box.fail_next("error_after", times=0)
+    run(products(1))
+    box.fail_next("error_after", times=50)
+    run(products(1, quantity=[2]), max_duration=0.3)
+    box.fail_next("error_after", times=0)
+    [doubt] = open_cases(settings)
+    lose_the_ledger()
+    Path("ledger.db").write_bytes(backup)
+    restored = import_links("links.parquet", settings)
+    assert (restored.links, restored.needs_review) == (1, 1)
+    [case] = open_cases(settings)
+    assert (case.idempotency_key, case.state) == (doubt.idempotency_key, State.NEEDS_REVIEW)
+    assert run(products(1, quantity=[2]), output="other.parquet").written.requests == 0
+
+
+def test_recreated_link_in_doubt_comes_back(run: Run, settings: Settings, box: Sandbox) -> None:
+    """What a person gave up after the backup stays given up, and its successor's doubt is kept."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3)
+    apply_at(settings, LaterClock(3600))
+    backup = copy_of_the_ledger()
+    recreate(settings, [open_cases(settings)[0].idempotency_key])
+    run(products(1), max_duration=0.3)
+    box.fail_next("error_after", times=0)
+    [doubt] = open_cases(settings)
+    lose_the_ledger()
+    Path("ledger.db").write_bytes(backup)
+    assert import_links("links.parquet", settings).needs_review == 1
+    [case] = open_cases(settings)
+    assert case.idempotency_key == doubt.idempotency_key
+
+
+def test_what_a_backup_only_intended_was_sent_since(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """An intent of the backup that the output has in doubt is not sent as if it were new."""
+    run(products(1), api_key=SecretStr("ic_sandbox_another_key"))  # a 401 for each attempt
+    backup = copy_of_the_ledger()
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3)
+    box.fail_next("error_after", times=0)
+    lose_the_ledger()
+    Path("ledger.db").write_bytes(backup)
+    assert import_links("links.parquet", settings).needs_review == 1
+    assert run(products(1)).written.requests == 0
 
 
 def test_importing_twice_changes_nothing(run: Run, settings: Settings) -> None:
