@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 
 from incarts_pipeline.errors import CatalogError, LedgerForeignError, RefusedError
 from incarts_pipeline.importing import import_links
@@ -91,6 +92,22 @@ def test_without_history_the_links_come_back(run: Run, settings: Settings) -> No
     Path("links.history.parquet").unlink()
     assert import_links("links.parquet", settings).links == 3
     assert run(products(3)).written.requests == 0
+
+
+def test_links_parquet_alone_keeps_the_keys_of_links_and_contents_apart(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """A pending row's key is its new content's, and not the key of the link that it still uses."""
+    run(products(1))
+    run(products(1, quantity=[2]), api_key=SecretStr("ic_sandbox_another_key"))
+    [pending] = pq.read_table("links.parquet").to_pylist()
+    assert (pending["status"], pending["is_stale"]) == ("pending", True)
+    lose_the_ledger()
+    Path("links.history.parquet").unlink()
+    assert import_links("links.parquet", settings).links == 1
+    result = run(products(1, quantity=[2]))
+    assert (result.written.requests, result.exit_code()) == (1, 0)
+    assert box.audit().duplicates == 0
 
 
 @pytest.mark.parametrize("with_history", [True, False])
