@@ -18,7 +18,7 @@ from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.status import ledger_overview
 from incarts_pipeline.writer import IfRunning, WriteOptions
 from tests.conftest import Run, products
@@ -147,6 +147,30 @@ def test_rotated_key_needs_review(settings: Settings, box: Sandbox, run: Run) ->
     assert apply_at(changed, Clock()).written.requests == 0
     assert box.audit().requests == requests
     assert operation()[:2] == ("needs_review", "key_rotated")
+
+
+@pytest.mark.parametrize("planned_with", ["ic_sandbox_the_first_key", None])
+def test_key_that_sends_decides_not_the_plans(
+    settings: Settings, box: Sandbox, run: Run, planned_with: str | None
+) -> None:
+    """A doubt isn't replayed under another key, whatever key the plan was made with, if any."""
+    first, second = ApiKey(key="ic_sandbox_the_first_key"), ApiKey(key="ic_sandbox_another_key")
+    box.reconfigure(keys=(first, second))
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3, api_key=SecretStr(first.key))
+    box.fail_next("error_after", times=0)
+    key = SecretStr(planned_with) if planned_with else None
+    request = PlanRequest(catalog=products(2), link_set="test", unique_key=("sku",))
+    rotated = settings.model_copy(update={"api_key": SecretStr(second.key)})
+    with plan_catalog(request, settings.model_copy(update={"api_key": key})) as plan:
+        run_blocking(lambda stop: apply_plan(plan, rotated, "links.parquet", stop=stop))
+    with sqlite3.connect("ledger.db") as connection:
+        found = connection.execute(
+            "SELECT state, error_code, api_key_fingerprint FROM operation ORDER BY row_key"
+        ).fetchall()
+    connection.close()
+    assert found[0] == ("needs_review", "key_rotated", key_fingerprint(SecretStr(first.key)))
+    assert found[1] == ("done", None, key_fingerprint(SecretStr(second.key)))
 
 
 def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
