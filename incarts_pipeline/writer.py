@@ -289,9 +289,13 @@ class Writer:
         learned = self._sender.gate.rate.learned
         if fingerprint is None or learned is None or learned == self._kept_rate:
             return
-        self._kept_rate = learned
         now = self._clock.now()
-        await self._journal.run(lambda c: save_rate(c, fingerprint, learned, now))
+        try:
+            await self._journal.run(lambda c: save_rate(c, fingerprint, learned, now))
+        except Exception:  # no reason to lose the lease, or not to record the run's end
+            logger.exception("what was learned of the rate limit could not be kept")
+        else:
+            self._kept_rate = learned
 
     async def _cut_off(self) -> None:
         """Give what is in flight its time once the end was asked for, then cut it off."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,12 +16,12 @@ from incarts_pipeline.circuits import EndKind
 from incarts_pipeline.client import IncartsClient, probe
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.door import run_blocking
-from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.models import Status
+from incarts_pipeline.errors import LedgerLockedError, RefusedError
+from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
 from incarts_pipeline.settings import Settings, key_fingerprint
-from incarts_pipeline.status import ledger_overview
+from incarts_pipeline.status import ledger_overview, stop_runs
 from incarts_pipeline.writer import IfRunning, WriteOptions
 from tests.conftest import Run, products
 
@@ -171,6 +173,26 @@ def test_key_that_sends_decides_not_the_plans(
     connection.close()
     assert found[0] == ("needs_review", "key_rotated", key_fingerprint(SecretStr(first.key)))
     assert found[1] == ("done", None, key_fingerprint(SecretStr(second.key)))
+
+
+def test_heartbeat_survives_a_ledger_that_was_locked(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that could not keep what it learned still hears `incarts stop`, and records its end."""
+
+    def fails(*_: object) -> None:
+        failed.set()
+        raise LedgerLockedError("Another program holds the ledger locked.")
+
+    failed = threading.Event()
+    monkeypatch.setattr("incarts_pipeline.writer.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.writer.save_rate", fails)
+    with ThreadPoolExecutor(1) as thread:
+        going = thread.submit(run, products(60), rate="adaptive", max_rps=5.0, max_duration=8.0)
+        assert failed.wait(30)
+        assert len(stop_runs(settings)) == 1
+        assert going.result(60).written.stopped is Reason.STOPPED
+    assert stop_runs(settings) == {}
 
 
 def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
