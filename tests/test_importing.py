@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
+from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import CatalogError, LedgerForeignError, RefusedError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import State
+from incarts_pipeline.pipeline import PlanRequest, apply_plan, plan_catalog
 from incarts_pipeline.review import open_cases, recreate
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
@@ -246,6 +249,21 @@ def test_links_made_by_hand_are_taken_over(run: Run, settings: Settings, box: Sa
     assert run(products(3, quantity=[4, 1, 1])).written.requests == 1
     assert run(products(3)).written.requests == 0  # back to what was made by hand
     assert pq.read_table("links.parquet")["link_id"][0].as_py() == "lnk_hand_0"
+
+
+def test_content_of_a_hand_made_link_is_learned_once(run: Run, settings: Settings) -> None:
+    """Two first runs at once leave the operation, its row and its body with the same content."""
+    made = by_hand([{"sku": "000000", "link_id": "lnk_hand_0"}])
+    import_links(made, settings, link_set="test", unique_key=["sku"])
+    request = PlanRequest(catalog=products(1, quantity=[7]), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as late:
+        run(products(1))
+        run_blocking(lambda stop: apply_plan(late, settings, "links.parquet", stop=stop))
+    [link] = dump("operation")
+    assert dump("row")[0]["content_hash"] == link["content_hash"]
+    body = dump("body")[0]["body"]
+    assert isinstance(body, bytes)
+    assert hashlib.sha256(body).digest() == link["content_hash"]
 
 
 def test_missing_hand_made_link_is_reported(run: Run, settings: Settings) -> None:

@@ -195,6 +195,23 @@ def test_heartbeat_survives_a_ledger_that_was_locked(
     assert stop_runs(settings) == {}
 
 
+def test_kept_plan_moves_no_row_that_another_run_has_moved(
+    settings: Settings, run: Run, box: Sandbox
+) -> None:
+    """A plan to go back to an earlier link doesn't undo what a run after it has replaced."""
+    run(products(1))
+    run(products(1, quantity=[2]))
+    request = PlanRequest(catalog=products(1), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        run(products(1, quantity=[3]))
+        newest = row()["link_id"]
+        run_blocking(lambda stop: apply_plan(plan, settings, "links.parquet", stop=stop))
+    assert (row()["status"], row()["reason"]) == ("pending", "changed_elsewhere")
+    assert row()["link_id"] == newest
+    assert run(products(1)).written.requests == 0
+    assert row()["status"] == "reused"
+
+
 def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
     """A row that left the catalog in doubt is settled all the same, and reported as missing."""
     box.fail_next("error_after", times=3, where="500001")
