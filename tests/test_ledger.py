@@ -395,6 +395,18 @@ def test_liveness(engine: sa.Engine) -> None:
         assert set(living_runs(connection, me, NOW)) == {"far"}
 
 
+def test_runs_name_link_sets_with_spaces(engine: sa.Engine) -> None:
+    """A link set's name may have a space; the rows of earlier versions are still read."""
+    me = Process.current()
+    with engine.begin() as connection:
+        start_run(connection, "new", ["summer sale", "s"], me, NOW)
+        start_run(connection, "old", [], me, NOW)
+        connection.exec_driver_sql("UPDATE run SET link_sets = 'a b' WHERE run_id = 'old'")
+        living = living_runs(connection, me, NOW)
+    assert living["new"].link_sets == {"summer sale", "s"}
+    assert living["old"].link_sets == {"a", "b"}
+
+
 def journaled(engine: sa.Engine, work: Callable[[Journal], object]) -> None:
     """Run an asynchronous piece of work with a journal."""
 
