@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from incarts_pipeline.access import client_of
+from incarts_pipeline.answers import is_id
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.circuits import Circuits, End, EndKind
 from incarts_pipeline.client import IncartsClient, new_correlation_id
@@ -233,6 +234,13 @@ def _link_ids(source: object) -> list[str]:
     for batch in catalog.batches():
         texts = Columns(batch, Findings(batch.num_rows)).text("link_id")
         found.update(dict.fromkeys(texts.drop_null().to_pylist()))
+    wrong = next((text for text in found if not is_id(text)), None)
+    if wrong is not None:
+        raise CatalogError(
+            f"{catalog.name} has {wrong!r} in 'link_id', which is no link's id.",
+            fix="Leave the cell empty where there is no link.",
+            column="link_id",
+        )
     return list(found)
 
 
