@@ -80,7 +80,6 @@ def import_links(
         entries, kind = list(_codes(_rows(str(source), settings.project_id or ""))), Kind.QR_CODES
     else:
         names, entries = _from_published(published, settings.project_id or "")
-    entries.sort(key=lambda entry: entry.settled_at or 0)
     sets = sorted({entry.link_set for entry in entries})
     engine = prepare_file(Path(settings.ledger), settings.base_url or "")
     try:
@@ -251,9 +250,7 @@ def _of_links(row: Mapping[str, Any], project: str) -> Iterator[Entry]:
         yield Entry(
             link_set=row["link_set"],
             row_key=row["row_key"],
-            idempotency_key=_key(project, row["link_set"], row["row_key"], content)
-            if doubtful or refused
-            else row["idempotency_key"],
+            idempotency_key=_link_key(row, project, content),
             content_hash=content,
             settled_at=_micros(row["link_created_at"]),
             link=_link(row),
@@ -273,6 +270,19 @@ def _of_links(row: Mapping[str, Any], project: str) -> Iterator[Entry]:
             settled_at=_micros(row["settled_at"]),
             run_id=row["settled_run_id"],
         )
+
+
+def _link_key(row: Mapping[str, Any], project: str, content: bytes) -> str:
+    """Return the key that a row's link was made under.
+
+    The published key is that of the newest operation: for a link of older content, often another's.
+    """
+    names = (project, row["link_set"], row["row_key"])
+    wanted = bytes.fromhex(row["content_hash"] or "")
+    newest: str = row["idempotency_key"]
+    if wanted != content and newest == _key(*names, wanted, row["generation"] or 0):
+        return _key(*names, content)
+    return newest
 
 
 def _of_missing(row: Mapping[str, Any]) -> Entry:
@@ -301,14 +311,14 @@ def _micros(at: dt.datetime | None) -> int | None:
     return round(at.timestamp() * 1e6) if at is not None else None
 
 
-def _key(project: str, link_set: str, row_key: str, content: bytes) -> str:
+def _key(project: str, link_set: str, row_key: str, content: bytes, generation: int = 0) -> str:
     return idempotency_key(
         endpoint=ENDPOINT_LINKS,
         project_id=project,
         link_set=link_set,
         row_key=row_key,
         content_hash=content,
-        generation=0,
+        generation=generation,
     )
 
 

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from incarts_pipeline.access import client_of, replay_rule
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.circuits import Circuits
-from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.gate import Gate, Stop
-from incarts_pipeline.in_flight import MOST as MOST_IN_FLIGHT
 from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.bulk import reading
 from incarts_pipeline.ledger.file import prepare_file, transaction
@@ -30,7 +29,6 @@ from incarts_pipeline.ledger.pace import PaceFile, pace_name
 from incarts_pipeline.ledger.pointers import join_partition
 from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.snapshot import history
-from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Reason, Status
@@ -121,20 +119,17 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     mapping = _mapping(request, catalog)
     mapping.check(catalog.schema)
     ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
-    fingerprint = key_fingerprint(settings.api_key) if settings.api_key else None
+    rule = replay_rule(settings)
     options = PlanOptions(
         project_id=settings.project_id or "",
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
-        rule=ReplayRule(
-            window=settings.idempotency_window,
-            api_key_fingerprint=fingerprint,
-        ),
+        rule=rule,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
-        max_rps=expected_rate(settings, ledger.learned_rate(fingerprint)),
+        max_rps=expected_rate(settings, ledger.learned_rate(rule.api_key_fingerprint)),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
@@ -285,21 +280,13 @@ async def carry_out(
     clock: Clock | None,
 ) -> WriteResult:
     """Make what a plan calls for, and record it; raises as `Writer.run` does."""
-    key = settings.require_key()
     with engine.begin() as connection:
-        learned = load_rate(connection, key_fingerprint(key))
+        learned = load_rate(connection, key_fingerprint(settings.require_key()))
     run_id = new_run_id()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
-    client = IncartsClient(
-        base_url=settings.base_url or "",
-        api_key=key,
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        max_connections=most or MOST_IN_FLIGHT,
-    )
     async with (
-        client,
+        client_of(settings, connections=most) as client,
         Journal(engine, Path(settings.ledger), run_id) as journal,
         pacing(settings, run_id, learned, clock) as rate,
     ):
@@ -311,7 +298,7 @@ async def carry_out(
             tally=tally,
             in_flight=InFlight(most),
         )
-        sender = Sender(client=client, journal=journal, gate=gate, rule=plan.options.rule)
+        sender = Sender(client=client, journal=journal, gate=gate, rule=replay_rule(settings))
         return await Writer(plan, sender, set_ids, run_id, options).run()
 
 

@@ -21,7 +21,7 @@ from incarts_pipeline.examples import Example, example_of
 from incarts_pipeline.guards import Refusal, SetFigures
 from incarts_pipeline.ledger.claims import Call
 from incarts_pipeline.ledger.lookups import bodies_of, links_used_for
-from incarts_pipeline.ledger.pointers import Content
+from incarts_pipeline.ledger.pointers import Content, Move
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Policy, Reason, State
@@ -170,12 +170,12 @@ class Plan:
             for start in range(0, len(rows), _CALL_BATCH):
                 yield [self._call(row, set_ids) for row in rows[start : start + _CALL_BATCH]]
 
-    def reuses(self, set_ids: Mapping[str, int]) -> list[tuple[int, str, int]]:
-        """Return (set id, row key, operation) of the rows that go back to an earlier link."""
+    def reuses(self, set_ids: Mapping[str, int]) -> list[Move]:
+        """Return the rows that go back to an earlier link."""
         rows = self.stage.db.execute(
-            "SELECT link_set, row_key, past_op FROM decision WHERE is_reuse"
+            "SELECT link_set, row_key, past_op, current_op FROM decision WHERE is_reuse"
         ).fetchall()
-        return [(set_ids[name], row_key, op_id) for name, row_key, op_id in rows]
+        return [Move(set_ids[name], *rest) for name, *rest in rows]
 
     def settled_rows(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
         """Return (set id, row key) of the rows in doubt whose link has the catalog's content."""

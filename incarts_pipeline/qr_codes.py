@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from incarts_pipeline.access import replay_rule
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.door import run_blocking
@@ -18,7 +19,7 @@ from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.gate import Stop
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.lookups import ensure_sets, known_sets, links_in_use, next_sequence
-from incarts_pipeline.ledger.states import Kind, ReplayRule
+from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.pipeline import (
     RunResult,
@@ -39,7 +40,7 @@ from incarts_pipeline.qr_requests import (
     key_fields,
     request_schema,
 )
-from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
+from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.status import existing_ledger
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import IfRunning, WriteOptions, WriteResult
@@ -116,15 +117,15 @@ def plan_qr_codes(
 
 
 def _options(request: QrRequest, settings: Settings, ledger: LedgerView) -> PlanOptions:
-    fingerprint = key_fingerprint(settings.api_key) if settings.api_key else None
+    rule = replay_rule(settings)
     return PlanOptions(
         project_id=settings.project_id or "",
         link_sets=(),
         on_change=ON_CHANGE,
-        rule=ReplayRule(window=settings.idempotency_window, api_key_fingerprint=fingerprint),
+        rule=rule,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
-        max_rps=expected_rate(settings, ledger.learned_rate(fingerprint)),
+        max_rps=expected_rate(settings, ledger.learned_rate(rule.api_key_fingerprint)),
     )
 
 

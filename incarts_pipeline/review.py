@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from incarts_pipeline.access import client_of, replay_rule
 from incarts_pipeline.answers import is_id
 from incarts_pipeline.canonical import joined_key
-from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import (
@@ -26,10 +26,9 @@ from incarts_pipeline.ledger.file import once
 from incarts_pipeline.ledger.lookups import bodies_of
 from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.runs import Process, living_runs
-from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.story import Chapter, key_columns, story
 from incarts_pipeline.models import Link, QrCode
-from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.settings import Settings
 from incarts_pipeline.status import existing_ledger
 
 T = TypeVar("T")
@@ -175,12 +174,8 @@ def _write(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
 
 def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -> list[Case]:
     now = Clock().now()
-    rule = ReplayRule(
-        window=settings.idempotency_window,
-        api_key_fingerprint=key_fingerprint(settings.api_key) if settings.api_key else None,
-    )
     living = living_runs(connection, Process.current(), now)
-    found = review.cases(connection, rule, now, list(living), keys)
+    found = review.cases(connection, replay_rule(settings), now, list(living), keys)
     unknown = set(keys) - {case.idempotency_key for case in found}
     if unknown:
         raise RefusedError(
@@ -193,14 +188,7 @@ def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -
 
 
 async def _read_back(settings: Settings, link_id: str) -> Link:
-    settings.require("base_url", "api_key")
-    client = IncartsClient(
-        base_url=settings.base_url or "",
-        api_key=settings.require_key(),
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-    )
-    async with client:
+    async with client_of(settings) as client:
         try:
             return await client.get_link(link_id)
         except ValueError as error:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from incarts_pipeline.access import client_of
+from incarts_pipeline.answers import is_id
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.circuits import Circuits, End, EndKind
 from incarts_pipeline.client import IncartsClient, new_correlation_id
@@ -24,7 +26,6 @@ from incarts_pipeline.drift import Finding, Verdict, judge
 from incarts_pipeline.errors import CatalogError, RefusedError
 from incarts_pipeline.findings import Findings
 from incarts_pipeline.gate import Gate, Stop
-from incarts_pipeline.in_flight import MOST as MOST_IN_FLIGHT
 from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.lookups import MadeLink, Target, links_made, links_to_read
 from incarts_pipeline.ledger.rates import load_rate
@@ -154,7 +155,7 @@ async def verify(
         asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
     run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
-    async with _client(settings) as client, pacing(settings, run_id, learned, clock) as rate:
+    async with client_of(settings) as client, pacing(settings, run_id, learned, clock) as rate:
         gate = Gate(
             rate=rate,
             circuits=Circuits(),
@@ -196,16 +197,6 @@ def _check_scope(settings: Settings) -> None:
         )
 
 
-def _client(settings: Settings) -> IncartsClient:
-    return IncartsClient(
-        base_url=settings.base_url or "",
-        api_key=settings.require_key(),
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        max_connections=settings.max_in_flight or MOST_IN_FLIGHT,
-    )
-
-
 def _targets(request: VerifyRequest, settings: Settings, ledger: LedgerView) -> list[Target]:
     """Return the links to read, in the order of their sets and rows."""
     wanted = _link_ids(request.links) if request.links is not None else None
@@ -243,6 +234,13 @@ def _link_ids(source: object) -> list[str]:
     for batch in catalog.batches():
         texts = Columns(batch, Findings(batch.num_rows)).text("link_id")
         found.update(dict.fromkeys(texts.drop_null().to_pylist()))
+    wrong = next((text for text in found if not is_id(text)), None)
+    if wrong is not None:
+        raise CatalogError(
+            f"{catalog.name} has {wrong!r} in 'link_id', which is no link's id.",
+            fix="Leave the cell empty where there is no link.",
+            column="link_id",
+        )
     return list(found)
 
 

@@ -119,7 +119,7 @@ class Writer:
         self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.gate.in_flight.most or 0)))
         self._kept_rate: Learned | None = sender.gate.rate.learned
         self._busy: list[Call] = []
-        self._moved: list[Call] = []
+        self._moved: list[tuple[str, str]] = []
 
     async def run(self) -> WriteResult:
         """Carry the plan out and return how it ended.
@@ -153,7 +153,9 @@ class Writer:
         moves = await asyncio.to_thread(self._plan.reuses, self._set_ids)
         if moves and not self._stop.requested:
             now = self._clock.now()
-            await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
+            late = await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
+            names = {set_id: name for name, set_id in self._set_ids.items()}
+            self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
         calls, limit = self._plan.figures.calls, self._options.limit
         self._sender.tally.planned += calls if limit is None else min(calls, limit)
         await self._make(self._batches())
@@ -225,7 +227,7 @@ class Writer:
             if claim is Claim.BUSY:
                 self._busy.append(call)
             elif claim is Claim.MOVED:
-                self._moved.append(call)
+                self._moved.append((call.link_set, call.row_key))
         return [operation for _, operation in answers if operation is not None]
 
     def _claim_calls(
@@ -289,9 +291,13 @@ class Writer:
         learned = self._sender.gate.rate.learned
         if fingerprint is None or learned is None or learned == self._kept_rate:
             return
-        self._kept_rate = learned
         now = self._clock.now()
-        await self._journal.run(lambda c: save_rate(c, fingerprint, learned, now))
+        try:
+            await self._journal.run(lambda c: save_rate(c, fingerprint, learned, now))
+        except Exception:  # no reason to lose the lease, or not to record the run's end
+            logger.exception("what was learned of the rate limit could not be kept")
+        else:
+            self._kept_rate = learned
 
     async def _cut_off(self) -> None:
         """Give what is in flight its time once the end was asked for, then cut it off."""
@@ -327,5 +333,5 @@ class Writer:
                 for o in self._journal.unrecorded
             ],
             busy=[(call.link_set, call.row_key) for call in self._busy],
-            moved=[(call.link_set, call.row_key) for call in self._moved],
+            moved=self._moved,
         )

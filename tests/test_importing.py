@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 
+from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import CatalogError, LedgerForeignError, RefusedError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import State
+from incarts_pipeline.pipeline import PlanRequest, apply_plan, plan_catalog
 from incarts_pipeline.review import open_cases, recreate
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
@@ -35,6 +39,14 @@ def lose_the_ledger() -> None:
     """Remove the ledger with its log."""
     for path in Path().glob("ledger.db*"):
         path.unlink()
+
+
+def copy_of_the_ledger() -> bytes:
+    """Return what a backup would keep of the ledger now."""
+    with sqlite3.connect("ledger.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return Path("ledger.db").read_bytes()
 
 
 def test_lost_ledger_is_rebuilt(run: Run, settings: Settings, box: Sandbox) -> None:
@@ -85,6 +97,22 @@ def test_without_history_the_links_come_back(run: Run, settings: Settings) -> No
     assert run(products(3)).written.requests == 0
 
 
+def test_links_parquet_alone_keeps_the_keys_of_links_and_contents_apart(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """A pending row's key is its new content's, and not the key of the link that it still uses."""
+    run(products(1))
+    run(products(1, quantity=[2]), api_key=SecretStr("ic_sandbox_another_key"))
+    [pending] = pq.read_table("links.parquet").to_pylist()
+    assert (pending["status"], pending["is_stale"]) == ("pending", True)
+    lose_the_ledger()
+    Path("links.history.parquet").unlink()
+    assert import_links("links.parquet", settings).links == 1
+    result = run(products(1, quantity=[2]))
+    assert (result.written.requests, result.exit_code()) == (1, 0)
+    assert box.audit().duplicates == 0
+
+
 @pytest.mark.parametrize("with_history", [True, False])
 def test_doubts_come_back_for_review(
     run: Run, settings: Settings, box: Sandbox, with_history: bool
@@ -121,11 +149,7 @@ def test_older_backup_learns_what_came_after_it(run: Run, settings: Settings, bo
     box.fail_next("error_after", times=50, where="500000")
     run(products(2), max_duration=0.3)
     box.fail_next("error_after", times=0, where="500000")
-    backup = Path("ledger.db").read_bytes()
-    with sqlite3.connect("ledger.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    backup = Path("ledger.db").read_bytes()
+    backup = copy_of_the_ledger()
     run(products(4))
     lose_the_ledger()
     Path("ledger.db").write_bytes(backup)
@@ -135,6 +159,60 @@ def test_older_backup_learns_what_came_after_it(run: Run, settings: Settings, bo
     assert open_cases(settings) == []
     assert run(products(4)).written.requests == 0
     assert box.audit().requests == requests
+
+
+def test_doubt_after_an_older_backups_doubt_comes_back(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """The backup's doubt was settled since, and its row has another one: that is kept, unsent."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3)
+    backup = copy_of_the_ledger()
+    box.fail_next("error_after", times=0)
+    run(products(1))
+    box.fail_next("error_after", times=50)
+    run(products(1, quantity=[2]), max_duration=0.3)
+    box.fail_next("error_after", times=0)
+    [doubt] = open_cases(settings)
+    lose_the_ledger()
+    Path("ledger.db").write_bytes(backup)
+    restored = import_links("links.parquet", settings)
+    assert (restored.links, restored.needs_review) == (1, 1)
+    [case] = open_cases(settings)
+    assert (case.idempotency_key, case.state) == (doubt.idempotency_key, State.NEEDS_REVIEW)
+    assert run(products(1, quantity=[2]), output="other.parquet").written.requests == 0
+
+
+def test_recreated_link_in_doubt_comes_back(run: Run, settings: Settings, box: Sandbox) -> None:
+    """What a person gave up after the backup stays given up, and its successor's doubt is kept."""
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3)
+    apply_at(settings, LaterClock(3600))
+    backup = copy_of_the_ledger()
+    recreate(settings, [open_cases(settings)[0].idempotency_key])
+    run(products(1), max_duration=0.3)
+    box.fail_next("error_after", times=0)
+    [doubt] = open_cases(settings)
+    lose_the_ledger()
+    Path("ledger.db").write_bytes(backup)
+    assert import_links("links.parquet", settings).needs_review == 1
+    [case] = open_cases(settings)
+    assert case.idempotency_key == doubt.idempotency_key
+
+
+def test_what_a_backup_only_intended_was_sent_since(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """An intent of the backup that the output has in doubt is not sent as if it were new."""
+    run(products(1), api_key=SecretStr("ic_sandbox_another_key"))  # a 401 for each attempt
+    backup = copy_of_the_ledger()
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3)
+    box.fail_next("error_after", times=0)
+    lose_the_ledger()
+    Path("ledger.db").write_bytes(backup)
+    assert import_links("links.parquet", settings).needs_review == 1
+    assert run(products(1)).written.requests == 0
 
 
 def test_importing_twice_changes_nothing(run: Run, settings: Settings) -> None:
@@ -171,6 +249,21 @@ def test_links_made_by_hand_are_taken_over(run: Run, settings: Settings, box: Sa
     assert run(products(3, quantity=[4, 1, 1])).written.requests == 1
     assert run(products(3)).written.requests == 0  # back to what was made by hand
     assert pq.read_table("links.parquet")["link_id"][0].as_py() == "lnk_hand_0"
+
+
+def test_content_of_a_hand_made_link_is_learned_once(run: Run, settings: Settings) -> None:
+    """Two first runs at once leave the operation, its row and its body with the same content."""
+    made = by_hand([{"sku": "000000", "link_id": "lnk_hand_0"}])
+    import_links(made, settings, link_set="test", unique_key=["sku"])
+    request = PlanRequest(catalog=products(1, quantity=[7]), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as late:
+        run(products(1))
+        run_blocking(lambda stop: apply_plan(late, settings, "links.parquet", stop=stop))
+    [link] = dump("operation")
+    assert dump("row")[0]["content_hash"] == link["content_hash"]
+    body = dump("body")[0]["body"]
+    assert isinstance(body, bytes)
+    assert hashlib.sha256(body).digest() == link["content_hash"]
 
 
 def test_missing_hand_made_link_is_reported(run: Run, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from incarts_pipeline.errors import (
     LedgerError,
     LedgerForeignError,
     LedgerLockedError,
+    RefusedError,
 )
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.file import prepare_file
@@ -393,6 +395,18 @@ def test_liveness(engine: sa.Engine) -> None:
         assert set(living_runs(connection, me, NOW)) == {"far"}
 
 
+def test_runs_name_link_sets_with_spaces(engine: sa.Engine) -> None:
+    """A link set's name may have a space; the rows of earlier versions are still read."""
+    me = Process.current()
+    with engine.begin() as connection:
+        start_run(connection, "new", ["summer sale", "s"], me, NOW)
+        start_run(connection, "old", [], me, NOW)
+        connection.exec_driver_sql("UPDATE run SET link_sets = 'a b' WHERE run_id = 'old'")
+        living = living_runs(connection, me, NOW)
+    assert living["new"].link_sets == {"summer sale", "s"}
+    assert living["old"].link_sets == {"a", "b"}
+
+
 def journaled(engine: sa.Engine, work: Callable[[Journal], object]) -> None:
     """Run an asynchronous piece of work with a journal."""
 
@@ -442,6 +456,40 @@ def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
 
     journaled(engine, work)
     assert row(engine, "SELECT link_id FROM row") == ("lnk_9",)
+
+
+def test_one_jobs_error_is_its_own(engine: sa.Engine) -> None:
+    """A piece of work that fails is undone; what is recorded beside it is on disk."""
+    first, second = ours(engine, call("1")), ours(engine, call("2"))
+    send(engine, first)
+    gathered = threading.Event()
+
+    def fails(connection: sa.Connection) -> None:
+        start_run(connection, "refused", ["s"], Process.current(), NOW)
+        raise RefusedError("Another run is at work.", guard="running")
+
+    async def work(journal: Journal) -> None:
+        sent = Sent(
+            operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
+        )
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_1"))
+        waiting = [asyncio.create_task(journal.run(lambda _: gathered.wait(30)))]
+        await asyncio.sleep(0)
+        journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
+        waiting += [
+            asyncio.create_task(journal.run(fails)),
+            asyncio.create_task(journal.mark_sent(sent)),
+        ]
+        await asyncio.sleep(0)
+        gathered.set()  # what was asked meanwhile is one group
+        _, refused, marked = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (type(refused), marked) == (RefusedError, True)
+        assert (journal.broken, list(journal.unrecorded)) == (None, [])
+
+    journaled(engine, work)
+    assert row(engine, "SELECT link_id FROM row") == ("lnk_1",)
+    assert row(engine, "SELECT state FROM operation WHERE row_key = '2'") == ("sent",)
+    assert row(engine, "SELECT COUNT(*) FROM run") == (0,)
 
 
 def test_journal_says_when_it_can_not_record(

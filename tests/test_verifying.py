@@ -163,6 +163,8 @@ def test_table_of_links(made: list[str], verify: Verify, run: Run, box: Sandbox)
     assert result.table["row_key"].to_pylist() == ["000000", None]
     with pytest.raises(CatalogError, match="no column 'link_id'"):
         verify(pa.table({"id": ["x"]}))
+    with pytest.raises(CatalogError, match="'NA' in 'link_id'"):
+        verify(pa.table({"link_id": [made[0], "NA"]}))
 
 
 def test_out_of_time(made: list[str], verify: Verify, box: Sandbox) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,12 +16,12 @@ from incarts_pipeline.circuits import EndKind
 from incarts_pipeline.client import IncartsClient, probe
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.door import run_blocking
-from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.models import Status
+from incarts_pipeline.errors import LedgerLockedError, RefusedError
+from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
-from incarts_pipeline.settings import Settings
-from incarts_pipeline.status import ledger_overview
+from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.status import ledger_overview, stop_runs
 from incarts_pipeline.writer import IfRunning, WriteOptions
 from tests.conftest import Run, products
 
@@ -147,6 +149,67 @@ def test_rotated_key_needs_review(settings: Settings, box: Sandbox, run: Run) ->
     assert apply_at(changed, Clock()).written.requests == 0
     assert box.audit().requests == requests
     assert operation()[:2] == ("needs_review", "key_rotated")
+
+
+@pytest.mark.parametrize("planned_with", ["ic_sandbox_the_first_key", None])
+def test_key_that_sends_decides_not_the_plans(
+    settings: Settings, box: Sandbox, run: Run, planned_with: str | None
+) -> None:
+    """A doubt isn't replayed under another key, whatever key the plan was made with, if any."""
+    first, second = ApiKey(key="ic_sandbox_the_first_key"), ApiKey(key="ic_sandbox_another_key")
+    box.reconfigure(keys=(first, second))
+    box.fail_next("error_after", times=50)
+    run(products(1), max_duration=0.3, api_key=SecretStr(first.key))
+    box.fail_next("error_after", times=0)
+    key = SecretStr(planned_with) if planned_with else None
+    request = PlanRequest(catalog=products(2), link_set="test", unique_key=("sku",))
+    rotated = settings.model_copy(update={"api_key": SecretStr(second.key)})
+    with plan_catalog(request, settings.model_copy(update={"api_key": key})) as plan:
+        run_blocking(lambda stop: apply_plan(plan, rotated, "links.parquet", stop=stop))
+    with sqlite3.connect("ledger.db") as connection:
+        found = connection.execute(
+            "SELECT state, error_code, api_key_fingerprint FROM operation ORDER BY row_key"
+        ).fetchall()
+    connection.close()
+    assert found[0] == ("needs_review", "key_rotated", key_fingerprint(SecretStr(first.key)))
+    assert found[1] == ("done", None, key_fingerprint(SecretStr(second.key)))
+
+
+def test_heartbeat_survives_a_ledger_that_was_locked(
+    settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that could not keep what it learned still hears `incarts stop`, and records its end."""
+
+    def fails(*_: object) -> None:
+        failed.set()
+        raise LedgerLockedError("Another program holds the ledger locked.")
+
+    failed = threading.Event()
+    monkeypatch.setattr("incarts_pipeline.writer.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.writer.save_rate", fails)
+    with ThreadPoolExecutor(1) as thread:
+        going = thread.submit(run, products(60), rate="adaptive", max_rps=5.0, max_duration=8.0)
+        assert failed.wait(30)
+        assert len(stop_runs(settings)) == 1
+        assert going.result(60).written.stopped is Reason.STOPPED
+    assert stop_runs(settings) == {}
+
+
+def test_kept_plan_moves_no_row_that_another_run_has_moved(
+    settings: Settings, run: Run, box: Sandbox
+) -> None:
+    """A plan to go back to an earlier link doesn't undo what a run after it has replaced."""
+    run(products(1))
+    run(products(1, quantity=[2]))
+    request = PlanRequest(catalog=products(1), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        run(products(1, quantity=[3]))
+        newest = row()["link_id"]
+        run_blocking(lambda stop: apply_plan(plan, settings, "links.parquet", stop=stop))
+    assert (row()["status"], row()["reason"]) == ("pending", "changed_elsewhere")
+    assert row()["link_id"] == newest
+    assert run(products(1)).written.requests == 0
+    assert row()["status"] == "reused"
 
 
 def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from incarts_pipeline.access import client_of
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.client import IncartsClient, Probe, probe
+from incarts_pipeline.client import Probe, probe
 from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.ledger.overview import Overview
 from incarts_pipeline.ledger.states import Kind
@@ -140,11 +141,5 @@ def _ledger_line(settings: Settings) -> tuple[LedgerView, str]:
 
 
 async def _probe(settings: Settings) -> Probe:
-    client = IncartsClient(
-        base_url=settings.base_url or "",
-        api_key=settings.require_key(),
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-    )
-    async with client:
+    async with client_of(settings) as client:
         return await probe(client)

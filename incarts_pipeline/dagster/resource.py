@@ -55,16 +55,9 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def client(self) -> IncartsClient:
         """Return the plain API client: an asynchronous context manager."""
-        from incarts_pipeline.client import IncartsClient
+        from incarts_pipeline.access import client_of
 
-        settings = self.settings()
-        settings.require("base_url", "api_key")
-        return IncartsClient(
-            base_url=settings.base_url or "",
-            api_key=settings.require_key(),
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-        )
+        return client_of(self.settings())
 
     def overview(self) -> Overview:
         """Count what the ledger holds.

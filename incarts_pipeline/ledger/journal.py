@@ -35,6 +35,8 @@ class Journal:
 
     Raises, from every awaited method:
         LedgerError: the record is not on disk; what depends on it must not be sent.
+
+    `run` raises what its work does, too: then that work alone is undone.
     """
 
     def __init__(self, engine: sa.Engine, path: Path, run_id: str) -> None:
@@ -124,7 +126,7 @@ class Journal:
             with self._engine.begin() as connection:
                 if outcomes:
                     write_outcomes(connection, self._run_id, outcomes)
-                results = [(job, job.work(connection)) for job in group if job.work]
+                results = [(job, self._done(job.work, connection)) for job in group if job.work]
                 if sent:
                     marks = write_sent(connection, self._run_id, [mark for _, mark in sent])
                     results += zip((job for job, _ in sent), marks, strict=True)
@@ -137,11 +139,31 @@ class Journal:
         self._unrecorded, self._broken = [], None
         self._resolve([(job.future, result) for job, result in results])
 
+    def _done(self, work: Callable[[sa.Connection], Any], connection: sa.Connection) -> Any:
+        """Return the result of a piece of work, or the error that is its own: undoes it alone.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError: the ledger can't be written, which concerns the whole group.
+        """
+        try:
+            with connection.begin_nested():
+                return work(connection)
+        except sa.exc.IntegrityError as error:
+            told = explain(error, self._path)
+            told.__cause__ = error
+            return told
+        except sa.exc.DBAPIError:
+            raise
+        except Exception as error:
+            return error
+
     def _fail(self, group: list[_Job], error: Exception) -> None:
         """Tell whoever waits that nothing was recorded; the answers are kept for the next try."""
-        told = explain(error, self._path) if isinstance(error, sa.exc.DBAPIError) else error
-        self._broken = told if isinstance(told, LedgerError) else LedgerError(str(error))
-        logger.error("The ledger did not record %d entries: %s", len(group), self._broken)
+        self._broken = told = (
+            error if isinstance(error, LedgerError) else explain(error, self._path)
+        )
+        told.__cause__ = error if told is not error else error.__cause__
+        logger.error("The ledger did not record %d entries: %s", len(group), told)
         self._resolve([(job.future, told) for job in group])
 
     def _resolve(self, results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:

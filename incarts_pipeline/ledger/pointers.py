@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -25,8 +26,27 @@ class Content:
     body: bytes
 
 
+class Move(NamedTuple):
+    """A row that goes back to the link of an earlier operation.
+
+    `expected_op_id` is the operation whose link it used when the plan was made, None for none.
+    """
+
+    set_id: int
+    row_key: str
+    op_id: int
+    expected_op_id: int | None
+
+
 def learn(connection: sa.Connection, contents: Sequence[Content]) -> None:
-    """Give links that were imported without their content the catalog's."""
+    """Give links that were imported without their content the catalog's, unless they have one."""
+    ids = [content.op_id for content in contents]
+    unknown = set(
+        connection.scalars(sa.select(_O.op_id).where(_O.op_id.in_(ids), _O.content_hash == b""))
+    )
+    contents = [content for content in contents if content.op_id in unknown]
+    if not contents:
+        return
     values = [
         {
             "id": content.op_id,
@@ -59,19 +79,30 @@ _its_key = sa.select(_O.row_key).where(_O.op_id == sa.bindparam("id")).scalar_su
 _its_set = sa.select(_O.set_id).where(_O.op_id == sa.bindparam("id")).scalar_subquery()
 _LEARN_ROW = (
     sa.update(tables.row)
-    .where(_R.set_id == _its_set, _R.row_key == _its_key, _R.op_id == sa.bindparam("id"))
+    .where(
+        _R.set_id == _its_set,
+        _R.row_key == _its_key,
+        _R.op_id == sa.bindparam("id"),
+        _R.content_hash == b"",
+    )
     .values(content_hash=sa.bindparam("hash"))
 )
 
 
 def reuse(
     connection: sa.Connection,
-    moves: Sequence[tuple[int, str, int]],
+    moves: Sequence[Move],
     run_id: str,
     now: Stamp,
-) -> None:
-    """Point rows, given as (set id, row key, operation), back at a link that they had before."""
-    op_ids = [op_id for _, _, op_id in moves]
+) -> list[Move]:
+    """Point rows back at a link that they had before; return the moves that are not to be made.
+
+    Such a row has got another link since the plan was made, and keeps it.
+    """
+    current = _current(connection, moves)
+    late = [m for m in moves if current.get(m[:2]) not in (m.expected_op_id, m.op_id)]
+    moves = [m for m in moves if current.get(m[:2]) == m.expected_op_id]
+    op_ids = [move.op_id for move in moves]
     facts = {}
     for start in range(0, len(op_ids), 10_000):
         found = connection.execute(
@@ -81,22 +112,39 @@ def reuse(
             .group_by(_O.op_id, _O.content_hash)
         )
         facts.update({row[0]: (row[1], row[2]) for row in found})
-    connection.execute(
-        sa.insert(tables.row).prefix_with("OR REPLACE"),
-        [
-            {
-                "set_id": set_id,
-                "row_key": row_key,
-                "op_id": op_id,
-                "content_hash": facts[op_id][0],
-                "link_id": facts[op_id][1],
-                "changed_at": now.micros,
-                "run_id": run_id,
-                "missing_since": None,
-            }
-            for set_id, row_key, op_id in moves
-        ],
-    )
+    if moves:
+        connection.execute(
+            sa.insert(tables.row).prefix_with("OR REPLACE"),
+            [
+                {
+                    "set_id": move.set_id,
+                    "row_key": move.row_key,
+                    "op_id": move.op_id,
+                    "content_hash": facts[move.op_id][0],
+                    "link_id": facts[move.op_id][1],
+                    "changed_at": now.micros,
+                    "run_id": run_id,
+                    "missing_since": None,
+                }
+                for move in moves
+            ],
+        )
+    return late
+
+
+def _current(connection: sa.Connection, moves: Sequence[Move]) -> dict[tuple[int, str], int]:
+    """Return the operation whose link each row uses now."""
+    found: dict[tuple[int, str], int] = {}
+    for start in range(0, len(moves), 10_000):
+        part = moves[start : start + 10_000]
+        rows = connection.execute(
+            sa.select(_R.set_id, _R.row_key, _R.op_id).where(
+                _R.set_id.in_({move.set_id for move in part}),
+                _R.row_key.in_([move.row_key for move in part]),
+            )
+        )
+        found.update({(row.set_id, row.row_key): row.op_id for row in rows})
+    return found
 
 
 def mark_missing(

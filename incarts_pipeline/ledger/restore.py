@@ -73,11 +73,13 @@ def restore(
 ) -> Restored:
     """Bring entries in, oldest first; what the ledger knows already stays as it is.
 
+    Entries in doubt come last: an older one of their row that is open here is settled by then.
     What was in doubt needs review: how old it is in the eyes of the server can't be known.
     """
     chunks = []
-    for start in range(0, len(entries), _CHUNK):
-        chunk = _Chunk(connection, set_ids, entries[start : start + _CHUNK], now)
+    ordered = sorted(entries, key=lambda entry: (entry.is_open, entry.settled_at or 0))
+    for start in range(0, len(ordered), _CHUNK):
+        chunk = _Chunk(connection, set_ids, ordered[start : start + _CHUNK], now)
         chunk.write()
         chunks.append(chunk)
     return Restored(
@@ -104,7 +106,8 @@ class _Chunk:
         self._bodies: list[dict[str, Any]] = []
         self._links: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
-        self._next_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+        self._first_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+        self._next_id = self._first_id
         self._look_up(set_ids, entries)
         for entry in entries:
             self._add(entry, set_ids[entry.link_set])
@@ -129,16 +132,14 @@ class _Chunk:
 
     def _add(self, entry: Entry, set_id: int) -> None:
         op_id, state = self._by_key.get(entry.idempotency_key, (None, None))
-        if op_id is None:
+        if op_id is None or (state == State.INTENDED and entry.is_open):
             op_id = self._new_operation(entry, set_id)
-        elif entry.link is None:
-            op_id = None
-        elif state != State.DONE:
-            self._settle(op_id)
-        if op_id is None:
-            self.known += 1
-        elif entry.link is not None:
+        elif state != State.DONE and (entry.link is not None or _closes(entry, state)):
+            self._settle(op_id, set_id, entry)
+        if entry.link is not None and op_id is not None:
             self._add_link(entry, entry.link, set_id, op_id)
+        elif op_id is None or not self._is_new(op_id):
+            self.known += 1
 
     def _add_link(self, entry: Entry, link: Mapping[str, Any], set_id: int, op_id: int) -> None:
         is_known = self._link_ops.get(link["link_id"]) == op_id
@@ -166,13 +167,21 @@ class _Chunk:
         self._by_key[entry.idempotency_key] = (op_id, entry.state)
         return op_id
 
-    def _settle(self, op_id: int) -> None:
-        """Record that a link turned up for an operation that was open here."""
+    def _is_new(self, op_id: int) -> bool:
+        return op_id >= self._first_id
+
+    def _settle(self, op_id: int, set_id: int, entry: Entry) -> None:
+        """Record what became of an operation that was open here; its row may have another one."""
+        open_id, _ = self._open_rows.get((set_id, entry.row_key), (None, None))
+        if open_id == op_id:
+            del self._open_rows[set_id, entry.row_key]
+        state = State.DONE if entry.link is not None else entry.state
+        self._by_key[entry.idempotency_key] = (op_id, state)
         self._connection.execute(
             sa.update(tables.operation)
             .where(_O.op_id == op_id)
             .values(
-                state=State.DONE.value,
+                state=state.value,
                 epoch=_O.epoch + 1,
                 settled_at=self._now.micros,
                 settled_run_id=IMPORTED,
@@ -193,6 +202,11 @@ class _Chunk:
         ):
             if values:
                 self._connection.execute(statement, values)
+
+
+def _closes(entry: Entry, state: str | None) -> bool:
+    """Say whether an entry tells how an operation ended that is open in this older ledger."""
+    return state in OPEN_STATES and not entry.is_open
 
 
 def _operation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterable
@@ -85,7 +86,7 @@ def start_run(
     connection.execute(
         sa.insert(tables.run).values(
             run_id=run_id,
-            link_sets=" ".join(sorted(link_sets)),
+            link_sets=json.dumps(sorted(link_sets)),
             host=me.host,
             pid=me.pid,
             pid_namespace=me.pid_namespace,
@@ -129,19 +130,24 @@ class LivingRun:
     host: str
 
     def __str__(self) -> str:
-        return f"{' '.join(sorted(self.link_sets))} (pid {self.pid} on {self.host})"
+        return f"{', '.join(sorted(self.link_sets))} (pid {self.pid} on {self.host})"
 
 
 def living_runs(connection: sa.Connection, me: Process, now: Stamp) -> dict[str, LivingRun]:
     """Return the runs that may still be sending, by their ids."""
     rows = connection.execute(sa.select(tables.run).where(tables.run.c.ended_at.is_(None)))
     return {
-        row.run_id: LivingRun(
-            link_sets=frozenset(row.link_sets.split(" ")), pid=row.pid, host=row.host
-        )
+        row.run_id: LivingRun(link_sets=_names(row.link_sets), pid=row.pid, host=row.host)
         for row in rows
         if is_alive(row, me, now)
     }
+
+
+def _names(recorded: str) -> frozenset[str]:
+    """Return a run's link sets; earlier versions joined them by spaces."""
+    if recorded.startswith('["'):
+        return frozenset(json.loads(recorded))
+    return frozenset(recorded.split(" "))
 
 
 def request_stop(connection: sa.Connection, me: Process, now: Stamp) -> dict[str, LivingRun]:

@@ -52,7 +52,9 @@ class Ledger(Protocol):
     ) -> tuple[Claim, Operation | None]: ...
     def mark_sent(self, run: str, sent: Sent) -> bool: ...
     def record(self, run: str, outcome: Outcome) -> None: ...
-    def reuse(self, row_key: str, op_id: int, run: str, now: Stamp) -> None: ...
+    def reuse(
+        self, row_key: str, op_id: int, expected: int | None, run: str, now: Stamp
+    ) -> None: ...
     def row(self, row_key: str) -> Row: ...
     def adopt(self, op_id: int, link_id: str, now: Stamp) -> None: ...
     def recreate(self, op_id: int, now: Stamp) -> None: ...
@@ -180,9 +182,10 @@ class MemoryLedger:
         if newer and not outcome.operation.for_history:
             self._pointers[op.call.row_key] = op.op_id
 
-    def reuse(self, row_key: str, op_id: int, run: str, now: Stamp) -> None:
-        """Point a row back at a link that it had."""
-        self._pointers[row_key] = op_id
+    def reuse(self, row_key: str, op_id: int, expected: int | None, run: str, now: Stamp) -> None:
+        """Point a row back at a link that it had, unless it has another one by now."""
+        if self._pointers.get(row_key) == expected:
+            self._pointers[row_key] = op_id
 
     def row(self, row_key: str) -> Row:
         """Return what planning needs of a row."""
@@ -265,9 +268,10 @@ class SqliteLedger:
         """Record an answer; a link is always news."""
         self._do(lambda c: records.write_outcomes(c, run, [outcome]))
 
-    def reuse(self, row_key: str, op_id: int, run: str, now: Stamp) -> None:
-        """Point a row back at a link that it had."""
-        self._do(lambda c: pointers.reuse(c, [(1, row_key, op_id)], run, now))
+    def reuse(self, row_key: str, op_id: int, expected: int | None, run: str, now: Stamp) -> None:
+        """Point a row back at a link that it had, unless it has another one by now."""
+        move = pointers.Move(1, row_key, op_id, expected)
+        self._do(lambda c: pointers.reuse(c, [move], run, now))
 
     def row(self, row_key: str) -> Row:
         """Return what planning needs of a row."""

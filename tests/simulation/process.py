@@ -47,7 +47,7 @@ def _make(world: World, me: Process, row_key: str, body: bytes) -> Iterator[str]
         past = _past(row, body)
         yield "planned"
         if past is not None:
-            world.ledger.reuse(row_key, past, me.run_id, world.now(me))
+            world.ledger.reuse(row_key, past, row.op_id, me.run_id, world.now(me))
             return
         if not _wants_call(row, body):
             return
