@@ -23,6 +23,7 @@ class EndKind(StrEnum):
     STORM = "storm"
     LEDGER = "ledger"
     RATE_LIMITED = "rate_limited"
+    REFUSED = "refused"  # a guard stands against what is left once doubts were settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,12 @@ class End:
     @property
     def may_pass(self) -> bool:
         """Whether running again later may help, with nothing changed."""
-        final = (EndKind.UNAUTHORIZED, EndKind.FORBIDDEN, EndKind.WRONG_ENDPOINT)
+        final = (
+            EndKind.UNAUTHORIZED,
+            EndKind.FORBIDDEN,
+            EndKind.WRONG_ENDPOINT,
+            EndKind.REFUSED,
+        )
         return self.kind not in final
 
 

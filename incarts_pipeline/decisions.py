@@ -64,7 +64,9 @@ WITH undecided AS (
                WHEN o.op_id IS NOT NULL THEN
                    CASE WHEN d.may_settle THEN 'settle earlier_in_doubt'
                         ELSE 'hold earlier_in_doubt' END
-               WHEN refused.op_id IS NOT NULL AND NOT $retry_rejected THEN 'reject refused_by_api'
+               -- What was refused once may have been made, or given up, under a later key.
+               WHEN latest.state = 'rejected' AND p.op_id IS NULL AND NOT $retry_rejected
+                   THEN 'reject refused_by_api'
                WHEN r.current_op IS NULL AND p.op_id IS NULL THEN 'create new'
                WHEN r.current_op IS NULL THEN 'reuse changed_back'
                WHEN r.pinned OR s.pinned THEN 'hold pinned'
@@ -81,10 +83,11 @@ WITH undecided AS (
     ) AS o ON o.link_set = r.link_set AND o.row_key = r.row_key
     LEFT JOIN doubt AS d ON d.op_id = o.op_id
     LEFT JOIN (
-        SELECT link_set, row_key, content_hash, MAX(op_id) AS op_id FROM unlinked
-        WHERE state = 'rejected' GROUP BY ALL
-    ) AS refused ON refused.link_set = r.link_set AND refused.row_key = r.row_key
-        AND refused.content_hash = r.content_hash
+        SELECT * FROM unlinked QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY link_set, row_key, content_hash ORDER BY op_id DESC
+        ) = 1
+    ) AS latest ON latest.link_set = r.link_set AND latest.row_key = r.row_key
+        AND latest.content_hash = r.content_hash
     LEFT JOIN past AS p ON p.link_set = r.link_set AND p.row_key = r.row_key
         AND p.content_hash = r.content_hash
     LEFT JOIN changed AS c ON c.link_set = r.link_set AND c.catalog_row = r.catalog_row
@@ -102,17 +105,19 @@ FROM judged
 JUDGED = """
 CREATE OR REPLACE VIEW judged AS
 SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
-       request.key, request.problems, COALESCE(decision.action, 'unchanged') AS action,
+       request.key, request.problems, request.pinned,
+       COALESCE(decision.action, 'unchanged') AS action,
        COALESCE(decision.reason, 'same') AS reason, decision.current_op
 FROM request
 LEFT JOIN decision USING (link_set, catalog_row)
 """
 
-# Rows that need nothing, though older content of theirs is in doubt.
-SETTLED = """
+# Rows that keep the link that they use, whatever comes of older content of theirs in doubt: those
+# that need nothing, and those whose code is printed.
+AT_HOME = """
 SELECT DISTINCT link_set, row_key FROM judged
 SEMI JOIN unlinked USING (link_set, row_key)
-WHERE action = 'unchanged' AND reason = 'same'
+WHERE action = 'unchanged' AND reason = 'same' OR pinned AND current_op IS NOT NULL
 """
 
 # How many rows have been left out of the decisions: they have their link already.
@@ -173,6 +178,12 @@ WHERE row_key IS NOT NULL AND NOT EXISTS (
     FROM member WHERE member.link_set = request.link_set AND member.row_key = request.row_key
         AND member."partition" = $partition
 )
+"""
+
+# Until a run comes to its calls, there are none that could be over its limit.
+NO_CALLS = """
+CREATE OR REPLACE TABLE call AS
+SELECT link_set, row_key, retailer, intent, 0 AS turn FROM decision LIMIT 0
 """
 
 # The calls in sending order; a pilot's limit is spread over the kinds in `$sample_per`.

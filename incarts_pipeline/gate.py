@@ -142,8 +142,10 @@ class Gate:
 
     def end_for_ledger(self, error: LedgerError) -> None:
         """End the run: nothing may be sent that can't be recorded."""
+        self.end(EndKind.LEDGER, error.message, error.fix or "Run again.", Reason.STOPPED)
+
+    def end(self, kind: EndKind, message: str, fix: str, reason: Reason) -> None:
+        """End the run; the first end is the one that is told."""
         if self.circuits.end is None:
-            self.circuits.end = End(
-                kind=EndKind.LEDGER, message=error.message, fix=error.fix or "Run again."
-            )
-        self.stop.request(Reason.STOPPED)
+            self.circuits.end = End(kind=kind, message=message, fix=fix)
+        self.stop.request(reason)

@@ -144,6 +144,7 @@ class Plan:
         changes.compare(self.stage, self._ledger.path, self.options.on_change)
         self.stage.db.execute(decisions.DECISION, {"retry_rejected": self.options.retry_rejected})
         self.stage.db.execute(decisions.JUDGED)
+        self.stage.db.execute(decisions.NO_CALLS)
         self.stage.db.execute(decisions.MISSING)
         self.figures = self._figures()
 
@@ -177,9 +178,9 @@ class Plan:
         ).fetchall()
         return [Move(set_ids[name], *rest) for name, *rest in rows]
 
-    def settled_rows(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
-        """Return (set id, row key) of the rows in doubt whose link has the catalog's content."""
-        rows = self.stage.db.execute(decisions.SETTLED).fetchall()
+    def rows_at_home(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
+        """Return (set id, row key) of the rows in doubt that keep the link that they use."""
+        rows = self.stage.db.execute(decisions.AT_HOME).fetchall()
         return {(set_ids[name], row_key) for name, row_key in rows}
 
     def unknown_contents(self) -> Iterator[list[Content]]:

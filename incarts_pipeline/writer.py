@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.circuits import End
+from incarts_pipeline.circuits import End, EndKind
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
@@ -114,6 +114,7 @@ class Writer:
         self._set_ids = set_ids
         self._run_id = run_id
         self._options = options
+        self._approved = {refusal.guard for refusal in plan.figures.refusals}
         self._me = Process.current()
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.gate.in_flight.most or 0)))
@@ -144,9 +145,8 @@ class Writer:
         return self._result()
 
     async def _work(self) -> None:
-        # The plan's own queries run in a thread: the lease must be renewed meanwhile.
         if await self._settle_doubts():
-            await asyncio.to_thread(self._plan.refresh, self._clock.now())
+            await self._plan_again()
         unknown = self._plan.unknown_contents()
         while contents := await asyncio.to_thread(next, unknown, None):
             await self._recorded(partial(_learn, contents))
@@ -161,6 +161,21 @@ class Writer:
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()
+
+    async def _plan_again(self) -> None:
+        """Plan what is left now that doubts are settled; a guard that stands only now ends the run.
+
+        The plan's own queries run in a thread: the lease must be renewed meanwhile.
+        """
+        await asyncio.to_thread(self._plan.refresh, self._clock.now())
+        for refusal in self._plan.figures.refusals:
+            if refusal.guard not in self._approved:
+                self._sender.gate.end(
+                    EndKind.REFUSED,
+                    f"Now that what was in doubt is settled: {refusal.message}",
+                    f"Plan again and look. {refusal.fix}",
+                    Reason.CIRCUIT_OPEN,
+                )
 
     def _begin(self, connection: sa.Connection) -> None:
         now = self._clock.now()
@@ -184,11 +199,11 @@ class Writer:
                 break
             count += len(found)
             self._sender.tally.planned += len(found)
-            settled = await asyncio.to_thread(self._plan.settled_rows, self._set_ids)
+            at_home = await asyncio.to_thread(self._plan.rows_at_home, self._set_ids)
             async with asyncio.TaskGroup() as group:
                 for operation in found:
                     row = (operation.set_id, operation.row_key)
-                    await self._start(group, replace(operation, for_history=row in settled))
+                    await self._start(group, replace(operation, for_history=row in at_home))
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
@@ -259,8 +274,10 @@ class Writer:
         while not self._stop.requested:
             calls, self._busy = self._busy, []
             waiting = await self._recorded(lambda c: busy_elsewhere(c, set_ids, self._others(c)))
-            await self._settle_doubts()
-            if calls:
+            if await self._settle_doubts() and self._options.limit is None:
+                await self._plan_again()
+                await self._make(self._batches())
+            elif calls:
                 await self._make(iter([calls]))
             if not self._busy and not (waiting and self._plan.figures.doubts):
                 return

@@ -391,3 +391,75 @@ def test_fail_if_running(run: Run, settings: Settings) -> None:
     with pytest.raises(RefusedError, match="Another run"):
         run(products(2), if_running=IfRunning.FAIL)
     assert Path("links.parquet").exists()
+
+
+def in_doubt(box: Sandbox, run: Run, table: object, where: str) -> None:
+    """Run a catalog whose rows matching `where` are made, but never answered."""
+    box.fail_next("error_after", times=500, where=where)
+    for seconds in (0.5, 2.0, 8.0):  # a busy machine may not get to send anything at first
+        if run(table, max_duration=seconds).published.by_status[Status.IN_DOUBT]:
+            break
+    box.fail_next("error_after", times=0, where=where)
+
+
+def test_pinned_row_keeps_its_link_whatever_comes_of_a_doubt(run: Run, box: Sandbox) -> None:
+    """Its code is printed: a replacement that turns out to exist becomes history."""
+    run(products(1, pinned=[False]))
+    printed = row()["link_id"]
+    in_doubt(box, run, products(1, quantity=[2], pinned=[False]), "500000")
+    run(products(1, quantity=[2], pinned=[True]))
+    assert (row()["status"], row()["reason"], row()["link_id"]) == ("held", "pinned", printed)
+    assert (box.audit().links, box.audit().duplicates) == (2, 0)
+    assert run(products(1, quantity=[2], pinned=[True])).written.requests == 0
+
+
+def test_guards_are_asked_again_once_doubts_are_settled(run: Run, box: Sandbox) -> None:
+    """Changes that hid behind doubts don't slip past the mass-change guard."""
+    n = 30
+    in_doubt(box, run, products(n), "quantity")
+    result = run(products(n, quantity=[2] * n))
+    assert result.written.end is not None
+    assert result.written.end.kind is EndKind.REFUSED
+    assert "100% of the 30 links" in result.written.end.message
+    assert box.audit().links == n
+    with pytest.raises(RefusedError, match="100% of the 30 links") as refused:
+        run(products(n, quantity=[2] * n))
+    assert run(products(n, quantity=[2] * n), approved=refused.value.digest).exit_code() == 0
+    assert (box.audit().links, box.audit().duplicates) == (2 * n, 0)
+
+
+def test_refusal_is_over_once_the_content_had_a_link(run: Run, box: Sandbox) -> None:
+    """422, then a link at the second try, another content, and back: that link again."""
+    box.reconfigure(max_quantity=3)
+    run(products(1, quantity=[5]))
+    box.reconfigure(max_quantity=100)
+    run(products(1, quantity=[5]), retry_rejected=True)
+    made = row()["link_id"]
+    run(products(1, quantity=[2]))
+    back = run(products(1, quantity=[5]))
+    assert (row()["status"], row()["link_id"], back.written.requests) == ("reused", made, 0)
+
+
+def test_retry_that_was_not_sent_goes_on_by_itself(run: Run, box: Sandbox) -> None:
+    """A second try that a limit kept back is no refusal: the next plain run makes it."""
+    box.reconfigure(max_quantity=3)
+    run(products(1, quantity=[5]))
+    box.reconfigure(max_quantity=100, limits=[Limit(kind="anchored", requests=1, seconds=86_400.0)])
+    run(products(2, sku=["x", "y"]), link_set="other", rate="adaptive")  # uses the limit up
+    run(products(1, quantity=[5]), retry_rejected=True, rate="adaptive")
+    assert row()["status"] == "pending"
+    box.reconfigure(limits=[])
+    assert run(products(1, quantity=[5])).exit_code() == 0
+    assert row()["status"] == "created"
+
+
+@pytest.mark.parametrize("options", [{"limit": 5}, {}])
+def test_run_that_ends_before_its_calls_is_published(
+    run: Run, box: Sandbox, options: dict[str, object]
+) -> None:
+    """With doubts to settle and a key that is refused, rows are pending and the table is there."""
+    in_doubt(box, run, products(1), "500000")
+    box.reconfigure(keys=(ApiKey(scopes=frozenset()),))
+    result = run(products(3), **options)
+    assert result.published.by_status[Status.PENDING] == 2
+    assert pq.read_table("links.parquet").num_rows == 3
