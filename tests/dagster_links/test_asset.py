@@ -206,6 +206,13 @@ def test_guard_refuses_with_the_config_that_lets_it_through(
     assert materialize(empty, config=pasted).success
 
 
+def test_only_dagsters_public_names_are_used() -> None:
+    """What Dagster keeps private may change with any release."""
+    sources = sorted(Path(summed.__code__.co_filename).parent.glob("*.py"))
+    assert len(sources) > 1
+    assert [file.name for file in sources if "dagster._" in file.read_text()] == []
+
+
 def test_partitions_together_have_one_limit() -> None:
     """Counts of partitions are added; a rate limit, which they share, is not."""
     part = {"incarts/created": 2, "incarts/limit_per_second": 10.0, "incarts/share_429": 0.5}
