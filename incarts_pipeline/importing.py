@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline.canonical import (
     ENDPOINT_LINKS,
+    group_hashes,
     idempotency_key,
     qr_content_hash,
     qr_row_key,
@@ -26,7 +27,7 @@ from incarts_pipeline.findings import Findings
 from incarts_pipeline.keys import row_keys
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.lookups import ensure_sets
-from incarts_pipeline.ledger.restore import Entry, Restored, restore
+from incarts_pipeline.ledger.restore import UNKNOWN_GROUPS, Entry, Restored, restore
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.models import QR_CODE, Reason, State, Status
 from incarts_pipeline.publish import Output, exists, resolve
@@ -97,7 +98,9 @@ def _published(source: str) -> Output | None:
     with _open(source) as file:
         if not set(file.schema_arrow.names) >= _PUBLISHED:
             return None
-    return Output(links=source.replace(".history.parquet", ".parquet"))
+    for companion in (".history.parquet", ".missing.parquet"):
+        source = source.replace(companion, ".parquet")
+    return Output(links=source)
 
 
 def _has_codes(target: str) -> bool:
@@ -168,7 +171,7 @@ def _from_published(output: Output, project: str) -> tuple[list[str], list[Entry
         entry = _of_missing(row)
         if entry.idempotency_key not in known:
             entries[entry.idempotency_key, ""] = entry
-    for target in (output.links, output.history):
+    for target in (output.links, output.history, output.missing):
         if not names and exists(target):
             with _open(target) as file:
                 names = json.loads(_facts(file).get("key_columns", "[]"))
@@ -225,6 +228,7 @@ def _of_history(row: Mapping[str, Any], missing: Mapping[str, Mapping[str, Any]]
         intent=row["intent"] or "",
         content_hash=content,
         body=body,
+        groups=group_hashes(body) if body is not None else UNKNOWN_GROUPS,
         attempts=row["attempts"] or 0,
         http_status=row.get("http_status"),
         correlation_id=row["correlation_id"],

@@ -107,6 +107,8 @@ def test_fail_on(shell: Shell, catalog: str) -> None:
     arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
     assert shell(*arguments)[0] == 0
     assert shell(*arguments, "--fail-on", "rejected")[0] == 3
+    _, out, _ = shell(*arguments, "--fail-on", "rejected", "--json")
+    assert json.loads(out)["exit_code"] == 3
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,17 @@ def test_history_alone_is_enough(run: Run, settings: Settings) -> None:
     assert run(products(3)).written.requests == 0
 
 
+def test_missing_table_alone_is_enough(run: Run, settings: Settings) -> None:
+    """Links whose row left the catalog come back from their own table, too."""
+    run(products(25))
+    run(products(24))
+    lose_the_ledger()
+    for name in ("links.parquet", "links.history.parquet"):
+        Path(name).unlink()
+    assert import_links("links.missing.parquet", settings).links == 1
+    assert run(products(25)).written.requests == 24
+
+
 def test_without_history_the_links_come_back(run: Run, settings: Settings) -> None:
     """links.parquet alone is enough to send nothing twice."""
     run(products(3))

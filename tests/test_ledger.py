@@ -395,6 +395,18 @@ def test_liveness(engine: sa.Engine) -> None:
         assert set(living_runs(connection, me, NOW)) == {"far"}
 
 
+def test_taken_operation_follows_the_link_in_use(engine: sa.Engine) -> None:
+    """An intent that is taken up later replaces the link that its row uses by then."""
+    first = ours(engine, call(content="a"))
+    send(engine, first)
+    settle(engine, first, State.DONE, "lnk_1")
+    ours(engine, call(content="b", expected=first.op_id))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE operation SET follows_op_id = 99 WHERE op_id = 2")
+    ours(engine, call(content="b", expected=first.op_id), run="r2")
+    assert row(engine, "SELECT follows_op_id FROM operation WHERE op_id = 2") == (first.op_id,)
+
+
 def test_runs_name_link_sets_with_spaces(engine: sa.Engine) -> None:
     """A link set's name may have a space; the rows of earlier versions are still read."""
     me = Process.current()

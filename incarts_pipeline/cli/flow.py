@@ -209,7 +209,7 @@ def apply(
         _ask(made, yes=yes or catalog.endswith(SUFFIX), catalog=catalog, quiet=as_json)
         result = _carry_out(made, settings, output, options, report)
     if as_json:
-        typer.echo(json.dumps(show.result_object(result)))
+        typer.echo(json.dumps(show.result_object(result, failing)))
     else:
         show.result_table(Console(stderr=True), result)
     raise typer.Exit(result.exit_code(failing))

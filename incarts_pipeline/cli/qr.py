@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from incarts_pipeline.cli.flow import (
     statuses,
 )
 from incarts_pipeline.door import run_blocking
+from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import RunResult, refuse
 from incarts_pipeline.progress import progress
 from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, plan_qr_codes
@@ -115,7 +117,7 @@ def qr(
         _ask(plan, yes=yes, quiet=as_json, piped=table == "-")
         result = _carry_out(plan, settings, output, options)
     if as_json:
-        typer.echo(json.dumps(_result_object(result)))
+        typer.echo(json.dumps(_result_object(result, failing)))
     else:
         show.result_table(Console(stderr=True), result, _WHAT)
     raise typer.Exit(result.exit_code(failing))
@@ -149,6 +151,6 @@ def _carry_out(plan: CodePlan, settings: Settings, output: str, options: WriteOp
         )
 
 
-def _result_object(result: RunResult) -> dict[str, object]:
-    found = show.result_object(result)
+def _result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, object]:
+    found = show.result_object(result, fail_on)
     return {"qr_codes": found.pop("links"), **found}

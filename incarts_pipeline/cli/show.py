@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -98,8 +99,8 @@ def _expected(figures: PlanFigures) -> str:
     return f", at least {minutes} min {seconds} s" if minutes else f", at least {seconds} s"
 
 
-def result_object(result: RunResult) -> dict[str, Any]:
-    """Return a run's result as JSON."""
+def result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, Any]:
+    """Return a run's result as JSON; `fail_on` are the statuses that make its exit code 3."""
     written, published = result.written, result.published
     return {
         "run_id": written.run_id,
@@ -126,7 +127,7 @@ def result_object(result: RunResult) -> dict[str, Any]:
         ],
         "unrecorded": list(written.unrecorded),
         "seconds": round(result.seconds, 3),
-        "exit_code": result.exit_code(),
+        "exit_code": result.exit_code(fail_on),
     }
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -12,11 +12,6 @@ from incarts_pipeline.dagster.config import LinksConfig, config_with
 from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.run import LinksRun, Source
 from incarts_pipeline.dagster.sources import DuckDbTable, output_place
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition,
-    )
 
 GROUP = "incarts"
 KINDS = {"incarts", "parquet"}
@@ -97,10 +92,11 @@ def build_incarts_links_asset(
     return links
 
 
-def build_incarts_links_job(
-    name: str, *keys: dg.AssetKey | Sequence[str]
-) -> "UnresolvedAssetJobDefinition":
-    """Return a job that materializes assets, in one process: nothing is gained by several."""
+def build_incarts_links_job(name: str, *keys: dg.AssetKey | Sequence[str]) -> Any:
+    """Return a job that materializes assets, in one process: nothing is gained by several.
+
+    It is what `dagster.define_asset_job` returns, whose class has no public name.
+    """
     assets = [dg.AssetKey(key) if not isinstance(key, dg.AssetKey) else key for key in keys]
     return dg.define_asset_job(
         name,

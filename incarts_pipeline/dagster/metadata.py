@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Metadata = dict[str, Any]
 
 _FAILURES = 10
+_NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
 _CELL = 160  # characters
 
 
@@ -53,7 +54,7 @@ def summed(parts: Sequence[Metadata]) -> Metadata:
     total: Metadata = {}
     for part in parts:
         for name, value in part.items():
-            adds = isinstance(value, int | float) and name != "incarts/share_429"
+            adds = isinstance(value, int | float) and name not in _NOT_ADDED
             total[name] = total.get(name, 0) + value if adds else value
     if len(parts) > 1:
         total.pop("path", None)

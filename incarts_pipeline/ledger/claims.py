@@ -149,7 +149,7 @@ def claim_calls(
             dropped.append(verdict.drop)
         if verdict.take is not None:
             old = next(o for o in known if o.op_id == verdict.take)
-            taken.append({"id": old.op_id, "run": run_id})
+            taken.append({"id": old.op_id, "run": run_id, "follows": call.expected_op_id})
             answers.append((Claim.OURS, operation_of(old, call.body)))
             continue
         values = _new_operation(call, next_id, verdict.generation, run_id, now)
@@ -262,7 +262,12 @@ _NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])
 _TAKE = (
     sa.update(tables.operation)
     .where(_O.op_id == sa.bindparam("id"))
-    .values(run_id=sa.bindparam("run"), epoch=_O.epoch + 1, state=State.INTENDED.value)
+    .values(
+        run_id=sa.bindparam("run"),
+        epoch=_O.epoch + 1,
+        state=State.INTENDED.value,
+        follows_op_id=sa.bindparam("follows"),
+    )
 )
 
 

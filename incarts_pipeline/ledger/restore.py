@@ -9,13 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from incarts_pipeline.canonical import RECIPE, group_hashes
+from incarts_pipeline.canonical import RECIPE
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.states import OPEN_STATES
 from incarts_pipeline.models import State
 
 IMPORTED = "import"  # stands for a run where nobody knows it
+
+UNKNOWN_GROUPS = (b"", b"", b"")
 
 _CHUNK = 5_000
 _O = tables.operation.c
@@ -40,6 +42,7 @@ class Entry:
     intent: str = ""
     content_hash: bytes = b""
     body: bytes | None = None
+    groups: tuple[bytes, bytes, bytes] = UNKNOWN_GROUPS  # destination, tracking and label hash
     attempts: int = 0
     http_status: int | None = None
     correlation_id: str | None = None
@@ -212,7 +215,6 @@ def _closes(entry: Entry, state: str | None) -> bool:
 def _operation(
     entry: Entry, set_id: int, op_id: int, links: Mapping[str, int], now: Stamp
 ) -> dict[str, Any]:
-    groups = group_hashes(entry.body) if entry.body is not None else (b"", b"", b"")
     settled = entry.settled_at or now.micros
     return {
         "op_id": op_id,
@@ -224,9 +226,9 @@ def _operation(
         "retailer": entry.retailer,
         "intent": entry.intent,
         "content_hash": entry.content_hash,
-        "destination_hash": groups[0],
-        "tracking_hash": groups[1],
-        "label_hash": groups[2],
+        "destination_hash": entry.groups[0],
+        "tracking_hash": entry.groups[1],
+        "label_hash": entry.groups[2],
         "recipe": RECIPE,
         "follows_op_id": links.get(entry.replaces_link_id or ""),
         "state": (State.NEEDS_REVIEW if entry.is_open else entry.state).value,

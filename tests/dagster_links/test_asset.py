@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from incarts_pipeline.dagster import DuckDbTable, IncartsResource, LinksConfig
+from incarts_pipeline.dagster.metadata import summed
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit
 from tests.conftest import products
@@ -203,6 +205,19 @@ def test_guard_refuses_with_the_config_that_lets_it_through(
     assert "The catalog is empty" in text
     pasted = yaml.safe_load(text[text.index("ops:") :])["ops"][OP]["config"]
     assert materialize(empty, config=pasted).success
+
+
+def test_only_dagsters_public_names_are_used() -> None:
+    """What Dagster keeps private may change with any release."""
+    sources = sorted(Path(summed.__code__.co_filename).parent.glob("*.py"))
+    assert len(sources) > 1
+    assert [file.name for file in sources if "dagster._" in file.read_text()] == []
+
+
+def test_partitions_together_have_one_limit() -> None:
+    """Counts of partitions are added; a rate limit, which they share, is not."""
+    part = {"incarts/created": 2, "incarts/limit_per_second": 10.0, "incarts/share_429": 0.5}
+    assert summed([part, part]) == part | {"incarts/created": 4}
 
 
 def test_metadata_tells_the_limit(
