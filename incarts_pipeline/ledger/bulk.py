@@ -120,9 +120,8 @@ class _Elsewhere:
             to.write(json.dumps([query, parameters]).encode() + b"\n")
             to.flush()
             with pa.ipc.open_stream(back) as stream:
-                for batch in stream:
-                    if batch.num_rows:  # an empty result has no types to cast from
-                        yield batch.cast(schema)
+                # An empty result has no types to cast from.
+                yield from (batch.cast(schema) for batch in stream if batch.num_rows)
         except (pa.ArrowInvalid, OSError) as error:
             raise self._error(error) from error
 

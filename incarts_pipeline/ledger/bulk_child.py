@@ -31,13 +31,20 @@ def main(uri: str) -> None:
             reader.read_all()
         for line in sys.stdin:
             query, parameters = json.loads(line)
-            with (
-                answer(connection, query, parameters) as reader,
-                pyarrow.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream,
-            ):
-                for batch in reader:
-                    stream.write_batch(batch)
-            sys.stdout.buffer.flush()
+            send(connection, query, parameters)
+
+
+def send(
+    connection: adbc_driver_manager.AdbcConnection, query: str, parameters: list[str | int]
+) -> None:
+    """Write a query's rows to standard output, as one Arrow stream."""
+    with (
+        answer(connection, query, parameters) as reader,
+        pyarrow.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream,
+    ):
+        for batch in reader:
+            stream.write_batch(batch)
+    sys.stdout.buffer.flush()
 
 
 @contextmanager
