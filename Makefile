@@ -2,7 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-BENCHMARKS := prepare ledger rate transports
+PANDAS2 := .venv-pandas2
+# Both cores; tests share nothing, so they may go to whoever is free.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# The theme would tell of its successor in every build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+BENCHMARKS := prepare ledger rate transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.
@@ -10,7 +15,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check soak bench bench-quick clean
+.PHONY: help setup demo ui test check check-pandas2 docs soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,7 +23,9 @@ help:
 	@echo "make demo         run the whole flow against a local Incarts, as Dagster's nightly job"
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
 	@echo "make test         run the tests; ARGS='-k rate' picks some"
-	@echo "make check        format, lint, types, imports, and tests with branch coverage"
+	@echo "make check        format, lint, types, imports, docs, and tests with branch coverage"
+	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
+	@echo "make docs         build the documentation into build/site; warnings are errors"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
 	@echo "make bench        run the benchmarks beside what else people use, and write docs/performance.md;"
 	@echo "                  bench-quick runs them small"
@@ -39,14 +46,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into .venv; this takes a minute or two the first time."
 	@$(BIN)/python -m pip install -qq 'pip>=25.3'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
-	  -e '.[dagster,sandbox]' --group dev
+	  -e '.[dagster,qr,sandbox]' --group dev --group docs
 	@touch $@
 
 demo: $(STAMP)
 	@$(BIN)/python -m dagster_defs.demo $(ARGS)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 # pytest comes last, so that its summary is what one sees.
 check: $(STAMP)
@@ -54,7 +61,26 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(MKDOCS)
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# pandas 3 changed how text is stored and when frames share data; both are promised to work.
+check-pandas2: $(PANDAS2)/.installed
+	$(PANDAS2)/bin/python -m pytest tests/test_frame_results.py tests/test_frame_door.py \
+	  tests/test_frame_notebook.py tests/test_catalog_objects.py $(ARGS)
+
+$(PANDAS2)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv --clear $(PANDAS2)
+	@$(PANDAS2)/bin/python -m pip install -qq 'pip>=25.3'
+	@grep -v '^pandas==' constraints.txt > $(PANDAS2)/constraints.txt
+	@$(PANDAS2)/bin/python -m pip install -qq -c $(PANDAS2)/constraints.txt \
+	  --build-constraint constraints.txt -e '.[sandbox]' 'pandas==2.2.*' \
+	  hypothesis nbclient ipykernel polars pytest pytest-timeout
+	@touch $@
+
+docs: $(STAMP)
+	@$(MKDOCS)
+	@echo "Open build/site/index.html."
 
 ui: $(STAMP)
 	@$(BIN)/python -m dagster_defs.ui
@@ -73,4 +99,4 @@ bench-quick: bench
 clean:
 	rm -rf build dist demo .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
 	  .pytest_cache .ruff_cache incarts_pipeline.egg-info
-	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -29,6 +29,7 @@ from pydantic import SecretStr
 from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.gate import Gate, Stop
 from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.claims import Call, Operation, claim_calls
 from incarts_pipeline.ledger.file import open_engine, prepare_file
@@ -38,7 +39,7 @@ from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.models import Action
 from incarts_pipeline.pacing.fixed import TokenBucket
-from incarts_pipeline.sender import Sender, Stop
+from incarts_pipeline.sender import Sender
 from incarts_pipeline.tally import Tally
 
 IN_FLIGHT = 32
@@ -94,13 +95,15 @@ async def send(base_url: str, variant: str, rate: float | None, work: list[Call]
             sender = Sender(
                 client=client,
                 journal=journal,
-                rate=TokenBucket(rate),
-                circuits=Circuits(),
-                clock=Clock(),
+                gate=Gate(
+                    rate=TokenBucket(rate),
+                    circuits=Circuits(),
+                    clock=Clock(),
+                    stop=Stop(),
+                    tally=Tally(),
+                    in_flight=InFlight(IN_FLIGHT),
+                ),
                 rule=RULE,
-                stop=Stop(),
-                tally=Tally(),
-                in_flight=InFlight(IN_FLIGHT),
             )
             if isinstance(journal, NoJournal):
                 await carry(sender, work, None)

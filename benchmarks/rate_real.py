@@ -1,6 +1,6 @@
 """One limit shared by real processes, with real clocks, against the sandbox; no hints.
 
-    python benchmarks/rate_real.py [--seconds 90]
+    python benchmarks/rate_real.py [--seconds 90] [--only "fixed 300/10 s"]
 
 One and four `incarts apply` at a time on one ledger, each with a catalog of its own: the share of
 the budget that was used and the share of 429s, in the first run after half of its time, and in the
@@ -68,9 +68,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=90.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--only", choices=LIMITS, help="one limit")
+    options = parser.parse_args()
+    seconds = options.seconds
     print(f"{'limit':16}{'processes':>10}{'first run':>16}{'next run':>16}  use, 429s")
     for name, limit in LIMITS.items():
+        if options.only not in (None, name):
+            continue
         for processes in (1, 4):
             config = SandboxConfig(limits=[limit])
             with tempfile.TemporaryDirectory() as folder, Sandbox(config) as box:

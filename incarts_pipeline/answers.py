@@ -44,12 +44,15 @@ def classify(
     correlation_id: str,
     now: dt.datetime,
     read: Callable[[object], Link | None] | None = None,
+    of_link: bool = False,
 ) -> Answer:
     """Say what the answer to a create call means for exactly-once.
 
     A refusal parks a row until its content changes, so 400, 413 and 422 count as one only when the
     API itself speaks: in JSON, or echoing our correlation id. An HTML page, or an empty answer
-    without the echo, comes from something in front of it, as does a 403 with an HTML page.
+    without the echo, comes from something in front of it, as does a 403 with an HTML page. Where a
+    call is about one link (`of_link`), the API's own 404 says that there is no such link, and is a
+    refusal too.
 
     Args:
         status: the HTTP status.
@@ -58,6 +61,7 @@ def classify(
         correlation_id: the one that was sent.
         now: the time of arrival; only used when the answer has no Date.
         read: finds the link in the parsed body; by default `parse_link`.
+        of_link: whether the path names a link.
     """
     content = _json(body)
     link = (read or parse_link)(content) if 200 <= status < 300 else None
@@ -74,7 +78,7 @@ def classify(
         )
     problem = parse_error(status, headers, body, now=now)
     return Answer(
-        kind=_kind(status, body, echoed=echoed_id == correlation_id),
+        kind=_kind(status, body, echoed=echoed_id == correlation_id, of_link=of_link),
         correlation_id=correlation_id,
         status=status,
         echoed_id=echoed_id,
@@ -84,12 +88,12 @@ def classify(
     )
 
 
-def _kind(status: int, body: bytes, *, echoed: bool) -> AnswerKind:
+def _kind(status: int, body: bytes, *, echoed: bool, of_link: bool) -> AnswerKind:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status == 403:
         return AnswerKind.WRONG_ENDPOINT if is_page(body) else AnswerKind.FORBIDDEN
-    if status in _REFUSED:
+    if status in _REFUSED or (of_link and status == 404):
         own = is_own(body, echoed=echoed)
         return AnswerKind.REFUSED if own else AnswerKind.WRONG_ENDPOINT
     return AnswerKind.WRONG_ENDPOINT if status in _NOT_THERE else AnswerKind.UNKNOWN
@@ -156,9 +160,14 @@ def parse_qr_code(data: object) -> QrCode | None:
     )
 
 
+def is_id(text: str) -> bool:
+    """Say whether a text can be the id of a link or a QR code."""
+    return _ID.fullmatch(text) is not None
+
+
 def _id(data: object) -> str | None:
     value = data.get("id") if isinstance(data, dict) else None
-    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+    return value if isinstance(value, str) and is_id(value) else None
 
 
 def parse_error(

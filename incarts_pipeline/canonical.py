@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import rfc8785
 
 RECIPE = 1
 ENDPOINT_LINKS = "POST /v1/links"
+ENDPOINT_QR_CODES = "POST /v1/links/{linkId}/qr-codes"
 
 _DESTINATION = (
     "retailer",
@@ -46,12 +48,36 @@ def idempotency_key(
     UTF-8 bytes behind their number (8 bytes, big-endian); the hash as 64 hexadecimal digits, the
     generation in decimal.
     """
-    digest = hashlib.sha256()
     parts = (endpoint, project_id, link_set, row_key, content_hash.hex(), str(generation))
+    return _PREFIX + _hash_of([part.encode() for part in parts]).hex()[:_DIGITS]
+
+
+def qr_content_hash(link_id: str, body: bytes) -> bytes:
+    """Return the hash of what asking for a QR code says: which link, and the exact bytes.
+
+    The SHA-256 over both, each behind its number of bytes (8 bytes, big-endian), so that the code
+    of the link that replaces another one is something new to make.
+    """
+    return _hash_of([link_id.encode(), body])
+
+
+def joined_key(texts: Sequence[str]) -> str:
+    r"""Return the row key of one row's key texts: joined by `|`, of several `\` and `|` escaped."""
+    if len(texts) == 1:
+        return texts[0]
+    return "|".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
+
+
+def qr_row_key(row_key: str, identifier: str) -> str:
+    """Return what identifies a QR code in its set: the link's row key and the identifier."""
+    return joined_key([row_key, identifier])
+
+
+def _hash_of(parts: list[bytes]) -> bytes:
+    digest = hashlib.sha256()
     for part in parts:
-        data = part.encode()
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return _PREFIX + digest.hexdigest()[:_DIGITS]
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
 
 
 def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:

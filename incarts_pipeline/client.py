@@ -8,7 +8,6 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import TracebackType
 from typing import NoReturn
 from urllib.parse import quote
@@ -25,7 +24,6 @@ from incarts_pipeline.answers import (
     parse_link,
     parse_qr_code,
 )
-from incarts_pipeline.api_key import checked_key
 from incarts_pipeline.errors import (
     AnswerLostError,
     ApiProblem,
@@ -33,6 +31,7 @@ from incarts_pipeline.errors import (
     SettingsError,
 )
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
+from incarts_pipeline.secret import checked_secret
 from incarts_pipeline.settings import checked_base_url
 from incarts_pipeline.transport import (
     AiohttpTransport,
@@ -90,7 +89,7 @@ class IncartsClient:
             self.base_url = checked_base_url(base_url)
         except ValueError as error:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
-        self._secret = checked_key(api_key)
+        self._secret = checked_secret(api_key)
         self._transport = transport or make_transport(self.base_url, max_connections)
         self._links = f"{self.base_url}/v1/links"
         # Encoded answers are not asked for: the real ones are small, and a small one that unpacks
@@ -129,18 +128,29 @@ class IncartsClient:
         Raises:
             ValueError: the key or the id is not 8 to 128 printable ASCII characters.
         """
-        return await self._attempt(self._links, body, idempotency_key, correlation_id, parse_link)
+        return await self._attempt(
+            "POST", self._links, body, idempotency_key, correlation_id, parse_link
+        )
 
     async def post_qr_code(
         self, link_id: str, body: bytes, *, idempotency_key: str, correlation_id: str
     ) -> Answer:
-        """Make one attempt to create a QR code; the answer's `link.qr_code` is it.
+        """Make one attempt to create a QR code of a link.
 
+        The answer's `link` stands for the code: its id is the code's, and `link.qr_code` is it.
         Raises as `post_link` does.
         """
-        read = partial(_link_of_qr_code, link_id)
         url = self._url(link_id, "/qr-codes")
-        return await self._attempt(url, body, idempotency_key, correlation_id, read)
+        return await self._attempt("POST", url, body, idempotency_key, correlation_id, _parse_made)
+
+    async def look_up(self, link_id: str, *, correlation_id: str) -> Answer:
+        """Make one attempt to read a link back (needs the scope `links:read`).
+
+        A link that Incarts doesn't have, or doesn't show to this key, is `refused` with status 404.
+        Raises as `post_link` does.
+        """
+        url = self._url(link_id)
+        return await self._attempt("GET", url, None, None, correlation_id, parse_link)
 
     async def create_link(
         self,
@@ -179,7 +189,7 @@ class IncartsClient:
         ours = correlation_id or new_correlation_id()
         url = self._url(link_id, "/qr-codes")
         reply = await self._call("POST", url, _encode(body), idempotency_key, ours)
-        link = _link_of_qr_code(link_id, _content(reply))
+        link = _parse_made(_content(reply))
         return link.qr_code if link and link.qr_code else _no_id(reply, ours)
 
     def _url(self, link_id: str, rest: str = "") -> str:
@@ -189,14 +199,15 @@ class IncartsClient:
 
     async def _attempt(
         self,
+        method: str,
         url: str,
-        body: bytes,
-        idempotency_key: str,
+        body: bytes | None,
+        idempotency_key: str | None,
         correlation_id: str,
         read: Callable[[object], Link | None],
     ) -> Answer:
         try:
-            reply = await self._exchange("POST", url, body, idempotency_key, correlation_id)
+            reply = await self._exchange(method, url, body, idempotency_key, correlation_id)
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
             return Answer(
@@ -212,6 +223,7 @@ class IncartsClient:
             correlation_id=correlation_id,
             now=dt.datetime.now(dt.UTC),
             read=read,
+            of_link=url is not self._links,
         )
 
     async def _call(
@@ -306,9 +318,11 @@ def _content(reply: _Reply) -> object:
     return content
 
 
-def _link_of_qr_code(link_id: str, content: object) -> Link | None:
+def _parse_made(content: object) -> Link | None:
     code = parse_qr_code(content.get("data") if isinstance(content, dict) else None)
-    return None if code is None else Link(id=link_id, qr_code=code)
+    if code is None:
+        return None
+    return Link(id=code.id, created_at=code.created_at, qr_code=code)
 
 
 def _problem(reply: _Reply, ours: str) -> ApiProblem:

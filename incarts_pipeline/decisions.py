@@ -101,7 +101,8 @@ FROM judged
 # The action for each row of the catalog.
 JUDGED = """
 CREATE OR REPLACE VIEW judged AS
-SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
+SELECT request.link_set, request.catalog_row, request.row_key, request.problems, request.key,
+       CASE WHEN decision.action IS NOT NULL THEN request.body END AS body,
        COALESCE(decision.action, 'unchanged') AS action,
        COALESCE(decision.reason, 'same') AS reason, decision.current_op
 FROM request
@@ -132,6 +133,15 @@ FROM (
 )
 GROUP BY ALL HAVING SUM(n) > 0 ORDER BY ALL
 """  # noqa: S608 - our own text
+
+# The first rows with an action; the first problem says what is wrong with a rejected one.
+EXAMPLES = """
+SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem
+FROM judged AS r
+WHERE action = $action AND reason = COALESCE($reason, reason)
+  AND link_set = COALESCE($link_set, link_set)
+ORDER BY r.catalog_row LIMIT $n
+"""
 
 CALLS_BY_KIND = """
 SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
@@ -177,9 +187,10 @@ WITH ranked AS (
 )
 SELECT ranked.link_set, ranked.row_key, ranked.retailer, ranked.intent, ranked.action,
        ranked.content_hash, ranked.current_op, request.body,
-       ROW_NUMBER() OVER (ORDER BY {order} priority DESC NULLS LAST, catalog_row) AS turn
+       {columns} ROW_NUMBER() OVER (ORDER BY {order} priority DESC NULLS LAST, catalog_row) AS turn
 FROM ranked
-JOIN (SELECT link_set, catalog_row, body FROM request) AS request USING (link_set, catalog_row)
+JOIN (SELECT link_set, catalog_row, body, key FROM request) AS request
+    USING (link_set, catalog_row)
 """
 
 # Equal for equal plans: what would be done to which row, with which content. The order of rows in

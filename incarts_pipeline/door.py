@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.models import Reason
-from incarts_pipeline.sender import Stop
 
 T = TypeVar("T")
 
@@ -41,6 +41,27 @@ def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
             raise
 
 
+async def run_beside(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
+    """Await `work` in a thread with an event loop of its own: nothing of it delays this loop.
+
+    The first cancellation asks `work` to stop, waits until what is in flight is finished, and is
+    raised again then; a second one does not wait.
+    """
+    door = _Door(work)
+    threading.Thread(target=door.run, name="incarts-pipeline", daemon=True).start()
+    ended = asyncio.wrap_future(door.result)
+    try:
+        # A notebook's interrupt doesn't wake its loop, so look now and then.
+        while not ended.done():
+            await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+        return ended.result()
+    except asyncio.CancelledError:
+        door.stop_soon()
+        await asyncio.wait([ended])
+        ended.exception()  # looked at, so that asyncio doesn't complain; the cancellation wins
+        raise
+
+
 class _Door(Generic[T]):
     """The thread's side: a loop, the stop that belongs to it, and the result."""
 
@@ -49,14 +70,14 @@ class _Door(Generic[T]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: Stop | None = None
         self._stop_early = False
-        self._result: Future[T] = Future()
+        self.result: Future[T] = Future()
         self._done = threading.Event()
 
     def run(self) -> None:
         try:
-            self._result.set_result(asyncio.run(self._main()))
+            self.result.set_result(asyncio.run(self._main()))
         except BaseException as error:  # handed to the waiting thread
-            self._result.set_exception(error)
+            self.result.set_exception(error)
         finally:
             self._done.set()
 
@@ -70,7 +91,7 @@ class _Door(Generic[T]):
         # A signal that the kernel hands to another thread wakes nobody here, so look now and then.
         while not self._done.wait(_LOOK_SECONDS):
             pass
-        return self._result.result()
+        return self.result.result()
 
     def stop_soon(self) -> None:
         self._stop_early = True

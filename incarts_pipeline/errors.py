@@ -10,6 +10,7 @@ IncartsError
 │   ├── LedgerForeignError   bound to another base URL, or made by a newer version
 │   └── LedgerDamagedError
 ├── PublishError             links.parquet can't be written
+├── MissingExtraError        an optional package isn't installed
 ├── TransportError           no answer came
 │   ├── NotSentError         the request provably never left
 │   └── AnswerLostError      it may have arrived: the link may exist
@@ -68,11 +69,22 @@ class CatalogError(IncartsError):
 
 
 class MappingError(IncartsError):
-    """The mapping doesn't fit the catalog or the rules; `path` is like `link.products.quantity`."""
+    """The mapping doesn't fit the catalog or the rules.
 
-    def __init__(self, message: str, *, fix: str | None = None, path: str | None = None) -> None:
+    `path` is like `link.products.quantity`, `column` the catalog's column whose type doesn't fit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str | None = None,
+        path: str | None = None,
+        column: str | None = None,
+    ) -> None:
         super().__init__(message, fix=fix)
         self.path = path
+        self.column = column
 
 
 class RefusedError(IncartsError):
@@ -104,6 +116,10 @@ class LedgerDamagedError(LedgerError):
 
 class PublishError(IncartsError):
     """links.parquet can't be written; what was answered is in the ledger."""
+
+
+class MissingExtraError(IncartsError):
+    """An optional package isn't installed; `fix` is the command that installs it."""
 
 
 class TransportError(IncartsError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from incarts_pipeline.models import Intent
+
 SHARE_GUARD = "mass_change"
 OVER_GUARD = "too_many_new"
 EMPTY_GUARD = "empty_catalog"
@@ -93,3 +95,21 @@ def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
             fix="If the change is meant, approve this plan.",
         )
     ]
+
+
+def scopes_needed(kinds: Sequence[tuple[str, str, int]]) -> dict[str, int]:
+    """Return the calls that need each scope: custom URLs share one, the rest go by retailer."""
+    needed: dict[str, int] = {}
+    for retailer, intent, n in kinds:
+        scope = "custom" if intent == Intent.CUSTOM_URL else retailer
+        for name in ("links:write", f"retailers:{scope}"):
+            needed[name] = needed.get(name, 0) + n
+    return needed
+
+
+def warnings(kinds: Sequence[tuple[str, str, int]]) -> list[str]:
+    """Return what to know before sending these kinds of links."""
+    soon = sum(n for _, intent, n in kinds if intent == Intent.PRODUCT_DETAIL)
+    if not soon:
+        return []
+    return [f"{soon:,} product_detail links: Incarts lists that intent as coming soon."]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from incarts_pipeline.canonical import ENDPOINT_LINKS, idempotency_key
+from incarts_pipeline.canonical import (
+    ENDPOINT_LINKS,
+    idempotency_key,
+    qr_content_hash,
+    qr_row_key,
+)
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.columns import Columns
@@ -22,12 +27,20 @@ from incarts_pipeline.keys import row_keys
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.restore import Entry, Restored, restore
-from incarts_pipeline.models import Reason, State, Status
+from incarts_pipeline.ledger.states import Kind
+from incarts_pipeline.models import QR_CODE, Reason, State, Status
 from incarts_pipeline.publish import Output, exists, resolve
 from incarts_pipeline.settings import Settings
 
 _BATCH = 20_000
-_LINK_COLUMNS = ("short_link", "short_id", "target_url", "qr_code_id", "qr_image_url")
+_LINK_COLUMNS = {  # as published, and as the ledger names them
+    "short_link": "short_link",
+    "short_id": "short_id",
+    "target_url": "target_url",
+    "qr_code_id": "qr_code_id",
+    "qr_image_url": "qr_image_url",
+    "qr_encoded_url": "encoded_url",
+}
 _PUBLISHED = {"link_set", "row_key", "link_id", "idempotency_key"}
 _DOUBTS = (Reason.ANSWER_UNKNOWN, Reason.NEEDS_REVIEW)
 
@@ -43,9 +56,9 @@ def import_links(
 
     Args:
         source: a published `links.parquet` (its history and missing tables beside it are read
-            too), a history table, or any table of links made by hand: the columns of `unique_key`,
-            `link_id`, and any of `short_link`, `short_id`, `target_url`, `qr_code_id`,
-            `qr_image_url`.
+            too), a history table, a published `qr_codes.parquet`, or any table of links made by
+            hand: the columns of `unique_key`, `link_id`, and any of `short_link`, `short_id`,
+            `target_url`, `qr_code_id`, `qr_image_url`, `qr_encoded_url`.
         settings: which ledger, base URL and project.
         link_set: the set that links made by hand belong to.
         unique_key: the columns that name their rows.
@@ -59,9 +72,12 @@ def import_links(
         LedgerError: the ledger can't be used, or belongs to another base URL.
     """
     settings.require("base_url", "project_id")
-    published = _published(str(source))
+    published, kind = _published(str(source)), Kind.LINKS
+    names: Sequence[str] = ()
     if published is None:
         names, entries = _made_by_hand(source, settings.project_id or "", link_set, unique_key)
+    elif _has_codes(str(source)):
+        entries, kind = list(_codes(_rows(str(source), settings.project_id or ""))), Kind.QR_CODES
     else:
         names, entries = _from_published(published, settings.project_id or "")
     entries.sort(key=lambda entry: entry.settled_at or 0)
@@ -69,7 +85,7 @@ def import_links(
     engine = prepare_file(Path(settings.ledger), settings.base_url or "")
     try:
         with transaction(engine, Path(settings.ledger)) as connection:
-            set_ids = ensure_sets(connection, settings.project_id or "", sets, names)
+            set_ids = ensure_sets(connection, settings.project_id or "", sets, names, kind)
             return restore(connection, set_ids, entries, Clock().now())
     finally:
         engine.dispose()
@@ -83,6 +99,52 @@ def _published(source: str) -> Output | None:
         if not set(file.schema_arrow.names) >= _PUBLISHED:
             return None
     return Output(links=source.replace(".history.parquet", ".parquet"))
+
+
+def _has_codes(target: str) -> bool:
+    with _open(target) as file:
+        return set(file.schema_arrow.names) >= {"identifier", "qr_code_id", "encoded_url"}
+
+
+def _codes(rows: Iterable[Mapping[str, Any]]) -> Iterator[Entry]:
+    """Yield the codes of a published table, and what of them is in doubt.
+
+    A refused one has no code, so that asking for it again under the same key harms nothing.
+    """
+    for row in rows:
+        doubtful = row["status"] == Status.IN_DOUBT and row["reason"] in _DOUBTS
+        if row["idempotency_key"] is None or not (doubtful or row["qr_code_id"]):
+            continue
+        yield Entry(
+            link_set=row["link_set"],
+            row_key=qr_row_key(row["row_key"], row["identifier"]),
+            idempotency_key=row["idempotency_key"],
+            generation=row["generation"] or 0,
+            state=State.NEEDS_REVIEW if doubtful else State.DONE,
+            intent=QR_CODE,
+            # The bytes are not in the table; which link it is of is all that planning looks at.
+            content_hash=qr_content_hash(row["link_id"], b""),
+            attempts=row["attempts"] or 0,
+            http_status=row["http_status"],
+            correlation_id=row["correlation_id"],
+            error_code=row["error_code"],
+            settled_at=_micros(row["settled_at"]),
+            run_id=row["settled_run_id"],
+            link=None if doubtful else _code(row),
+            for_link_id=row["link_id"],
+        )
+
+
+def _code(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "link_id": row["qr_code_id"],
+        "qr_code_id": row["qr_code_id"],
+        "qr_image_url": row["qr_image_url"],
+        "encoded_url": row["encoded_url"],
+        "created_at": _micros(row["created_at"]),
+        "received_at": _micros(row["settled_at"] or row["created_at"]) or 0,
+        "run_id": row["settled_run_id"] or "import",
+    }
 
 
 def _open(target: str) -> pq.ParquetFile:
@@ -228,7 +290,7 @@ def _of_missing(row: Mapping[str, Any]) -> Entry:
 def _link(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "link_id": row["link_id"],
-        **{name: row.get(name) for name in _LINK_COLUMNS},
+        **{own: row.get(name) for name, own in _LINK_COLUMNS.items()},
         "created_at": _micros(row.get("link_created_at")),
         "received_at": _micros(row.get("received_at") or row.get("link_created_at")) or 0,
         "run_id": row.get("run_id") or "import",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,13 +19,6 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
     if len(texts) == 1:
         return texts[0]
     return pc.binary_join_element_wise(*map(_separable, texts), "|")
-
-
-def joined_key(texts: Sequence[str]) -> str:
-    """Return the row key of one row's key texts, as `row_keys` joins them."""
-    if len(texts) == 1:
-        return texts[0]
-    return "|".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
 
 
 def _key_text(columns: Columns, name: str) -> pa.StringArray:

@@ -361,4 +361,5 @@ def _unfit(field: pa.Field, path: str, refusal: tuple[str, str]) -> MappingError
         f'{path}: the column "{field.name}" is of type {field.type}, {refusal[0]}',
         fix=refusal[1],
         path=path,
+        column=field.name,
     )

@@ -17,6 +17,9 @@ class Intent(StrEnum):
     RECIPE = "recipe"  # instacart
 
 
+QR_CODE = "qr_code"  # stands for the intent where an operation makes a further QR code
+
+
 class Policy(StrEnum):
     """What happens when a group of fields changed on a row that has a link."""
 

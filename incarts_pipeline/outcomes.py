@@ -21,40 +21,71 @@ INSERT INTO left_over SELECT link_set, row_key, 'circuit_open' FROM call
 ANTI JOIN left_over USING (link_set, row_key) WHERE retailer = $retailer AND intent = $intent
 """
 
-# One pass over everything: the tables are as large as the catalog.
-ROWS = """
+_STATUS = """
+CASE
+    WHEN r.planned = 'skip' THEN 'skipped no_products'
+    WHEN r.planned = 'reject' AND r.why <> 'refused_by_api' THEN 'rejected ' || r.why
+    WHEN m.content_hash = r.content_hash THEN
+        CASE WHEN r.planned IN ('unchanged', 'reject')
+                 AND m.changed_run_id IS DISTINCT FROM $run THEN 'unchanged same'
+             WHEN r.planned = 'reuse' THEN 'reused changed_back'
+             WHEN m.action = 'replace' THEN 'replaced changed'
+             ELSE 'created new' END
+    WHEN r.planned = 'unchanged' THEN 'unchanged ' || r.why
+    WHEN r.planned = 'hold' AND r.why IN ('needs_review', 'earlier_in_doubt')
+        THEN 'in_doubt ' || r.why
+    WHEN r.planned = 'hold' THEN 'held ' || r.why
+    WHEN u.state IN ('sent', 'in_doubt') THEN 'in_doubt answer_unknown'
+    WHEN u.state = 'needs_review' THEN 'in_doubt needs_review'
+    WHEN u.state = 'rejected' THEN 'rejected refused_by_api'
+    WHEN r.why = 'earlier_in_doubt' THEN 'in_doubt ' || r.why
+    ELSE 'pending ' || COALESCE(l.reason, $pending)
+END
+"""
+# A doubt that this run settled has made its row's plan come out as unchanged.
+_ACTION = """
+CASE WHEN r.planned = 'unchanged' AND m.changed_run_id = $run
+          AND m.content_hash = r.content_hash THEN 'settle' ELSE r.planned END
+"""
+# Whether the newest operation speaks for the row, or the link that it uses.
+_BY_LATEST = "u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash"
+_STANDING = """
+FROM (
+    SELECT request.* EXCLUDE (body), COALESCE(decision.action, 'unchanged') AS planned,
+           COALESCE(decision.reason, 'same') AS why
+    FROM request LEFT JOIN decision USING (link_set, catalog_row)
+) AS r
+LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
+LEFT JOIN latest AS u
+    ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
+LEFT JOIN left_over AS l ON l.link_set = r.link_set AND l.row_key = r.row_key
+"""
+
+STATUS = f"""
+CREATE OR REPLACE TABLE outcome AS
+SELECT r.link_set, r.catalog_row, {_ACTION} AS action, {_STATUS} AS verdict,
+       {_BY_LATEST} AS by_latest
+{_STANDING}
+"""
+
+STATUS_COUNTS = """
+SELECT SPLIT_PART(verdict, ' ', 1), SPLIT_PART(verdict, ' ', 2), COUNT(*)
+FROM outcome GROUP BY ALL ORDER BY ALL
+"""
+
+# One pass over everything, as the tables are as large as the catalog: without the table above.
+_ROWS = """
 SELECT * EXCLUDE ("incarts.status", "incarts.latest") FROM (
-SELECT CASE
-           WHEN r.planned = 'skip' THEN 'skipped no_products'
-           WHEN r.planned = 'reject' AND r.why <> 'refused_by_api' THEN 'rejected ' || r.why
-           WHEN m.content_hash = r.content_hash THEN
-               CASE WHEN r.planned IN ('unchanged', 'reject')
-                        AND m.changed_run_id IS DISTINCT FROM $run THEN 'unchanged same'
-                    WHEN r.planned = 'reuse' THEN 'reused changed_back'
-                    WHEN m.action = 'replace' THEN 'replaced changed'
-                    ELSE 'created new' END
-           WHEN r.planned = 'unchanged' THEN 'unchanged ' || r.why
-           WHEN r.planned = 'hold' AND r.why IN ('needs_review', 'earlier_in_doubt')
-               THEN 'in_doubt ' || r.why
-           WHEN r.planned = 'hold' THEN 'held ' || r.why
-           WHEN u.state IN ('sent', 'in_doubt') THEN 'in_doubt answer_unknown'
-           WHEN u.state = 'needs_review' THEN 'in_doubt needs_review'
-           WHEN u.state = 'rejected' THEN 'rejected refused_by_api'
-           WHEN r.why = 'earlier_in_doubt' THEN 'in_doubt ' || r.why
-           ELSE 'pending ' || COALESCE(l.reason, $pending)
-       END AS "incarts.status",
-       -- Whether the newest operation speaks for the row, or the link that it uses.
-       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS "incarts.latest",
+SELECT {status} AS "incarts.status", {by_latest} AS "incarts.latest",
        {key_columns}
        r.catalog_row, r.link_set, r.row_key,
        SPLIT_PART("incarts.status", ' ', 1) AS status,
-       -- A doubt that this run settled has made its row's plan come out as unchanged.
-       CASE WHEN r.planned = 'unchanged' AND m.changed_run_id = $run
-                 AND m.content_hash = r.content_hash THEN 'settle' ELSE r.planned END AS action,
+       {action} AS action,
        SPLIT_PART("incarts.status", ' ', 2) AS reason,
        m.link_id, NULLIF(m.short_link, '') AS short_link, NULLIF(m.short_id, '') AS short_id,
        NULLIF(m.target_url, '') AS target_url, NULLIF(m.qr_code_id, '') AS qr_code_id,
        NULLIF(m.qr_image_url, '') AS qr_image_url,
+       NULLIF(m.qr_encoded_url, '') AS qr_encoded_url,
        CASE WHEN m.link_id IS NULL OR r.content_hash IS NULL THEN NULL
             ELSE m.content_hash <> r.content_hash END AS is_stale,
        NULLIF(m.created_at, -1) AS link_created_at,
@@ -79,16 +110,8 @@ SELECT CASE
        NULLIF(CASE WHEN "incarts.latest" THEN u.settled_at ELSE m.changed_at END, -1) AS settled_at,
        NULLIF(CASE WHEN "incarts.latest" THEN u.settled_run_id ELSE m.changed_run_id END, '')
            AS settled_run_id
-FROM (
-    SELECT request.* EXCLUDE (body), COALESCE(decision.action, 'unchanged') AS planned,
-           COALESCE(decision.reason, 'same') AS why
-    FROM request LEFT JOIN decision USING (link_set, catalog_row)
-) AS r
+{standing}
 LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
-LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
-LEFT JOIN latest AS u
-    ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
-LEFT JOIN left_over AS l ON l.link_set = r.link_set AND l.row_key = r.row_key
 )
 ORDER BY catalog_row, link_set
 """
@@ -105,3 +128,14 @@ SEMI JOIN (
 ) AS gone USING (link_set, row_key)
 ORDER BY made.link_set, made.row_key
 """
+
+
+def rows(key_columns: str) -> str:
+    """Return the query of links.parquet; `key_columns` are SQL, each followed by a comma."""
+    return _ROWS.format(
+        key_columns=key_columns,
+        status=_STATUS,
+        action=_ACTION,
+        by_latest=_BY_LATEST,
+        standing=_STANDING,
+    )

@@ -19,6 +19,7 @@ from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.gate import Gate, Stop
 from incarts_pipeline.in_flight import MOST as MOST_IN_FLIGHT
 from incarts_pipeline.in_flight import InFlight
 from incarts_pipeline.ledger.bulk import reading
@@ -44,7 +45,7 @@ from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
 from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.sender import Sender, Stop
+from incarts_pipeline.sender import Sender
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.shared_rate import SharedRate
 from incarts_pipeline.tally import Tally
@@ -81,12 +82,14 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run came out."""
+    """How a run came out; `approved` is the digest that let a refused plan through."""
 
     figures: PlanFigures
     written: WriteResult
     published: Published
     seconds: float
+    ledger: Path | None = None
+    approved: str | None = None
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
@@ -131,7 +134,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         scopes=settings.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
-        max_rps=_expected_rate(settings, ledger.learned_rate(fingerprint)),
+        max_rps=expected_rate(settings, ledger.learned_rate(fingerprint)),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
@@ -207,7 +210,7 @@ async def apply_plan(
             for rows in plan.moved_rows(set_ids):
                 join_partition(connection, rows, plan.options.partition or "")
         figures = plan.figures
-        written = await _write(
+        written = await carry_out(
             plan, settings, engine, set_ids, options, tally or Tally(), stop or Stop(), clock
         )
     finally:
@@ -218,12 +221,14 @@ async def apply_plan(
             _publish, plan, target, ledger, set_ids, sequence, written, options
         )
     except PublishError as error:
-        raise _with_unrecorded(error, written) from error
+        raise with_unrecorded(error, written) from error
     return RunResult(
         figures=figures,
         written=written,
         published=published,
         seconds=time.monotonic() - began,
+        ledger=ledger,
+        approved=options.approved,
     )
 
 
@@ -253,12 +258,12 @@ def _publish(
             plan.stage,
             target,
             history=history(connection, set_ids, partition),
-            left=_left_over(written, options),
+            left=left_over(written, options),
             facts=facts,
         )
 
 
-def _with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
+def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     """Say beside a failed output which answers are not in the ledger either."""
     if not written.unrecorded:
         return error
@@ -269,7 +274,7 @@ def _with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     )
 
 
-async def _write(
+async def carry_out(
     plan: Plan,
     settings: Settings,
     engine: sa.Engine,
@@ -279,6 +284,7 @@ async def _write(
     stop: Stop,
     clock: Clock | None,
 ) -> WriteResult:
+    """Make what a plan calls for, and record it; raises as `Writer.run` does."""
     key = settings.require_key()
     with engine.begin() as connection:
         learned = load_rate(connection, key_fingerprint(key))
@@ -295,23 +301,21 @@ async def _write(
     async with (
         client,
         Journal(engine, Path(settings.ledger), run_id) as journal,
-        _pacing(settings, run_id, learned, clock) as rate,
+        pacing(settings, run_id, learned, clock) as rate,
     ):
-        sender = Sender(
-            client=client,
-            journal=journal,
+        gate = Gate(
             rate=rate,
             circuits=Circuits(),
             clock=clock,
-            rule=plan.options.rule,
             stop=stop,
             tally=tally,
             in_flight=InFlight(most),
         )
+        sender = Sender(client=client, journal=journal, gate=gate, rule=plan.options.rule)
         return await Writer(plan, sender, set_ids, run_id, options).run()
 
 
-def _expected_rate(settings: Settings, learned: float | None) -> float | None:
+def expected_rate(settings: Settings, learned: float | None) -> float | None:
     """Return the requests a second that a plan may count on, None when nobody knows."""
     if settings.rate != "adaptive":
         number = settings.rate.removeprefix("fixed:")
@@ -320,7 +324,7 @@ def _expected_rate(settings: Settings, learned: float | None) -> float | None:
 
 
 @asynccontextmanager
-async def _pacing(
+async def pacing(
     settings: Settings, run_id: str, learned: Learned | None, clock: Clock
 ) -> AsyncIterator[Pacer]:
     """Yield what says when to send; every run of the same key and ledger shares it."""
@@ -339,7 +343,8 @@ async def _pacing(
         yield rate
 
 
-def _left_over(written: WriteResult, options: WriteOptions) -> LeftOver:
+def left_over(written: WriteResult, options: WriteOptions) -> LeftOver:
+    """Say why what a run did not try is pending."""
     circuit = written.end is not None
     return LeftOver(
         reason=Reason.CIRCUIT_OPEN if circuit else written.stopped or Reason.STOPPED,

@@ -10,20 +10,21 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
-from incarts_pipeline import changes, decisions
-from incarts_pipeline.canonical import changed_fields, group_hashes
+from incarts_pipeline import changes, decisions, guards
+from incarts_pipeline.canonical import group_hashes
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.guards import Refusal, SetFigures, refusals
+from incarts_pipeline.examples import Example, example_of
+from incarts_pipeline.guards import Refusal, SetFigures
 from incarts_pipeline.ledger.claims import Call
 from incarts_pipeline.ledger.lookups import bodies_of, links_in_use
 from incarts_pipeline.ledger.pointers import Content
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
-from incarts_pipeline.models import Action, Intent, Policy, Reason, State
+from incarts_pipeline.models import Action, Policy, Reason, State
 from incarts_pipeline.partition import Chosen
 from incarts_pipeline.stage import Stage
 
@@ -62,21 +63,6 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One row that a plan would touch; `fields` are those that differ from its link's content."""
-
-    link_set: str
-    catalog_row: int
-    row_key: str
-    reason: Reason
-    fields: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        what = f": {', '.join(self.fields)}" if self.fields else ""
-        return f"row {self.catalog_row} ({self.row_key}){what}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFigures:
     """What a plan would do, in numbers.
 
@@ -108,6 +94,9 @@ class PlanFigures:
 class Plan:
     """A plan over staged requests; close it (or use `with`) to drop its workspace."""
 
+    call_columns = ""  # SQL: what a call needs of its request beside what every call does
+    row_number = "r.catalog_row"  # SQL: the row that examples name
+
     def __init__(self, stage: Stage, ledger: LedgerView, options: PlanOptions) -> None:
         self.stage = stage
         self.options = options
@@ -115,7 +104,7 @@ class Plan:
         self.figures: PlanFigures
         self.chosen: Chosen | None = None  # what was read of the catalog
 
-    def __enter__(self) -> Plan:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -133,8 +122,12 @@ class Plan:
     def refresh(self, now: Stamp) -> None:
         """Decide anew from the ledger as it is now, without reading the catalog again."""
         self._ledger = LedgerView(self._ledger.file)
-        self.stage.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
+        self.load_ledger()
         self.decide(now)
+
+    def load_ledger(self) -> None:
+        """Read the ledger into the workspace."""
+        self.stage.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
 
     def load(self, schema: pa.Schema, requests: Iterable[pa.RecordBatch]) -> None:
         """Store the requests and read the ledger."""
@@ -168,7 +161,8 @@ class Plan:
         """
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
-        self.stage.db.execute(decisions.CALLS.format(sample_per=kinds, order=order))
+        query = decisions.CALLS.format(sample_per=kinds, order=order, columns=self.call_columns)
+        self.stage.db.execute(query)
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
         reader = self.stage.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
         for batch in reader:
@@ -227,29 +221,18 @@ class Plan:
         n: int = 3,
     ) -> list[Example]:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""
+        asked = {
+            "action": action.value,
+            "reason": reason.value if reason else None,
+            "link_set": link_set,
+            "n": n,
+        }
         rows = self.stage.db.execute(
-            "SELECT link_set, catalog_row, row_key, reason, current_op, body FROM judged "
-            "WHERE action = $action AND reason = COALESCE($reason, reason) "
-            "AND link_set = COALESCE($link_set, link_set) ORDER BY catalog_row LIMIT $n",
-            {
-                "action": action.value,
-                "reason": reason.value if reason else None,
-                "link_set": link_set,
-                "n": n,
-            },
+            decisions.EXAMPLES.format(row=self.row_number), asked
         ).fetchall()
         op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
         old = self._ledger.read(lambda c: bodies_of(c, op_ids)) if op_ids else {}
-        return [
-            Example(
-                link_set=row[0],
-                catalog_row=row[1],
-                row_key=row[2] or "",
-                reason=Reason(row[3]),
-                fields=changed_fields(old[row[4]], row[5].encode()) if row[4] in old else (),
-            )
-            for row in rows
-        ]
+        return [example_of(row, old.get(row[4])) for row in rows]
 
     def _set_ids(self) -> dict[str, int]:
         return self._ledger.set_ids(self.options.project_id, self.options.link_sets)
@@ -302,7 +285,7 @@ class Plan:
         ]
         missing = {s: (n, new) for s, n, new in db.execute(decisions.MISSING_COUNTS).fetchall()}
         kinds = db.execute(decisions.CALLS_BY_KIND).fetchall()
-        scopes = _scopes(kinds)
+        scopes = guards.scopes_needed(kinds)
         allowed = self.options.scopes
         lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
         calls = sum(count.calls for count in counts)
@@ -315,8 +298,8 @@ class Plan:
             missing={s: n for s, (n, _) in missing.items()},
             scopes=scopes,
             missing_scopes=lacking,
-            warnings=_warnings(kinds),
-            refusals=refusals(
+            warnings=guards.warnings(kinds),
+            refusals=guards.refusals(
                 self._set_figures(counts, {s: new for s, (_, new) in missing.items()}),
                 refuse_over=self.options.refuse_over,
                 allow_empty=self.options.allow_empty,
@@ -354,14 +337,19 @@ class Plan:
         shown = [str(e) for e in self.examples(Action.REPLACE, link_set=link_set)]
         if replaced and shown:
             return shown
-        rows = self.stage.db.execute(
-            "SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0 "
-            "ORDER BY row_key LIMIT 3",
-            {"name": link_set},
-        ).fetchall()
-        op_ids = [op_id for _, op_id in rows]
-        links = self._ledger.read(lambda c: links_in_use(c, op_ids)) if rows else {}
-        return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
+        keys = [
+            key
+            for (key,) in self.stage.db.execute(
+                "SELECT row_key FROM missing WHERE link_set = $name AND is_missing = 0 "
+                "ORDER BY row_key LIMIT 3",
+                {"name": link_set},
+            ).fetchall()
+        ]
+        if not keys:
+            return []
+        set_id = self._set_ids()[link_set]
+        links = self._ledger.read(lambda c: links_in_use(c, set_id, keys))
+        return [f"missing from the catalog: {key} ({links[key]})" for key in keys]
 
     def _digest(self) -> str:
         rows = self.stage.db.execute(decisions.DIGEST).fetchall()
@@ -386,20 +374,3 @@ def make_plan(
         plan.close()
         raise
     return plan
-
-
-def _scopes(kinds: Sequence[tuple[str, str, int]]) -> dict[str, int]:
-    """Return the calls that need each scope: custom URLs share one, the rest go by retailer."""
-    needed: dict[str, int] = {}
-    for retailer, intent, n in kinds:
-        scope = "custom" if intent == Intent.CUSTOM_URL else retailer
-        for name in ("links:write", f"retailers:{scope}"):
-            needed[name] = needed.get(name, 0) + n
-    return needed
-
-
-def _warnings(kinds: Sequence[tuple[str, str, int]]) -> list[str]:
-    soon = sum(n for _, intent, n in kinds if intent == Intent.PRODUCT_DETAIL)
-    if not soon:
-        return []
-    return [f"{soon:,} product_detail links: Incarts lists that intent as coming soon."]

@@ -79,8 +79,10 @@ class Published:
         return totals
 
 
-def check_output(output: Output, ledger: LedgerView) -> None:
+def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_id") -> None:
     """Refuse, before anything is sent, an output that can't be written or that isn't ours.
+
+    `id_column` has the ids of what the ledger must know.
 
     Raises:
         PublishError: the folder doesn't exist or can't be written.
@@ -91,7 +93,7 @@ def check_output(output: Output, ledger: LedgerView) -> None:
     if filesystem.get_file_info(path).type is fs.FileType.NotFound:
         return
     try:
-        unknown = _unknown_links(filesystem, path, ledger)
+        unknown = _unknown_links(filesystem, path, ledger, id_column)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise RefusedError(
             f"{output.links} exists but is not a table of links ({error}).",
@@ -109,16 +111,18 @@ def check_output(output: Output, ledger: LedgerView) -> None:
         )
 
 
-def _unknown_links(filesystem: fs.FileSystem, path: str, ledger: LedgerView) -> list[str]:
+def _unknown_links(
+    filesystem: fs.FileSystem, path: str, ledger: LedgerView, id_column: str
+) -> list[str]:
     """Return the links and the keys in doubt of an output that the ledger doesn't have."""
     unknown: list[str] = []
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
         names = file.schema_arrow.names
-        if "link_id" not in names:
-            raise KeyError("link_id")
-        wanted = [name for name in ("link_id", "status", "idempotency_key") if name in names]
+        if id_column not in names:
+            raise KeyError(id_column)
+        wanted = [name for name in (id_column, "status", "idempotency_key") if name in names]
         for batch in file.iter_batches(_BATCH, columns=wanted):
-            ids = pc.unique(batch.column("link_id").drop_null()).to_pylist()
+            ids = pc.unique(batch.column(id_column).drop_null()).to_pylist()
             unknown += sorted(set(ids) - ledger.known_links(ids))
             if len(wanted) == 3:
                 doubts = batch.filter(pc.equal(batch.column("status"), Status.IN_DOUBT.value))
@@ -142,23 +146,20 @@ def publish(
     Raises:
         PublishError: a table can't be written; the old one is untouched.
     """
-    _load_left_over(stage, left)
-    stage.db.execute(outcomes.LATEST)
-    run = {"pending": left.reason.value, "run": facts["run_id"]}
-    keys = _key_columns(stage.key_fields)
-    select = "".join(f"r.key.{_quote(f.name)} AS {_quote(name)}, " for name, f in keys.items())
+    _load_standing(stage, left)
+    keys = key_columns(stage.key_fields, LINKS)
+    select = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
-    metadata = {f"incarts.{name}": value for name, value in facts.items()}
-    metadata["incarts.version"] = str(OUTPUT_VERSION)
-    rows = outcomes.ROWS.format(key_columns=select)
-    _write(_with_nulls(history), HISTORY.with_metadata(metadata), output.history)
+    metadata = metadata_of(facts)
+    write_table(_with_nulls(history), HISTORY.with_metadata(metadata), output.history)
     # One after the other: an open stream holds on to the memory of its joins.
     missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
-    _write(missing, MISSING.with_metadata(metadata), output.missing)
+    write_table(missing, MISSING.with_metadata(metadata), output.missing)
     del missing
+    run = {"pending": left.reason.value, "run": facts["run_id"]}
     counts: Counter[tuple[Status, Reason]] = Counter()
-    links = _counted(stage.stream(rows, _BATCH, run), counts)
-    _write(links, schema.with_metadata(metadata), output.links)
+    links = _counted(stage.stream(outcomes.rows(select), _BATCH, run), counts)
+    write_table(links, schema.with_metadata(metadata), output.links)
     return Published(output=output, counts=dict(sorted(counts.items())))
 
 
@@ -171,6 +172,30 @@ def _counted(
         for kind in kinds.group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist():
             counts[Status(kind["status"]), Reason(kind["reason"])] += kind["count_all"]
         yield batch
+
+
+def judge(stage: Stage, left: LeftOver, run_id: str) -> None:
+    """Fill the table `outcome`: how each row stands after a run, from fresh ledger tables."""
+    _load_standing(stage, left)
+    stage.db.execute(outcomes.STATUS, {"pending": left.reason.value, "run": run_id})
+
+
+def _load_standing(stage: Stage, left: LeftOver) -> None:
+    """Fill the tables that say how rows stand beside their plan and their links."""
+    _load_left_over(stage, left)
+    stage.db.execute(outcomes.LATEST)
+
+
+def metadata_of(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return facts as the metadata of a published table."""
+    named = {f"incarts.{name}": value for name, value in facts.items()}
+    return named | {"incarts.version": str(OUTPUT_VERSION)}
+
+
+def count_statuses(stage: Stage) -> dict[tuple[Status, Reason], int]:
+    """Return the rows per status and reason of a judged stage."""
+    rows = stage.db.execute(outcomes.STATUS_COUNTS).fetchall()
+    return {(Status(status), Reason(reason)): n for status, reason, n in rows}
 
 
 def _load_left_over(stage: Stage, left: LeftOver) -> None:
@@ -187,16 +212,16 @@ def _load_left_over(stage: Stage, left: LeftOver) -> None:
         stage.db.execute(outcomes.CLOSED, {"retailer": retailer, "intent": intent})
 
 
-def _key_columns(key_fields: Sequence[pa.Field]) -> dict[str, pa.Field]:
-    """Return the key columns by their published names."""
-    taken = {field.name for field in LINKS}
+def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, pa.Field]:
+    """Return the key columns by the names under which they are published beside other columns."""
+    taken = set(others.names)
     return {
         f"{field.name}_catalog" if field.name in taken else field.name: field
         for field in key_fields
     }
 
 
-def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: str) -> None:
+def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: str) -> None:
     """Write a table to a finished local file, then put it in place in one step."""
     filesystem, path = resolve(target)
     local = isinstance(filesystem, fs.LocalFileSystem)
@@ -305,5 +330,6 @@ def _beside(links: str, what: str) -> str:
     return f"{folder}{slash}{companion}{mark}{options}"
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
+    """Return a column's name as SQL takes it."""
     return '"' + name.replace('"', '""') + '"'

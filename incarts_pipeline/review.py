@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +10,17 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from incarts_pipeline.answers import is_id
+from incarts_pipeline.canonical import joined_key
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import (
     ApiError,
     MappingError,
     NotFoundError,
     RefusedError,
 )
-from incarts_pipeline.keys import joined_key
 from incarts_pipeline.ledger import review
 from incarts_pipeline.ledger.file import once
 from incarts_pipeline.ledger.lookups import bodies_of
@@ -27,14 +28,15 @@ from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.runs import Process, living_runs
 from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.story import Chapter, key_columns, story
-from incarts_pipeline.models import Link
+from incarts_pipeline.models import Link, QrCode
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.status import existing_ledger
 
 T = TypeVar("T")
 
 _QUESTION = (
-    "For each operation: was a link created under this idempotency key, and what is its id? "
+    "For each operation: was a link, or at an endpoint …/qr-codes a QR code, created under this "
+    "idempotency key, and what is its id? "
     "Attempts are listed with their correlation ids and UTC times."
 )
 # What a link that was read back must have in common with what was sent.
@@ -84,7 +86,8 @@ def adopt(settings: Settings, key: str, link_id: str, *, unchecked: bool = False
     """Record that the link of an operation is `link_id`, and return it as Incarts has it.
 
     The link is read back (scope `links:read`) and compared with what was sent; `unchecked` takes
-    the id alone.
+    the id alone. So does an operation that makes a QR code, since Incarts shows none by its id:
+    `link_id` is the code's id then.
 
     Raises:
         RefusedError: the key is not open, the link is another row's, or it holds something else.
@@ -93,8 +96,10 @@ def adopt(settings: Settings, key: str, link_id: str, *, unchecked: bool = False
     """
     [case] = open_cases(settings, [key])
     link = Link(id=link_id)
-    if not unchecked:
-        link = asyncio.run(_read_back(settings, link_id))
+    if case.for_link_id is not None:
+        link = _code(link_id, case)
+    elif not unchecked:
+        link = run_blocking(lambda _: _read_back(settings, link_id))
         bodies = existing_ledger(settings).read(lambda c: bodies_of(c, [case.op_id]))
         _compare(link, bodies.get(case.op_id))
     now = Clock().now()
@@ -209,6 +214,16 @@ async def _read_back(settings: Settings, link_id: str) -> Link:
         except ApiError as error:
             error.fix = "Use a key with links:read, or adopt it with --unchecked."
             raise
+
+
+def _code(code_id: str, case: Case) -> Link:
+    if not is_id(code_id) or code_id == case.for_link_id:
+        raise RefusedError(
+            f"{code_id!r} is not a QR code's id.",
+            fix="Give the id of the code, not of its link: 3 to 128 characters, like qr_….",
+            guard="unknown_link",
+        )
+    return Link(id=code_id, qr_code=QrCode(id=code_id, link_id=case.for_link_id))
 
 
 def _compare(link: Link, body: bytes | None) -> None:

@@ -51,6 +51,10 @@ class ProblemCode(StrEnum):
     TOO_DEEP = "too_deep"  # JSON nested deeper than 64
     LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
     EMPTY_KEY = "empty_key"  # a unique-key column is null or empty
+    NO_LINK = "no_link"  # a QR code is wanted for a row that has no link
+    LINK_CHANGED = "link_changed"  # a table has another link than the row uses now
+    IDENTIFIER_TAKEN = "identifier_taken"  # somebody else made a QR code under it
+    NOT_AN_IDENTIFIER = "not_an_identifier"  # not 3 to 64 letters, digits and dashes
     BASKET_DIFFERS = "basket_differs"  # rows of one basket disagree about the link
 
 
@@ -60,6 +64,7 @@ class NoteCode(StrEnum):
     TRUNCATED = "truncated"  # the name was cut to 160 characters
     BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
+    KEPT = "kept"  # a QR code exists, and keeps its name and metadata
 
 
 RETAILERS: Dict[Intent, str] = {

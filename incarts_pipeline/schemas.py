@@ -38,7 +38,7 @@ def link_request_schema(key_fields: list[pa.Field]) -> pa.Schema:
     return pa.schema([*LINK_REQUEST_FIELDS, pa.field("key", pa.struct(key_fields), nullable=False)])
 
 
-OUTPUT_VERSION = 2
+OUTPUT_VERSION = 3
 _UTC = pa.timestamp("us", tz="UTC")
 
 # links.parquet behind the key columns; see docs for what each one means.
@@ -56,6 +56,7 @@ LINKS = pa.schema(
         pa.field("target_url", pa.string()),
         pa.field("qr_code_id", pa.string()),
         pa.field("qr_image_url", pa.string()),
+        pa.field("qr_encoded_url", pa.string()),
         pa.field("is_stale", pa.bool_()),
         pa.field("link_created_at", _UTC),
         pa.field("replaces_link_id", pa.string()),
@@ -106,6 +107,7 @@ HISTORY = pa.schema(
         pa.field("target_url", pa.string()),
         pa.field("qr_code_id", pa.string()),
         pa.field("qr_image_url", pa.string()),
+        pa.field("qr_encoded_url", pa.string()),
         pa.field("replaces_link_id", pa.string()),
         pa.field("content_hash", pa.string()),
         pa.field("body", pa.string()),
@@ -119,5 +121,62 @@ HISTORY = pa.schema(
         pa.field("link_created_at", _UTC),
         pa.field("received_at", _UTC),
         pa.field("run_id", pa.string()),
+    ]
+)
+
+# qr_codes.parquet behind the key columns: a row per link and identifier. `name` is the one asked
+# for; the code's own columns are null until it is made.
+QR_CODES = pa.schema(
+    [
+        pa.field("catalog_row", pa.int64(), nullable=False),
+        pa.field("link_set", pa.string()),
+        pa.field("row_key", pa.string()),
+        pa.field("link_id", pa.string()),
+        pa.field("identifier", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("qr_code_id", pa.string()),
+        pa.field("qr_image_url", pa.string()),
+        pa.field("encoded_url", pa.string()),
+        pa.field("created_at", _UTC),
+        pa.field("replaces_qr_code_id", pa.string()),
+        pa.field("idempotency_key", pa.string()),
+        pa.field("correlation_id", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("http_status", pa.int32()),
+        pa.field("generation", pa.int32()),
+        pa.field("problems", PROBLEMS),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("settled_at", _UTC),
+        pa.field("settled_run_id", pa.string()),
+    ]
+)
+
+# What verifying found: a row per link that was to be read back, `verdict` one of `drift.Verdict`.
+VERIFIED = pa.schema(
+    [
+        pa.field("link_set", pa.string()),
+        pa.field("row_key", pa.string()),
+        pa.field("link_id", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field(
+            "differences",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("field", pa.string(), nullable=False),
+                        pa.field("sent", pa.string(), nullable=False),
+                        pa.field("found", pa.string(), nullable=False),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field("status", pa.string()),
+        pa.field("http_status", pa.int32()),
+        pa.field("checked_at", _UTC),
     ]
 )

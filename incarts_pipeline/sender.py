@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import tenacity
 
-from incarts_pipeline.circuits import Circuits, End, EndKind
+from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.client import IncartsClient, new_correlation_id
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
-from incarts_pipeline.in_flight import InFlight
+from incarts_pipeline.gate import Gate, Stop
 from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
-from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.pacing.pacer import Pacer
+from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -31,39 +30,6 @@ _DOUBT_ATTEMPTS = 8
 # So are attempts that provably had no effect, a 429 aside: the row is pending then.
 _VAIN_ATTEMPTS = 12
 _BACKOFF = tenacity.wait_exponential_jitter(multiplier=0.25, max=20.0, jitter=0.25)
-
-
-class Stop:
-    """The wish to end a run: set once, seen by everything that waits."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self.reason: Reason | None = None
-
-    def request(self, reason: Reason) -> None:
-        """Ask for the end; the first reason stays."""
-        if self.reason is None:
-            self.reason = reason
-        self._event.set()
-
-    @property
-    def requested(self) -> bool:
-        """Whether the end was asked for."""
-        return self._event.is_set()
-
-    async def wait(self) -> None:
-        """Wait until the end is asked for."""
-        await self._event.wait()
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleep, or return early when the end is asked for."""
-        if seconds <= 0:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return
 
 
 @dataclass(slots=True)
@@ -83,15 +49,28 @@ class Sender:
 
     client: IncartsClient
     journal: Journal
-    rate: Pacer
-    circuits: Circuits
-    clock: Clock
+    gate: Gate
     rule: ReplayRule
-    stop: Stop
-    tally: Tally
-    in_flight: InFlight
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _landed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def stop(self) -> Stop:
+        """The wish to end the run."""
+        return self.gate.stop
+
+    @property
+    def tally(self) -> Tally:
+        """What the run has done so far."""
+        return self.gate.tally
+
+    @property
+    def circuits(self) -> Circuits:
+        """What makes going on useless."""
+        return self.gate.circuits
+
+    @property
+    def clock(self) -> Clock:
+        """The clocks that the run goes by."""
+        return self.gate.clock
 
     async def carry(self, operation: Operation) -> None:
         """Send an operation until it is settled, the run ends, or this run's patience does."""
@@ -121,56 +100,15 @@ class Sender:
 
     async def _go(self, life: _Life) -> bool:
         """Make one attempt; return whether another one may be worth it."""
-        started_at = await self._permit(life.operation)
-        if started_at is None:
+        operation = life.operation
+        entered_at = await self.gate.enter(operation.retailer, operation.intent)
+        if entered_at is None:
             return False
         try:
             now = self.clock.now()
             return self._may_go(life, now) and await self._attempt(life, now)
         finally:
-            self.in_flight.count -= 1
-            self._landed.set()
-            self.circuits.landed(started_at)
-
-    async def _permit(self, operation: Operation) -> float | None:
-        """Wait for a turn at the learned rate; return when it came, None for not at all."""
-        async with self._turn:
-            while not self.stop.requested:
-                if self.circuits.is_open(operation.retailer, operation.intent):
-                    return None
-                if self.in_flight.count >= self.in_flight.cap(self.rate.pace):
-                    self._landed.clear()
-                    await self._landed.wait()
-                    continue
-                now = self.clock.monotonic()
-                try:
-                    wait = self.circuits.wait(now) or self.rate.ask(now)
-                except LedgerError as error:
-                    self.end_for_ledger(error)
-                    return None
-                if wait <= 0:
-                    self.tally.waiting = ""
-                    self.in_flight.count += 1
-                    self.circuits.started(now)
-                    return now
-                self._say_why(wait, now)
-                await self.stop.sleep(wait)
-            return None
-
-    def _say_why(self, wait: float, now: float) -> None:
-        """Tell what a longer wait is for; one that is no use ends the run."""
-        hopeless = self.rate.hopeless_for(now)
-        if hopeless is not None and self.circuits.end is None:
-            at = dt.datetime.now() + dt.timedelta(seconds=hopeless)
-            self.circuits.end = End(
-                kind=EndKind.RATE_LIMITED,
-                message="Incarts answers nothing but 429: a quota is used up that lasts longer "
-                f"than a run waits (this one made {self.circuits.accepted:,} links).",
-                fix=f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
-            )
-            self.stop.request(Reason.CIRCUIT_OPEN)
-        elif wait > 1.0:
-            self.tally.waiting = self.rate.waiting_for(now) or self.circuits.reason
+            self.gate.leave(entered_at)
 
     def _may_go(self, life: _Life, now: Stamp) -> bool:
         """Say whether an attempt is allowed; a doubt that is past replaying goes to review."""
@@ -206,7 +144,7 @@ class Sender:
             if not await self.journal.mark_sent(sent):
                 return False
         except LedgerError as error:
-            self.end_for_ledger(error)
+            self.gate.end_for_ledger(error)
             return False
         passing(Place.MARKED)
         sent_at = self.clock.monotonic()
@@ -227,7 +165,10 @@ class Sender:
         self.tally.requests += 1
         passing_soon(Place.IN_FLIGHT)
         try:
-            return await self.client.post_link(
+            send = self.client.post_link
+            if operation.for_link_id is not None:
+                send = partial(self.client.post_qr_code, operation.for_link_id)
+            return await send(
                 operation.body,
                 idempotency_key=operation.idempotency_key,
                 correlation_id=correlation_id,
@@ -258,33 +199,15 @@ class Sender:
         return state in (State.INTENDED, State.IN_DOUBT)
 
     def _tell(self, life: _Life, answer: Answer, state: State, sent_at: float) -> None:
-        monotonic = self.clock.monotonic()
         operation = life.operation
-        self.rate.answered(answer, sent_at=sent_at, now=monotonic)
-        self.in_flight.took(monotonic - sent_at, monotonic, self.clock.cpu())
-        self.circuits.answered(
+        self.gate.heard(
             answer,
             operation.retailer,
             operation.intent,
-            monotonic,
+            state=state,
+            sent_at=sent_at,
             retry=life.vain + life.doubts > 0,
         )
-        self.tally.answered(answer, state, monotonic - sent_at)
-        self.tally.limit = self.rate.learned
-        if answer.echoed_id not in (None, answer.correlation_id):
-            logger.warning(
-                "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id
-            )
-        if self.circuits.end is not None:
-            self.stop.request(Reason.CIRCUIT_OPEN)
-
-    def end_for_ledger(self, error: LedgerError) -> None:
-        """End the run: nothing may be sent that can't be recorded."""
-        if self.circuits.end is None:
-            self.circuits.end = End(
-                kind=EndKind.LEDGER, message=error.message, fix=error.fix or "Run again."
-            )
-        self.stop.request(Reason.STOPPED)
 
 
 def _overslept_answer(correlation_id: str) -> Answer:

@@ -188,6 +188,13 @@ class Stage:
             own += _OF_PARTITION.format(partition=quoted)
         self.db.execute(own)
 
+    def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read which QR codes were made, for which links, into the table `made_code`."""
+        with _maybe_reading(path) as ledger:
+            self._fill(
+                "made_code", snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA, ledger, set_ids
+            )
+
     def _fill(
         self,
         table: str,

@@ -18,6 +18,7 @@ from incarts_pipeline.circuits import End
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.pointers import Content, busy_elsewhere, learn, mark_missing, reuse
@@ -33,11 +34,13 @@ from incarts_pipeline.ledger.runs import (
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.plan import Plan
-from incarts_pipeline.sender import Sender, Stop
+from incarts_pipeline.sender import Sender
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+SAMPLE_PER = ("retailer", "intent", "link_set")  # what a limit may be spread over
 
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
@@ -113,8 +116,8 @@ class Writer:
         self._options = options
         self._me = Process.current()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.in_flight.most or 0)))
-        self._kept_rate: Learned | None = sender.rate.learned
+        self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.gate.in_flight.most or 0)))
+        self._kept_rate: Learned | None = sender.gate.rate.learned
         self._busy: list[Call] = []
         self._moved: list[Call] = []
 
@@ -151,7 +154,8 @@ class Writer:
         if moves and not self._stop.requested:
             now = self._clock.now()
             await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
-        self._sender.tally.planned += self._plan.figures.calls
+        calls, limit = self._plan.figures.calls, self._options.limit
+        self._sender.tally.planned += calls if limit is None else min(calls, limit)
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()
@@ -194,7 +198,7 @@ class Writer:
         try:
             return await self._journal.run(work)
         except LedgerError as error:
-            self._sender.end_for_ledger(error)
+            self._sender.gate.end_for_ledger(error)
             return None
 
     def _batches(self) -> Iterator[list[Call]]:
@@ -282,7 +286,7 @@ class Writer:
     async def _keep_rate(self) -> None:
         """Keep what was learned of the rate limit for the next run."""
         fingerprint = self._sender.rule.api_key_fingerprint
-        learned = self._sender.rate.learned
+        learned = self._sender.gate.rate.learned
         if fingerprint is None or learned is None or learned == self._kept_rate:
             return
         self._kept_rate = learned

@@ -150,7 +150,7 @@ def test_pandas_types() -> None:
     assert second == {"f": None, "i": None, "z": None, "l": [], "s": 7, "u": None}
     assert rows_of(open_catalog(frame))[0]["u"] == str(uuid.UUID(int=1))
     pd.testing.assert_frame_equal(frame, before)
-    with pytest.raises(CatalogError, match=r"'p' .*period") as caught:
+    with pytest.raises(CatalogError, match=r"'p' .*Period") as caught:
         open_catalog(pd.DataFrame({"p": pd.period_range("2025", "2026", freq="Y")}))
     assert caught.value.column == "p"
 

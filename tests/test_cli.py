@@ -69,6 +69,18 @@ def test_apply_then_again(shell: Shell, catalog: str, box: Sandbox) -> None:
     assert box.audit().links == 12
 
 
+def test_apply_leaves_a_report(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`--report` writes a page, also when Incarts ends the run; its place is checked before."""
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert shell(*arguments, "--limit", "5", "--report", "run.html")[0] == 4
+    page = Path("run.html").read_text(encoding="utf-8")
+    assert "over the limit given" in page
+    assert box.api_key not in page
+    code, _, err = shell(*arguments, "--report", "nowhere/run.html")
+    assert (code, "nowhere/run.html can't be written" in " ".join(err.split())) == (1, True)
+    assert box.audit().links == 5
+
+
 def test_plan_as_json_has_the_digest_that_apply_takes(shell: Shell, catalog: str) -> None:
     """The digest of `plan --json` approves the same plan."""
     arguments = (catalog, *NO_MAPPING, "--refuse-over", "5")

@@ -73,7 +73,7 @@ def test_sandbox_makes_and_reads_a_link_and_its_codes(box: Sandbox) -> None:
             )
             assert answer.link is not None
             assert answer.link.qr_code is not None
-            assert answer.link.id == made.id
+            assert answer.link.id == answer.link.qr_code.id
             assert {one.identifier, answer.link.qr_code.identifier} == {"shelf-1", "shelf-2"}
             assert (await probe(client)).code == "ok"
             with pytest.raises(errors.NotFoundError):

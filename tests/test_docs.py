@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -102,6 +103,8 @@ def test_python_block_runs(
 ) -> None:
     """The README's Python code makes the links of a frame."""
     [code] = blocks("python")
-    exec(code, {"frame": FRAME})
-    assert "'created'" in capsys.readouterr().out.lower()
-    assert box.audit().links == 3
+    names: dict[str, Any] = {"frame": FRAME}
+    exec(code, names)
+    assert "3 links to make" in capsys.readouterr().out
+    assert names["frame"]["link_id"].notna().all()
+    assert (box.audit().links, box.audit().duplicates) == (3, 0)

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from incarts_pipeline.door import run_blocking
+from incarts_pipeline.door import run_beside, run_blocking
+from incarts_pipeline.gate import Stop
 from incarts_pipeline.models import Reason
-from incarts_pipeline.sender import Stop
 
 
 async def answer(_: Stop) -> int:
@@ -63,3 +63,31 @@ def test_interrupt_stops_and_returns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(door._Door, "wait", wait)
     assert run_blocking(patient) is Reason.STOPPED
+
+
+def test_await_returns_and_raises() -> None:
+    """Awaited, the work's result and its errors come through."""
+
+    async def broken(_: Stop) -> None:
+        raise ValueError("broken")
+
+    assert asyncio.run(run_beside(answer)) == 42
+    with pytest.raises(ValueError, match="broken"):
+        asyncio.run(run_beside(broken))
+
+
+def test_cancelling_stops_and_waits() -> None:
+    """A cancellation asks the work to stop, and is raised once it has."""
+    ended: list[Reason | None] = []
+
+    async def patient(stop: Stop) -> None:
+        await stop.wait()
+        ended.append(stop.reason)
+
+    async def notebook() -> None:
+        async with asyncio.timeout(0.05):
+            await run_beside(patient)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(notebook())
+    assert ended == [Reason.STOPPED]

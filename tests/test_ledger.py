@@ -26,6 +26,7 @@ from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
+from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
 
@@ -142,21 +143,35 @@ CREATE TABLE link (
     FOREIGN KEY(op_id) REFERENCES operation (op_id)
 );
 CREATE INDEX ix_link_op_id ON link (op_id);
-ALTER TABLE link_set DROP COLUMN key_columns;
+ALTER TABLE operation DROP COLUMN for_link_id;
+CREATE TABLE old_link_set (
+    set_id INTEGER NOT NULL, project_id TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (set_id),
+    UNIQUE (project_id, name)
+);
+INSERT INTO old_link_set SELECT set_id, project_id, name FROM link_set;
+DROP TABLE link_set;
+ALTER TABLE old_link_set RENAME TO link_set;
 UPDATE meta SET value = '1' WHERE name = 'schema_version';
 INSERT INTO link (link_id, op_id, received_at, run_id) VALUES ('lnk_old', 1, 5, 'r1');
 """
 
 
 def schema_of(file: Path) -> list[tuple[object, ...]]:
-    """Return a ledger's tables and columns."""
+    """Return a ledger's tables and columns, references and indexes."""
     with sqlite3.connect(file) as connection:
-        found = connection.execute(
-            'SELECT m.name, c.name, c.type, c.pk, c."notnull" FROM sqlite_master AS m, '
-            "pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY 1, 2"
-        ).fetchall()
+        found = [
+            connection.execute(
+                f"SELECT m.name, {columns} FROM sqlite_master AS m, pragma_{what}(m.name) AS c "
+                f"{more} WHERE m.type = 'table' ORDER BY 1, 2, 3"
+            ).fetchall()
+            for what, columns, more in (
+                ("table_info", 'c.name, c.type, c.pk, c."notnull"', ""),
+                ("foreign_key_list", 'c."table", c."from", c."to"', ""),
+                ("index_list", 'c."unique", c.origin, i.name', ", pragma_index_info(c.name) AS i"),
+            )
+        ]
     connection.close()
-    return found
+    return [one for rows in found for one in rows]
 
 
 @pytest.mark.parametrize("opened", ["for writing", "for reading"])
@@ -175,7 +190,18 @@ def test_older_schema_is_lifted(engine: sa.Engine, opened: str) -> None:
             prepare_file(FILE, HOST).dispose()
     assert schema_of(FILE) == wanted
     assert row(engine, "SELECT op_id, link_id, received_at FROM link") == (1, "lnk_old", 5)
-    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("3",)
+    assert row(engine, "SELECT name, key_columns, kind FROM link_set") == ("s", None, "links")
+    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("4",)
+
+
+def test_codes_of_a_set_stand_apart_from_its_links(engine: sa.Engine) -> None:
+    """A link set's QR codes have a set of their own under the same name."""
+    with engine.begin() as connection:
+        codes = ensure_sets(connection, "demo", ["s"], [], Kind.QR_CODES)
+        assert ensure_sets(connection, "demo", ["s"], []) == {"s": 1}
+    assert codes != {"s": 1}
+    assert LedgerView(FILE).set_ids("demo", ["s"]) == {"s": 1}
+    assert LedgerView(FILE).set_ids("demo", ["s"], Kind.QR_CODES) == codes
 
 
 def test_damaged_file_is_named() -> None:

@@ -16,10 +16,11 @@ def test_exported_names() -> None:
 
 
 def test_import_is_light() -> None:
-    """Importing the library loads neither Dagster nor the sandbox."""
+    """Importing the library loads neither Dagster nor the sandbox, nor any kind of frame."""
     code = (
         "import incarts_pipeline, sys;"
-        "heavy = {'dagster', 'starlette', 'uvicorn', 'polars', 'segno', 'pyspark'};"
+        "heavy = {'dagster', 'starlette', 'uvicorn', 'segno', 'pyspark'};"
+        "heavy |= {'pandas', 'polars', 'IPython'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     result = subprocess.run(

@@ -89,6 +89,17 @@ def test_adopted_link_is_used(
     assert open_cases(settings) == []
 
 
+def test_adopting_works_in_a_notebook(
+    overdue: str, settings: Settings, link_of: dict[str | None, str]
+) -> None:
+    """A running event loop, as a notebook's cell has, doesn't keep the link from being read."""
+
+    async def cell() -> str:
+        return adopt(settings, overdue, link_of[overdue]).id
+
+    assert asyncio.run(cell()) == link_of[overdue]
+
+
 def test_link_of_another_row_is_refused(overdue: str, settings: Settings, run: Run) -> None:
     """A link that holds something else, or belongs to another row, is not adopted by mistake."""
     run(products(2))

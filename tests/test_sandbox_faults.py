@@ -88,6 +88,26 @@ def test_fault_befalls_replays_too(box: Sandbox, call: Caller, kind: str, seen: 
     assert (box.requests()[-1].fault, box.audit().links) == (kind, 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "seen"), [("error_before", 500), ("lost_after", "lost"), ("half_answer", "lost")]
+)
+def test_ordered_fault_befalls_reading(
+    box: Sandbox, call: Caller, kind: str, seen: int | str
+) -> None:
+    """A fault that names a link befalls reading it; chance and other orders don't."""
+    link = call.create(KEY).json()["data"]["id"]
+    box.fail_next(kind)
+    box.fail_next(kind, where=link)
+
+    def read() -> int | str:
+        try:
+            return call.http.get(f"/v1/links/{link}").status_code
+        except httpx.TransportError:
+            return "lost"
+
+    assert [read(), read()] == [seen, 200]
+
+
 def test_malformed_answer_is_a_page(box: Sandbox, call: Caller) -> None:
     """A success may carry a web page."""
     box.fail_next("malformed")

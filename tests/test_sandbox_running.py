@@ -194,6 +194,13 @@ def test_process_has_the_same_interface(tmp_path: Path) -> None:
             box.reconfigure(nothing=1)
         with pytest.raises(ValueError, match="unheard"):
             box.fail_next("unheard")
+        link = call.create().json()["data"]["id"]
+        box.alter(link, {"status": "archived"})
+        assert call.http.get(f"/v1/links/{link}").json()["data"]["status"] == "archived"
+        box.alter(link, None)
+        assert call.http.get(f"/v1/links/{link}").status_code == 404
+        with pytest.raises(ValueError, match="no link"):
+            box.alter(link, None)
 
 
 def test_process_that_cant_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,9 @@ from tests.simulation.world import World
 
 CARELESS = range(1_500)
 
+# Tracing would double their time, and they reach nothing that other tests don't.
+pytestmark = pytest.mark.no_cover
+
 
 def test_a_hundred_thousand_schedules() -> None:
     """Nothing is duplicated, lost, forgotten or undone, and a review settles what is left."""

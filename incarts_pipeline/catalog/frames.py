@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.plain import check_names, encodable
+from incarts_pipeline.catalog.plain import check_names, encodable, plain_type
 from incarts_pipeline.errors import CatalogError
 
 _SHOWN = 60  # characters of a value in a message
 _Columns = list[tuple[object, Any]]  # names as they are, values of any kind
+_SETS = (set, frozenset)
 _REFUSALS = (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError)
+
+
+def is_pandas(source: object) -> bool:
+    """Say whether an object is a pandas DataFrame, or of a kind that is built on one."""
+    return any(
+        kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+        for kind in type(source).__mro__
+    )
 
 
 def from_pandas(frame: Any) -> pa.Table:
@@ -81,21 +91,53 @@ def _column(values: Any, name: str, as_text: str) -> pa.Array | pa.ChunkedArray:
     except _REFUSALS as error:
         odd = _first_odd(values, error)
     else:
-        if not (pt.is_binary(column.type) and getattr(values, "dtype", "object") == "object"):
+        doubt = _doubt(values, column.type)
+        if doubt is None:
             return column
-        odd = _first_odd(values, TypeError("bytes are no text"))
-    fix = f"Make all its values one type, for ids {as_text.format(name, name)}."
-    if isinstance(odd.value, bytes):
-        fix = f'Decode it: .decode("utf-8") for each value of {name!r}.'
-    if isinstance(odd.value, str) and not encodable(odd.value):
-        fix = 'Remove the half characters: value.encode("utf-8", "ignore").decode().'
+        odd = _first_odd(values, doubt)
     raise CatalogError(
         f"The column {name!r} can't be read; row {odd.row} (the first is 0) has "
         f"{ascii(odd.value)[:_SHOWN]}: {odd.reason}.",
-        fix=fix,
+        fix=_fix(odd.value, name, as_text),
         row=odd.row,
         column=name,
     )
+
+
+def _fix(value: object, name: str, as_text: str) -> str:
+    if isinstance(value, bytes):
+        return f'Decode it: .decode("utf-8") for each value of {name!r}.'
+    if isinstance(value, str) and not encodable(value):
+        return 'Remove the half characters: value.encode("utf-8", "ignore").decode().'
+    if isinstance(value, _SETS):
+        return f"Sort it: sorted(value) for each value of {name!r}."
+    return f"Make all its values one type, for ids {as_text.format(name, name)}."
+
+
+def _doubt(values: Any, kind: pa.DataType) -> Exception | None:
+    """Return why values that Arrow took may not mean what it made of them."""
+    try:
+        plain_type(kind)
+    except TypeError:
+        return TypeError(f"{kind} is no plain text, number or date")
+    if getattr(values, "dtype", "object") != "object":
+        return None
+    if pt.is_binary(kind):
+        return TypeError("bytes are no text")
+    if pt.is_temporal(kind) and len({_sort(value) for value in values} - {None}) > 1:
+        return TypeError("dates, times, and times without a zone are mixed")
+    if pt.is_list(kind) and any(isinstance(value, _SETS) for value in values):
+        return TypeError("a set has no order")
+    return None
+
+
+def _sort(value: Any) -> str | None:
+    """Return what a date or a time is besides its type; None for a missing one."""
+    if value is None or value != value:  # NaT and NaN
+        return None
+    if isinstance(value, dt.datetime):
+        return "time" if value.tzinfo is None else "time with a zone"
+    return type(value).__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +152,7 @@ class _Odd:
 def _first_odd(values: Iterable[Any], error: Exception) -> _Odd:
     """Return the first value that Arrow can't take, that is bytes, or unlike the first one."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    first: type | None = None
+    first: Any = None
     for row, value in enumerate(values):
         try:
             converted = pa.scalar(value, from_pandas=True)
@@ -118,10 +160,12 @@ def _first_odd(values: Iterable[Any], error: Exception) -> _Odd:
             return _Odd(row=row, value=value, reason=str(own).splitlines()[0])
         if not converted.is_valid:
             continue
-        first = first or type(value)
-        if isinstance(value, bytes):
-            return _Odd(row=row, value=value, reason="bytes are no text")
-        if type(value) is not first:
-            why = f"{type(value).__name__} where the first value is {first.__name__}"
+        first = value if first is None else first
+        if isinstance(value, (bytes, *_SETS)):
+            return _Odd(row=row, value=value, reason=reason)
+        if type(value) is not type(first):
+            why = f"{type(value).__name__} where the first value is {type(first).__name__}"
             return _Odd(row=row, value=value, reason=why)
+        if _sort(value) != _sort(first):
+            return _Odd(row=row, value=value, reason=reason)
     return _Odd(row=0, value=next(iter(values), None), reason=reason)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from incarts_pipeline.catalog.frames import from_dicts, from_pandas
+from incarts_pipeline.catalog.frames import from_dicts, from_pandas, is_pandas
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.stream import Catalog, cannot_read
 from incarts_pipeline.errors import CatalogError
@@ -31,7 +31,7 @@ def open_object(source: Any, options: ReadOptions) -> Catalog:
 def _open(source: Any, options: ReadOptions) -> Catalog:
     kind = type(source).__name__
     module = type(source).__module__.partition(".")[0].lstrip("_")
-    if module == "pandas" and kind == "DataFrame":
+    if is_pandas(source):
         return _from_table(from_pandas(source), "the DataFrame", options)
     if isinstance(source, pa.Table):
         return _from_table(source, "the table", options)

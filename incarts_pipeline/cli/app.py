@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, inspect, local, review
+from incarts_pipeline.cli import flow, inspect, local, qr, review, verify
 from incarts_pipeline.errors import IncartsError, MappingError
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("status")(inspect.status)
 app.command("stop")(inspect.stop)
 app.command("doctor")(inspect.doctor)
 app.command("show")(review.show)
+app.command("qr")(qr.qr)
+app.command("verify")(verify.verify)
 app.add_typer(review.app, name="review")
 app.command("sandbox")(local.sandbox)
 

@@ -12,18 +12,19 @@ import typer
 from rich.console import Console
 
 from incarts_pipeline.cli import show
-from incarts_pipeline.cli.progress import progress
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import Status
-from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog, refuse
+from incarts_pipeline.pipeline import PlanRequest, RunResult, plan_catalog, refuse
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
+from incarts_pipeline.progress import progress
 from incarts_pipeline.publish import exists
+from incarts_pipeline.reporting import apply_and_report
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import IfRunning, WriteOptions
+from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
 
 CatalogArg = Annotated[
     str,
@@ -168,6 +169,9 @@ def apply(
         IfRunning,
         typer.Option("--if-running", help="What to do about rows another run is sending."),
     ] = IfRunning.WAIT,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a report of the run, an HTML page.")
+    ] = None,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over the links that the output holds already.")
     ] = False,
@@ -197,13 +201,13 @@ def apply(
         max_in_flight=max_in_flight,
         approved=approve,
     )
-    failing = _statuses(fail_on)
+    failing = statuses(fail_on)
     if adopt and exists(output):
         import_links(output, settings)
     with _planned(request, settings) as made:
         refuse(made.figures, approve)
         _ask(made, yes=yes or catalog.endswith(SUFFIX), catalog=catalog, quiet=as_json)
-        result = _carry_out(made, settings, output, options)
+        result = _carry_out(made, settings, output, options, report)
     if as_json:
         typer.echo(json.dumps(show.result_object(result)))
     else:
@@ -227,11 +231,15 @@ def _planned(request: PlanRequest, settings: Settings) -> Plan:
     return plan_saved(load_plan(str(request.catalog)), settings)
 
 
-def _carry_out(made: Plan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
+def _carry_out(
+    made: Plan, settings: Settings, output: str, options: WriteOptions, report: Path | None
+) -> RunResult:
     tally = Tally()
     with progress(tally):
         return run_blocking(
-            lambda stop: apply_plan(made, settings, output, options=options, tally=tally, stop=stop)
+            lambda stop: apply_and_report(
+                made, settings, output, report=report, options=options, tally=tally, stop=stop
+            )
         )
 
 
@@ -248,16 +256,16 @@ def _ask(made: Plan, *, yes: bool, catalog: str, quiet: bool) -> None:
 
 def _sample_per(text: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",")) if text else ()
-    known = ("retailer", "intent", "link_set")
     for name in names:
-        if name not in known:
+        if name not in SAMPLE_PER:
             raise MappingError(
-                f"--sample-per doesn't know {name!r}.", fix=f"Choose from {', '.join(known)}."
+                f"--sample-per doesn't know {name!r}.", fix=f"Choose from {', '.join(SAMPLE_PER)}."
             )
     return names
 
 
-def _statuses(text: str) -> tuple[Status, ...]:
+def statuses(text: str) -> tuple[Status, ...]:
+    """Return the statuses that an option names, separated by commas; raises MappingError."""
     names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
     try:
         return tuple(Status(name) for name in names)

@@ -16,6 +16,7 @@ from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_fo
 from incarts_pipeline.client import IncartsClient, Probe, probe
 from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.ledger.overview import Overview
+from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import State
 from incarts_pipeline.settings import Settings
@@ -40,6 +41,7 @@ def _status_object(found: Overview) -> dict[str, Any]:
             {
                 "project_id": one.project_id,
                 "link_set": one.link_set,
+                "kind": one.kind.value,
                 "links": one.links,
                 "missing": one.missing,
                 **{state.value: one.states.get(state, 0) for state in _SHOWN},
@@ -66,9 +68,8 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
         table.add_column(name, justify="right")
     for one in found.sets:
         numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in shown))
-        table.add_row(
-            escape(one.project_id), escape(one.link_set), *(f"{number:,}" for number in numbers)
-        )
+        name = one.link_set + (", QR codes" if one.kind is Kind.QR_CODES else "")
+        table.add_row(escape(one.project_id), escape(name), *(f"{number:,}" for number in numbers))
     console.print(table)
     for run in found.running.values():
         console.print(f"running now: {escape(str(run))}", highlight=False)

@@ -57,7 +57,7 @@ def _case_table(console: Console, found: Sequence[Case]) -> None:
         console.print(
             f"[bold]{escape(case.link_set)} {escape(case.row_key)}[/]  {what}: "
             f"{escape(case.reason)}, {case.attempts} attempts since {_time(case.first_sent_at)}\n"
-            f"  {case.idempotency_key}",
+            f"  {case.idempotency_key}{_about_code(case)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -68,6 +68,18 @@ def _case_table(console: Console, found: Sequence[Case]) -> None:
             "review recreate KEY` for one\nthat doesn't, and run `incarts apply` again.",
             highlight=False,
         )
+
+
+def _about_code(case: Case) -> str:
+    if case.for_link_id is None:
+        return ""
+    about = f"\n  a QR code of the link {escape(case.for_link_id)}"
+    if case.is_taken:
+        about += (
+            "\n  The link has a code of this identifier that the ledger doesn't know: adopt that by"
+            "\n  its id, or recreate the key and choose another identifier."
+        )
+    return about
 
 
 def _time(micros: int | None) -> str | None:
@@ -96,7 +108,9 @@ def evidence(
 @app.command()
 def adopt(
     key: KeyArg,
-    link_id: Annotated[str, typer.Argument(help="The link that Incarts has for this key.")],
+    link_id: Annotated[
+        str, typer.Argument(help="The link, or QR code, that Incarts has for this key.")
+    ],
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Don't read the link back to compare it.")
     ] = False,
@@ -105,6 +119,10 @@ def adopt(
 ) -> None:
     """Take over a link that exists: its row uses it from now on."""
     link = review.adopt(settings_for(ledger, target), key, link_id, unchecked=unchecked)
+    if link.qr_code is not None and link.qr_code.id == link.id:
+        typer.echo(f"{key} has the QR code {link.id}")
+        typer.echo("Run `incarts qr` again to publish it.")
+        return
     typer.echo(f"{key} has the link {link.id} {link.short_link or ''}".rstrip())
     typer.echo("Run `incarts apply` again to publish it.")
 
@@ -126,13 +144,13 @@ def recreate(
         )
     for case in review.recreate(settings_for(ledger, target), keys):
         typer.echo(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
-    typer.echo("Run `incarts apply` again to make new links.")
+    typer.echo("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
 
 
 def import_(
     source: Annotated[
         str,
-        typer.Argument(help="A published links.parquet, or a table of links made by hand."),
+        typer.Argument(help="A published links.parquet or qr_codes.parquet, or links by hand."),
     ],
     unique_key: Annotated[
         list[str] | None,
@@ -189,7 +207,7 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
         changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
         console.print(
-            f"[bold]{escape(chapter.link_set)} {escape(chapter.row_key)}[/] {chapter.action}"
+            f"[bold]{escape(chapter.link_set)} {escape(chapter.row_key)}[/] {_action(chapter)}"
             f"{escape(changed)}{again}: [bold]{chapter.state.value.replace('_', ' ')}[/]"
             + (f" ({escape(chapter.reason)})" if chapter.reason else "")
             + f"\n  key {chapter.idempotency_key}",
@@ -203,6 +221,12 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
             console.print(
                 f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
             )
+
+
+def _action(chapter: Chapter) -> str:
+    if chapter.for_link_id is None:
+        return chapter.action
+    return f"{chapter.action} a QR code of {escape(chapter.for_link_id)}"
 
 
 def _attempt(one: Try) -> str:

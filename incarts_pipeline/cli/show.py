@@ -8,31 +8,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.models import Action, Status
+from incarts_pipeline.fixes import REASONS
+from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
 
-_MEANING = {
-    "new": "no link yet",
-    "changed": "content changed",
-    "changed_back": "content is back to one that has a link",
-    "same": "link is up to date",
-    "ignored_change": "changed only where that is ignored",
-    "answer_unknown": "sent before, answer unknown",
-    "needs_review": "may exist at Incarts; needs a person",
-    "earlier_in_doubt": "older content is in doubt",
-    "policy_hold": "changed, and the policy says hold",
-    "pinned": "changed, but the link is pinned",
-    "invalid": "breaks a rule; see problems",
-    "duplicate_key": "rows share a key but differ",
-    "refused_by_api": "refused by Incarts before",
-    "no_products": "no link wanted",
-    "over_limit": "over --limit",
-    "out_of_time": "out of --max-duration",
-    "stopped": "the run was stopped",
-    "circuit_open": "the run had to end early",
-    "claimed_elsewhere": "another run is sending it",
-    "changed_elsewhere": "another run moved it on",
+_MEANING = {reason: one.meaning for reason, one in REASONS.items()}
+_MEANINGS = {
+    "links": _MEANING,
+    "QR codes": {
+        **_MEANING,
+        Reason.NEW: "the link has no code of this identifier yet",
+        Reason.CHANGED: "the link was replaced, and the new one has no code yet",
+        Reason.SAME: "the code exists",
+        Reason.INVALID: "breaks a rule, or the row has no link; see problems",
+        Reason.NEEDS_REVIEW: "may exist at Incarts, or its identifier is taken; needs a person",
+    },
 }
 
 
@@ -66,8 +57,8 @@ def plan_object(made: Plan) -> dict[str, Any]:
     }
 
 
-def plan_tables(console: Console, made: Plan) -> None:
-    """Print a plan for people."""
+def plan_tables(console: Console, made: Plan, what: str = "links") -> None:
+    """Print a plan for people; `what` it would make."""
     figures = made.figures
     table = Table(title=f"Plan {figures.digest}: {', '.join(made.options.link_sets)}")
     for name in ("rows", "action", "why", "examples"):
@@ -75,15 +66,15 @@ def plan_tables(console: Console, made: Plan) -> None:
     for count in figures.counts:
         examples = made.examples(count.action, count.reason, count.link_set)
         shown = "; ".join(str(example) for example in examples)
-        why = _MEANING[count.reason.value]
+        why = _MEANINGS[what][count.reason]
         table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
     console.print(table)
-    for line in _plan_lines(figures):
+    for line in _plan_lines(figures, what):
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _plan_lines(figures: PlanFigures) -> list[str]:
-    lines = [f"{figures.calls:,} links to make" + _expected(figures)]
+def _plan_lines(figures: PlanFigures, what: str) -> list[str]:
+    lines = [f"{figures.calls:,} {what} to make" + _expected(figures)]
     if figures.doubts:
         lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
     lines += [
@@ -150,8 +141,8 @@ _COLOURS = {
 }
 
 
-def result_table(console: Console, result: RunResult) -> None:
-    """Print a run's result for people."""
+def result_table(console: Console, result: RunResult, what: str = "links") -> None:
+    """Print a run's result for people; `what` it made."""
     written = result.written
     table = Table(title=f"Run {written.run_id}")
     table.add_column("rows", justify="right")
@@ -162,7 +153,7 @@ def result_table(console: Console, result: RunResult) -> None:
     ):
         colour = _COLOURS.get(status, "")
         name = f"[{colour}]{status.value}[/]" if colour else status.value
-        table.add_row(f"{n:,}", name, _MEANING[reason.value])
+        table.add_row(f"{n:,}", name, _MEANINGS[what][reason])
     console.print(table)
     for line in _result_lines(result):
         console.print(line, highlight=False, soft_wrap=True)
@@ -179,8 +170,8 @@ def _result_lines(result: RunResult) -> list[str]:
             f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}"
         )
     lines += [
-        f"[red]403 for {retailer}/{intent}[/]: {escape(said or 'not allowed')} — the key lacks "
-        f"a scope or the project"
+        f"[red]403 for {'/'.join(filter(None, (retailer, intent)))}[/]: "
+        f"{escape(said or 'not allowed')} — the key lacks a scope or the project"
         for (retailer, intent), said in written.forbidden.items()
     ]
     if written.unrecorded:

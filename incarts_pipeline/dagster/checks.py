@@ -217,16 +217,27 @@ SELECT COUNT(*), COUNT(DISTINCT catalog_row),
 FROM l
 """
 
+# Texts are only put together for what is wrong: over all groups that would take seconds.
 _DOUBLES = """
+WITH made AS (
+    SELECT link_id, row_key, link_set, COALESCE(link_content_hash, '') AS content
+    FROM l WHERE link_id IS NOT NULL
+), rows_of_many AS (
+    SELECT link_set, row_key, content FROM made
+    GROUP BY ALL HAVING MIN(link_id) <> MAX(link_id)
+), links_of_many AS (
+    SELECT link_id FROM made
+    GROUP BY link_id HAVING MIN(link_set) <> MAX(link_set) OR MIN(row_key) <> MAX(row_key)
+)
 SELECT 'row ' || row_key || ' of ' || link_set || ' has the links '
        || STRING_AGG(DISTINCT link_id, ', ' ORDER BY link_id) AS text
-FROM l WHERE link_id IS NOT NULL
-GROUP BY link_set, row_key, link_content_hash HAVING COUNT(DISTINCT link_id) > 1
+FROM made JOIN rows_of_many USING (link_set, row_key, content)
+GROUP BY link_set, row_key, content
 UNION ALL
 SELECT 'link ' || link_id || ' is used by the rows '
        || STRING_AGG(DISTINCT row_key, ', ' ORDER BY row_key)
-FROM l WHERE link_id IS NOT NULL
-GROUP BY link_id HAVING COUNT(DISTINCT link_set || CHR(31) || row_key) > 1
+FROM made JOIN links_of_many USING (link_id)
+GROUP BY link_id
 ORDER BY text
 """
 

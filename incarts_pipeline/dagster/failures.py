@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 if TYPE_CHECKING:
+    from incarts_pipeline.errors import RefusedError
     from incarts_pipeline.pipeline import RunResult
 
 PENDING = "Rows are pending. Run again to go on: nothing is sent twice."
@@ -35,13 +36,23 @@ def failure_of(error: Exception, op: str) -> dg.Failure:
     from incarts_pipeline.errors import CatalogError, LedgerLockedError, PublishError, RefusedError
 
     text = str(error)
-    if isinstance(error, RefusedError) and error.digest is not None:
-        text += (
-            f"\nIn the launchpad, or with `dg launch --config`, that is:\n"
-            f"ops:\n  {op}:\n    config:\n      approve: {error.digest}"
-        )
+    if isinstance(error, RefusedError):
+        text += _lets_through(error, op)
     mended = isinstance(error, CatalogError | LedgerLockedError | PublishError)
     return dg.Failure(text, allow_retries=mended)
+
+
+def _lets_through(error: RefusedError, op: str) -> str:
+    """Return the config to paste, empty when there is none that would help."""
+    from incarts_pipeline.guards import EMPTY_GUARD
+
+    line = f'approve: "{error.digest}"' if error.digest is not None else ""
+    if error.guard == EMPTY_GUARD:
+        line = "allow_empty: true"
+    if not line:
+        return ""
+    told = "In the launchpad, or with `dg launch --config`, that is:"
+    return f"\n{told}\nops:\n  {op}:\n    config:\n      {line}"
 
 
 def together(failures: Mapping[str | None, dg.Failure]) -> dg.Failure:

@@ -12,7 +12,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.canonical import ENDPOINT_LINKS, RECIPE, idempotency_key
+from incarts_pipeline.canonical import (
+    ENDPOINT_LINKS,
+    ENDPOINT_QR_CODES,
+    RECIPE,
+    idempotency_key,
+)
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.statements import Statement
@@ -24,7 +29,7 @@ _O = tables.operation.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One link that the plan wants made.
+    """One link that the plan wants made, or one QR code for the link `for_link_id`.
 
     `expected_op_id` is the operation whose link the row used when the plan was made, None for none.
     """
@@ -40,6 +45,7 @@ class Call:
     groups: tuple[bytes, bytes, bytes]  # destination, tracking and label hash
     body: bytes
     expected_op_id: int | None = None
+    for_link_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,7 @@ class Operation:
     epoch: int
     standing: Standing = field(default_factory=Standing)
     for_history: bool = False
+    for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
 
 
 class Claim(StrEnum):
@@ -181,7 +188,7 @@ def _new_operation(
     return {
         "op_id": op_id,
         "idempotency_key": idempotency_key(
-            endpoint=ENDPOINT_LINKS,
+            endpoint=ENDPOINT_LINKS if call.for_link_id is None else ENDPOINT_QR_CODES,
             project_id=call.project_id,
             link_set=call.link_set,
             row_key=call.row_key,
@@ -205,6 +212,7 @@ def _new_operation(
         "epoch": 1,
         "attempts": 0,
         "intended_at": now.micros,
+        "for_link_id": call.for_link_id,
     }
 
 
@@ -247,6 +255,7 @@ _NEW_OPERATION = Statement(
         "epoch",
         "attempts",
         "intended_at",
+        "for_link_id",
     ],
 )
 _NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])
@@ -289,7 +298,7 @@ def claim_doubts(
 
 
 def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
-    names = ("op_id", "set_id", "idempotency_key", "row_key", "retailer", "intent")
+    names = ("op_id", "set_id", "idempotency_key", "row_key", "retailer", "intent", "for_link_id")
     return Operation(
         **{name: values[name] for name in names},
         content_hash=values["content_hash"],
@@ -321,4 +330,5 @@ def operation_of(row: Any, body: bytes) -> Operation:
         body=body,
         epoch=row.epoch + 1,
         standing=standing.claimed(),
+        for_link_id=row.for_link_id,
     )

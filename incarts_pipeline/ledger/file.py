@@ -46,6 +46,18 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             "partition" TEXT NOT NULL, PRIMARY KEY (set_id, row_key)
         ) WITHOUT ROWID""",
     ],
+    3: [
+        """CREATE TABLE new_link_set (
+            set_id INTEGER NOT NULL, project_id TEXT NOT NULL, name TEXT NOT NULL,
+            key_columns TEXT, kind TEXT NOT NULL,
+            PRIMARY KEY (set_id), UNIQUE (project_id, name, kind)
+        )""",
+        """INSERT INTO new_link_set
+            SELECT set_id, project_id, name, key_columns, 'links' FROM link_set""",
+        "DROP TABLE link_set",
+        "ALTER TABLE new_link_set RENAME TO link_set",
+        "ALTER TABLE operation ADD COLUMN for_link_id TEXT",
+    ],
 }
 
 _BUSY_SECONDS = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,6 +11,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.rates import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.models import State
 from incarts_pipeline.pacing.learned import Learned
 
@@ -19,10 +21,14 @@ _R = tables.row.c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetOverview:
-    """One link set in numbers: `links` in use, `missing` of them, and what is not done by state."""
+    """One link set in numbers: `links` in use, `missing` of them, and what is not done by state.
+
+    Of the kind `qr_codes` it is the further QR codes of the set's links that are counted.
+    """
 
     project_id: str
     link_set: str
+    kind: Kind
     links: int
     missing: int
     states: dict[State, int]
@@ -55,7 +61,7 @@ def overview(
     check = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
     return Overview(
         facts=facts,
-        sets=[_set(connection, s.set_id, s.project_id, s.name) for s in sets],
+        sets=[_set(connection, s) for s in sets],
         running=living_runs(connection, Process.current(), now),
         rates=known_rates(connection),
         waiting=waiting,
@@ -64,18 +70,19 @@ def overview(
     )
 
 
-def _set(connection: sa.Connection, set_id: int, project_id: str, name: str) -> SetOverview:
+def _set(connection: sa.Connection, found: Any) -> SetOverview:
     links, missing = connection.execute(
-        sa.select(sa.func.count(), sa.func.count(_R.missing_since)).where(_R.set_id == set_id)
+        sa.select(sa.func.count(), sa.func.count(_R.missing_since)).where(_R.set_id == found.set_id)
     ).one()
     states = connection.execute(
         sa.select(_O.state, sa.func.count())
-        .where(_O.set_id == set_id, _O.state.not_in([State.DONE, State.ABANDONED]))
+        .where(_O.set_id == found.set_id, _O.state.not_in([State.DONE, State.ABANDONED]))
         .group_by(_O.state)
     )
     return SetOverview(
-        project_id=project_id,
-        link_set=name,
+        project_id=found.project_id,
+        link_set=found.name,
+        kind=Kind(found.kind),
         links=links,
         missing=missing,
         states={State(state): n for state, n in states},

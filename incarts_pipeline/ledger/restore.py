@@ -51,6 +51,7 @@ class Entry:
     replaces_link_id: str | None = None
     in_use: bool = True
     missing_since: int | None = None
+    for_link_id: str | None = None  # whose QR code it is; None for a link
 
     @property
     def is_open(self) -> bool:
@@ -223,6 +224,7 @@ def _operation(
         "intended_at": entry.first_sent_at or settled,
         "settled_at": settled,
         "settled_run_id": entry.run_id or IMPORTED,
+        "for_link_id": entry.for_link_id,
     }
 
 

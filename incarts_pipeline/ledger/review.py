@@ -5,6 +5,7 @@ The functions that take a connection run inside one transaction.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from incarts_pipeline.canonical import ENDPOINT_LINKS, ENDPOINT_QR_CODES
 from incarts_pipeline.clock import Stamp, from_micros
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.ledger import tables
@@ -29,7 +31,7 @@ _REVIEWABLE = (*DOUBTFUL_STATES, State.NEEDS_REVIEW)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One operation whose link may exist.
+    """One operation whose link may exist, or whose QR code for the link `for_link_id`.
 
     `replay` says whether the next run may still settle it by itself; None when a person must.
     `first_sent_at` is in microseconds since 1970 UTC.
@@ -47,6 +49,13 @@ class Case:
     http_status: int | None
     correlation_id: str | None
     needs_person: bool
+    for_link_id: str | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the link has a QR code of this identifier that the ledger doesn't know."""
+        conflict = self.state is State.NEEDS_REVIEW and self.http_status == 409
+        return conflict and self.for_link_id is not None
 
 
 def cases(
@@ -93,25 +102,26 @@ def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
         http_status=row.http_status,
         correlation_id=row.correlation_id,
         needs_person=person,
+        for_link_id=row.for_link_id,
     )
 
 
 def adopt(connection: sa.Connection, op_id: int, link: Link, now: Stamp) -> None:
-    """Record that an operation's link is `link`: a person found it.
+    """Record that an operation's link, or QR code, is `link`: a person found it.
 
     Raises:
-        RefusedError: the link is another operation's already.
+        RefusedError: it is another operation's already.
     """
     k = tables.link.c
     owner = connection.execute(
         sa.select(_O.row_key, _O.idempotency_key)
         .join(tables.link, k.op_id == _O.op_id)
-        .where(k.link_id == link.id, _O.op_id != op_id)
+        .where(sa.or_(k.link_id == link.id, k.qr_code_id == link.id), _O.op_id != op_id)
     ).first()
     if owner is not None:
         raise RefusedError(
             f"{link.id} is already the link of row {owner.row_key} ({owner.idempotency_key}).",
-            fix="Look again at which link belongs to this key.",
+            fix="Look again at which one belongs to this key.",
             guard="adopted_twice",
         )
     answer = Answer(kind=AnswerKind.LINK, correlation_id="", link=link)
@@ -170,11 +180,18 @@ def _evidence(connection: sa.Connection, case: Case, attempts: Sequence[Any]) ->
         "row_key": case.row_key,
         "state": case.state.value,
         "reason": case.reason,
+        "endpoint": _endpoint(case),
         "body": json.loads(body) if body else None,
         "body_bytes": len(body) if body else None,
-        "body_sha256": row.content_hash.hex(),
+        "body_sha256": hashlib.sha256(body).hexdigest() if body else row.content_hash.hex(),
         "attempts": [_attempt(one) for one in attempts],
     }
+
+
+def _endpoint(case: Case) -> str:
+    if case.for_link_id is None:
+        return ENDPOINT_LINKS
+    return ENDPOINT_QR_CODES.replace("{linkId}", case.for_link_id)
 
 
 def _attempt(row: Any) -> Mapping[str, Any]:

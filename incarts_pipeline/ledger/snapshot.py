@@ -109,7 +109,8 @@ SELECT link.link_id, operation.row_key, operation.content_hash, operation.idempo
        ), '') AS replaces_link_id,
        COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
        COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
-       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(link.created_at, -1) AS created_at,
+       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(encoded_url, '') AS qr_encoded_url,
+       COALESCE(link.created_at, -1) AS created_at,
        row.changed_at, row.run_id AS changed_run_id,
        COALESCE(row.missing_since, -1) AS missing_since
 FROM row
@@ -134,10 +135,25 @@ CURRENT_SCHEMA = pa.schema(
         ("target_url", pa.string()),
         ("qr_code_id", pa.string()),
         ("qr_image_url", pa.string()),
+        ("qr_encoded_url", pa.string()),
         ("created_at", pa.int64()),
         ("changed_at", pa.int64()),
         ("changed_run_id", pa.string()),
         ("missing_since", pa.int64()),
+    ]
+)
+
+# Which QR codes of a set were made, the newest one of each link and identifier.
+MADE_CODES = """
+SELECT row_key, for_link_id, content_hash, MAX(op_id) AS op_id FROM operation
+WHERE set_id = ? AND state = 'done' GROUP BY row_key, for_link_id
+"""
+MADE_CODES_SCHEMA = pa.schema(
+    [
+        ("row_key", pa.string()),
+        ("for_link_id", pa.string()),
+        ("content_hash", pa.binary()),
+        ("op_id", pa.int64()),
     ]
 )
 
@@ -154,7 +170,7 @@ SELECT ? AS link_set, operation.row_key, COALESCE(link.link_id, '') AS link_id,
        operation.retailer, operation.intent, operation.action,
        COALESCE(short_link, '') AS short_link, COALESCE(short_id, '') AS short_id,
        COALESCE(target_url, '') AS target_url, COALESCE(qr_code_id, '') AS qr_code_id,
-       COALESCE(qr_image_url, '') AS qr_image_url,
+       COALESCE(qr_image_url, '') AS qr_image_url, COALESCE(encoded_url, '') AS qr_encoded_url,
        COALESCE((
            SELECT MIN(followed.link_id) FROM link AS followed
            WHERE followed.op_id = operation.follows_op_id
@@ -196,6 +212,7 @@ HISTORY_SCHEMA = pa.schema(
                 "target_url",
                 "qr_code_id",
                 "qr_image_url",
+                "qr_encoded_url",
                 "replaces_link_id",
                 "content_hash",
                 "body",

@@ -22,6 +22,14 @@ from enum import StrEnum
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.models import AnswerKind, State
 
+
+class Kind(StrEnum):
+    """What the operations of a link set make; a set's codes stand apart from its links."""
+
+    LINKS = "links"
+    QR_CODES = "qr_codes"
+
+
 _NOT_EFFECTED = frozenset(
     {
         AnswerKind.RATE_LIMITED,

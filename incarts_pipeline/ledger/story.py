@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.canonical import changed_fields
+from incarts_pipeline.canonical import changed_fields, qr_row_key
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.models import State
 
 _O = tables.operation.c
@@ -46,7 +47,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
-    """One operation of a row; `changed` are the fields that differ from the operation before."""
+    """One operation of a row; `changed` are the fields that differ from the operation before.
+
+    `for_link_id` is the link that a QR code is for, None when the operation makes a link.
+    """
 
     project_id: str
     link_set: str
@@ -61,16 +65,21 @@ class Chapter:
     changed: Sequence[str]
     attempts: Sequence[Try]
     links: Sequence[Made]
+    for_link_id: str | None = None
 
 
 def key_columns(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
     """Return the unique key's columns of each link set where they are known."""
-    rows = connection.execute(sa.select(_S.name, _S.key_columns))
+    rows = connection.execute(sa.select(_S.name, _S.key_columns).where(_S.kind == Kind.LINKS.value))
     return {row.name: tuple(json.loads(row.key_columns)) for row in rows if row.key_columns}
 
 
 def story(connection: sa.Connection, row_key: str, link_set: str | None = None) -> list[Chapter]:
-    """Return all operations of a row, oldest first, in one link set or in all."""
+    """Return all operations of a row and of its QR codes, in one link set or in all.
+
+    Each row's links come oldest first, then its codes, identifier by identifier.
+    """
+    codes = qr_row_key(row_key, "")
     query = (
         sa.select(
             tables.operation,
@@ -84,19 +93,28 @@ def story(connection: sa.Connection, row_key: str, link_set: str | None = None) 
         .join(tables.link_set, _S.set_id == _O.set_id)
         .outerjoin(tables.body, tables.body.c.op_id == _O.op_id)
         .outerjoin(tables.row, sa.and_(_R.set_id == _O.set_id, _R.row_key == _O.row_key))
-        .where(_O.row_key == row_key)
-        .order_by(_S.name, _O.op_id)
+        .where(
+            sa.or_(
+                sa.and_(_S.kind == Kind.LINKS.value, _O.row_key == row_key),
+                # Not LIKE: keys hold any character, and identifiers no `|`.
+                sa.and_(
+                    _S.kind == Kind.QR_CODES.value,
+                    sa.func.substr(_O.row_key, 1, len(codes)) == codes,
+                ),
+            )
+        )
+        .order_by(_S.name, _S.kind, _O.row_key, _O.op_id)
     )
     if link_set is not None:
         query = query.where(_S.name == link_set)
     chapters: list[Chapter] = []
-    before: dict[int, bytes] = {}
+    before: dict[tuple[int, str], bytes] = {}
     for row in connection.execute(query).all():
-        old = before.get(row.set_id)
+        old = before.get((row.set_id, row.row_key))
         changed = changed_fields(old, row.body) if old and row.body else []
         chapters.append(_chapter(connection, row, changed))
         if row.body:
-            before[row.set_id] = row.body
+            before[row.set_id, row.row_key] = row.body
     return chapters
 
 
@@ -131,6 +149,7 @@ def _chapter(connection: sa.Connection, row: Any, changed: Sequence[str]) -> Cha
             )
             for one in links
         ],
+        for_link_id=row.for_link_id,
     )
 
 

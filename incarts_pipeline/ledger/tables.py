@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # The states of operations without a link, in the order in which the indexes name them.
 OPEN_STATES = ("intended", "sent", "in_doubt", "needs_review")
@@ -28,7 +28,8 @@ link_set = sa.Table(
     sa.Column("project_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("key_columns", sa.Text),  # the unique key's columns, a JSON list
-    sa.UniqueConstraint("project_id", "name"),
+    sa.Column("kind", sa.Text, nullable=False),  # what its operations make, a `states.Kind`
+    sa.UniqueConstraint("project_id", "name", "kind"),
 )
 
 # What was learned of the rate limit of an API key; `learned` is JSON.
@@ -93,6 +94,7 @@ operation = sa.Table(
     sa.Column("intended_at", sa.Integer, nullable=False),
     sa.Column("settled_at", sa.Integer),
     sa.Column("settled_run_id", sa.Text),
+    sa.Column("for_link_id", sa.Text),  # whose QR code it makes; null when it makes a link
 )
 # At most one operation of a row is open: two runs can't both be making its link.
 sa.Index(
@@ -136,8 +138,9 @@ attempt = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Every link that was ever answered; two for one operation are an alarm, and both are kept. One id
-# for two operations is Incarts' own affair: both rows have their link.
+# Every link that was ever answered, and every further QR code (whose id `link_id` is then); two
+# for one operation are an alarm, and both are kept. One id for two operations is Incarts' own
+# affair: both rows have their link.
 link = sa.Table(
     "link",
     metadata,

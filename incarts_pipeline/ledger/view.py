@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.file import check_facts, lift, once, read_facts
-from incarts_pipeline.ledger.lookups import known_keys, known_links, set_ids_of
+from incarts_pipeline.ledger.lookups import Label, known_keys, known_links, labels_of, set_ids_of
 from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 
 T = TypeVar("T")
@@ -47,11 +48,13 @@ class LedgerView:
         with once(self.file, read_only=True) as connection:
             return work(connection)
 
-    def set_ids(self, project_id: str, names: Sequence[str]) -> dict[str, int]:
+    def set_ids(
+        self, project_id: str, names: Sequence[str], kind: Kind = Kind.LINKS
+    ) -> dict[str, int]:
         """Return the ids of those link sets that the ledger has."""
         if self.path is None:
             return {}
-        return self.read(lambda connection: set_ids_of(connection, project_id, names))
+        return self.read(lambda connection: set_ids_of(connection, project_id, names, kind))
 
     def learned_rate(self, api_key_fingerprint: str | None) -> float | None:
         """Return the requests a second that are known to go with a key, None when nothing is."""
@@ -77,3 +80,9 @@ class LedgerView:
         if self.path is None:
             return set()
         return self.read(lambda connection: known_keys(connection, keys))
+
+    def labels(self, link_ids: Sequence[str]) -> dict[str, Label]:
+        """Return what links were called when they were sent, by their ids."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: labels_of(connection, link_ids))

@@ -87,14 +87,18 @@ class Shared:
                 controller.answered(one.answer, sent_at=one.sent_at, now=one.now, canary=one.canary)
             else:
                 controller.answered(one.answer, sent_at=one.sent_at, now=one.now)
-        slots, canary, wait = self._lease(report, now) if report.wants else ([], False, POLL)
-        self.workers[report.worker].served += len(slots)
+        served = [worker.served for worker in self.workers.values() if worker.wants]
         pace = controller.pace
+        share = None if pace is None else pace / max(1, len(served))
+        slots, canary, wait = (
+            self._lease(report, now, share, min(served)) if report.wants else ([], False, POLL)
+        )
+        self.workers[report.worker].served += len(slots)
         return Lease(
             slots=slots,
             canary=canary,
             wait=wait,
-            pace=None if pace is None else pace / self._sharers(),
+            pace=share,
             learned=controller.known if isinstance(controller, RateController) else None,
             hopeless=controller.hopeless_for(now),
             waiting=controller.waiting_for(now),
@@ -106,10 +110,9 @@ class Shared:
 
     def _attend(self, report: Report, now: float) -> None:
         """Keep the list of workers, and note when nobody wanted to send for a while."""
-        self.workers = {
-            name: worker for name, worker in self.workers.items() if now - worker.seen < _ALIVE
-        }
-        least = self._least_served()
+        for name in [name for name, one in self.workers.items() if now - one.seen >= _ALIVE]:
+            del self.workers[name]
+        least = min([one.served for one in self.workers.values() if one.wants], default=0)
         worker = self.workers.setdefault(report.worker, Worker(report.ceiling, now, least))
         if report.wants and not worker.wants:
             worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
@@ -125,16 +128,12 @@ class Shared:
         if report.wants:
             self.wanted_at = now
 
-    def _sharers(self) -> int:
-        return max(1, sum(worker.wants for worker in self.workers.values()))
-
-    def _least_served(self) -> int:
-        return min((one.served for one in self.workers.values() if one.wants), default=0)
-
-    def _lease(self, report: Report, now: float) -> tuple[list[float], bool, float]:
+    def _lease(
+        self, report: Report, now: float, share: float | None, least: int
+    ) -> tuple[list[float], bool, float]:
         """Return slots, whether they are the canary's, and the seconds until asking again."""
-        share = (self.controller.pace or 1e9) / self._sharers()
-        lead = self.workers[report.worker].served - self._least_served()
+        share = share or 1e9
+        lead = self.workers[report.worker].served - least
         if lead > max(_LEAD, share * _ALIVE):
             return [], False, _MAKE_WAY
         settled = self.controller.learned is not None

@@ -6,6 +6,7 @@ Nothing leaves without a slot: when whoever leases them is slow or gone, sending
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pacing.canary import LEASE as CANARY_LEASE
@@ -108,7 +109,7 @@ class Slots:
         if last:
             pass  # nobody will send any more
         elif self._hungry or (self._used and self._used[-1] > now - HORIZON):
-            recent = sum(at > now - HORIZON for at in self._used)
+            recent = self._used_since(now - HORIZON)
             wants = min(max(_FEWEST, 2 * recent), _MOST) - len(self._slots)
         heard, self._heard = self._heard, []
         self._urgent = self._hungry = False
@@ -117,6 +118,10 @@ class Slots:
             wants = 0  # this worker's canary is out
         self._wanted = wants > 0
         return Report(self._worker, self._ceiling, heard, max(0, wants))
+
+    def _used_since(self, when: float) -> int:
+        """Return how many permits were taken since; the newest stand last."""
+        return sum(1 for _ in takewhile(lambda at: at > when, reversed(self._used)))
 
     def give_back(self, report: Report) -> None:
         """Keep what could not be told."""

@@ -76,6 +76,10 @@ class App:
         """
         self.service.faults.order(kind, times, where)
 
+    def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
+        """Change a link's fields, or let it disappear, as if somebody did at Incarts."""
+        self._store.alter(link_id, changes)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":

@@ -56,6 +56,13 @@ class Schedule:
             self._left -= 1
         return self._chance(key or "")
 
+    def pick_read(self, link_id: str) -> Fault | None:
+        """Return the fault that was ordered for reading this very link."""
+        for script in self._scripts:
+            if script.where and script.where in link_id:
+                return self._use(script)
+        return None
+
     def _use(self, script: _Script) -> Fault:
         script.times -= 1
         if script.times <= 0:

@@ -32,6 +32,9 @@ class Controls(Protocol):
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
         """Let the next requests fail."""
 
+    def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
+        """Change a link's fields, or let it disappear."""
+
 
 class Pages:
     """The pages' handlers."""
@@ -50,6 +53,7 @@ class Pages:
                 Route("/_sandbox/requests", self._requests),
                 Route("/_sandbox/reconfigure", self._reconfigure, methods=["POST"]),
                 Route("/_sandbox/fail_next", self._fail_next, methods=["POST"]),
+                Route("/_sandbox/alter", self._alter, methods=["POST"]),
             ]
         )
 
@@ -87,6 +91,13 @@ class Pages:
     async def _fail_next(self, request: Request) -> Response:
         try:
             self._controls.fail_next(**await request.json())
+        except (ValueError, TypeError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({})
+
+    async def _alter(self, request: Request) -> Response:
+        try:
+            self._controls.alter(**await request.json())
         except (ValueError, TypeError) as error:
             return JSONResponse({"error": str(error)}, 400)
         return JSONResponse({})

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -100,6 +101,14 @@ class SandboxProcess:
             ValueError: there is no such fault.
         """
         self._call("fail_next", {"kind": kind, "times": times, "where": where})
+
+    def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
+        """Change a link's fields as if somebody did at Incarts; None lets it disappear.
+
+        Raises:
+            ValueError: there is no such link.
+        """
+        self._call("alter", {"link_id": link_id, "changes": changes})
 
     def _call(self, name: str, content: dict[str, Any] | None = None) -> Any:
         data = None if content is None else json.dumps(content).encode()

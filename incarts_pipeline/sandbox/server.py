@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -163,6 +163,14 @@ class Sandbox:
         `times` 0 takes back what is left of such orders.
         """
         self._ask(lambda: self._app.fail_next(kind, times, where))
+
+    def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
+        """Change a link's fields as if somebody did at Incarts; None lets it disappear.
+
+        Raises:
+            ValueError: there is no such link.
+        """
+        self._ask(lambda: self._app.alter(link_id, changes))
 
     def _ask(self, work: Callable[[], T]) -> T:
         """Run `work` in the server's thread, where all its state lives."""

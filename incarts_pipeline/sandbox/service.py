@@ -21,7 +21,7 @@ from incarts_pipeline.sandbox.config import (
 )
 from incarts_pipeline.sandbox.faults import Schedule
 from incarts_pipeline.sandbox.limits import Gate
-from incarts_pipeline.sandbox.store import Remembered, Store, digest, new_link, new_qr
+from incarts_pipeline.sandbox.store import Remembered, Store, digest, new_link, new_qr, smart_select
 
 _INTERNAL = {"code": "internal", "message": "internal error"}
 _TIMEOUT = {"code": "timeout", "message": "gateway timeout"}
@@ -191,11 +191,18 @@ class Service:
                 self._expect(call, "GET")
                 await self._pause()
                 _need(api_key, "links:read")
-                return Answer(status=200, content=self._visible(api_key, link_id), made=link_id)
+                return self._read_link(self._visible(api_key, link_id))
             case ["links", link_id, "qr-codes"]:
                 self._expect(call, "POST")
                 return await self._create_qr(api_key, call, link_id)
         raise RefusedError(404, "not_found", "there is no such endpoint")
+
+    def _read_link(self, link: Mapping[str, Any]) -> Answer:
+        """Answer with a link; only a fault that was ordered for its id befalls that."""
+        fault = self.faults.pick_read(link["id"])
+        if fault in (Fault.ERROR_BEFORE, Fault.ERROR_AFTER):
+            return Answer(status=500, error=_INTERNAL, fault=fault)
+        return Answer(status=200, content=link, made=link["id"], fault=fault)
 
     def _expect(self, call: Call, method: str) -> None:
         if call.method != method:
@@ -361,7 +368,7 @@ class Service:
         domain = self.config.short_domain or self.host
         link = new_link(job.content, self.host, domain, self._clock())
         if self.config.smart_select and job.content["intent"] == "add_to_cart":
-            link.update(_smart_select(job.content))
+            link.update(smart_select(job.content))
         self._store.add_link(link, job.key, digest(job.body))
         return link
 
@@ -379,16 +386,3 @@ def _gate(config: SandboxConfig) -> Gate:
 def _need(api_key: ApiKey, scope: str) -> None:
     if scope not in api_key.scopes:
         raise RefusedError(403, "missing_scope", f"the key has no scope {scope}")
-
-
-def _smart_select(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the offers and the store that a ZIP code leads to."""
-    if "location" not in body:
-        return {}
-    location = body["location"]
-    store = location.get("storeId") or str(int(location["zipCode"]) % 5000 + 1)
-    offers = [
-        {"retailerProductId": one["retailerProductId"], "storeId": store}
-        for one in body["products"]
-    ]
-    return {"location": {"zipCode": location["zipCode"], "storeId": store}, "offers": offers}

@@ -127,6 +127,21 @@ class Store:
             ),
         )
 
+    def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
+        """Change fields of a link as if somebody did at Incarts; None lets it disappear.
+
+        Raises:
+            ValueError: there is no such link.
+        """
+        link = self.link(link_id)
+        if link is None:
+            raise ValueError(f"there is no link {link_id}")
+        if changes is None:
+            self._db.execute("DELETE FROM link WHERE id = ?", (link_id,))
+            return
+        content = json.dumps({**link, **changes})
+        self._db.execute("UPDATE link SET content = ? WHERE id = ?", (content, link_id))
+
     def add_qr(self, content: Mapping[str, Any], project: str, key: str | None) -> bool:
         """Keep a QR code, as the API shows it; False when the link has its identifier already."""
         values = (content["id"], content["linkId"], project, content["identifier"], key)
@@ -208,6 +223,19 @@ def new_qr(
         "createdAt": _time(now),
         "metadata": body.get("metadata", {}),
     }
+
+
+def smart_select(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the offers and the store that a ZIP code leads to."""
+    if "location" not in body:
+        return {}
+    location = body["location"]
+    store = location.get("storeId") or str(int(location["zipCode"]) % 5000 + 1)
+    offers = [
+        {"retailerProductId": one["retailerProductId"], "storeId": store}
+        for one in body["products"]
+    ]
+    return {"location": {"zipCode": location["zipCode"], "storeId": store}, "offers": offers}
 
 
 def digest(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
 from dagster_defs.definitions import defs as load_definitions
-from incarts_pipeline.dagster import IncartsLinksComponent
+from incarts_pipeline.dagster import (
+    IncartsLinksComponent,
+    IncartsResource,
+    build_incarts_links_asset,
+    build_incarts_links_job,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:dagster")
 
@@ -111,3 +117,24 @@ def test_sample_location_loads() -> None:
     assert keys == {"incarts/catalog", "incarts/links"}
     job = defs.resolve_job_def("incarts_nightly")
     assert {node.name for node in job.nodes} == {"incarts__catalog", "incarts__links"}
+    assert job.executor_def.name == "in_process"
+    links = defs.resolve_assets_def(dg.AssetKey(["incarts", "links"]))
+    assert links.op.pool == "incarts"
+
+
+def test_misspelled_asset_of_a_job_fails_at_load() -> None:
+    """A selection that matches nothing would materialize everything."""
+    job = build_incarts_links_job("nightly", ["incarts", "lnks"])
+    links = build_incarts_links_asset(
+        catalog="c.csv", output="links.parquet", link_set="links", unique_key=["sku"]
+    )
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match="nightly") as failed:
+        dg.Definitions.validate_loadable(dg.Definitions(assets=[links], jobs=[job]))
+    assert "lnks" in str(failed.value.__cause__)
+
+
+def test_component_takes_no_key() -> None:
+    """In YAML it would be a literal, or a template that becomes one, and the UI would show it."""
+    names = {one.name for one in fields(IncartsLinksComponent)}
+    assert [name for name in names if "key" in name] == ["unique_key"]
+    assert IncartsResource.model_fields["api_key"].repr is False

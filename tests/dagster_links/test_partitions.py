@@ -96,7 +96,7 @@ def test_backfill_keeps_what_went_well(instance: dg.DagsterInstance, box: Sandbo
     assert "approve: " in text
     assert box.audit().links == 61
     assert checks_of(result)["no_row_lost"].passed
-    digest = text.rsplit("approve: ", 1)[1].strip()
+    digest = text.rsplit('approve: "', 1)[1].strip('"')
     assert backfill(instance, asset_by_shop("catalog.parquet"), approve=digest).success
 
 

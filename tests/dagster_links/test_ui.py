@@ -70,10 +70,11 @@ def test_terminate_stops_sending_and_publishes(ui: Ui, project: Path) -> None:
 @pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed (Debian: apt install chromium)"
 )
-def test_browser_shows_links_checks_and_no_key(ui: Ui) -> None:
+def test_browser_shows_links_checks_and_no_key(ui: Ui, project: Path) -> None:
     """Materialize by a click; the checks are green, the numbers there, the key nowhere."""
     SHOTS.mkdir(exist_ok=True)
-    assert ui.wait(ui.launch_nightly(), "SUCCESS", "FAILURE") == "SUCCESS"  # makes the catalog
+    if not (project / "demo" / "catalog.csv").exists():
+        assert ui.wait(ui.launch_nightly(), "SUCCESS", "FAILURE") == "SUCCESS"
     asset, job = f"{ui.url}/assets/incarts/links", f"{ui.url}/locations/{ui.location()}"
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

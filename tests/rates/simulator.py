@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from tests.rates.limiters import Limiter
 Hint = Callable[[float, bool], RateHints]
 
 _IN_FLIGHT = 256  # requests under way at once, over all workers
+_STEP = 1.0  # seconds, to which it is told since when a limit is ridden
 _STATE = TypeAdapter(Shared)
 
 
@@ -32,17 +34,29 @@ class Result:
 
     def use(self, rate: float, since: float, until: float) -> float:
         """Return the share of a budget that was used between two instants."""
-        return sum(since < at <= until for at in self.accepted) / (rate * (until - since))
+        used = bisect_right(self.accepted, until) - bisect_right(self.accepted, since)
+        return used / (rate * (until - since))
 
     def refusals(self, since: float) -> float:
         """Return the share of the requests after an instant that were refused."""
-        good, bad = (sum(at > since for at in times) for times in (self.accepted, self.refused))
+        good, bad = _after(self.accepted, since), _after(self.refused, since)
         return bad / max(good + bad, 1)
 
     def fairness(self, since: float) -> float:
         """Return Jain's index over what the workers sent after an instant."""
-        shares = [sum(at > since for at in sent) for sent in self.by_worker.values()]
+        shares = [_after(sent, since) for sent in self.by_worker.values()]
         return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
+
+    def ridden_after(self, rate: float, since: float, until: float, span: float) -> float:
+        """Return the seconds after `since` from which each `span` uses 95 %, to the end."""
+        at = until - span
+        while at > since and self.use(rate, at, at + span) >= 0.95:
+            at -= _STEP
+        return max(at + _STEP - since, 0.0)
+
+
+def _after(times: list[float], since: float) -> int:
+    return len(times) - bisect_right(times, since)
 
 
 @dataclass(slots=True)
@@ -73,7 +87,7 @@ class Simulation:
         latency: float = 0.08,
         seed: int = 1,
         hint: Hint = lambda _at, _accepted: RateHints(),
-        saved_every: int = 100,
+        saved_every: int = 500,
     ) -> None:
         self.result = Result()
         self.limiter, self._hint = limiter, hint

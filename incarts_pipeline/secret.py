@@ -1,4 +1,4 @@
-"""The API key as a header value that stays hidden in tracebacks, logs and reprs."""
+"""The API key as it is sent: shown to nobody on the way."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _SecretText(str):
         return "'[secure]'"
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return _Secret(super().encode(encoding, errors))
+        return Secret(super().encode(encoding, errors))
 
 
-class _Secret(bytes):
+class Secret(bytes):
     """A header value that stays hidden in tracebacks, also once a transport has decoded it."""
 
     __slots__ = ()
@@ -28,14 +28,15 @@ class _Secret(bytes):
         return "b'[secure]'"
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return it as text, which stays hidden too."""
         return _SecretText(super().decode(encoding, errors))
 
 
-def checked_key(api_key: SecretStr) -> bytes:
-    """Return the key as a header value that shows itself to nobody, decoded or not.
+def checked_secret(api_key: SecretStr) -> Secret:
+    """Return an API key as a header's value.
 
     Raises:
-        SettingsError: it can't be a key.
+        SettingsError: it is empty, or has characters that a key can't have.
     """
     text = api_key.get_secret_value()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
@@ -43,4 +44,4 @@ def checked_key(api_key: SecretStr) -> bytes:
             "The API key is empty, or has characters that a key can't have.",
             fix="Set INCARTS_API_KEY to the key alone, without spaces, quotes or line breaks.",
         )
-    return _Secret(text.encode())
+    return Secret(text.encode())

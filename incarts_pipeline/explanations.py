@@ -1,0 +1,53 @@
+"""Why a row stands as it does and what to do about it, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from incarts_pipeline.fixes import REASONS, of_row
+from incarts_pipeline.models import Reason, Status
+
+# An option of the shell's commands, with its value if it is a digest; not inside of a command.
+_OPTION = re.compile(r"`[^`]*`|--approve (?P<digest>[0-9a-f]{12})|--(?P<name>[a-z][a-z-]+)")
+
+_FLAGS = ("allow_empty", "retry_rejected")
+
+# Statuses of rows that wait for something or somebody.
+OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
+
+
+def why(row: Mapping[str, Any]) -> str:
+    """Return why a row of links.parquet stands as it does; a line per broken rule."""
+    reason = Reason(row["reason"])
+    if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and row["problems"]:
+        return "\n".join(f"{one['field']}: {one['message']}" for one in row["problems"])
+    said = row["error_message"] or row["error_code"]
+    if reason is Reason.REFUSED_BY_API:
+        answer = f" with {row['http_status']}" if row["http_status"] else ""
+        return f"refused by Incarts{answer}: {said or 'no reason given'}"
+    meaning = REASONS[reason].meaning
+    return f"{meaning} ({said})" if said else meaning
+
+
+def fix(row: Mapping[str, Any]) -> str:
+    """Return what to do about a row of links.parquet; nothing for one that has its link."""
+    if row["status"] not in OPEN:
+        return ""
+    reason, status, code = Reason(row["reason"]), row["http_status"], row["error_code"]
+    return in_python(of_row(reason, http_status=status, error_code=code).fix)
+
+
+def in_python(text: str) -> str:
+    """Name the arguments of `write_links` where a message names the shell's options."""
+    return _OPTION.sub(_argument, text)
+
+
+def _argument(found: re.Match[str]) -> str:
+    if digest := found["digest"]:
+        return f'approve="{digest}"'
+    if not found["name"]:
+        return found[0]
+    name = found["name"].replace("-", "_")
+    return f"{name}=True" if name in _FLAGS else name

@@ -1,0 +1,149 @@
+"""The way out to the API: when a request may leave, and what its answer teaches for the next."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from dataclasses import dataclass, field
+
+from incarts_pipeline.circuits import Circuits, End, EndKind
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.in_flight import InFlight
+from incarts_pipeline.models import Answer, Reason, State
+from incarts_pipeline.pacing.pacer import Pacer
+from incarts_pipeline.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+
+class Stop:
+    """The wish to end a run: set once, seen by everything that waits."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason: Reason | None = None
+
+    def request(self, reason: Reason) -> None:
+        """Ask for the end; the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait until the end is asked for."""
+        await self._event.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, or return early when the end is asked for."""
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
+@dataclass(slots=True)
+class Gate:
+    """What all requests of a run pass; everything that it stands on is passed in."""
+
+    rate: Pacer
+    circuits: Circuits
+    clock: Clock
+    stop: Stop
+    tally: Tally
+    in_flight: InFlight
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _landed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def enter(self, retailer: str, intent: str) -> float | None:
+        """Wait for a turn at the learned rate; return when it came, None for not at all."""
+        async with self._turn:
+            while not self.stop.requested:
+                if self.circuits.is_open(retailer, intent):
+                    return None
+                if self.in_flight.count >= self.in_flight.cap(self.rate.pace):
+                    self._landed.clear()
+                    await self._landed.wait()
+                    continue
+                now = self.clock.monotonic()
+                try:
+                    wait = self.circuits.wait(now) or self.rate.ask(now)
+                except LedgerError as error:
+                    self.end_for_ledger(error)
+                    return None
+                if wait <= 0:
+                    self.tally.waiting = ""
+                    self.in_flight.count += 1
+                    self.circuits.started(now)
+                    return now
+                self._say_why(wait, now)
+                await self.stop.sleep(wait)
+            return None
+
+    def leave(self, entered_at: float) -> None:
+        """Let the next one in; `entered_at` is what `enter` returned."""
+        self.in_flight.count -= 1
+        self._landed.set()
+        self.circuits.landed(entered_at)
+
+    def _say_why(self, wait: float, now: float) -> None:
+        """Tell what a longer wait is for; one that is no use ends the run."""
+        hopeless = self.rate.hopeless_for(now)
+        if hopeless is not None and self.circuits.end is None:
+            at = dt.datetime.now() + dt.timedelta(seconds=hopeless)
+            self.circuits.end = End(
+                kind=EndKind.RATE_LIMITED,
+                message="Incarts answers nothing but 429: a quota is used up that lasts longer "
+                f"than a run waits ({self.circuits.accepted:,} requests of this one succeeded).",
+                fix=f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
+            )
+            self.stop.request(Reason.CIRCUIT_OPEN)
+        elif wait > 1.0:
+            self.tally.waiting = self.rate.waiting_for(now) or self.circuits.reason
+
+    def heard(
+        self,
+        answer: Answer,
+        retailer: str,
+        intent: str,
+        *,
+        state: State,
+        sent_at: float,
+        retry: bool,
+    ) -> None:
+        """Learn from an answer that led to a state; one after which going on is no use ends all."""
+        now = self.clock.monotonic()
+        self.rate.answered(answer, sent_at=sent_at, now=now)
+        self.in_flight.took(now - sent_at, now, self.clock.cpu())
+        self.circuits.answered(answer, retailer, intent, now, retry=retry)
+        self.tally.answered(
+            answer,
+            state,
+            latency=now - sent_at,
+            now=now,
+            limit=self.rate.learned,
+            pace=self.rate.pace,
+        )
+        if answer.echoed_id not in (None, answer.correlation_id):
+            logger.warning(
+                "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id
+            )
+        if self.circuits.end is not None:
+            self.stop.request(Reason.CIRCUIT_OPEN)
+
+    def end_for_ledger(self, error: LedgerError) -> None:
+        """End the run: nothing may be sent that can't be recorded."""
+        if self.circuits.end is None:
+            self.circuits.end = End(
+                kind=EndKind.LEDGER, message=error.message, fix=error.fix or "Run again."
+            )
+        self.stop.request(Reason.STOPPED)

@@ -1,0 +1,143 @@
+"""A run that leaves a report behind, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import logging
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from incarts_pipeline.display import Reported, run_report
+from incarts_pipeline.display.failures import COLUMNS, FAILED
+from incarts_pipeline.errors import PublishError
+from incarts_pipeline.gate import Stop
+from incarts_pipeline.pipeline import RunResult, apply_plan
+from incarts_pipeline.plan import Plan
+from incarts_pipeline.publish import resolve
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.tally import Tally
+from incarts_pipeline.writer import WriteOptions
+
+logger = logging.getLogger(__name__)
+
+
+async def apply_and_report(
+    plan: Plan,
+    settings: Settings,
+    output: str | Path,
+    *,
+    report: Path | None,
+    options: WriteOptions,
+    tally: Tally,
+    stop: Stop,
+) -> RunResult:
+    """Do what `apply_plan` does, and write a report when it is over, also when it fails.
+
+    Raises:
+        PublishError: the report can't go there; nothing was sent.
+        IncartsError: as `apply_plan` raises; the report tells it.
+    """
+    if report is None:
+        return await apply_plan(plan, settings, output, options=options, tally=tally, stop=stop)
+    _check_place(report)
+    figures, sets = plan.figures, plan.options.link_sets
+    result: RunResult | None = None
+    said: str | None = "It was broken off."
+    try:
+        result = await apply_plan(plan, settings, output, options=options, tally=tally, stop=stop)
+        said = None
+    except Exception as error:
+        said = str(error)
+        raise
+    finally:
+        made = Reported(
+            link_sets=sets,
+            figures=figures,
+            tally=tally,
+            at=dt.datetime.now(dt.UTC),
+            result=result,
+            error=said,
+            approved=options.approved,
+        )
+        await asyncio.to_thread(_leave, report, made)
+    return result
+
+
+def report_of(result: RunResult, tally: Tally, rows: pa.Table) -> str:
+    """Return the report of a run that came to its end, with the rows of its links.parquet."""
+    figures = result.figures
+    sets = [count.link_set for count in figures.counts] + list(figures.missing)
+    return run_report(
+        Reported(
+            link_sets=tuple(dict.fromkeys(sets)),
+            figures=figures,
+            tally=tally,
+            at=dt.datetime.now(dt.UTC),
+            result=result,
+            failed=rows,
+            approved=result.approved,
+        )
+    )
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a page whole or not at all, and return its path.
+
+    Raises:
+        PublishError: it can't be written.
+    """
+    part = path.with_name(f".incarts-{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def failed_rows(output: str) -> pa.Table:
+    """Read the rows without what they asked for from a links.parquet, at a path or a URI."""
+    filesystem, path = resolve(output)
+    return pq.read_table(
+        path,
+        columns=list(COLUMNS),
+        filters=[("status", "in", [status.value for status in FAILED])],
+        filesystem=filesystem,
+        partitioning=None,
+    )
+
+
+def _leave(path: Path, made: Reported) -> None:
+    """Write the report; what was done stands whether or not that works."""
+    try:
+        failed = failed_rows(made.result.published.output.links) if made.result else None
+        write_text(path, run_report(dataclasses.replace(made, failed=failed)))
+    except (PublishError, OSError, pa.ArrowException) as error:
+        logger.error("The run is over, but its report can't be written: %s", error)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place that can't be written before anything is sent."""
+    if path.is_dir():
+        raise PublishError(f"{path} is a folder.", fix="Give the report a file name.")
+    probe = path.with_name(f".incarts-{uuid.uuid4().hex}.part")
+    try:
+        probe.touch()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> PublishError:
+    return PublishError(
+        f"{path} can't be written ({error.strerror or error}).",
+        fix="Create its folder, make room, or choose another place.",
+    )

@@ -1,0 +1,123 @@
+"""A run as time went by, in bounded memory: what was answered when, at what rate, how fast.
+
+Adding an answer costs the same however long the run is. Slices of a second are joined in pairs when
+there are too many of them, so a run of any length has at most `MOST`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from incarts_pipeline.models import AnswerKind
+
+MOST = 600
+
+_SHORTEST = 1e-3  # seconds; faster answers share the first bin
+_STEP = 1.05  # from one bin to the next: a quantile is right within 2.5 %
+_BINS = 256  # up to four minutes
+_LOG_STEP = math.log(_STEP)
+
+
+@dataclass(slots=True)
+class Slice:
+    """What was answered within one slice of time.
+
+    `limit` is the learned one and `pace` what the run aimed at, both in requests a second, as last
+    seen.
+    """
+
+    links: int = 0
+    limited: int = 0  # 429
+    failed: int = 0  # any other answer without a link, or none
+    limit: float | None = None
+    pace: float | None = None
+
+    @property
+    def answers(self) -> int:
+        """All answers."""
+        return self.links + self.limited + self.failed
+
+    def add(self, later: Slice) -> None:
+        """Take over what a later slice has."""
+        self.links += later.links
+        self.limited += later.limited
+        self.failed += later.failed
+        self.limit = self.limit if later.limit is None else later.limit
+        self.pace = self.pace if later.pace is None else later.pace
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Slices from the first answer on, each `width` seconds wide."""
+
+    width: float = 1.0
+    began: float | None = None
+    slices: list[Slice] = field(default_factory=list)
+
+    def add(
+        self, now: float, kind: AnswerKind, limit: float | None = None, pace: float | None = None
+    ) -> None:
+        """Count an answer at `now` (monotonic seconds), and keep limit and pace as of then."""
+        if self.began is None:
+            self.began = now
+        at = max(0, int((now - self.began) / self.width))
+        if at >= len(self.slices):
+            at = self._reach(now - self.began)
+        one = self.slices[at]
+        if kind is AnswerKind.LINK:
+            one.links += 1
+        elif kind is AnswerKind.RATE_LIMITED:
+            one.limited += 1
+        else:
+            one.failed += 1
+        one.limit, one.pace = limit, pace
+
+    def _reach(self, seconds: float) -> int:
+        """Make slices up to a time and return its own, joining pairs while there are too many."""
+        while (at := int(seconds / self.width)) >= MOST:
+            self.width *= 2
+            joined = self.slices[::2]
+            for one, later in zip(joined, self.slices[1::2], strict=False):
+                one.add(later)
+            self.slices = joined
+        self.slices += [Slice() for _ in range(at + 1 - len(self.slices))]
+        return at
+
+
+@dataclass(slots=True)
+class Latencies:
+    """How long answers took, in bins that grow by 5 %; all in seconds."""
+
+    count: int = 0
+    longest: float = 0.0
+    bins: list[int] = field(default_factory=lambda: [0] * _BINS)
+
+    def add(self, seconds: float) -> None:
+        """Count one answer."""
+        at = int(math.log(seconds / _SHORTEST) / _LOG_STEP) + 1 if seconds > _SHORTEST else 0
+        self.bins[min(at, _BINS - 1)] += 1
+        self.count += 1
+        self.longest = max(self.longest, seconds)
+
+    def quantile(self, share: float) -> float | None:
+        """Return the time within which that share of the answers came, None when there are none."""
+        if not self.count:
+            return None
+        at = bisect_left(list(accumulate(self.bins)), max(1, math.ceil(share * self.count)))
+        return min(upper(at) / math.sqrt(_STEP), self.longest)
+
+    def spread(self) -> list[tuple[float, float, int]]:
+        """Return (from, to, answers) from the first to the last bin that has any."""
+        used = [at for at, n in enumerate(self.bins) if n]
+        if not used:
+            return []
+        span = range(used[0], used[-1] + 1)
+        return [(upper(at - 1) if at else 0.0, upper(at), self.bins[at]) for at in span]
+
+
+def upper(at: int) -> float:
+    """Return the seconds at which a bin ends."""
+    return float(_SHORTEST * _STEP**at)

@@ -1,0 +1,1 @@
+"""Cards, sheets and reports."""
