@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.write import products
+from benchmarks.night import products
 from incarts_pipeline import PlanRequest, apply_plan, load_settings, plan_catalog, run_blocking
 
 ROOT = Path(__file__).parent.parent
@@ -96,7 +96,7 @@ def make_project(folder: Path, rows: int) -> dict[str, str]:
     (folder / "home").mkdir()
     (folder / "pyproject.toml").write_text(_PROJECT)
     (folder / "nightly" / "__init__.py").write_text(_DEFINITIONS)
-    pq.write_table(products(rows), folder / "products.parquet")
+    pq.write_table(products(0, rows), folder / "products.parquet")
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "fast_server.py")],
         stdout=subprocess.PIPE,
