@@ -123,7 +123,7 @@ class Gate:
         """Learn from an answer that led to a state; one after which going on is no use ends all."""
         now = self.clock.monotonic()
         self.rate.answered(answer, sent_at=sent_at, now=now)
-        self.in_flight.took(now - sent_at, now, self.clock.cpu())
+        self.in_flight.took(now - sent_at, now, self.clock.cpu)
         self.circuits.answered(answer, retailer, intent, now, retry=retry)
         self.tally.answered(
             answer,

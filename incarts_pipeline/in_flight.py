@@ -6,6 +6,7 @@ By Little's law, a pace of n a second with answers after t seconds keeps n × t 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST = 256
@@ -37,13 +38,16 @@ class InFlight:
         cap = MOST if needed > MOST else math.ceil(needed) + _MORE
         return min(max(cap, _FEWEST), _BUSY_MOST if self.busy > _BUSY else MOST)
 
-    def took(self, seconds: float, now: float, cpu: float) -> None:
-        """Note how long an answer took, and how busy this process is."""
+    def took(self, seconds: float, now: float, cpu: Callable[[], float]) -> None:
+        """Note how long an answer took, and now and then how busy this process is.
+
+        `cpu` returns the seconds of a core used so far; asking costs as much as all the rest here.
+        """
         last = seconds if self.latency is None else self.latency
         self.latency = last + _SMOOTHING * (seconds - last)
         if self._sampled is None:
-            self._sampled = (now, cpu)
+            self._sampled = (now, cpu())
         elif now - self._sampled[0] >= _SAMPLE_SECONDS:
-            since, used = self._sampled
-            self.busy = (cpu - used) / (now - since)
-            self._sampled = (now, cpu)
+            (since, before), used = self._sampled, cpu()
+            self.busy = (used - before) / (now - since)
+            self._sampled = (now, used)
