@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the folder of performance.md")
     options = parser.parse_args()
     if options.quick:
-        options.rows, options.rounds, options.nights = 1_000, 2, growth.QUICK
+        options.rows, options.rounds, options.nights = 500, 1, growth.QUICK
     sent = senders(options.rows, options.rounds)
     grown = nights(options.nights, options.folder)
     print(page.table_of_senders(sent))
