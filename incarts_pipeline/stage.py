@@ -140,6 +140,14 @@ class Stage:
             query, schema = snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA
             self._fill("made_code", query, schema, ledger, set_ids)
 
+    def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
+        """Read what the runs of a plan file have come to into the table `begun`."""
+        schema = snapshot.BEGUN_SCHEMA
+        self.fill("begun", pa.schema([("link_set", pa.string()), *schema]), [])
+        with _maybe_reading(path) as ledger:
+            for name, set_id in set_ids.items() if ledger is not None else ():
+                self._add("begun", name, snapshot.BEGUN, schema, ledger, set_id, digest)
+
     def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
         """Fill the table `compared`, once requests and ledger have been loaded."""
         self.fill("compared", _COMPARED_SCHEMA, [])
