@@ -136,6 +136,18 @@ WHERE action = $action AND reason = COALESCE($reason, reason)
 ORDER BY catalog_row LIMIT $n
 """
 
+# Rows that break a rule, by field and rule, the most first; a row counts in each of its groups.
+PROBLEMS = """
+SELECT problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n, MIN({row}) AS first_row,
+       ARG_MIN(row_key, {row}) AS row_key, ARG_MIN(problem.message, {row}) AS message
+FROM (
+    SELECT *, UNNEST(problems) AS problem FROM judged
+    WHERE action = 'reject' AND reason = 'invalid'
+)
+WHERE NOT LIST_CONTAINS($notes, problem.code)
+GROUP BY ALL ORDER BY n DESC, problem.field, problem.code LIMIT $most
+"""
+
 COUNTS = f"""
 SELECT link_set, action, reason, SUM(n)::BIGINT AS n, SUM(calls)::BIGINT AS calls
 FROM (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import duckdb
 import typer
@@ -20,6 +22,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
     add_completion=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"incarts {version('incarts-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which version."),
+    ] = False,
+) -> None:
+    """Turn product tables into Incarts links, each made exactly once."""
+
+
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
 app.command("import")(review.import_)
@@ -44,7 +65,8 @@ def main() -> None:
     try:
         app()
     except IncartsError as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        told = error.message if error.fix is None else f"{error.message}\n  {error.fix}"
+        errors.print(f"[bold red]error:[/] {_escape(told)}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, MappingError) else 1)
     except (OSError, duckdb.Error) as error:
         text = f"{error}. What was answered is in the ledger: mend this and run again."
