@@ -353,3 +353,16 @@ def test_version(shell: Shell) -> None:
     """`--version` says it in one line."""
     code, out, _ = shell("--version")
     assert (code, out.startswith("incarts ")) == (0, True)
+
+
+def test_errors_as_json(shell: Shell, catalog: str) -> None:
+    """With --json a refusal or failure is one object on standard output, and words beside it."""
+    arguments = ("apply", catalog, *NO_MAPPING, "--json")
+    code, out, err = shell(*arguments, "-o", "links.parquet", "--refuse-over", "5")
+    told = json.loads(out)
+    assert (code, told["exit_code"], told["guard"]) == (1, 1, "too_many_new")
+    assert told["digest"] in told["fix"]
+    assert "12 new links" in err
+    code, out, _ = shell(*arguments, "-o", "nowhere/links.parquet")
+    told = json.loads(out)
+    assert (code, told["guard"], "doesn't exist" in told["error"]) == (1, None, True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import duckdb
 import typer
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from incarts_pipeline.cli import flow, inspect, local, qr, review, verify
-from incarts_pipeline.errors import IncartsError, MappingError
+from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
 
 app = typer.Typer(
     name="incarts",
@@ -67,14 +68,30 @@ def main() -> None:
     except IncartsError as error:
         told = error.message if error.fix is None else f"{error.message}\n  {error.fix}"
         errors.print(f"[bold red]error:[/] {_escape(told)}", highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, MappingError) else 1)
+        _exit(error, 2 if isinstance(error, MappingError) else 1)
     except (OSError, duckdb.Error) as error:
-        text = f"{error}. What was answered is in the ledger: mend this and run again."
+        fix = "What was answered is in the ledger: mend this and run again."
+        text = f"{error}. {fix}"
         errors.print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _exit(IncartsError(f"{error}.", fix=fix), 1)
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(4)
+
+
+def _exit(error: IncartsError, code: int) -> NoReturn:
+    """Exit; a program that asked for JSON gets the error as one object on standard output."""
+    if "--json" in sys.argv:
+        refused = error if isinstance(error, RefusedError) else None
+        told = {
+            "error": error.message,
+            "fix": error.fix,
+            "guard": refused.guard if refused else None,
+            "digest": refused.digest if refused else None,
+            "exit_code": code,
+        }
+        typer.echo(json.dumps(told))
+    sys.exit(code)
 
 
 def _escape(text: str) -> str:
