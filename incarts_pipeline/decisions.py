@@ -124,7 +124,7 @@ WHERE action = 'unchanged' AND reason = 'same' OR pinned AND current_op IS NOT N
 _LEFT_OUT = """
 SELECT link_set, 'unchanged' AS action, 'same' AS reason, n - COALESCE(decided, 0) AS n
 FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
-LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM decision GROUP BY link_set) USING (link_set)
+LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_set) USING (link_set)
 """
 
 # The first rows with an action; the first problem says what is wrong with a rejected one.
@@ -136,13 +136,25 @@ WHERE action = $action AND reason = COALESCE($reason, reason)
 ORDER BY catalog_row LIMIT $n
 """
 
+# Rows that break a rule, by field and rule, the most first; a row counts in each of its groups.
+PROBLEMS = """
+SELECT problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n, MIN({row}) AS first_row,
+       ARG_MIN(row_key, {row}) AS row_key, ARG_MIN(problem.message, {row}) AS message
+FROM (
+    SELECT *, UNNEST(problems) AS problem FROM judged
+    WHERE action = 'reject' AND reason = 'invalid'
+)
+WHERE NOT LIST_CONTAINS($notes, problem.code)
+GROUP BY ALL ORDER BY n DESC, problem.field, problem.code LIMIT $most
+"""
+
 COUNTS = f"""
 SELECT link_set, action, reason, SUM(n)::BIGINT AS n, SUM(calls)::BIGINT AS calls
 FROM (
     SELECT link_set, action, reason, COUNT(*) AS n, COUNT(*) FILTER (is_call) AS calls
     FROM decision GROUP BY ALL
     UNION ALL
-    SELECT *, 0 AS calls FROM ({_LEFT_OUT})
+    SELECT *, 0 AS calls FROM ({_LEFT_OUT.format(decision="decision")})
 )
 GROUP BY ALL HAVING SUM(n) > 0 ORDER BY ALL
 """  # noqa: S608 - our own text
@@ -203,6 +215,28 @@ JOIN (SELECT link_set, catalog_row, body, key FROM request) AS request
     USING (link_set, catalog_row)
 """
 
+# What a plan file had said of each row, now that its runs have come to some of them. A row that is
+# still to be made stands as it is: what will be sent must be what the file said.
+BEGUN = """
+CREATE OR REPLACE TABLE begun_decision AS
+WITH said AS (
+    SELECT DISTINCT link_set, row_key, content_hash, action, CASE action
+               WHEN 'create' THEN 'new' WHEN 'replace' THEN 'changed'
+               WHEN 'reuse' THEN 'changed_back' ELSE 'answer_unknown' END AS reason
+    FROM begun
+), earlier AS (
+    SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash,
+           said.action, said.reason
+    FROM request JOIN said USING (link_set, row_key, content_hash)
+    ANTI JOIN (SELECT * FROM decision WHERE action IN ('create', 'replace', 'reuse')) AS d
+        ON d.link_set = request.link_set AND d.catalog_row = request.catalog_row
+)
+SELECT * FROM earlier
+UNION ALL
+SELECT link_set, catalog_row, row_key, content_hash, action, reason
+FROM decision ANTI JOIN earlier USING (link_set, catalog_row)
+"""
+
 # Equal for equal plans: what would be done to which row, with which content. The order of rows in
 # the catalog doesn't matter, and rows that stay as they are count only by number.
 DIGEST = f"""
@@ -214,9 +248,9 @@ FROM (
                    CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
                )))
            END AS content
-    FROM decision GROUP BY action, reason
+    FROM {{decision}} GROUP BY action, reason
     UNION ALL
-    SELECT action, reason, n, 0::UHUGEINT FROM ({_LEFT_OUT})
+    SELECT action, reason, n, 0::UHUGEINT FROM ({_LEFT_OUT.format(decision="{decision}")})
 )
 GROUP BY action, reason HAVING SUM(n) > 0 ORDER BY action, reason
 """  # noqa: S608 - our own text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -103,6 +103,7 @@ class Plan:
         self._ledger = ledger
         self.figures: PlanFigures
         self.chosen: Chosen | None = None  # what was read of the catalog
+        self.saved: str | None = None  # the digest of the plan file that this carries out
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +125,21 @@ class Plan:
         self._ledger = LedgerView(self._ledger.file)
         self.load_ledger()
         self.decide(now)
+
+    def carry_on(self, digest: str) -> bool:
+        """Make this the plan of a file, or the rest of it; False when it is neither.
+
+        It is the rest when the file's own runs have done what is missing: put back as the file had
+        it, beside what is still to be made, the whole has the file's digest.
+        """
+        if self.figures.digest != digest:
+            self.stage.load_begun(self._ledger.path, self._set_ids(), digest)
+            self.stage.db.execute(decisions.BEGUN)
+            if self._digest("begun_decision") != digest:
+                return False
+            self.figures = replace(self.figures, digest=digest)
+        self.saved = digest
+        return True
 
     def load_ledger(self) -> None:
         """Read the ledger into the workspace."""
@@ -347,8 +363,8 @@ class Plan:
         links = self._ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
         return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
-    def _digest(self) -> str:
-        rows = self.stage.db.execute(decisions.DIGEST).fetchall()
+    def _digest(self, decision: str = "decision") -> str:
+        rows = self.stage.db.execute(decisions.DIGEST.format(decision=decision)).fetchall()
         facts = [self.options.project_id, [list(map(str, row)) for row in rows]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 

@@ -105,7 +105,10 @@ def load_plan(path: str | Path) -> SavedPlan:
 
 
 def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
-    """Plan again what was saved, and make sure that it is still the same plan.
+    """Plan again what was saved, and make sure that it is still the same plan, or its rest.
+
+    Once it was begun, what its own runs have done since is no other plan: the rest goes on, under
+    the saved digest.
 
     `changes` go to the request; what they change may make the plan another one.
 
@@ -121,7 +124,7 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             guard="another_target",
         )
     plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
-    if plan.figures.digest != saved.digest:
+    if not plan.carry_on(saved.digest):
         plan.close()
         raise RefusedError(
             f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "

@@ -1,4 +1,4 @@
-"""Live progress of a run, in a terminal or a notebook, fed from its tally; else silent."""
+"""Live progress of a run, in a terminal or a notebook, fed from its tally; else lines in a log."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from incarts_pipeline.tally import Tally
 
 _TERMINAL_SECONDS = 0.2
 _NOTEBOOK_SECONDS = 0.5
+_LOG_SECONDS = 30.0
 _SMOOTHING = 0.8  # share of the rate that stays from one look to the next
 _SHOWN_ERRORS = 3
 
@@ -95,7 +96,7 @@ class Watch:
 
 @contextmanager
 def progress(tally: Tally, what: str = "links") -> Iterator[None]:
-    """Show how a run gets on while the block runs; silent unless somebody can watch it.
+    """Show how a run gets on while the block runs; a line every 30 s where nobody can watch it.
 
     `what` says in one or two words what is counted.
     """
@@ -105,7 +106,8 @@ def progress(tally: Tally, what: str = "links") -> Iterator[None]:
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
+        with _fed(tally, _log(what), _LOG_SECONDS, end=False):
+            yield
         return
     bar = Progress(
         TextColumn(what),
@@ -127,8 +129,8 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def _fed(tally: Tally, draw: Draw, seconds: float) -> Iterator[None]:
-    """Draw every few tenths of a second in a thread, and how it ended at the end."""
+def _fed(tally: Tally, draw: Draw, seconds: float, *, end: bool = True) -> Iterator[None]:
+    """Draw every so many seconds in a thread, and with `end` how it ended at the end."""
     watch, over = Watch(tally, time.monotonic()), threading.Event()
 
     def feed() -> None:
@@ -144,7 +146,19 @@ def _fed(tally: Tally, draw: Draw, seconds: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        draw(watch.over(time.monotonic()))
+        if end:
+            draw(watch.over(time.monotonic()))
+
+
+def _log(what: str) -> Draw:
+    """Write a plain line, for a log that nobody may be watching now."""
+
+    def draw(glance: Glance) -> None:
+        line = f"{what} {glance.done:,}/{glance.planned:,}  {glance.note}\n"
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+    return draw
 
 
 def _terminal(bar: Progress) -> Draw:

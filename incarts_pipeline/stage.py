@@ -140,6 +140,12 @@ class Stage:
             query, schema = snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA
             self._fill("made_code", query, schema, ledger, set_ids)
 
+    def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
+        """Read what the runs of a plan file have come to into the table `begun`."""
+        with _maybe_reading(path) as ledger:
+            query, schema = snapshot.BEGUN, snapshot.BEGUN_SCHEMA
+            self._fill("begun", query, schema, ledger, set_ids, digest)
+
     def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
         """Fill the table `compared`, once requests and ledger have been loaded."""
         self.fill("compared", _COMPARED_SCHEMA, [])
@@ -201,12 +207,13 @@ class Stage:
         schema: pa.Schema,
         ledger: Reading | None,
         set_ids: Mapping[str, int],
+        *parameters: str,
     ) -> None:
         """Make a table of what a query finds for each link set."""
         self.fill(table, pa.schema([("link_set", pa.string()), *schema]), [])
         if ledger is not None:
             for name, set_id in set_ids.items():
-                self._add(table, name, query, schema, ledger, set_id)
+                self._add(table, name, query, schema, ledger, set_id, *parameters)
 
     def _add(
         self,

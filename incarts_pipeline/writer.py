@@ -188,7 +188,9 @@ class Writer:
                 fix="Wait for it, stop it with `incarts stop`, or leave --if-running at wait.",
                 guard="running",
             )
-        start_run(connection, self._run_id, names, self._me, now, approved=self._options.approved)
+        # A plan file goes on by what the runs that carried it out have done.
+        digest = self._plan.saved or self._options.approved
+        start_run(connection, self._run_id, names, self._me, now, approved=digest)
 
     async def _settle_doubts(self) -> int:
         """Send every operation in doubt of our link sets again; return how many there were."""

@@ -314,3 +314,55 @@ def test_two_processes_share_the_work(box: Sandbox) -> None:
     tables = [pq.read_table(one)["link_id"].to_pylist() for one in outputs]
     assert tables[0] == tables[1]
     assert None not in tables[0]
+
+
+def test_plan_says_which_rules_are_broken(shell: Shell) -> None:
+    """Rejected rows are grouped by field and rule, with an example and the fix."""
+    pacsv.write_csv(products(3, name=["x" * 999, "y" * 999, "fine"]), "catalog.csv")
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING)
+    assert "2  name: too_long, e.g. row 0 (000000): " in out
+    assert " — " in out
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING, "--json")
+    [group] = json.loads(out)["problems"]
+    assert (group["field"], group["code"], group["rows"]) == ("name", "too_long", 2)
+    assert group["example"]["key"] == "000000"
+
+
+def test_a_terminal_is_asked_even_when_the_output_is_piped(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody at the keyboard decides; no answer is no."""
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "Make 12 links?" in err
+    assert box.audit().requests == 0
+
+
+def test_approved_is_not_called_refused(shell: Shell, catalog: str) -> None:
+    """What a guard said stands there as approved once it was; a refusal has its fix apart."""
+    arguments = (catalog, *NO_MAPPING, "--refuse-over", "5")
+    _, out, _ = shell("plan", *arguments)
+    assert "refused: 12 new links would be made, --refuse-over is 5.\n  Look at" in out
+    digest = out.rsplit("--approve ", 1)[1].split()[0]
+    code, _, err = shell("apply", *arguments, "-o", "links.parquet", "--approve", digest)
+    assert (code, "approved: 12 new links" in err, "refused:" in err) == (0, True, False)
+
+
+def test_version(shell: Shell) -> None:
+    """`--version` says it in one line."""
+    code, out, _ = shell("--version")
+    assert (code, out.startswith("incarts ")) == (0, True)
+
+
+def test_errors_as_json(shell: Shell, catalog: str) -> None:
+    """With --json a refusal or failure is one object on standard output, and words beside it."""
+    arguments = ("apply", catalog, *NO_MAPPING, "--json")
+    code, out, err = shell(*arguments, "-o", "links.parquet", "--refuse-over", "5")
+    told = json.loads(out)
+    assert (code, told["exit_code"], told["guard"]) == (1, 1, "too_many_new")
+    assert told["digest"] in told["fix"]
+    assert "12 new links" in err
+    code, out, _ = shell(*arguments, "-o", "nowhere/links.parquet")
+    told = json.loads(out)
+    assert (code, told["guard"], "doesn't exist" in told["error"]) == (1, None, True)

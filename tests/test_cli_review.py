@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
@@ -98,5 +99,27 @@ def test_plan_file(shell: Shell, catalog: str, box: Sandbox) -> None:
     assert (code, "fixes the mapping" in err) == (2, True)
     assert shell("apply", "plan.incarts", "-o", "links.parquet")[0] == 0
     assert box.audit().links == 12
+    code, out, _ = shell("apply", "plan.incarts", "-o", "links.parquet", "--json")
+    assert (code, json.loads(out)["requests"]) == (0, 0)
+    pacsv.write_csv(products(13), catalog)
     code, _, err = shell("apply", "plan.incarts", "-o", "links.parquet")
     assert (code, "has moved" in err) == (1, True)
+
+
+def test_no_evidence_of_nothing(shell: Shell, catalog: str) -> None:
+    """With nothing open no file is written."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    code, out, _ = shell("review", "evidence")
+    assert (code, "nothing is in doubt" in out) == (0, True)
+    assert not Path("incarts-evidence.json").exists()
+
+
+def test_list_says_until_when_a_run_settles_it(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """What the next run can settle by itself says how long it can."""
+    box.fail_next("error_after", times=50)
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--limit", "1")
+    shell(*arguments, "--max-duration", "0.3s")
+    code, out, _ = shell("review", "list")
+    assert (code, "the next run settles it until 20" in out) == (0, True)
+    [case] = json.loads(shell("review", "list", "--json")[1])
+    assert case["settles_until"] > case["first_sent_at"]

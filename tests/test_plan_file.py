@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,10 +12,12 @@ import pytest
 
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import CatalogError, RefusedError
-from incarts_pipeline.pipeline import PlanRequest, apply_plan, plan_catalog
+from incarts_pipeline.models import Status
+from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
 from incarts_pipeline.plan_file import load_plan, plan_saved, save_plan
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.writer import WriteOptions
 from tests.conftest import Run, products
 
 MAPPING = {
@@ -115,3 +118,47 @@ def test_rows_in_another_order_are_the_same_plan(settings: Settings, catalog: st
     table = products(5)
     pacsv.write_csv(pa.concat_tables([table.slice(3), table.slice(0, 3)]), "catalog.csv")
     plan_saved(load_plan(path), settings).close()
+
+
+def carry_out(settings: Settings, path: str, **options: object) -> RunResult:
+    """Plan a plan file again and apply it."""
+    with plan_saved(load_plan(path), settings) as plan:
+        options_ = WriteOptions(**options)  # type: ignore[arg-type]
+        work = partial(apply_plan, plan, settings, "out.parquet", options=options_)
+        return run_blocking(lambda stop: work(stop=stop))
+
+
+def test_a_plan_file_goes_on(settings: Settings, box: Sandbox, run: Run) -> None:
+    """What its own runs did is put back as the file had it: made, replaced, refused, in doubt."""
+    run(products(4))
+    box.reconfigure(max_quantity=3)
+    pacsv.write_csv(products(12, quantity=[2, 2, 1, 1, 5, *[1] * 7]), "catalog.csv")
+    path = saved(settings, "catalog.csv")
+    assert carry_out(settings, path, limit=4).exit_code() == 4
+    box.fail_next("error_after", times=50)
+    broken_off = carry_out(settings, path, limit=4, max_duration=0.3)
+    assert broken_off.published.by_status[Status.IN_DOUBT] == 4
+    box.fail_next("error_after", times=0)
+    assert carry_out(settings, path, limit=2).figures.digest == load_plan(path).digest
+    last = carry_out(settings, path)
+    assert last.exit_code() == 0
+    assert last.published.by_status[Status.REJECTED] == 1
+    audit = box.audit()
+    assert (audit.links, audit.duplicates) == (4 + 2 + 8 - 1, 0)
+
+
+@pytest.mark.parametrize("change", ["catalog", "ledger"])
+def test_a_begun_plan_file_that_has_moved(
+    settings: Settings, run: Run, box: Sandbox, catalog: str, change: str
+) -> None:
+    """A row that changed, or that another run made, is not the rest of what was looked at."""
+    path = saved(settings, catalog)
+    carry_out(settings, path, limit=2)
+    if change == "catalog":
+        pacsv.write_csv(products(5, quantity=[1, 1, 1, 1, 2]), "catalog.csv")
+    else:
+        run(products(3))
+    made = box.audit().requests
+    with pytest.raises(RefusedError, match="has moved"):
+        carry_out(settings, path)
+    assert box.audit().requests == made

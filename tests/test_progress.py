@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -52,8 +53,22 @@ def test_the_learned_limit_is_told() -> None:
     assert "limit about 10 requests a second" in Watch(tally, 0.0).look(1.0).note
 
 
-def test_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """A log file or a pipe gets nothing."""
+def test_a_log_gets_plain_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody can watch, a line comes now and then: what is done, and what is waited for."""
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.01)
+    with progress.progress(busy_tally()):
+        time.sleep(0.1)
+    out, err = capsys.readouterr()
+    first = err.splitlines()[0]
+    assert out == ""
+    assert first.startswith("links 20/100  ")
+    assert "2× 429, 1× 503  the limit's window is used up" in first
+
+
+def test_a_short_run_is_silent_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """A log gets nothing of a run that is over at once."""
     with progress.progress(busy_tally()):
         pass
     assert capsys.readouterr() == ("", "")

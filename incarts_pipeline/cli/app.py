@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import duckdb
 import typer
@@ -11,7 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from incarts_pipeline.cli import flow, inspect, local, qr, review, verify
-from incarts_pipeline.errors import IncartsError, MappingError
+from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
 
 app = typer.Typer(
     name="incarts",
@@ -20,6 +23,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
     add_completion=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"incarts {version('incarts-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which version."),
+    ] = False,
+) -> None:
+    """Turn product tables into Incarts links, each made exactly once."""
+
+
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
 app.command("import")(review.import_)
@@ -44,15 +66,32 @@ def main() -> None:
     try:
         app()
     except IncartsError as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, MappingError) else 1)
+        told = error.message if error.fix is None else f"{error.message}\n  {error.fix}"
+        errors.print(f"[bold red]error:[/] {_escape(told)}", highlight=False, soft_wrap=True)
+        _exit(error, 2 if isinstance(error, MappingError) else 1)
     except (OSError, duckdb.Error) as error:
-        text = f"{error}. What was answered is in the ledger: mend this and run again."
+        fix = "What was answered is in the ledger: mend this and run again."
+        text = f"{error}. {fix}"
         errors.print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _exit(IncartsError(f"{error}.", fix=fix), 1)
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(4)
+
+
+def _exit(error: IncartsError, code: int) -> NoReturn:
+    """Exit; a program that asked for JSON gets the error as one object on standard output."""
+    if "--json" in sys.argv:
+        refused = error if isinstance(error, RefusedError) else None
+        told = {
+            "error": error.message,
+            "fix": error.fix,
+            "guard": refused.guard if refused else None,
+            "digest": refused.digest if refused else None,
+            "exit_code": code,
+        }
+        typer.echo(json.dumps(told))
+    sys.exit(code)
 
 
 def _escape(text: str) -> str:

@@ -247,8 +247,8 @@ def _ask(made: Plan, *, yes: bool, catalog: str, quiet: bool) -> None:
     """Show the plan; in a terminal, ask whether to go on."""
     console = Console(stderr=True)
     if not quiet:
-        show.plan_tables(console, made)
-    terminal = sys.stdin.isatty() and console.is_terminal and catalog != "-"
+        show.plan_tables(console, made, approved=True)
+    terminal = sys.stdin.isatty() and catalog != "-"
     if yes or not terminal or not (made.figures.calls or made.figures.doubts):
         return
     typer.confirm(f"Make {made.figures.calls:,} links?", abort=True, err=True)

@@ -135,7 +135,7 @@ def _ask(plan: CodePlan, *, yes: bool, quiet: bool, piped: bool) -> None:
     console = Console(stderr=True)
     if not quiet:
         show.plan_tables(console, plan, _WHAT)
-    terminal = sys.stdin.isatty() and console.is_terminal and not piped
+    terminal = sys.stdin.isatty() and not piped
     if yes or not terminal or not (plan.figures.calls or plan.figures.doubts):
         return
     typer.confirm(f"Make {plan.figures.calls:,} {_WHAT}?", abort=True, err=True)

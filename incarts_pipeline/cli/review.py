@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from incarts_pipeline import review
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.cli.show import counted
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
@@ -45,7 +46,8 @@ def list_cases(
 def _case_object(case: Case) -> dict[str, Any]:
     fields = dataclasses.asdict(case)
     del fields["op_id"]
-    return fields | {"first_sent_at": _time(case.first_sent_at)}
+    times = {name: _time(fields[name]) for name in ("first_sent_at", "settles_until")}
+    return fields | times
 
 
 def _case_table(console: Console, found: Sequence[Case]) -> None:
@@ -54,9 +56,12 @@ def _case_table(console: Console, found: Sequence[Case]) -> None:
         return
     for case in found:
         what = "needs review" if case.needs_person else "in doubt, the next run settles it"
+        if case.settles_until is not None:
+            what += f" until {_time(case.settles_until)}"
+        tried = counted(case.attempts, "attempt")
         console.print(
             f"[bold]{escape(case.link_set)} {escape(case.row_key)}[/]  {what}: "
-            f"{escape(case.reason)}, {case.attempts} attempts since {_time(case.first_sent_at)}\n"
+            f"{escape(case.reason)}, {tried} since {_time(case.first_sent_at)}\n"
             f"  {case.idempotency_key}{_about_code(case)}",
             highlight=False,
             soft_wrap=True,
@@ -97,12 +102,15 @@ def evidence(
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
     found = review.evidence(settings_for(ledger, target), keys or ())
+    if not found.cases and str(output) != "-":
+        typer.echo("nothing is in doubt: there is nothing to ask")
+        return
     text = json.dumps(found.content, indent=2, ensure_ascii=False)
     if str(output) == "-":
         typer.echo(text)
         return
     output.write_text(text + "\n", encoding="utf-8")
-    typer.echo(f"{len(found.cases)} operations → {output}")
+    typer.echo(f"{counted(len(found.cases), 'operation')} → {output}")
 
 
 @app.command()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.fixes import REASONS
+from incarts_pipeline import decisions
+from incarts_pipeline.fixes import PROBLEMS, REASONS
 from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
+from incarts_pipeline.rules import NoteCode
 
 _MEANING = {reason: one.meaning for reason, one in REASONS.items()}
 _MEANINGS = {
@@ -26,6 +29,33 @@ _MEANINGS = {
         Reason.NEEDS_REVIEW: "may exist at Incarts, or its identifier is taken; needs a person",
     },
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemGroup:
+    """Rows that break one rule in one field, with the first of them (its row, key and message)."""
+
+    field: str
+    code: str
+    rows: int
+    row: int
+    key: str | None
+    message: str
+
+    def __str__(self) -> str:
+        fix = PROBLEMS[self.code].fix if self.code in PROBLEMS else REASONS[Reason.INVALID].fix
+        key = f" ({self.key})" if self.key else ""
+        what = f"{self.field}: {self.code}, e.g. row {self.row}{key}: {self.message}"
+        return f"{self.rows:>6,}  {what} — {fix}"
+
+
+def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
+    """Group the rows that break a rule by field and rule, as the report of a run does."""
+    query = decisions.PROBLEMS.format(row=made.row_number)
+    asked = {"notes": [code.value for code in NoteCode], "most": most}
+    names = ("field", "code", "rows", "row", "key", "message")
+    found = made.stage.db.execute(query, asked).fetchall()
+    return [ProblemGroup(**dict(zip(names, one, strict=True))) for one in found]
 
 
 def plan_object(made: Plan) -> dict[str, Any]:
@@ -51,6 +81,15 @@ def plan_object(made: Plan) -> dict[str, Any]:
         "scopes": dict(figures.scopes),
         "missing_scopes": list(figures.missing_scopes),
         "warnings": list(figures.warnings),
+        "problems": [
+            {
+                "field": group.field,
+                "code": group.code,
+                "rows": group.rows,
+                "example": {"row": group.row, "key": group.key, "message": group.message},
+            }
+            for group in problem_groups(made)
+        ],
         "refusals": [
             {"guard": r.guard, "message": r.message, "fix": r.fix} for r in figures.refusals
         ],
@@ -58,8 +97,10 @@ def plan_object(made: Plan) -> dict[str, Any]:
     }
 
 
-def plan_tables(console: Console, made: Plan, what: str = "links") -> None:
-    """Print a plan for people; `what` it would make."""
+def plan_tables(
+    console: Console, made: Plan, what: str = "links", *, approved: bool = False
+) -> None:
+    """Print a plan for people: `what` it would make; `approved` when its guards are let through."""
     figures = made.figures
     table = Table(title=f"Plan {figures.digest}: {', '.join(made.options.link_sets)}")
     for name in ("rows", "action", "why", "examples"):
@@ -70,11 +111,13 @@ def plan_tables(console: Console, made: Plan, what: str = "links") -> None:
         why = _MEANINGS[what][count.reason]
         table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
     console.print(table)
-    for line in _plan_lines(figures, what):
+    for group in problem_groups(made):
+        console.print(escape(str(group)), highlight=False, soft_wrap=True)
+    for line in _plan_lines(figures, what, approved=approved):
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _plan_lines(figures: PlanFigures, what: str) -> list[str]:
+def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> list[str]:
     lines = [f"{figures.calls:,} {what} to make" + _expected(figures)]
     if figures.doubts:
         lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
@@ -86,7 +129,11 @@ def _plan_lines(figures: PlanFigures, what: str) -> list[str]:
         needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
         lines.append(f"scopes needed: {needed}")
     lines += [f"[yellow]warning:[/] {escape(warning)}" for warning in figures.warnings]
-    lines += [f"[bold red]refused:[/] {escape(f'{r.message} {r.fix}')}" for r in figures.refusals]
+    if approved:
+        return lines + [f"[bold]approved:[/] {escape(r.message)}" for r in figures.refusals]
+    lines += [
+        f"[bold red]refused:[/] {escape(r.message)}\n  {escape(r.fix)}" for r in figures.refusals
+    ]
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
         lines.append(f"let exactly this plan through with --approve {figures.digest}")
     return lines
@@ -96,7 +143,7 @@ def _expected(figures: PlanFigures) -> str:
     if figures.seconds is None or figures.seconds < 1:
         return ""
     minutes, seconds = divmod(round(figures.seconds), 60)
-    return f", at least {minutes} min {seconds} s" if minutes else f", at least {seconds} s"
+    return f", about {minutes} min {seconds} s" if minutes else f", about {seconds} s"
 
 
 def result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, Any]:
@@ -163,7 +210,7 @@ def result_table(console: Console, result: RunResult, what: str = "links") -> No
 def _result_lines(result: RunResult) -> list[str]:
     written = result.written
     lines = [
-        f"{written.requests:,} requests in {result.seconds:.1f} s → "
+        f"{counted(written.requests, 'request')} in {result.seconds:.1f} s → "
         f"{escape(result.published.output.links)}"
     ]
     if written.end:
@@ -186,6 +233,11 @@ def _result_lines(result: RunResult) -> list[str]:
             "sent again by themselves: see `incarts review list`."
         )
     return lines
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number with its noun, like `1 request` or `2 requests`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def action_counts(figures: PlanFigures) -> dict[Action, int]:

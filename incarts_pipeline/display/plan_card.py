@@ -80,7 +80,7 @@ def _time(figures: PlanFigures) -> str:
         return "none"
     if figures.seconds is None:
         return "not known yet"
-    return f"{'' if figures.seconds < 1 else 'at least '}{duration(figures.seconds)}"
+    return f"{'' if figures.seconds < 1 else 'about '}{duration(figures.seconds)}"
 
 
 def verdict(figures: PlanFigures, words: Callable[[str], str] = str) -> Element:

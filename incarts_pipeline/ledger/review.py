@@ -50,6 +50,7 @@ class Case:
     correlation_id: str | None
     needs_person: bool
     for_link_id: str | None = None
+    settles_until: int | None = None  # microseconds; None when a person must
 
     @property
     def is_taken(self) -> bool:
@@ -84,11 +85,12 @@ def cases(
 def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
     standing = operation_of(row, b"").standing
     reason = row.error_code or f"status {row.http_status}" if row.http_status else row.error_code
-    person = row.state == State.NEEDS_REVIEW
+    person, until = row.state == State.NEEDS_REVIEW, None
     if not person and standing.first_sent is not None:
         verdict = rule.judge(standing.first_sent, now, standing.api_key_fingerprint)
         person = verdict is not Replay.ALLOWED
         reason = verdict.value if person else reason
+        until = None if person else round((standing.first_sent.wall + rule.deadline) * 1e6)
     return Case(
         op_id=row.op_id,
         idempotency_key=row.idempotency_key,
@@ -103,6 +105,7 @@ def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
         correlation_id=row.correlation_id,
         needs_person=person,
         for_link_id=row.for_link_id,
+        settles_until=until,
     )
 
 

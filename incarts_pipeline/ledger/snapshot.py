@@ -97,6 +97,27 @@ WHERE operation.state = 'done' AND row.op_id IS NULL
 GROUP BY operation.row_key, operation.content_hash
 """
 
+# What the runs of one plan file have come to: for each row and content, what the plan had said. An
+# operation that is older than the plan's first run was not the plan's to make, but to settle, or
+# its link was taken up again. The second parameter is the plan's digest.
+BEGUN = """
+WITH own AS (SELECT run_id FROM run WHERE approved = ?2),
+     began AS (SELECT MIN(started_at) AS at FROM run WHERE approved = ?2)
+SELECT row.row_key, row.content_hash,
+       CASE WHEN intended_at >= began.at THEN action
+            WHEN settled_at < began.at THEN 'reuse' ELSE 'settle' END AS action
+FROM row JOIN operation ON operation.op_id = row.op_id CROSS JOIN began
+WHERE row.set_id = ?1 AND row.run_id IN (SELECT run_id FROM own)
+UNION
+SELECT row_key, content_hash, action FROM operation CROSS JOIN began
+WHERE set_id = ?1 AND intended_at >= began.at
+  AND state IN ('sent', 'in_doubt', 'needs_review', 'rejected')
+  AND COALESCE(settled_run_id, run_id) IN (SELECT run_id FROM own)
+"""
+BEGUN_SCHEMA = pa.schema(
+    [("row_key", pa.string()), ("content_hash", pa.binary()), ("action", pa.string())]
+)
+
 # The link that each row uses now, with all that links.parquet shows of it.
 CURRENT = """
 SELECT link.link_id, operation.row_key, operation.content_hash, operation.idempotency_key,
