@@ -25,7 +25,7 @@ _LOG_STEP = math.log(_STEP)
 class Slice:
     """What was answered within one slice of time.
 
-    `limit` is the learned one and `pace` what the run aimed at, both in requests a second, as last
+    `limit` is the learned one, None while none was met, and `pace` what the run aimed at, both in requests a second, as last
     seen.
     """
 
