@@ -360,7 +360,7 @@ async def probe(client: IncartsClient) -> Probe:
         return Probe(
             ok=False,
             code=failure.kind.value,
-            message=f"{client.base_url} doesn't answer: {failure.message}",
+            message=f"{client.base_url} doesn't answer: {failure.message}.",
             fix=_FIXES.get(failure.kind.value, "Check INCARTS_API_BASE_URL and the network."),
         )
     return _judged(reply, client.base_url, ours)
