@@ -290,8 +290,8 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
 
 def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]:
     """Read what a mapping says, without judging it; raises as `load_mapping` does."""
-    content = source
-    if not isinstance(content, Dict):
+    content: object = source
+    if not isinstance(source, Dict):
         is_text = isinstance(source, str) and "\n" in source
         content = load_yaml(_read(source), "" if is_text else str(source))
     if not isinstance(content, dict):
