@@ -84,6 +84,7 @@ def classify(
         echoed_id=echoed_id,
         error_code=problem.code,
         error_message=problem.message,
+        is_own=is_own(body, echoed=echoed_id == correlation_id),
         hints=hints,
     )
 

@@ -1,4 +1,4 @@
-"""Which groups of fields changed on rows whose content differs from their link's."""
+"""Which fields differ: from a row's link, by group, and between rows that share a key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from incarts_pipeline import decisions
-from incarts_pipeline.canonical import group_hashes
+from incarts_pipeline.canonical import changed_fields, group_hashes
 from incarts_pipeline.ledger.file import open_engine
 from incarts_pipeline.ledger.lookups import GroupHashes, group_hashes_of
 from incarts_pipeline.models import Policy
@@ -16,6 +16,7 @@ from incarts_pipeline.stage import Stage
 
 GROUPS = ("destination", "tracking", "label")
 _BATCH = 20_000
+_NAMED = 5  # fields that a message names
 
 _SCHEMA = pa.schema(
     [
@@ -24,6 +25,11 @@ _SCHEMA = pa.schema(
         ("groups", pa.list_(pa.string())),
         ("policy", pa.string()),
     ]
+)
+
+
+_CLASH_SCHEMA = pa.schema(
+    [("link_set", pa.string()), ("row_key", pa.string()), ("fields", pa.string())]
 )
 
 
@@ -53,6 +59,23 @@ def compare(stage: Stage, ledger: Path | None, on_change: Mapping[str, Policy]) 
             stage.db.unregister("incoming")
     finally:
         engine.dispose()
+
+
+def tell_clashes(stage: Stage) -> None:
+    """Note in the table `shared` which fields differ between rows that share a key."""
+    found = [
+        {"link_set": link_set, "row_key": row_key, "fields": _listed(*bodies)}
+        for link_set, row_key, bodies in stage.db.execute(decisions.CLASHING).fetchall()
+    ]
+    if found:
+        stage.fill("clash", _CLASH_SCHEMA, found)
+        stage.db.execute(decisions.CLASHES)
+
+
+def _listed(one: str, other: str) -> str:
+    names = changed_fields(one.encode(), other.encode())
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _compare_row(

@@ -9,7 +9,10 @@ from incarts_pipeline.breaker import Breaker
 from incarts_pipeline.models import Answer, AnswerKind
 
 _PATIENCE = 180.0  # seconds of trouble without one good answer
-_FOREIGN = 3  # 2xx answers without a link, before the first link: this is not the API
+_FOREIGN = 3  # answers that no API in trouble gives, before the first link: this is not the API
+# What a web server answers a POST that it doesn't know. Not 500 and 502 to 504: with such pages a
+# proxy tells of an outage behind it.
+_NO_OUTAGE = frozenset({303, 501, 505})
 _UNREACHABLE = 3.0  # seconds without ever having reached the host
 
 
@@ -55,7 +58,7 @@ class Circuits:
         self.forbidden: dict[tuple[str, str], str] = {}  # (retailer, intent) → what Incarts said
         self.reason = ""  # what the trouble is, while paused
         self._answered = False
-        self._foreign = 0  # successes that are not the API's
+        self._foreign = 0  # answers that are not the API's
         self._breaker = Breaker()
 
     def is_open(self, retailer: str, intent: str) -> bool:
@@ -85,7 +88,7 @@ class Circuits:
         self._answered = True
         if kind is AnswerKind.UNKNOWN:
             self._count_trouble(answer, now)
-            self._foreign += answer.status is not None and answer.status < 300
+            self._foreign += _is_foreign(answer)
             if self._foreign >= _FOREIGN and not self.accepted:
                 self._wrong_endpoint(answer, now)
         elif kind is AnswerKind.WRONG_ENDPOINT:
@@ -133,6 +136,12 @@ class Circuits:
                 f"(last: {self.reason}).",
                 fix="Run again later: what is in doubt is settled first, nothing is made twice.",
             )
+
+
+def _is_foreign(answer: Answer) -> bool:
+    if answer.status is None:
+        return False
+    return answer.status < 300 or (answer.status in _NO_OUTAGE and not answer.is_own)
 
 
 def _said(answer: Answer) -> str:

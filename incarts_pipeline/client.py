@@ -360,7 +360,7 @@ async def probe(client: IncartsClient) -> Probe:
         return Probe(
             ok=False,
             code=failure.kind.value,
-            message=f"{client.base_url} doesn't answer: {failure.message}",
+            message=f"{client.base_url} doesn't answer: {failure.message}.",
             fix=_FIXES.get(failure.kind.value, "Check INCARTS_API_BASE_URL and the network."),
         )
     return _judged(reply, client.base_url, ours)
@@ -378,7 +378,8 @@ def _judged(reply: _Reply, base_url: str, ours: str) -> Probe:
     error = error_for(_problem(reply, ours))
     own = is_own(reply.body, echoed=reply.headers.get("x-correlation-id") == ours)
     page = is_page(reply.body)
-    if reply.status == 429 or reply.status >= 500:
+    foreign = reply.status in (501, 505) and not own
+    if reply.status == 429 or (reply.status >= 500 and not foreign):
         return Probe(ok=False, code="trouble", message=error.message, fix="Try again later.")
     if own and (reply.status == 404 or parse_link(_content(reply))):
         return Probe(ok=True, code="ok", message=f"{base_url} answers and the key is accepted")

@@ -19,11 +19,30 @@ WITH straying AS (
 )
 SELECT link_set, row_key, COUNT(*) AS n, COUNT(DISTINCT content_hash) AS kinds,
        MIN(catalog_row) AS first_row, LIST(catalog_row ORDER BY catalog_row)[:6] AS catalog_rows,
-       BOOL_OR(pinned) AS pinned
+       BOOL_OR(pinned) AS pinned, NULL::VARCHAR AS fields
 FROM request
 WHERE content_hash IS NOT NULL AND HASH(link_set, row_key) IN (SELECT hash FROM repeated)
 GROUP BY link_set, row_key
 HAVING COUNT(*) > 1
+"""
+
+# The first two contents of keys that have several; of so many keys, as it takes a look at each.
+CLASHING = """
+WITH content AS (
+    SELECT link_set, row_key, content_hash, MIN(catalog_row) AS first_row, ANY_VALUE(body) AS body
+    FROM request
+    SEMI JOIN (SELECT * FROM shared WHERE kinds > 1 ORDER BY first_row LIMIT 10_000)
+        USING (link_set, row_key)
+    WHERE content_hash IS NOT NULL AND body IS NOT NULL
+    GROUP BY ALL
+)
+SELECT link_set, row_key, LIST(body ORDER BY first_row)[:2] AS bodies
+FROM content GROUP BY ALL HAVING COUNT(*) > 1
+"""
+
+CLASHES = """
+UPDATE shared SET fields = clash.fields FROM clash
+WHERE clash.link_set = shared.link_set AND clash.row_key = shared.row_key
 """
 
 DIFFERING = """

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from incarts_pipeline.fixes import REASONS, of_row
+from incarts_pipeline.fixes import PROBLEMS, REASONS, of_row
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.rules import NoteCode
 
 # An option of the shell's commands, with its value if it is a digest; not inside of a command.
 _OPTION = re.compile(r"`[^`]*`|--approve (?P<digest>[0-9a-f]{12})|--(?P<name>[a-z][a-z-]+)")
@@ -21,8 +22,8 @@ OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
 def why(row: Mapping[str, Any]) -> str:
     """Return why a row of links.parquet stands as it does; a line per broken rule."""
     reason = Reason(row["reason"])
-    if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and row["problems"]:
-        return "\n".join(f"{one['field']}: {one['message']}" for one in row["problems"])
+    if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and (broken := _broken(row)):
+        return "\n".join(f"{one['field']}: {one['message']}" for one in broken)
     said = row["error_message"] or row["error_code"]
     if reason is Reason.REFUSED_BY_API:
         answer = f" with {row['http_status']}" if row["http_status"] else ""
@@ -32,11 +33,20 @@ def why(row: Mapping[str, Any]) -> str:
 
 
 def fix(row: Mapping[str, Any]) -> str:
-    """Return what to do about a row of links.parquet; nothing for one that has its link."""
+    """Return what to do about a row of links.parquet, a line per broken rule; else nothing."""
     if row["status"] not in OPEN:
         return ""
     reason, status, code = Reason(row["reason"]), row["http_status"], row["error_code"]
+    if reason is Reason.INVALID and (broken := _broken(row)):
+        found = [PROBLEMS[one["code"]].fix for one in broken if one["code"] in PROBLEMS]
+        return in_python("\n".join(dict.fromkeys(filter(None, found))) or REASONS[reason].fix)
     return in_python(of_row(reason, http_status=status, error_code=code).fix)
+
+
+def _broken(row: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Return the broken rules of a row, without mere notes."""
+    notes = list(NoteCode)
+    return [one for one in row["problems"] or () if one["code"] not in notes]
 
 
 def in_python(text: str) -> str:

@@ -24,7 +24,7 @@ from incarts_pipeline.mapping import Mapping, load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.progress import progress as progress_of
-from incarts_pipeline.reporting import apply_and_report
+from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
@@ -214,6 +214,7 @@ def _writing(given: Dict[str, Any]) -> _Writing:
 
     Raises:
         SettingsError: one of them makes no sense.
+        PublishError: the output or the report can't be written there.
     """
     sample_per, if_running = _names(given["sample_per"]), given["if_running"]
     for name in sample_per:
@@ -234,11 +235,13 @@ def _writing(given: Dict[str, Any]) -> _Writing:
         approved=given["approve"],
     )
     report = given["report"]
-    return _Writing(
+    writing = _Writing(
         output=None if output is None else str(output),
         report=None if report is None else Path(report),
         options=options,
     )
+    check_places(writing.output, writing.report)
+    return writing
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ class LinksResult:
         """Write a page with the QR code of every link, which prints well on A4 and Letter.
 
         Each link has its code, made here from what Incarts says that it encodes, its name, short
-        link and retailer. The page is one file and loads nothing.
+        link, row key and retailer. The page is one file and loads nothing.
 
         Args:
             path: where the HTML page goes.

@@ -244,6 +244,7 @@ class Mapping(_Model):
         Raises:
             MappingError: one doesn't; the message names the column, the field and the fix.
         """
+        self._check_names(schema)
         for field in self.key_fields(schema):
             if refusal := refusal_of_key(field.type):
                 raise _unfit(field, "unique_key", refusal)
@@ -253,6 +254,23 @@ class Mapping(_Model):
                 used_as = kind if isinstance(node, Column) else _inside(kind)
                 if refusal := refusal_of(field.type, used_as, source):
                     raise _unfit(field, path, refusal)
+
+    def _check_names(self, schema: pa.Schema) -> None:
+        """Name all columns that the catalog lacks, each once, where there are several."""
+        places = [(name, "unique_key") for name in self.unique_key]
+        places += [(c.column, path) for path, _, node in self.sources() for c in columns_of(node)]
+        lacking = {name: path for name, path in reversed(places) if name not in schema.names}
+        if len(lacking) < 2:
+            return
+        listed = [
+            f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}'
+            for name, path in reversed(lacking.items())
+        ]
+        raise MappingError(
+            "\n".join(listed),
+            fix=f"Its columns are {', '.join(schema.names)}.",
+            path=next(reversed(lacking.values())),
+        )
 
 
 def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
@@ -272,7 +290,10 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
 
 def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]:
     """Read what a mapping says, without judging it; raises as `load_mapping` does."""
-    content = source if isinstance(source, Dict) else load_yaml(_read(source))
+    content: object = source
+    if not isinstance(source, Dict):
+        is_text = isinstance(source, str) and "\n" in source
+        content = load_yaml(_read(source), "" if is_text else str(source))
     if not isinstance(content, dict):
         raise MappingError(
             f"A mapping is an object with link_set, unique_key and link, not {content!r}."
@@ -331,8 +352,16 @@ def _read(source: str | Path) -> str:
         return source
     try:
         return Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MappingError(f"The mapping {str(source)!r} can't be read: {error}") from error
+    except FileNotFoundError as error:
+        raise MappingError(f"There is no mapping file {source}.") from error
+    except UnicodeDecodeError as error:
+        raise MappingError(
+            f"The mapping file {source} is not UTF-8 text.", fix="Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise MappingError(
+            f"The mapping file {source} can't be read: {error.strerror or error}."
+        ) from error
 
 
 def _inside(kind: Kind) -> Kind:

@@ -163,7 +163,8 @@ class RateHints:
 class Answer:
     """What one attempt brought back, classified; never raised.
 
-    `correlation_id` is the one that we sent, `echoed_id` what came back.
+    `correlation_id` is the one that we sent, `echoed_id` what came back; `is_own` is whether an
+    answer without a link has the API's shape, which a web page hasn't.
     """
 
     kind: AnswerKind
@@ -173,6 +174,7 @@ class Answer:
     echoed_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None
+    is_own: bool = True
     hints: RateHints = RateHints()
 
 

@@ -112,7 +112,8 @@ LINK_COLUMNS = """
            'field': 'unique_key', 'code': 'duplicate_key',
            'message': 'rows ' || ARRAY_TO_STRING(s.catalog_rows, ', ')
                || CASE WHEN s.n > 6 THEN ' and ' || (s.n - 6) || ' more' ELSE '' END
-               || ' share this key but differ: keep one, or add a column to unique_key'
+               || ' (counted from 0) share this key but differ' || COALESCE(' in ' || s.fields, '')
+               || ': keep one, or add a column to unique_key'
        }}] ELSE [] END) AS problems,
        CASE WHEN "incarts.latest" THEN NULLIF(u.error_code, '') END AS error_code,
        CASE WHEN "incarts.latest" THEN NULLIF(u.error_message, '') END AS error_message,

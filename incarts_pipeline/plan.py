@@ -157,6 +157,7 @@ class Plan:
         self._judge_doubts(now, self._ledger.living_runs(now))
         self.stage.load_past(self._ledger.path, self._set_ids())
         self.stage.db.execute(decisions.SHARED)
+        changes.tell_clashes(self.stage)
         changes.compare(self.stage, self._ledger.path, self.options.on_change)
         self.stage.db.execute(decisions.DECISION, {"retry_rejected": self.options.retry_rejected})
         self.stage.db.execute(decisions.JUDGED)

@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,11 +85,11 @@ def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_i
     `id_column` has the ids of what the ledger must know.
 
     Raises:
-        PublishError: the folder doesn't exist or can't be written.
+        PublishError: as `check_place` raises.
         RefusedError: it holds links that the ledger doesn't know.
     """
+    check_place(output.links)
     filesystem, path = resolve(output.links)
-    _check_writable(filesystem, path, output.links)
     if filesystem.get_file_info(path).type is fs.FileType.NotFound:
         return
     try:
@@ -109,6 +109,23 @@ def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_i
             f"with `incarts import {output.links}` (or `incarts apply --adopt`).",
             guard="unknown_output",
         )
+
+
+def check_place(target: str) -> None:
+    """Refuse a place where no Parquet file can be written; a quick look before the long work.
+
+    Raises:
+        PublishError: it is a folder, is named like another kind of file, or can't be written.
+    """
+    filesystem, path = resolve(target)
+    if filesystem.get_file_info(path).type is fs.FileType.Directory:
+        raise PublishError(f"{target} is a folder.", fix="Name a file in it, like links.parquet.")
+    if PurePosixPath(path).suffix.lower() != ".parquet":
+        raise PublishError(
+            f"{target} isn't named like what would be in it, which is Parquet.",
+            fix="Let its name end with .parquet; pandas, Polars and DuckDB make a CSV file of it.",
+        )
+    _check_writable(filesystem, path, target)
 
 
 def _unknown_links(

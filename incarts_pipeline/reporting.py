@@ -18,7 +18,7 @@ from incarts_pipeline.errors import PublishError
 from incarts_pipeline.gate import Stop
 from incarts_pipeline.pipeline import RunResult, apply_plan
 from incarts_pipeline.plan import Plan
-from incarts_pipeline.publish import resolve
+from incarts_pipeline.publish import check_place, resolve
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import WriteOptions
@@ -44,7 +44,7 @@ async def apply_and_report(
     """
     if report is None:
         return await apply_plan(plan, settings, output, options=options, tally=tally, stop=stop)
-    _check_place(report)
+    _check_report(report)
     figures, sets = plan.figures, plan.options.link_sets
     result: RunResult | None = None
     said: str | None = "It was broken off."
@@ -66,6 +66,18 @@ async def apply_and_report(
         )
         await asyncio.to_thread(_leave, report, made)
     return result
+
+
+def check_places(output: str | None, report: Path | None) -> None:
+    """Refuse places that can't be written, before anything is planned or asked; None is no place.
+
+    Raises:
+        PublishError: one can't; says which.
+    """
+    if output is not None:
+        check_place(output)
+    if report is not None:
+        _check_report(report)
 
 
 def report_of(result: RunResult, tally: Tally, rows: pa.Table) -> str:
@@ -123,7 +135,7 @@ def _leave(path: Path, made: Reported) -> None:
         logger.error("The run is over, but its report can't be written: %s", error)
 
 
-def _check_place(path: Path) -> None:
+def _check_report(path: Path) -> None:
     """Refuse a place that can't be written before anything is sent."""
     if path.is_dir():
         raise PublishError(f"{path} is a folder.", fix="Give the report a file name.")

@@ -33,6 +33,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PART = re.compile(rf"({_NUMBER.pattern})([smhd])", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+_VERSION = re.compile(r"/v1(?:/links)?/*$")  # the end of a path that belongs to the calls
 
 
 def parse_duration(text: str | float) -> float:
@@ -69,7 +70,8 @@ def checked_base_url(url: str) -> str:
     """Return a base URL without its trailing slash.
 
     Raises:
-        ValueError: it is not https (http is fine for loopback), or has a query or credentials.
+        ValueError: it is not https (http is fine for loopback), has a query or credentials, or
+            ends with the /v1 that each call begins with.
     """
     url = url.strip()
     parts = urlsplit(url)
@@ -82,7 +84,11 @@ def checked_base_url(url: str) -> str:
         raise ValueError("plain http would show the API key to the network; use https")
     if parts.port == 0:  # reading it checks that it is a number up to 65535
         raise ValueError("a server can't have the port 0")
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    if found := _VERSION.search(parts.path):
+        bare = url.removesuffix(found[0].rstrip("/"))
+        raise ValueError(f"/v1 is added to a base URL; leave it out: {bare}")
+    return url
 
 
 def _words(value: object) -> object:

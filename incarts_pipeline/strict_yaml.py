@@ -42,8 +42,10 @@ _PLAIN = {
 }
 
 
-def load_yaml(text: str) -> object:
+def load_yaml(text: str, name: str = "") -> object:
     """Parse one YAML document (scalars as in YAML 1.2's core schema, without octals).
+
+    `name` is the file's, for messages.
 
     Raises:
         MappingError: it isn't YAML, or a key is given twice.
@@ -51,7 +53,8 @@ def load_yaml(text: str) -> object:
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as error:
-        raise MappingError(f"The mapping is not valid YAML: {error}") from error
+        said = str(error).replace('"<unicode string>"', f'"{name}"' if name else "the mapping")
+        raise MappingError(f"The mapping is not valid YAML: {said}") from error
 
 
 def _install_scalars() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from incarts_pipeline.models import Answer, AnswerKind, State
-from incarts_pipeline.pacing.learned import Learned
+from incarts_pipeline.pacing.learned import Kind, Learned
 from incarts_pipeline.timeline import Latencies, Timeline
 
 
@@ -42,7 +42,8 @@ class Tally:
         """Count one attempt's answer at `now`, and keep the limit and the pace as of then."""
         self.limit = limit
         self.latencies.add(latency)
-        self.timeline.add(now, answer.kind, limit.rate if limit else None, pace)
+        met = limit is not None and limit.kind is not Kind.OPEN
+        self.timeline.add(now, answer.kind, limit.rate if limit and met else None, pace)
         if answer.kind is not AnswerKind.LINK:
             self.errors[str(answer.status or answer.error_code or answer.kind.value)] += 1
         self.settled(state)

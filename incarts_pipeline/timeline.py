@@ -25,8 +25,8 @@ _LOG_STEP = math.log(_STEP)
 class Slice:
     """What was answered within one slice of time.
 
-    `limit` is the learned one and `pace` what the run aimed at, both in requests a second, as last
-    seen.
+    `limit` is the learned one, None while none was met, and `pace` what the run aimed at, both in
+    requests a second, as last seen.
     """
 
     links: int = 0

@@ -27,6 +27,7 @@ left, for timeouts, proxies and TLS to look after.
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.request
 import zlib
@@ -291,6 +292,10 @@ _NOT_SENT = (
 )
 
 
+# What aiohttp adds of its own: which check of certificates, and what the system said, as a list.
+_QUIET = re.compile(r" ssl:\S+(?= \[)| \[(?:Connect call failed .*|None)\]$")
+
+
 class FailureKind(StrEnum):
     """What went wrong on the way."""
 
@@ -315,7 +320,7 @@ def explain(error: httpx.RequestError | TimeoutError) -> Failure:
     """Say what a failed exchange means; a bare TimeoutError is the attempt's deadline."""
     causes = _causes(error)
     not_sent = isinstance(error, _NOT_SENT)
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    text = _QUIET.sub("", " ".join(str(error).split()))[:200].rstrip(".") or type(error).__name__
     certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
         why = getattr(certificate, "verify_message", "") or text

@@ -33,7 +33,7 @@ from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.pipeline import pacing
 from incarts_pipeline.progress import progress as progress_of
-from incarts_pipeline.publish import metadata_of, write_table
+from incarts_pipeline.publish import check_place, metadata_of, write_table
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
 from incarts_pipeline.status import existing_ledger
@@ -146,6 +146,8 @@ async def verify(
     began, clock = time.monotonic(), clock or Clock()
     settings.require("base_url", "api_key", "project_id")
     _check_scope(settings)
+    if output is not None:
+        check_place(str(output))
     existing_ledger(settings)
     ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
     targets = await asyncio.to_thread(_targets, request, settings, ledger)

@@ -291,3 +291,9 @@ def test_deep_json_does_not_raise(depth: int) -> None:
     """Nesting without end is no reason to fail."""
     assert answer(400, b'{"error":' * depth).kind is AnswerKind.WRONG_ENDPOINT
     assert answer(400, b'{"error":' * depth + b"1" + b"}" * depth).status == 400
+
+
+@pytest.mark.parametrize(("body", "is_own"), [(PAGE, False), (b"No", False), (JSON, True)])
+def test_answer_says_whether_it_is_the_apis(body: bytes, is_own: bool) -> None:
+    """An unknown outcome keeps whether it had the API's shape."""
+    assert answer(501, body).is_own is is_own

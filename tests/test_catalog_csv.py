@@ -72,7 +72,7 @@ def test_delimiters_and_compression(tmp_path: Path) -> None:
     assert rows_of(zipped) == [{"a": "1", "b": "2"}]
     semicolons = write(tmp_path / "b.csv", b"a;b\n1;2\n")
     assert rows_of(semicolons, delimiter=";") == [{"a": "1", "b": "2"}]
-    with pytest.raises(CatalogError, match="Say that the delimiter is ';'"):
+    with pytest.raises(CatalogError, match="is ';', with --delimiter ';';"):
         open_catalog(semicolons)
     assert rows_of(semicolons, delimiter=",") == [{"a;b": "1;2"}]
 

@@ -8,9 +8,16 @@ from incarts_pipeline.circuits import Circuits, EndKind
 from incarts_pipeline.models import Answer, AnswerKind
 
 
-def tell(circuits: Circuits, kind: AnswerKind, now: float = 0.0, status: int | None = None) -> None:
+def tell(
+    circuits: Circuits,
+    kind: AnswerKind,
+    now: float = 0.0,
+    status: int | None = None,
+    *,
+    is_own: bool = True,
+) -> None:
     """Let a circuit see one answer for a Walmart cart."""
-    answer = Answer(kind=kind, correlation_id="c", status=status)
+    answer = Answer(kind=kind, correlation_id="c", status=status, is_own=is_own)
     circuits.answered(answer, "walmart", "add_to_cart", now)
 
 
@@ -52,6 +59,24 @@ def test_successes_that_are_not_the_api() -> None:
     assert circuits.end is None
     tell(circuits, AnswerKind.UNKNOWN, status=200)
     assert circuits.end is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "is_own", "ends"),
+    [(501, False, True), (303, False, True), (501, True, False)]
+    + [(status, False, False) for status in (500, 502, 503, 504)],
+)
+def test_pages_of_another_server_and_of_an_outage(status: int, is_own: bool, ends: bool) -> None:
+    """Three pages that no outage gives are a wrong base URL; a proxy's 502 pages are an outage."""
+    circuits = Circuits()
+    for _ in range(3):
+        tell(circuits, AnswerKind.UNKNOWN, status=status, is_own=is_own)
+    assert (circuits.end is not None) is ends
+    later = Circuits()
+    tell(later, AnswerKind.LINK)
+    for _ in range(3):
+        tell(later, AnswerKind.UNKNOWN, status=status, is_own=is_own)
+    assert later.end is None
 
 
 def test_unreachable_from_the_start() -> None:

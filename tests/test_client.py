@@ -202,6 +202,8 @@ def test_network_errors_never_raise_from_an_attempt(error: Exception, kind: Answ
         (always(302, b""), (False, "wrong_base_url")),
         (always(429, {"error": "slow"}), (False, "trouble")),
         (always(503, b"<html>"), (False, "trouble")),
+        (always(501, b"<html>"), (False, "wrong_base_url")),
+        (always(501, {"error": "not yet"}), (False, "trouble")),
     ],
 )
 def test_probe_tells_what_is_wrong(handler: Handler, found: tuple[bool, str]) -> None:

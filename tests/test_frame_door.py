@@ -30,7 +30,13 @@ from incarts_pipeline import (
     plan_saved,
     write_links,
 )
-from incarts_pipeline.errors import CatalogError, MappingError, RefusedError, SettingsError
+from incarts_pipeline.errors import (
+    CatalogError,
+    MappingError,
+    PublishError,
+    RefusedError,
+    SettingsError,
+)
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.conftest import SAMPLES, products
@@ -222,6 +228,8 @@ def test_a_saved_plan(near: Settings) -> None:
         ({"if_running": "hope"}, SettingsError, "wait, skip, fail"),
         ({"target": "staging"}, SettingsError, "target"),
         ({"max_duration": "soon"}, SettingsError, "not a duration"),
+        ({"output": "links.csv", "mapping": "gone.yaml"}, PublishError, "end with .parquet"),
+        ({"report": "no/run.html", "mapping": "gone.yaml"}, PublishError, "Create its folder"),
     ],
 )
 def test_arguments_that_make_no_sense(

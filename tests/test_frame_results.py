@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from incarts_pipeline.errors import PublishError
+from incarts_pipeline.fixes import PROBLEMS
 from incarts_pipeline.frame_results import LinksResult, free_names
 from incarts_pipeline.kept_frame import keep
 from incarts_pipeline.models import Reason, Status
@@ -201,6 +202,7 @@ def test_failed_rows_say_why_and_what_to_do(tmp_path: Path) -> None:
         "may exist at Incarts; needs a person (bad gateway)",
     ]
     assert all(failed["fix"])
+    assert failed["fix"]["w"] == PROBLEMS["missing"].fix
     assert "incarts review" in failed["fix"]["z"]
     assert made.counts == {"created": 1, "rejected": 2, "pending": 1, "in_doubt": 1}
     text = repr(made)

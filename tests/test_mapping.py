@@ -115,7 +115,27 @@ def test_text_that_is_no_mapping_is_refused() -> None:
     """Broken YAML, a list and a missing file each have their message."""
     assert "not valid YAML" in str(refused("a: [\n"))
     assert "object with link_set" in str(refused("- a\n- b\n"))
-    assert "can't be read" in str(refused("no-such-file.yaml"))
+    assert str(refused("no-such-file.yaml")) == "There is no mapping file no-such-file.yaml."
+
+
+def test_broken_yaml_names_its_file(tmp_path: Path) -> None:
+    """The place in the message is the file's, by its name."""
+    file = tmp_path / "broken.yaml"
+    file.write_text("a: [\n", encoding="utf-8")
+    said = str(refused(str(file)))
+    assert f'in "{file}", line' in said
+    assert "<unicode string>" not in said + str(refused("a: [\n"))
+
+
+def test_all_columns_that_are_missing_are_named() -> None:
+    """Whoever corrects a mapping wants to know all that is wrong with it."""
+    schema = pa.schema({"sku": pa.string(), "nmae": pa.string()})
+    with pytest.raises(MappingError) as caught:
+        load_mapping(minimal()).check(schema)
+    said = str(caught.value)
+    assert 'link.name: the catalog has no column "name". Did you mean "nmae"?' in said
+    assert 'no column "url"' in said
+    assert caught.value.path == "link.name"
 
 
 def test_the_catalog_must_have_the_columns() -> None:

@@ -140,14 +140,15 @@ def test_problems_never_reach_the_api(run: Run, box: Sandbox) -> None:
 
 
 def test_duplicate_keys(run: Run, box: Sandbox) -> None:
-    """Equal rows share a link; differing ones are rejected and name each other."""
+    """Equal rows share a link; differing ones are rejected, and name each other and the fields."""
     table = pa.concat_tables([products(3), products(3, quantity=[1, 7, 1])])
     run(table)
     assert box.audit().links == 2
     by_row = {row["catalog_row"]: row for row in rows()}
     assert by_row[0]["link_id"] == by_row[3]["link_id"]
     assert by_row[1]["status"] == by_row[4]["status"] == "rejected"
-    assert "rows 1, 4" in str(by_row[1]["problems"])
+    said = "rows 1, 4 (counted from 0) share this key but differ in products: keep one"
+    assert said in str(by_row[1]["problems"])
 
 
 def test_limit_leaves_the_rest_pending(run: Run, box: Sandbox) -> None:

@@ -14,7 +14,7 @@ from pyarrow import fs
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.pipeline import PlanRequest, apply_plan, plan_catalog
-from incarts_pipeline.publish import Output, resolve
+from incarts_pipeline.publish import Output, check_place, resolve
 from incarts_pipeline.settings import Settings
 from tests.conftest import Run, products
 
@@ -73,6 +73,25 @@ def test_output_in_no_folder(run: Run) -> None:
     """A folder that isn't there is named before anything is sent."""
     with pytest.raises(PublishError, match="doesn't exist"):
         run(products(2), output="nowhere/links.parquet")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("links.csv", r"links\.csv isn't named like"),
+        ("links", r"Let its name end with \.parquet"),
+        ("folder", r"is a folder.* Name a file in it"),
+        ("folder.parquet", r"is a folder"),
+        ("nowhere/links.parquet", r"doesn't exist"),
+    ],
+)
+def test_place_where_no_table_can_be(tmp_path: Path, place: str, message: str) -> None:
+    """What can't be, or wouldn't be, a Parquet file is refused with what to do."""
+    for name in ("folder", "folder.parquet"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(PublishError, match=message):
+        check_place(str(tmp_path / place))
+    check_place(str(tmp_path / "links.Parquet"))
 
 
 def test_output_that_is_something_else(run: Run, tmp_path: Path) -> None:

@@ -124,6 +124,8 @@ def test_files_that_are_not_there() -> None:
         ({"base_url": f"https://u:{SECRET}@example.com"}, "no query, fragment or credentials"),
         ({"base_url": "https://example.com?x=1"}, "no query"),
         ({"base_url": "https://example.com:99999"}, "Port out of range"),
+        ({"base_url": "https://example.com/v1"}, "leave it out: https://example.com."),
+        ({"base_url": "https://example.com/a/v1/links//"}, "leave it out: https://example.com/a."),
         ({"project_id": "x" * 129}, "at most 128"),
         ({"project_id": ""}, "at least 1"),
         ({"idempotency_window": "soon"}, "is not a duration"),

@@ -90,3 +90,11 @@ def test_tally_keeps_history() -> None:
     [one] = tally.timeline.slices
     assert (one.limited, one.limit, one.pace) == (1, 10.0, 9.5)
     assert (tally.errors["429"], tally.latencies.count, tally.limit) == (1, 1, learned)
+
+
+def test_a_limit_that_was_not_met_is_none() -> None:
+    """The rate that was reached without a limit is not drawn as one."""
+    tally, made = Tally(), Answer(kind=AnswerKind.LINK, correlation_id="x", status=201)
+    reached = Learned(kind=Kind.OPEN, rate=100.0)
+    tally.answered(made, State.DONE, latency=0.1, now=7.0, limit=reached, pace=100.0)
+    assert (tally.timeline.slices[0].limit, tally.limit) == (None, reached)

@@ -73,7 +73,7 @@ class Decoded(io.RawIOBase):
         return CatalogError(
             f"{self._name} is not {self._encoding} text: the byte 0x{raw[start]:02x} at offset "
             f"{at} doesn't fit; {self._guess(raw)}.",
-            fix="Save it as UTF-8, or say its encoding.",
+            fix="Save it as UTF-8, or say its encoding, like --encoding cp1252.",
             byte_offset=at,
         )
 

@@ -92,8 +92,8 @@ class DelimitedFile:
                 raise CatalogError(
                     f"The header of {self._name} is one column, {_shown(self.names[0])}, with "
                     f"{other!r} in its name.",
-                    fix=f"Say that the delimiter is {other!r}; or say {self._delimiter!r} if it "
-                    "really is one column.",
+                    fix=f"Say that the delimiter is {other!r}, with --delimiter {_word(other)}; or "
+                    f"say {self._delimiter!r} if it really is one column.",
                 )
 
     def _open(self) -> Any:
@@ -171,6 +171,11 @@ class _Joined(io.RawIOBase):
 
 def _delimiter_of(name: str) -> str:
     return "\t" if ".tsv" in name.lower()[-8:] else ","
+
+
+def _word(mark: str) -> str:
+    """Return a delimiter as a shell takes it."""
+    return "$'\\t'" if mark == "\t" else f"'{mark}'"
 
 
 def _shown(text: str) -> str:

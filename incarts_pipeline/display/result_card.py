@@ -68,9 +68,11 @@ def result_card(
 
 def run_facts(run: RunResult) -> Element:
     """Show a run's few large numbers."""
-    counts = run.published.by_status
+    counts, links = run.published.by_status, run.written.accepted
+    rows = counts[Status.CREATED] + counts[Status.REPLACED]  # of which several may share a link
     return facts(
-        ("links made", number(counts[Status.CREATED] + counts[Status.REPLACED])),
+        ("links made", number(links)),
+        *([("rows with a new link", number(rows))] if rows != links else []),
         ("catalog rows", number(sum(counts.values()))),
         ("requests", number(run.written.requests)),
         ("time", duration(run.seconds)),

@@ -95,6 +95,7 @@ def _cell(code: _Code, error: str, size: float) -> Element:
     label = code.label
     name = (label and (label.public_name or label.name)) or code.row_key
     short = code.short_link or code.content
+    small = [code.row_key if name != code.row_key else None, label.retailer if label else None]
     return el(
         "figure",
         el("div", code_element(code.content, error=error), class_="ic-code"),
@@ -103,7 +104,7 @@ def _cell(code: _Code, error: str, size: float) -> Element:
             el("b", said(name)),
             " ",
             el("div", short_link(short)),
-            el("small", said(label.retailer)) if label and label.retailer else None,
+            el("small", said(" · ".join(filter(None, small)))),
         ),
         class_="ic-cell",
         style=f"--size:{size:g}mm",

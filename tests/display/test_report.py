@@ -78,10 +78,15 @@ def test_report_without_result_says_why(made: World) -> None:
 def test_clean_run_says_so(made: World) -> None:
     """Where every row has its link, that is what stands at the end."""
     fine = result("x", {(Status.CREATED, Reason.NEW): 3})
-    assert (
-        "Every row has what it asked for."
-        in report(made, Tally(), result=fine, failed=links([])).text
-    )
+    text = report(made, Tally(), result=fine, failed=links([])).text
+    assert "Every row has what it asked for." in text
+
+
+def test_rows_that_share_a_link_are_not_counted_as_links(made: World) -> None:
+    """Three rows that one link was made for are one link, and three rows."""
+    shared = result("x", {(Status.CREATED, Reason.NEW): 3})
+    text = report(made, Tally(), result=shared, failed=links([])).text
+    assert "links made1rows with a new link3" in text
 
 
 @settings(max_examples=30, deadline=None)
