@@ -205,10 +205,11 @@ def test_locked_and_foreign_ledgers(shell: Shell, catalog: str, box: Sandbox) ->
 
 
 def test_unwritable_output(shell: Shell, catalog: str, box: Sandbox) -> None:
-    """An output folder that isn't there is refused before the first call."""
+    """An output folder that isn't there is refused before anything is planned or asked."""
     code, _, err = shell("apply", catalog, "-o", "nowhere/links.parquet", *NO_MAPPING)
     assert code == 1
     assert "doesn't exist" in err
+    assert "links to make" not in err
     assert box.audit().requests == 0
 
 
