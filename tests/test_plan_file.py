@@ -117,7 +117,8 @@ def test_rows_in_another_order_are_the_same_plan(settings: Settings, catalog: st
     path = saved(settings, catalog)
     table = products(5)
     pacsv.write_csv(pa.concat_tables([table.slice(3), table.slice(0, 3)]), "catalog.csv")
-    plan_saved(load_plan(path), settings).close()
+    with plan_saved(load_plan(path), settings) as plan:
+        assert (plan.figures.calls, plan.figures.digest) == (5, load_plan(path).digest)
 
 
 def carry_out(settings: Settings, path: str, **options: object) -> RunResult:
