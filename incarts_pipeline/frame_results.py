@@ -24,7 +24,7 @@ from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.one_link import OneLink, find_row
 from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.publish import resolve
+from incarts_pipeline.placing import resolve
 from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.tally import Tally
@@ -241,10 +241,10 @@ def _read(run: RunResult, columns: Sequence[str] | None = None) -> pa.Table:
         path, columns=columns and list(columns), filesystem=filesystem, partitioning=None
     )
     made_by = (table.schema.metadata or {}).get(b"incarts.run_id", b"").decode()
-    if made_by != run.written.run_id:
+    wanted = run.published.made_by or run.written.run_id
+    if made_by != wanted:
         raise PublishError(
-            f"{links} is by now of another run, {made_by or 'unknown'}, not of "
-            f"{run.written.run_id}.",
+            f"{links} is by now of another run, {made_by or 'unknown'}, not of {wanted}.",
             fix="Use that run's result, or write each run to an output of its own.",
         )
     return table

@@ -30,7 +30,8 @@ from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.restore import UNKNOWN_GROUPS, Entry, Restored, restore
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.models import QR_CODE, Reason, State, Status
-from incarts_pipeline.publish import Output, exists, resolve
+from incarts_pipeline.placing import exists, resolve
+from incarts_pipeline.publish import Output
 from incarts_pipeline.settings import Settings
 
 _BATCH = 20_000

@@ -13,6 +13,16 @@ SELECT * FROM (
 WHERE state <> 'abandoned'
 """
 
+# What of the workspace decides how rows stand, beside the requests and what is read of the ledger.
+INPUTS = (
+    "SELECT link_set, catalog_row, action, reason FROM decision",
+    "SELECT * FROM shared",
+    "SELECT * FROM left_over",
+)
+
+# Whether a run gave a row the link that it uses.
+DONE_BY = "SELECT 1 FROM made WHERE changed_run_id = $run LIMIT 1"
+
 OVER_LIMIT = """
 INSERT INTO left_over SELECT link_set, row_key, 'over_limit' FROM call
 ANTI JOIN left_over USING (link_set, row_key) WHERE turn > $limit

@@ -21,14 +21,13 @@ from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.gate import Gate, Stop
 from incarts_pipeline.in_flight import InFlight
-from incarts_pipeline.ledger.bulk import reading
 from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
 from incarts_pipeline.ledger.pace import PaceFile, pace_name
 from incarts_pipeline.ledger.pointers import join_partition
 from incarts_pipeline.ledger.rates import load_rate
-from incarts_pipeline.ledger.snapshot import history
+from incarts_pipeline.ledger.snapshot import History
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Reason, Status
@@ -238,7 +237,6 @@ def _publish(
 ) -> Published:
     """Write the output from the ledger as it is now."""
     partition = plan.options.partition
-    plan.stage.load_links(ledger, set_ids, partition)
     facts = {
         "ledger_id": LedgerView(ledger).ledger_id,
         "ledger_sequence": str(sequence),
@@ -248,14 +246,14 @@ def _publish(
         "key_columns": json.dumps([field.name for field in plan.stage.key_fields]),
         **({"partition": partition} if partition is not None else {}),
     }
-    with reading(ledger) as connection:
-        return publish(
-            plan.stage,
-            target,
-            history=history(connection, set_ids, partition),
-            left=left_over(written, options),
-            facts=facts,
-        )
+    return publish(
+        plan.stage,
+        target,
+        ledger=ledger,
+        history=History(set_ids=set_ids, partition=partition),
+        left=left_over(written, options),
+        facts=facts,
+    )
 
 
 def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-import time
-import uuid
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,16 +16,24 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from incarts_pipeline import outcomes
-from incarts_pipeline.errors import PublishError, RefusedError
-from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.ledger.bulk import reading
+from incarts_pipeline.ledger.snapshot import History
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.placing import check_place, local_file, resolve, write_table
 from incarts_pipeline.schemas import HISTORY, LINKS, MISSING, OUTPUT_VERSION
 from incarts_pipeline.stage import Stage
+from incarts_pipeline.standing import Noting, keep, stands
+
+try:
+    _VERSION = version("incarts-pipeline")
+except PackageNotFoundError:  # run from a folder, without being installed
+    _VERSION = ""
 
 _BATCH = 50_000
-_PART = ".incarts-"
-_OLD_PART_SECONDS = 3_600.0
+_NOT_TO_KEEP = ""  # nothing that a table could be made from
+_OF_ONE_RUN = ("ledger_sequence", "run_id")  # facts that the next run over the same differs in
 _NULLS = {pa.int64(): -1, pa.string(): ""}
 
 
@@ -65,10 +71,14 @@ class LeftOver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What was written: rows per (status, reason)."""
+    """What was published: rows per (status, reason).
+
+    `made_by` is the run that wrote the table: an earlier one where the table is as it was.
+    """
 
     output: Output
     counts: Mapping[tuple[Status, Reason], int]
+    made_by: str = ""
 
     @property
     def by_status(self) -> dict[Status, int]:
@@ -82,7 +92,8 @@ class Published:
 def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_id") -> None:
     """Refuse, before anything is sent, an output that can't be written or that isn't ours.
 
-    `id_column` has the ids of what the ledger must know.
+    `id_column` has the ids of what the ledger must know: it does when the file is as it was
+    published from the ledger as it is.
 
     Raises:
         PublishError: as `check_place` raises.
@@ -91,6 +102,8 @@ def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_i
     check_place(output.links)
     filesystem, path = resolve(output.links)
     if filesystem.get_file_info(path).type is fs.FileType.NotFound:
+        return
+    if stands(ledger.file, local_file(output.links)):
         return
     try:
         unknown = _unknown_links(filesystem, path, ledger, id_column)
@@ -109,23 +122,6 @@ def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_i
             f"with `incarts import {output.links}` (or `incarts apply --adopt`).",
             guard="unknown_output",
         )
-
-
-def check_place(target: str) -> None:
-    """Refuse a place where no Parquet file can be written; a quick look before the long work.
-
-    Raises:
-        PublishError: it is a folder, is named like another kind of file, or can't be written.
-    """
-    filesystem, path = resolve(target)
-    if filesystem.get_file_info(path).type is fs.FileType.Directory:
-        raise PublishError(f"{target} is a folder.", fix="Name a file in it, like links.parquet.")
-    if PurePosixPath(path).suffix.lower() != ".parquet":
-        raise PublishError(
-            f"{target} isn't named like what would be in it, which is Parquet.",
-            fix="Let its name end with .parquet; pandas, Polars and DuckDB make a CSV file of it.",
-        )
-    _check_writable(filesystem, path, target)
 
 
 def _unknown_links(
@@ -152,50 +148,100 @@ def publish(
     stage: Stage,
     output: Output,
     *,
-    history: Iterable[pa.RecordBatch],
+    ledger: Path,
+    history: History,
     left: LeftOver,
     facts: Mapping[str, str],
 ) -> Published:
-    """Write the three tables from a stage whose ledger tables are fresh, and the ledger's history.
+    """Bring the three tables to what the ledger says, for a plan that was carried out.
 
-    `facts` go into the Parquet metadata; `run_id` among them names this run.
+    A table that is what would be written is left as it is, and dated now. `facts` go into the
+    Parquet metadata; `run_id` among them names this run.
 
     Raises:
         PublishError: a table can't be written; the old one is untouched.
     """
+    _publish_history(ledger, history, output.history, facts)
+    load_left_over(stage, left)
     keys = key_columns(stage.key_fields, LINKS)
     select = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
-    metadata = metadata_of(facts)
-    columns = outcomes.LINK_COLUMNS.format(key_columns=select, action=outcomes.ACTION)
-    write_table(_with_nulls(history), HISTORY.with_metadata(metadata), output.history)
-    # One after the other: an open stream holds on to the memory of its joins.
-    missing = stage.stream(outcomes.MISSING_ROWS, _BATCH)
-    write_table(missing, MISSING.with_metadata(metadata), output.missing)
-    del missing
-    counts = write_rows(stage, outcomes.rows(columns), left, facts, schema, output.links)
-    return Published(output=output, counts=counts)
+    query = outcomes.rows(outcomes.LINK_COLUMNS.format(key_columns=select, action=outcomes.ACTION))
+    code = [query, str(schema), outcomes.LATEST, outcomes.MISSING_ROWS, str(MISSING)]
+    data = [stage.requests_digest, *(stage.digest(table) for table in outcomes.INPUTS)]
+    made_from = _made_from([*code, *data, left.reason.value], history, facts)
+    links, missing = local_file(output.links), local_file(output.missing)
+    if stands(ledger, links, made_from) and stands(ledger, missing, made_from):
+        return _kept(output)
+    with Noting(ledger, links, missing) as noting:
+        stage.load_links(ledger, history.set_ids, history.partition)
+        # One after the other: an open stream holds on to the memory of its joins.
+        gone = stage.stream(outcomes.MISSING_ROWS, _BATCH)
+        sha256 = write_table(gone, MISSING.with_metadata(metadata_of(facts)), output.missing)
+        del gone
+        noting.made(missing, made_from, sha256)
+        counts, sha256 = write_rows(stage, query, left.reason, facts, schema, output.links)
+        # What this run did is told in other words by the next one, which did nothing.
+        did = stage.db.execute(outcomes.DONE_BY, {"run": facts["run_id"]}).fetchall()
+        noting.made(links, _NOT_TO_KEEP if did else made_from, sha256)
+    return Published(output=output, counts=counts, made_by=facts["run_id"])
+
+
+def _publish_history(ledger: Path, history: History, target: str, facts: Mapping[str, str]) -> None:
+    file = local_file(target)
+    made_from = _made_from([history.query, str(HISTORY)], history, facts)
+    if stands(ledger, file, made_from):
+        keep(file)
+        return
+    schema = HISTORY.with_metadata(metadata_of(facts))
+    with Noting(ledger, file) as noting, reading(ledger) as connection:
+        sha256 = write_table(_with_nulls(history.batches(connection)), schema, target)
+        noting.made(file, made_from, sha256)
+
+
+def _made_from(what: Sequence[str], history: History, facts: Mapping[str, str]) -> str:
+    """Return a hash of all that a table depends on beside the ledger's rows, and the run."""
+    lasting = {name: fact for name, fact in facts.items() if name not in _OF_ONE_RUN}
+    rows = [sorted(history.set_ids.items()), history.partition]
+    text = json.dumps([*what, OUTPUT_VERSION, _VERSION, rows, lasting])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _kept(output: Output) -> Published:
+    """Leave links.parquet and its companion as they are, and say what is in them."""
+    for target in (output.missing, output.links):
+        keep(local_file(target))
+    filesystem, path = resolve(output.links)
+    counts: Counter[tuple[Status, Reason]] = Counter()
+    with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
+        for _ in _counted(file.iter_batches(_BATCH, columns=["status", "reason"]), counts):
+            pass
+        made_by = (file.schema_arrow.metadata or {}).get(b"incarts.run_id", b"").decode()
+    return Published(output=output, counts=dict(sorted(counts.items())), made_by=made_by)
 
 
 def write_rows(
     stage: Stage,
     query: str,
-    left: LeftOver,
+    pending: Reason,
     facts: Mapping[str, str],
     schema: pa.Schema,
     target: str,
-) -> dict[tuple[Status, Reason], int]:
-    """Write the table of how each row stands; return the rows per status and reason.
+) -> tuple[dict[tuple[Status, Reason], int], bytes]:
+    """Write the table of how each row stands, once it is known what was left over.
 
-    `query` is one of `outcomes.rows`.
+    `query` is one of `outcomes.rows`; `pending` is why rows were not tried that have no reason of
+    their own.
+
+    Returns:
+        The rows per status and reason, and the SHA-256 of what was written.
     """
-    _load_left_over(stage, left)
     stage.db.execute(outcomes.LATEST)
     counts: Counter[tuple[Status, Reason]] = Counter()
-    run = {"pending": left.reason.value, "run": facts["run_id"]}
+    run = {"pending": pending.value, "run": facts["run_id"]}
     rows = _counted(stage.stream(query, _BATCH, run), counts)
-    write_table(rows, schema.with_metadata(metadata_of(facts)), target)
-    return dict(sorted(counts.items()))
+    sha256 = write_table(rows, schema.with_metadata(metadata_of(facts)), target)
+    return dict(sorted(counts.items())), sha256
 
 
 def metadata_of(facts: Mapping[str, str]) -> dict[str, str]:
@@ -215,7 +261,7 @@ def _counted(
         yield batch
 
 
-def _load_left_over(stage: Stage, left: LeftOver) -> None:
+def load_left_over(stage: Stage, left: LeftOver) -> None:
     """Fill the table `left_over`: the calls that were not tried for a reason of their own."""
     names = ("link_set", "row_key", "reason")
     rows = [dict(zip(names, (*row, reason), strict=True)) for row, reason in left.rows]
@@ -238,48 +284,6 @@ def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, 
     }
 
 
-def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: str) -> None:
-    """Write a table to a finished local file, then put it in place in one step."""
-    filesystem, path = resolve(target)
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    folder = Path(path).parent if local else Path(tempfile.gettempdir())
-    _drop_old_parts(folder)
-    part = folder / f"{_PART}{uuid.uuid4().hex}.parquet"
-    try:
-        _write_file(batches, schema, part)
-        passing(Place.MID_PUBLISH)
-        if local:
-            part.replace(path)
-            _sync_folder(folder)
-        else:
-            fs.copy_files(str(part), path, destination_filesystem=filesystem)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _drop_old_parts(folder: Path) -> None:
-    """Remove what a run that was killed while publishing left behind."""
-    for part in folder.glob(f"{_PART}*.parquet"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > _OLD_PART_SECONDS:
-                part.unlink()
-
-
-def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path) -> None:
-    with part.open("xb") as file:
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for batch in batches:
-                columns = [
-                    column.cast(field.type)
-                    for column, field in zip(batch.columns, schema, strict=True)
-                ]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _with_nulls(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Turn the -1 and "" of the ledger's bulk reads into the nulls that they stand for."""
     for batch in batches:
@@ -290,52 +294,6 @@ def _with_nulls(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for column, field in zip(batch.columns, HISTORY, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(columns, names=HISTORY.names)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:
-    if not isinstance(filesystem, fs.LocalFileSystem):
-        return
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise PublishError(f"The folder of {shown} doesn't exist.", fix=f"Create {folder}.")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _cannot_write(shown, error) from error
-
-
-def _cannot_write(target: str, error: OSError) -> PublishError:
-    return PublishError(
-        f"{target} can't be written ({error.strerror or error}).",
-        fix="Make room or give access, or choose another output. What was answered is in the "
-        "ledger: running again writes the file without sending anything twice.",
-    )
-
-
-def resolve(target: str) -> tuple[fs.FileSystem, str]:
-    """Return the filesystem and the path of a local path or a URI."""
-    if "://" not in target:
-        return fs.LocalFileSystem(), str(Path(target).absolute())
-    try:
-        filesystem, path = fs.FileSystem.from_uri(target)
-    except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise PublishError(f"{target} is not a place that can be written ({error}).") from error
-    return filesystem, path
-
-
-def exists(target: str) -> bool:
-    """Say whether there is a file at a path or a URI."""
-    filesystem, path = resolve(target)
-    return bool(filesystem.get_file_info(path).type is fs.FileType.File)
 
 
 def _beside(links: str, what: str) -> str:

@@ -13,6 +13,7 @@ from incarts_pipeline.publish import (
     Output,
     Published,
     key_columns,
+    load_left_over,
     quote,
     write_rows,
 )
@@ -98,5 +99,6 @@ def publish_codes(
         taken=ProblemCode.IDENTIFIER_TAKEN.value,
         taken_message=_TAKEN,
     )
-    counts = write_rows(stage, outcomes.rows(columns), left, facts, schema, target)
+    load_left_over(stage, left)
+    counts, _ = write_rows(stage, outcomes.rows(columns), left.reason, facts, schema, target)
     return Published(output=Output(links=target), counts=counts)

@@ -17,8 +17,8 @@ from incarts_pipeline.display.failures import COLUMNS, FAILED
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.gate import Stop
 from incarts_pipeline.pipeline import RunResult, apply_plan
+from incarts_pipeline.placing import check_place, resolve
 from incarts_pipeline.plan import Plan
-from incarts_pipeline.publish import check_place, resolve
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import WriteOptions

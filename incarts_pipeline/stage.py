@@ -6,18 +6,23 @@ would compress every column on its way in: five times the work, for what is read
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
 from incarts_pipeline.ledger import bulk, snapshot
 from incarts_pipeline.ledger.bulk import Reading
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 _MEMORY = "512MB"
 _PUBLISH_MEMORY = "1GB"  # every published column takes part in one join and one sort
@@ -63,6 +68,7 @@ USING (link_set, row_key)
 _STRAYING = (
     "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
 )
+_HASHED_AT_ONCE = 50_000  # rows
 _LOOKED_UP_AT_ONCE = 10_000  # rows
 _SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
 
@@ -72,6 +78,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.key_fields: list[pa.Field] = []
+        self.requests_digest = ""  # of all that the requests are, but for the bodies
         self._folder = tempfile.TemporaryDirectory(prefix="incarts-")
         self.db = duckdb.connect(
             config={
@@ -92,6 +99,13 @@ class Stage:
         """Run a query on a connection of its own and stream its result."""
         return self.db.cursor().sql(query, params=parameters).to_arrow_reader(batch_rows)
 
+    def digest(self, query: str) -> str:
+        """Return a hash of what a query finds, in whatever order."""
+        digest = hashlib.sha256()
+        for _ in _hashed(self.stream(f"{query} ORDER BY ALL", _HASHED_AT_ONCE), digest):
+            pass
+        return digest.hexdigest()
+
     def load(
         self,
         schema: pa.Schema,
@@ -104,13 +118,16 @@ class Stage:
         self.key_fields = list(schema.field("key").type.fields)
         with ThreadPoolExecutor(1, thread_name_prefix="incarts-stage") as pool:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
-            reader = pa.RecordBatchReader.from_batches(schema, _until_failed(batches, ledger))
+            digest = hashlib.sha256()
+            incoming = _hashed(_until_failed(batches, ledger), digest)
+            reader = pa.RecordBatchReader.from_batches(schema, incoming)
             self.db.register("incoming", reader)
             try:
                 self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
             finally:
                 self.db.unregister("incoming")
             ledger.result()
+            self.requests_digest = digest.hexdigest()
 
     def load_ledger(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
@@ -239,6 +256,14 @@ def _until_failed(
     for batch in batches:
         if other.done() and other.exception() is not None:
             return
+        yield batch
+
+
+def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.RecordBatch]:
+    """Pass batches on, and add them to a hash; a body is there by its content hash."""
+    for batch in batches:
+        names = [name for name in batch.schema.names if name != "body"]
+        digest.update(batch.select(names).serialize())
         yield batch
 
 

@@ -32,8 +32,9 @@ from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.pipeline import pacing
+from incarts_pipeline.placing import check_place, write_table
 from incarts_pipeline.progress import progress as progress_of
-from incarts_pipeline.publish import check_place, metadata_of, write_table
+from incarts_pipeline.publish import metadata_of
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
 from incarts_pipeline.status import existing_ledger

@@ -134,7 +134,15 @@ def test_newer_version_is_refused(engine: sa.Engine) -> None:
         prepare_file(FILE, HOST)
 
 
-_VERSION_1 = """
+_WATCHED = ("operation", "body", "link", "row", "member")
+_VERSION_1 = (
+    "".join(
+        f"DROP TRIGGER published_{table}_{event};"
+        for table in _WATCHED
+        for event in ("insert", "update", "delete")
+    )
+    + """
+DROP TABLE published;
 DROP TABLE rate;
 DROP TABLE member;
 DROP TABLE link;
@@ -156,10 +164,11 @@ ALTER TABLE old_link_set RENAME TO link_set;
 UPDATE meta SET value = '1' WHERE name = 'schema_version';
 INSERT INTO link (link_id, op_id, received_at, run_id) VALUES ('lnk_old', 1, 5, 'r1');
 """
+)
 
 
 def schema_of(file: Path) -> list[tuple[object, ...]]:
-    """Return a ledger's tables and columns, references and indexes."""
+    """Return a ledger's tables and columns, references, indexes and triggers."""
     with sqlite3.connect(file) as connection:
         found = [
             connection.execute(
@@ -172,6 +181,8 @@ def schema_of(file: Path) -> list[tuple[object, ...]]:
                 ("index_list", 'c."unique", c.origin, i.name', ", pragma_index_info(c.name) AS i"),
             )
         ]
+        triggers = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1"
+        found.append(connection.execute(triggers).fetchall())
     connection.close()
     return [one for rows in found for one in rows]
 
@@ -193,7 +204,7 @@ def test_older_schema_is_lifted(engine: sa.Engine, opened: str) -> None:
     assert schema_of(FILE) == wanted
     assert row(engine, "SELECT op_id, link_id, received_at FROM link") == (1, "lnk_old", 5)
     assert row(engine, "SELECT name, key_columns, kind FROM link_set") == ("s", None, "links")
-    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("4",)
+    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("5",)
 
 
 def test_codes_of_a_set_stand_apart_from_its_links(engine: sa.Engine) -> None:

@@ -14,7 +14,8 @@ from pyarrow import fs
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.pipeline import PlanRequest, apply_plan, plan_catalog
-from incarts_pipeline.publish import Output, check_place, resolve
+from incarts_pipeline.placing import check_place, resolve
+from incarts_pipeline.publish import Output
 from incarts_pipeline.settings import Settings
 from tests.conftest import Run, products
 

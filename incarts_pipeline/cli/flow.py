@@ -17,10 +17,10 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import PlanRequest, RunResult, plan_catalog, refuse
+from incarts_pipeline.placing import exists
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
 from incarts_pipeline.progress import progress
-from incarts_pipeline.publish import exists
 from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally

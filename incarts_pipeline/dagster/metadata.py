@@ -88,7 +88,7 @@ def failures_table(links: str) -> str:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from incarts_pipeline.publish import resolve
+    from incarts_pipeline.placing import resolve
 
     names = ["catalog_row", "row_key", "status", "reason", "problems", "error_message"]
     failed = ["rejected", "in_doubt", "pending"]
@@ -128,7 +128,7 @@ def column_schema(links: str) -> dg.TableSchema:
     """Return the columns of an output, from its file."""
     import pyarrow.parquet as pq
 
-    from incarts_pipeline.publish import resolve
+    from incarts_pipeline.placing import resolve
 
     filesystem, path = resolve(links)
     schema = pq.read_schema(path, filesystem=filesystem)

@@ -96,7 +96,7 @@ class LinksRun:
 
     def _look_only(self, settings: Settings, value: Any) -> Iterator[dg.AssetCheckResult]:
         """Check the output as it is: somebody runs the checks without the asset."""
-        from incarts_pipeline.publish import exists
+        from incarts_pipeline.placing import exists
 
         findings = Findings()
         for partition in self._partitions():

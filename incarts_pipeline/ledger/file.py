@@ -58,6 +58,13 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE new_link_set RENAME TO link_set",
         "ALTER TABLE operation ADD COLUMN for_link_id TEXT",
     ],
+    4: [
+        """CREATE TABLE published (
+            place TEXT NOT NULL, mark TEXT NOT NULL, made_from TEXT, sha256 BLOB,
+            PRIMARY KEY (place)
+        ) WITHOUT ROWID""",
+        *tables.FORGET_PUBLISHED,
+    ],
 }
 
 _BUSY_SECONDS = 5.0
@@ -198,6 +205,8 @@ def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> N
 
 def _create(connection: sa.Connection, base_url: str) -> None:
     tables.metadata.create_all(connection)
+    for trigger in tables.FORGET_PUBLISHED:
+        connection.exec_driver_sql(trigger)
     facts = {
         "ledger_id": str(uuid.uuid4()),
         "base_url": base_url,

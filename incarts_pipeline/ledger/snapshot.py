@@ -7,6 +7,7 @@ no column here is ever null: text and bytes that are absent come as empty, numbe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -253,11 +254,20 @@ HISTORY_SCHEMA = pa.schema(
 )
 
 
-def history(
-    connection: Reading, set_ids: Mapping[str, int], partition: str | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Stream all that was ever sent for some sets, or one partition of them, by row key."""
-    query = HISTORY.format(partition="" if partition is None else _OF_PARTITION)
-    more = () if partition is None else (partition,)
-    for name, set_id in sorted(set_ids.items()):
-        yield from scan(connection, query, HISTORY_SCHEMA, name, set_id, *more)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All that was ever sent for some sets, or one partition of them; `set_ids` by name."""
+
+    set_ids: Mapping[str, int]
+    partition: str | None = None
+
+    @property
+    def query(self) -> str:
+        """The SQL that reads one set."""
+        return HISTORY.format(partition="" if self.partition is None else _OF_PARTITION)
+
+    def batches(self, connection: Reading) -> Iterator[pa.RecordBatch]:
+        """Stream it by link set and row key, with the columns of `HISTORY_SCHEMA`."""
+        more = () if self.partition is None else (self.partition,)
+        for name, set_id in sorted(self.set_ids.items()):
+            yield from scan(connection, self.query, HISTORY_SCHEMA, name, set_id, *more)

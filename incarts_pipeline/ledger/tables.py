@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # The states of operations without a link, in the order in which the indexes name them.
 OPEN_STATES = ("intended", "sent", "in_doubt", "needs_review")
@@ -182,3 +182,22 @@ member = sa.Table(
     sa.Column("partition", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# Files that were published from the ledger as it is, with their checksums (null until they are in
+# place): what `published.py` keeps here, any change to what is published deletes.
+published = sa.Table(
+    "published",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("mark", sa.Text, nullable=False),
+    sa.Column("made_from", sa.Text),
+    sa.Column("sha256", sa.LargeBinary),
+    sqlite_with_rowid=False,
+)
+# Most changes find nothing to delete, and looking costs less than a delete that finds nothing.
+FORGET_PUBLISHED = [
+    f"""CREATE TRIGGER published_{table.name}_{event.lower()} AFTER {event} ON {table.name}
+        WHEN EXISTS (SELECT 1 FROM published) BEGIN DELETE FROM published; END"""  # noqa: S608
+    for table in (operation, body, link, row, member)
+    for event in ("INSERT", "UPDATE", "DELETE")
+]
