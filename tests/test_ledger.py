@@ -173,7 +173,7 @@ def schema_of(file: Path) -> list[tuple[object, ...]]:
         found = [
             connection.execute(
                 f"SELECT m.name, {columns} FROM sqlite_master AS m, pragma_{what}(m.name) AS c "
-                f"{more} WHERE m.type = 'table' ORDER BY 1, 2, 3"
+                f"{more} WHERE m.type = 'table' ORDER BY 1, 2, 3, 4"
             ).fetchall()
             for what, columns, more in (
                 ("table_info", 'c.name, c.type, c.pk, c."notnull"', ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
 }
 
 _BUSY_SECONDS = 5.0
+_RETRY_SECONDS = 0.02
 
 
 def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
@@ -87,7 +89,7 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
             check_same_thread=False,
         )
         if not read_only:
-            connection.execute("PRAGMA journal_mode=WAL")
+            write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
         return connection
 
@@ -102,6 +104,25 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Have SQLite use its write-ahead log.
+
+    A new file is switched to it once. When several processes make one file, SQLite lets one of them
+    do so, and tells the others at once, without its usual wait, that the file is locked.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 @contextmanager

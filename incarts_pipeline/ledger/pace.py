@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.ledger.file import explain
+from incarts_pipeline.ledger.file import explain, write_ahead
 from incarts_pipeline.pacing.shared import Lease, Report, Shared
 
 _BUSY_SECONDS = 1.0
@@ -101,7 +101,7 @@ class PaceFile:
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            write_ahead(connection)
             connection.execute("PRAGMA synchronous=OFF")
             connection.execute(_TABLE)
             long_ago = self._clock.now().wall - _KEPT_SECONDS
