@@ -150,6 +150,7 @@ def running_ui(project: Path, **more: str) -> Iterator[Ui]:
         ready.wait(120)
         found = re.search(r"Dagster: (\S+)  \(Incarts: (\S+)\)", "".join(lines))
         assert found is not None, "".join(lines)
+        _wait_until_answers(found[1])
         yield Ui(found[1], found[2])
     finally:
         process.terminate()
@@ -161,3 +162,16 @@ def running_ui(project: Path, **more: str) -> Iterator[Ui]:
         reader.join(10)
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _wait_until_answers(url: str) -> None:
+    """Wait for the server: it says that it is serving a moment before it does."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(url, timeout=60)
+        except httpx.ConnectError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        else:
+            return

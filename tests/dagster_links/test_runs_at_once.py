@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline.failpoints import Place
 from incarts_pipeline.sandbox import Limit, Sandbox
 from tests.conftest import products
 from tests.dagster_links.project import DG
-from tests.processes import wait_for_links
+from tests.processes import wait_for_links, wait_until_stopped
 
 RATE = 20
 ROWS = 120
@@ -61,7 +62,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def launch(project: Path, box: Sandbox, shop: str) -> subprocess.Popen[str]:
+def launch(project: Path, box: Sandbox, shop: str, failpoint: str = "") -> subprocess.Popen[str]:
     """Start the run of one partition, with an instance of its own."""
     home = project / f"home-{shop}"
     home.mkdir(exist_ok=True)
@@ -73,6 +74,7 @@ def launch(project: Path, box: Sandbox, shop: str) -> subprocess.Popen[str]:
         "INCARTS_PROJECT_ID": box.project_id,
         "INCARTS_LEDGER": str(project / "ledger.db"),
         "INCARTS_RATE": f"fixed:{RATE}",
+        "INCARTS_FAILPOINT": failpoint,
     }
     return subprocess.Popen(
         [DG, "launch", "--job", "one_process", "--partition", shop],
@@ -89,9 +91,19 @@ def launch(project: Path, box: Sandbox, shop: str) -> subprocess.Popen[str]:
 def test_two_partitions_at_once_share_one_rate(project: Path, box: Sandbox) -> None:
     """Together they send no more than one run would, so a limit between that and twice it holds."""
     box.reconfigure(limits=[Limit(kind="sliding_log", requests=RATE + 5, seconds=1.0)])
-    for process in [launch(project, box, shop) for shop in SHOPS]:
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, out
+    started = [launch(project, box, shop, f"{Place.BEFORE_INTENT}:1:stop") for shop in SHOPS]
+    try:
+        for process in started:  # each waits for the other before its first call
+            wait_until_stopped(process)
+        for process in started:
+            process.send_signal(signal.SIGCONT)
+        for process in started:
+            out, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, out
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
     log = box.requests()
     assert {one.status for one in log} == {201}
     assert (box.audit().links, box.audit().duplicates) == (ROWS, 0)

@@ -78,7 +78,7 @@ def test_browser_shows_links_checks_and_no_key(ui: Ui, project: Path) -> None:
     asset, job = f"{ui.url}/assets/incarts/links", f"{ui.url}/locations/{ui.location()}"
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 780})
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
 
         def see(*texts: str) -> None:
             for text in texts:
