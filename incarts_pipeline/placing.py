@@ -16,6 +16,7 @@ from pyarrow import fs
 
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.schemas import DISTINCT
 from incarts_pipeline.standing import sha256_of
 
 _PART = ".incarts-"
@@ -98,8 +99,9 @@ def _drop_old_parts(folder: Path) -> None:
 
 
 def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path) -> None:
+    repeating = [name for name in schema.names if name not in DISTINCT]
     with part.open("xb") as file:
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as writer:
             for batch in batches:
                 columns = [
                     column.cast(field.type)
