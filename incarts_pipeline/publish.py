@@ -32,6 +32,7 @@ except PackageNotFoundError:  # run from a folder, without being installed
     _VERSION = ""
 
 _BATCH = 50_000
+_LINK_ID = "link_id"
 _NOT_TO_KEEP = ""  # nothing that a table could be made from
 _OF_ONE_RUN = ("ledger_sequence", "run_id")  # facts that the next run over the same differs in
 _NULLS = {pa.int64(): -1, pa.string(): ""}
@@ -89,11 +90,11 @@ class Published:
         return totals
 
 
-def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_id") -> None:
+def check_output(output: Output, ledger: LedgerView, *, id_column: str = _LINK_ID) -> None:
     """Refuse, before anything is sent, an output that can't be written or that isn't ours.
 
-    `id_column` has the ids of what the ledger must know: it does when the file is as it was
-    published from the ledger as it is.
+    `id_column` has the ids of what the ledger must know. It knows the links of a file that is as it
+    was published from the ledger as it is.
 
     Raises:
         PublishError: as `check_place` raises.
@@ -103,7 +104,7 @@ def check_output(output: Output, ledger: LedgerView, *, id_column: str = "link_i
     filesystem, path = resolve(output.links)
     if filesystem.get_file_info(path).type is fs.FileType.NotFound:
         return
-    if stands(ledger.file, local_file(output.links)):
+    if id_column == _LINK_ID and stands(ledger.file, local_file(output.links)):
         return
     try:
         unknown = _unknown_links(filesystem, path, ledger, id_column)

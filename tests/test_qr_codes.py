@@ -47,7 +47,10 @@ def make(settings: Settings) -> Make:
     """Make codes from links.parquet, or another table; returns the run."""
 
     def go(
-        source: object = "links.parquet", clock: Clock | None = None, **keywords: Any
+        source: object = "links.parquet",
+        clock: Clock | None = None,
+        output: str = "qr_codes.parquet",
+        **keywords: Any,
     ) -> RunResult:
         own = ("limit", "max_duration", "if_running")
         options = WriteOptions(**{k: keywords.pop(k) for k in own if k in keywords})
@@ -60,7 +63,7 @@ def make(settings: Settings) -> Make:
         with plan_qr_codes(request, used, clock=clock) as plan:
             return run_blocking(
                 lambda stop: apply_qr_codes(
-                    plan, used, "qr_codes.parquet", options=options, stop=stop, clock=clock
+                    plan, used, output, options=options, stop=stop, clock=clock
                 )
             )
 
@@ -106,6 +109,16 @@ def test_every_link_gets_its_codes(run: Run, make: Make, box: Sandbox) -> None:
     assert {one["status"] for one in found} == {"created"}
     assert len({one["qr_code_id"] for one in found}) == 6
     assert (box.audit().qr_codes, box.audit().duplicates) == (6, 0)
+
+
+def test_codes_are_not_written_over_links(run: Run, make: Make, box: Sandbox) -> None:
+    """However well the ledger knows the file: it is no table of codes."""
+    run(products(2))
+    before = Path("links.parquet").read_bytes()
+    with pytest.raises(RefusedError, match="doesn't know"):
+        make(output="links.parquet")
+    assert Path("links.parquet").read_bytes() == before
+    assert box.audit().qr_codes == 0
 
 
 def test_again_sends_nothing(run: Run, make: Make, box: Sandbox) -> None:
