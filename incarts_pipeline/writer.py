@@ -261,8 +261,13 @@ class Writer:
         )
 
     async def _start(self, group: asyncio.TaskGroup, operation: Operation) -> None:
+        """Carry an operation out once the gate lets it in; at the end of the run, not at all."""
         await self._room.acquire()
-        task = group.create_task(self._sender.carry(operation))
+        entered_at = await self._sender.gate.enter(operation.retailer, operation.intent)
+        if entered_at is None:
+            self._room.release()
+            return
+        task = group.create_task(self._sender.carry(operation, entered_at))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
