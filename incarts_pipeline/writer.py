@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.circuits import End, EndKind
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.collector import fewer_collections
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.gate import Stop
@@ -136,7 +137,8 @@ class Writer:
                 self._options.max_duration, self._stop.request, Reason.OUT_OF_TIME
             )
         try:
-            await self._work()
+            with fewer_collections():
+                await self._work()
         finally:
             for task in side:
                 task.cancel()
