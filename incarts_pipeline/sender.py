@@ -20,7 +20,7 @@ from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
-from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,8 @@ class Sender:
             return False
         passing(Place.MARKED)
         if not await self.gate.depart():
-            self._learn(life, sent, _kept_back(correlation_id, "stopped", "the run was stopped"))
+            why = self.stop.reason or Reason.STOPPED
+            self._learn(life, sent, _kept_back(correlation_id, why.value, "the run ended"))
             return False
         try:
             sent_at = self.clock.monotonic()
