@@ -179,7 +179,7 @@ def _read_rows(
 
 
 # The keys as one JSON list: SQLAlchemy takes long over a list of hundreds of values.
-_KEYS = sa.select(sa.literal_column("value")).select_from(
+_KEYS: sa.Select[Any] = sa.select(sa.literal_column("value")).select_from(
     sa.func.json_each(sa.bindparam("row_keys"))
 )
 _OPERATIONS = sa.select(tables.operation).where(
