@@ -1,6 +1,6 @@
 """Ours beside what people use: links a second, processor time, and a quiet night's growth.
 
-    python benchmarks/compare.py [--rows 3000] [--rounds 3] [--quick] [--write docs]
+    python benchmarks/compare.py [--rows 20000] [--rounds 5] [--quick] [--write docs]
 
 The peers get an environment of their own, `.venv-bench`, with the versions in `constraints.txt`.
 All send the same rows to one `fast_server.py`, in turn, each time in a new process; what else the
@@ -26,7 +26,9 @@ from benchmarks.peers import PEERS
 
 HERE = Path(__file__).parent
 VENV = HERE.parent / ".venv-bench"
-PEER_ROWS = {"by hand": 0.2, "dlt": 0.3, "drt-core": 0.5}  # of the rows: these are slow
+PEER_ROWS = {"by hand": 0.1, "dlt": 0.1, "drt-core": 0.25}  # of the rows: these are slow
+AWAY = 0.02  # seconds that a server which is not next door takes to answer
+AWAY_ROWS = {"by hand": 0.05, "dlt": 0.01, "drt-core": 0.01, "ours": 0.25, "bare aiohttp": 0.25}
 NEEDED = ("aiohttp", "dlt", "drt-core", "httpx", "tenacity")
 
 
@@ -49,9 +51,9 @@ def peers_python() -> Path | None:
 
 
 @contextmanager
-def fast_server() -> Iterator[str]:
+def fast_server(latency: float) -> Iterator[str]:
     """Run the server in a process of its own; yields its base URL."""
-    command = [sys.executable, str(HERE / "fast_server.py")]
+    command = [sys.executable, str(HERE / "fast_server.py"), str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""
@@ -65,19 +67,24 @@ def turn(command: list[str]) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def senders(rows: int, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Have all send in turn; return the figures of every round."""
+def senders(rows: dict[str, int], rounds: int, latency: float) -> dict[str, list[dict[str, float]]]:
+    """Have all send their number of rows in turn; return the figures of every round."""
     python = peers_python()
     names = list(PEERS) if python is not None else []
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", *names)}
-    with fast_server() as url:
+    with fast_server(latency) as url:
         for _ in range(rounds):
             for name in found:
-                few = str(max(100, round(rows * PEER_ROWS.get(name, 1.0))))
+                few = str(rows[name])
                 ours = [sys.executable, str(HERE / "ours.py"), url, few]
                 peer = [str(python), str(HERE / "peers.py"), name, url, few]
                 found[name].append(turn(ours if name == "ours" else peer))
     return found
+
+
+def shares(rows: int, share: dict[str, float]) -> dict[str, int]:
+    """Return how many rows each sender gets."""
+    return {name: max(100, round(rows * share.get(name, 1.0))) for name in ("ours", *PEERS)}
 
 
 def nights(sizes: list[int], folder: Path | None) -> list[dict[str, Any]]:
@@ -89,7 +96,7 @@ def nights(sizes: list[int], folder: Path | None) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--nights", type=int, nargs="+", default=growth.SIZES)
     parser.add_argument("--folder", type=Path, help="keep the nights' catalogs and ledgers here")
@@ -97,14 +104,17 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the folder of performance.md")
     options = parser.parse_args()
     if options.quick:
-        options.rows, options.rounds, options.nights = 500, 1, growth.QUICK
-    sent = senders(options.rows, options.rounds)
+        options.rows, options.rounds, options.nights = 1_000, 1, growth.QUICK
+    sent = senders(shares(options.rows, PEER_ROWS), options.rounds, 0.0)
+    away = {} if options.quick else senders(shares(options.rows, AWAY_ROWS), options.rounds, AWAY)
     grown = nights(options.nights, options.folder)
     print(page.table_of_senders(sent))
+    if away:
+        print(page.table_of_senders(away))
     print(page.table_of_parts(sent["ours"]))
     print(page.table_of_nights(grown))
     if options.write:
-        page.write(options.write, sent, grown)
+        page.write(options.write, sent, away, grown)
 
 
 if __name__ == "__main__":

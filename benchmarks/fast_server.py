@@ -1,9 +1,10 @@
 """A local server that answers 201 with a link to every POST, as fast as one process can.
 
-    python benchmarks/fast_server.py
+    python benchmarks/fast_server.py [LATENCY]
 
 prints its base URL and serves until it is stopped. It parses no more than it must, so that a
-client, not this server, is what a benchmark measures.
+client, not this server, is what a benchmark measures. An answer comes after LATENCY seconds, 0
+unless given.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import asyncio
 import itertools
 import re
 import signal
+import sys
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _NUMBERS = itertools.count(1)
+_LATENCY = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
 
 
 def _answer() -> bytes:
@@ -49,7 +52,11 @@ class _Connection(asyncio.Protocol):
             if len(self._data) < end + 4 + length:
                 return
             self._data = self._data[end + 4 + length :]
-            self._transport.write(_answer())
+            if _LATENCY:
+                loop = asyncio.get_running_loop()
+                loop.call_later(_LATENCY, self._transport.write, _answer())
+            else:
+                self._transport.write(_answer())
 
 
 async def main() -> None:

@@ -119,7 +119,9 @@ async def carry(sender: Sender, work: list[Call], journal: Journal | None) -> No
     room = asyncio.Semaphore(IN_FLIGHT * 8)
 
     async def one(operation: Operation) -> None:
-        await sender.carry(operation)
+        entered_at = await sender.gate.enter(operation.retailer, operation.intent)
+        if entered_at is not None:
+            await sender.carry(operation, entered_at)
         room.release()
 
     async with asyncio.TaskGroup() as group:

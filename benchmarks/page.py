@@ -74,13 +74,19 @@ def machine() -> str:
     )
 
 
-def write(folder: Path, sent: dict[str, Rounds], grown: list[dict[str, Any]]) -> None:
+def write(
+    folder: Path,
+    sent: dict[str, Rounds],
+    away: dict[str, Rounds],
+    grown: list[dict[str, Any]],
+) -> None:
     """Put tables and plots into the page, between its marks."""
     path = folder / "performance.md"
     text = path.read_text()
     for name, table in {
         "machine": machine(),
         "senders": table_of_senders(sent),
+        "away": table_of_senders(away),
         "parts": table_of_parts(sent["ours"]),
         "nights": table_of_nights(grown),
     }.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 
 from incarts_pipeline.circuits import Circuits, End, EndKind
@@ -16,6 +17,8 @@ from incarts_pipeline.pacing.pacer import Pacer
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
+
+_AHEAD = 64  # that make ready beside those under way: what two commits take
 
 
 class Stop:
@@ -53,7 +56,11 @@ class Stop:
 
 @dataclass(slots=True)
 class Gate:
-    """What all requests of a run pass; everything that it stands on is passed in."""
+    """What all requests of a run pass; everything that it stands on is passed in.
+
+    Whoever entered may make ready what must be on disk first, and then departs: no more are under
+    way than the cap allows, and as many again make ready meanwhile.
+    """
 
     rate: Pacer
     circuits: Circuits
@@ -62,7 +69,9 @@ class Gate:
     tally: Tally
     in_flight: InFlight
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _landed: asyncio.Event = field(default_factory=asyncio.Event)
+    _inside: int = 0
+    _left: asyncio.Event = field(default_factory=asyncio.Event)
+    _departing: deque[asyncio.Future[None]] = field(default_factory=deque)
 
     async def enter(self, retailer: str, intent: str) -> float | None:
         """Wait for a turn at the learned rate; return when it came, None for not at all."""
@@ -70,9 +79,10 @@ class Gate:
             while not self.stop.requested:
                 if self.circuits.is_open(retailer, intent):
                     return None
-                if self.in_flight.count >= self.in_flight.cap(self.rate.pace):
-                    self._landed.clear()
-                    await self._landed.wait()
+                cap = self.in_flight.cap(self.rate.pace)
+                if self._inside >= cap + min(cap, _AHEAD):
+                    self._left.clear()
+                    await self._left.wait()
                     continue
                 now = self.clock.monotonic()
                 try:
@@ -82,7 +92,7 @@ class Gate:
                     return None
                 if wait <= 0:
                     self.tally.waiting = ""
-                    self.in_flight.count += 1
+                    self._inside += 1
                     self.circuits.started(now)
                     return now
                 self._say_why(wait, now)
@@ -91,9 +101,36 @@ class Gate:
 
     def leave(self, entered_at: float) -> None:
         """Let the next one in; `entered_at` is what `enter` returned."""
-        self.in_flight.count -= 1
-        self._landed.set()
+        self._inside -= 1
+        self._left.set()
         self.circuits.landed(entered_at)
+
+    async def depart(self) -> bool:
+        """Wait until one more request may be under way; False when the end was asked for.
+
+        Who departed must land.
+        """
+        while self.in_flight.count >= self.in_flight.cap(self.rate.pace):
+            landed = asyncio.get_running_loop().create_future()
+            self._departing.append(landed)
+            await landed
+        if self.stop.requested:
+            self._wake_one()
+            return False
+        self.in_flight.count += 1
+        return True
+
+    def land(self) -> None:
+        """Say that a request is no longer under way."""
+        self.in_flight.count -= 1
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._departing:
+            waiting = self._departing.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
 
     def _say_why(self, wait: float, now: float) -> None:
         """Tell what a longer wait is for; one that is no use ends the run."""

@@ -28,10 +28,12 @@ from incarts_pipeline.ledger.pace import PaceFile, pace_name
 from incarts_pipeline.ledger.pointers import join_partition
 from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.snapshot import History
+from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pacing.controller import RateController
+from incarts_pipeline.pacing.expected import ExpectedPace, expected_pace
 from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.pacing.pacer import Pacer
@@ -128,7 +130,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         scopes=settings.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
-        max_rps=expected_rate(settings, ledger.learned_rate(rule.api_key_fingerprint)),
+        pace=pace_of(settings, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
@@ -300,12 +302,12 @@ async def carry_out(
         return await Writer(plan, sender, set_ids, run_id, options).run()
 
 
-def expected_rate(settings: Settings, learned: float | None) -> float | None:
-    """Return the requests a second that a plan may count on, None when nobody knows."""
-    if settings.rate != "adaptive":
-        number = settings.rate.removeprefix("fixed:")
-        return None if number == "none" else float(number)
-    return min((rate for rate in (settings.max_rps, learned) if rate is not None), default=None)
+def pace_of(settings: Settings, ledger: LedgerView, rule: ReplayRule) -> ExpectedPace | None:
+    """Return the pace that a plan may count on, None when nobody knows."""
+    if settings.rate == "adaptive":
+        return expected_pace(settings.max_rps, ledger.learned(rule.api_key_fingerprint))
+    number = settings.rate.removeprefix("fixed:")
+    return None if number == "none" else ExpectedPace(float(number), float(number))
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from incarts_pipeline.ledger.pointers import Content, Move
 from incarts_pipeline.ledger.states import Replay, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Policy, Reason, State
+from incarts_pipeline.pacing.expected import ExpectedPace
 from incarts_pipeline.partition import Chosen
 from incarts_pipeline.stage import Stage
 
@@ -36,7 +37,7 @@ _MOVED_BATCH = 10_000
 class PlanOptions:
     """What a plan depends on beside the catalog and the ledger.
 
-    `scopes` None means that nobody said what the key may do. `max_rps` is in requests a second.
+    `scopes` None means that nobody said what the key may do, `pace` None that nobody knows it.
     """
 
     project_id: str
@@ -47,7 +48,7 @@ class PlanOptions:
     scopes: frozenset[str] | None = None
     refuse_over: int | None = None
     allow_empty: bool = False
-    max_rps: float | None = None
+    pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
 
 
@@ -308,7 +309,7 @@ class Plan:
         lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
         calls = sum(count.calls for count in counts)
         [(doubts,)] = db.execute("SELECT COUNT(*) FROM doubt WHERE may_settle").fetchall()
-        rate = self.options.max_rps
+        pace = self.options.pace
         return PlanFigures(
             counts=counts,
             calls=calls,
@@ -324,7 +325,7 @@ class Plan:
                 missing_scopes=lacking,
             ),
             digest=self._digest(),
-            seconds=(calls + doubts) / rate if rate else None,
+            seconds=pace.seconds(calls + doubts) if pace else None,
             rows=sum(count.rows for count in counts),
         )
 

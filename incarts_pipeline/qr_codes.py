@@ -24,8 +24,8 @@ from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.pipeline import (
     RunResult,
     carry_out,
-    expected_rate,
     left_over,
+    pace_of,
     refuse,
     with_unrecorded,
 )
@@ -125,7 +125,7 @@ def _options(request: QrRequest, settings: Settings, ledger: LedgerView) -> Plan
         rule=rule,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
-        max_rps=expected_rate(settings, ledger.learned_rate(rule.api_key_fingerprint)),
+        pace=pace_of(settings, ledger, rule),
     )
 
 

@@ -20,7 +20,7 @@ from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
-from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -72,11 +72,14 @@ class Sender:
         """The clocks that the run goes by."""
         return self.gate.clock
 
-    async def carry(self, operation: Operation) -> None:
-        """Send an operation until it is settled, the run ends, or this run's patience does."""
+    async def carry(self, operation: Operation, entered_at: float) -> None:
+        """Send an operation until it is settled, the run ends, or this run's patience does.
+
+        `entered_at` is what the gate said when it let the operation in.
+        """
         life = _Life(operation=operation, standing=operation.standing)
         # Nearly every operation is settled at the first go, so tenacity is set up only when needed.
-        if await self._go(life):
+        if await self._go(life, entered_at):
             await self._go_again(life)
 
     async def _go_again(self, life: _Life) -> None:
@@ -88,7 +91,7 @@ class Sender:
             retry_error_callback=lambda _: None,
         )
         await self.stop.sleep(0.0 if life.last is AnswerKind.RATE_LIMITED else 0.25)
-        await retrying(self._go, life)
+        await retrying(self._enter_and_go, life)
 
     def _is_over(self, life: _Life) -> bool:
         tired = life.doubts >= _DOUBT_ATTEMPTS or life.vain >= _VAIN_ATTEMPTS
@@ -98,12 +101,13 @@ class Sender:
         """After a 429 the rate says when; otherwise back off, with jitter."""
         return 0.0 if life.last is AnswerKind.RATE_LIMITED else _BACKOFF(state)
 
-    async def _go(self, life: _Life) -> bool:
-        """Make one attempt; return whether another one may be worth it."""
+    async def _enter_and_go(self, life: _Life) -> bool:
         operation = life.operation
         entered_at = await self.gate.enter(operation.retailer, operation.intent)
-        if entered_at is None:
-            return False
+        return entered_at is not None and await self._go(life, entered_at)
+
+    async def _go(self, life: _Life, entered_at: float) -> bool:
+        """Make one attempt; return whether another one may be worth it."""
         try:
             now = self.clock.now()
             return self._may_go(life, now) and await self._attempt(life, now)
@@ -147,12 +151,21 @@ class Sender:
             self.gate.end_for_ledger(error)
             return False
         passing(Place.MARKED)
-        sent_at = self.clock.monotonic()
-        if self._overslept(now):
-            answer = _overslept_answer(correlation_id)
-        else:
-            answer = await self._post(life.operation, correlation_id)
-        return self._learn(life, sent, answer, sent_at)
+        if not await self.gate.depart():
+            why = self.stop.reason or Reason.STOPPED
+            self._learn(life, sent, _kept_back(correlation_id, why.value, "the run ended"))
+            return False
+        try:
+            sent_at = self.clock.monotonic()
+            if self._overslept(now):
+                answer = _kept_back(correlation_id, "overslept", "the process stood still")
+            else:
+                answer = await self._post(life.operation, correlation_id)
+        finally:
+            self.gate.land()
+        state = self._learn(life, sent, answer)
+        self._tell(life, answer, state, sent_at)
+        return state in (State.INTENDED, State.IN_DOUBT)
 
     def _overslept(self, marked: Stamp) -> bool:
         """Say whether this process stood still since the mark, so that another may have taken over.
@@ -178,8 +191,8 @@ class Sender:
             logger.warning("cut off while in flight: %s", operation.idempotency_key)
             raise
 
-    def _learn(self, life: _Life, sent: Sent, answer: Answer, sent_at: float) -> bool:
-        """Record an answer and return whether to try again."""
+    def _learn(self, life: _Life, sent: Sent, answer: Answer) -> State:
+        """Record an answer and return the state that the operation is in now."""
         life.standing = life.standing.answered(answer.kind)
         state = life.standing.state
         self.journal.record(
@@ -195,8 +208,7 @@ class Sender:
         if answer.kind is not AnswerKind.RATE_LIMITED:
             life.doubts += state is State.IN_DOUBT
             life.vain += state is State.INTENDED
-        self._tell(life, answer, state, sent_at)
-        return state in (State.INTENDED, State.IN_DOUBT)
+        return state
 
     def _tell(self, life: _Life, answer: Answer, state: State, sent_at: float) -> None:
         operation = life.operation
@@ -210,12 +222,12 @@ class Sender:
         )
 
 
-def _overslept_answer(correlation_id: str) -> Answer:
+def _kept_back(correlation_id: str, code: str, why: str) -> Answer:
     return Answer(
         kind=AnswerKind.NOT_SENT,
         correlation_id=correlation_id,
-        error_code="overslept",
-        error_message="the process stood still before the request could leave",
+        error_code=code,
+        error_message=f"{why} before the request could leave",
     )
 
 

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 MAX_BODY = 4 * 1024 * 1024  # bytes of an answer; a link takes about one thousand
 _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
-# A request is sent as it is, without what aiohttp would add to it.
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class Received(NamedTuple):
@@ -217,7 +215,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 ),
                 cookie_jar=module.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=_NOT_ADDED,
             )
         return self._session
 

@@ -275,6 +275,8 @@ class _Reader:
             if entered_at is None:
                 return answer
             try:
+                if not await self.gate.depart():
+                    return answer
                 answer = await self._once(link_id, retry=tries > 0)
             finally:
                 self.gate.leave(entered_at)
@@ -289,7 +291,10 @@ class _Reader:
     async def _once(self, link_id: str, *, retry: bool) -> Answer:
         sent_at = self.gate.clock.monotonic()
         self.gate.tally.requests += 1
-        answer = await self.client.look_up(link_id, correlation_id=new_correlation_id())
+        try:
+            answer = await self.client.look_up(link_id, correlation_id=new_correlation_id())
+        finally:
+            self.gate.land()
         again = answer.kind is AnswerKind.RATE_LIMITED or answer.kind in _AGAIN
         state = State.IN_DOUBT if again else State.DONE
         self.gate.heard(answer, "", SCOPE, state=state, sent_at=sent_at, retry=retry)

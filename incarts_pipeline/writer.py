@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.circuits import End, EndKind
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.collector import fewer_collections
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.gate import Stop
@@ -136,7 +137,8 @@ class Writer:
                 self._options.max_duration, self._stop.request, Reason.OUT_OF_TIME
             )
         try:
-            await self._work()
+            with fewer_collections():
+                await self._work()
         finally:
             for task in side:
                 task.cancel()
@@ -261,8 +263,13 @@ class Writer:
         )
 
     async def _start(self, group: asyncio.TaskGroup, operation: Operation) -> None:
+        """Carry an operation out once the gate lets it in; at the end of the run, not at all."""
         await self._room.acquire()
-        task = group.create_task(self._sender.carry(operation))
+        entered_at = await self._sender.gate.enter(operation.retailer, operation.intent)
+        if entered_at is None:
+            self._room.release()
+            return
+        task = group.create_task(self._sender.carry(operation, entered_at))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 

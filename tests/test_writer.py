@@ -462,3 +462,19 @@ def test_run_that_ends_before_its_calls_is_published(run: Run, box: Sandbox) -> 
     assert result.written.end.kind is EndKind.UNAUTHORIZED
     assert result.published.by_status[Status.PENDING] == 2
     assert pq.read_table("links.parquet").num_rows == 3
+
+
+def test_stop_keeps_back_what_is_recorded_as_sent_but_has_not_left(run: Run, box: Sandbox) -> None:
+    """Operations that wait for their turn are pending again at once: none of them is a doubt."""
+    box.reconfigure(latency=1.5)
+    result = run(products(12), max_duration=0.7, max_in_flight=2, rate="fixed:none")
+    rows = pq.read_table("links.parquet").to_pylist()
+    assert result.exit_code() == 4
+    assert len(box.requests()) == 2
+    assert sorted(one["status"] for one in rows) == ["created"] * 2 + ["pending"] * 10
+    kept_back = [one for one in rows if one["attempts"] and one["status"] == "pending"]
+    assert kept_back
+    assert {one["reason"] for one in kept_back} == {"out_of_time"}
+    box.reconfigure(latency=0.0)
+    assert run(products(12)).exit_code() == 0
+    assert (box.audit().links, box.audit().duplicates) == (12, 0)

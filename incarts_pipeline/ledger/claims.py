@@ -5,6 +5,7 @@ The functions that take a connection run inside one transaction of the journal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -168,17 +169,25 @@ def _read_rows(
     by_row: dict[tuple[int, str], list[Any]] = {}
     pointers: dict[tuple[int, str], int] = {}
     for set_id in {call.set_id for call in calls}:
-        keys = [call.row_key for call in calls if call.set_id == set_id]
-        for o in connection.execute(
-            sa.select(tables.operation).where(_O.set_id == set_id, _O.row_key.in_(keys))
-        ):
+        keys = json.dumps([call.row_key for call in calls if call.set_id == set_id])
+        of_these = {"set_id": set_id, "row_keys": keys}
+        for o in connection.execute(_OPERATIONS, of_these):
             by_row.setdefault((set_id, o.row_key), []).append(o)
-        row = tables.row.c
-        for r in connection.execute(
-            sa.select(row.row_key, row.op_id).where(row.set_id == set_id, row.row_key.in_(keys))
-        ):
+        for r in connection.execute(_POINTERS, of_these):
             pointers[set_id, r.row_key] = r.op_id
     return by_row, pointers
+
+
+# The keys as one JSON list: SQLAlchemy takes long over a list of hundreds of values.
+_KEYS: sa.Select[Any] = sa.select(sa.literal_column("value")).select_from(
+    sa.func.json_each(sa.bindparam("row_keys"))
+)
+_OPERATIONS = sa.select(tables.operation).where(
+    _O.set_id == sa.bindparam("set_id"), _O.row_key.in_(_KEYS)
+)
+_POINTERS = sa.select(tables.row.c.row_key, tables.row.c.op_id).where(
+    tables.row.c.set_id == sa.bindparam("set_id"), tables.row.c.row_key.in_(_KEYS)
+)
 
 
 def _new_operation(
@@ -303,12 +312,17 @@ def claim_doubts(
 
 
 def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
-    names = ("op_id", "set_id", "idempotency_key", "row_key", "retailer", "intent", "for_link_id")
     return Operation(
-        **{name: values[name] for name in names},
+        op_id=values["op_id"],
+        set_id=values["set_id"],
+        idempotency_key=values["idempotency_key"],
+        row_key=values["row_key"],
+        retailer=values["retailer"],
+        intent=values["intent"],
         content_hash=values["content_hash"],
         body=body,
         epoch=values["epoch"],
+        for_link_id=values["for_link_id"],
     )
 
 

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,7 @@ class Journal:
     def __init__(self, engine: sa.Engine, path: Path, run_id: str) -> None:
         self._engine = engine
         self._path = path
+        self._connection: sa.Connection | None = None
         self._run_id = run_id
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._unrecorded: list[Outcome] = []
@@ -96,6 +98,7 @@ class Journal:
             group, closing = self._gather()
             if group:
                 self._commit(group)
+        self._disconnect()
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take what else is there; answers alone wait a little for company."""
@@ -123,7 +126,8 @@ class Journal:
         if outcomes:
             passing(Place.ANSWERED)
         try:
-            with self._engine.begin() as connection:
+            connection = self._connection = self._connection or self._engine.connect()
+            with connection.begin():
                 if outcomes:
                     write_outcomes(connection, self._run_id, outcomes)
                 results = [(job, self._done(job.work, connection)) for job in group if job.work]
@@ -131,6 +135,7 @@ class Journal:
                     marks = write_sent(connection, self._run_id, [mark for _, mark in sent])
                     results += zip((job for job, _ in sent), marks, strict=True)
         except Exception as error:  # whatever it was, nothing of the group is on disk
+            self._disconnect()
             self._unrecorded = outcomes
             self._fail(group, error)
             return
@@ -138,6 +143,13 @@ class Journal:
             passing(Place.RECORDED)
         self._unrecorded, self._broken = [], None
         self._resolve([(job.future, result) for job, result in results])
+
+    def _disconnect(self) -> None:
+        """Let go of the connection, which is kept from one group to the next."""
+        if self._connection is not None:
+            with suppress(sa.exc.DBAPIError):
+                self._connection.close()
+        self._connection = None
 
     def _done(self, work: Callable[[sa.Connection], Any], connection: sa.Connection) -> Any:
         """Return the result of a piece of work, or the error that is its own: undoes it alone.

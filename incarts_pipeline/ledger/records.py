@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
-from incarts_pipeline.ledger.statements import Statement
+from incarts_pipeline.ledger.statements import Statement, literal
 from incarts_pipeline.ledger.states import NOT_EFFECTED_STATES
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 
@@ -58,10 +58,10 @@ _SENT = Statement(
         _O.op_id == sa.bindparam("id"),
         _O.run_id == sa.bindparam("run"),
         _O.epoch == sa.bindparam("in_epoch"),
-        sa.or_(_O.state == State.INTENDED.value, _O.state == State.IN_DOUBT.value),
+        sa.or_(_O.state == literal(State.INTENDED), _O.state == literal(State.IN_DOUBT)),
     )
     .values(
-        state=State.SENT.value,
+        state=literal(State.SENT),
         attempts=sa.bindparam("number"),
         correlation_id=sa.bindparam("correlation"),
         api_key_fingerprint=sa.case(
@@ -132,11 +132,11 @@ _OUTCOME = Statement(
     sa.update(tables.operation)
     .where(
         _O.op_id == sa.bindparam("id"),
-        _O.state != State.DONE.value,
+        _O.state != literal(State.DONE),
         # Another run that took the operation over knows more than we do; a link id is always news.
         sa.or_(
             _O.epoch == sa.bindparam("in_epoch"),
-            sa.bindparam("is_link", type_=sa.Boolean) == True,  # noqa: E712
+            sa.bindparam("is_link", type_=sa.Boolean) == sa.true(),
         ),
     )
     .values(

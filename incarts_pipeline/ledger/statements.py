@@ -5,7 +5,7 @@ Executing one afresh costs SQLAlchemy several times what it costs SQLite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,24 +14,26 @@ from sqlalchemy.dialects import sqlite
 _DIALECT = sqlite.dialect(paramstyle="named")
 
 
+def literal(word: str) -> sa.ColumnElement[str]:
+    """Return a word as it stands in SQL."""
+    return sa.literal_column(f"'{word}'")
+
+
 class Statement:
     """A statement for many rows at once; `names` are the columns that an insert fills.
+
+    Its own constants must be literals, see `literal`: the rows are all that it takes.
 
     Raises, from `run`:
         ValueError: a row has other columns: SQLite would take it and drop what it doesn't know.
     """
 
     def __init__(self, clause: sa.sql.ClauseElement, names: Sequence[str] | None = None) -> None:
-        compiled = clause.compile(dialect=_DIALECT, column_keys=names)
-        self.text = str(compiled)
-        params = compiled.params or {}
+        self.text = str(clause.compile(dialect=_DIALECT, column_keys=names))
         self._names = None if names is None else set(names)
-        self._fixed = {name: value for name, value in params.items() if value is not None}
 
-    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    def run(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> int:
         """Execute it once for each row, and return how many rows it changed in all."""
         if self._names is not None and rows and rows[0].keys() != self._names:
             raise ValueError(f"columns {sorted(self._names ^ rows[0].keys())} don't match")
-        fixed = self._fixed
-        values = [{**fixed, **row} for row in rows] if fixed else list(map(dict, rows))
-        return connection.exec_driver_sql(self.text, values).rowcount
+        return connection.exec_driver_sql(self.text, rows).rowcount

@@ -88,8 +88,7 @@ class Standing:
     def sent(self, now: Stamp, api_key_fingerprint: str | None) -> Standing:
         """Return it with one more attempt about to leave."""
         first = self.first_sent is None
-        return replace(
-            self,
+        return Standing(
             state=State.SENT,
             attempts=self.attempts + 1,
             first_sent=now if first else self.first_sent,

@@ -15,6 +15,7 @@ from incarts_pipeline.ledger.rates import load_rate
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
+from incarts_pipeline.pacing.learned import Learned
 
 T = TypeVar("T")
 
@@ -56,12 +57,11 @@ class LedgerView:
             return {}
         return self.read(lambda connection: set_ids_of(connection, project_id, names, kind))
 
-    def learned_rate(self, api_key_fingerprint: str | None) -> float | None:
-        """Return the requests a second that are known to go with a key, None when nothing is."""
+    def learned(self, api_key_fingerprint: str | None) -> Learned | None:
+        """Return what is known of a key's rate limit, None when nothing is."""
         if self.path is None or api_key_fingerprint is None:
             return None
-        learned = self.read(lambda connection: load_rate(connection, api_key_fingerprint))
-        return learned.rate if learned else None
+        return self.read(lambda connection: load_rate(connection, api_key_fingerprint))
 
     def living_runs(self, now: Stamp) -> dict[str, LivingRun]:
         """Return the runs that may be sending now, by their ids."""

@@ -1,0 +1,98 @@
+"""The gate: how many may be inside, and how many of them under way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from incarts_pipeline.circuits import Circuits
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.gate import Gate, Stop
+from incarts_pipeline.in_flight import InFlight
+from incarts_pipeline.models import Reason
+from incarts_pipeline.pacing.fixed import TokenBucket
+from incarts_pipeline.tally import Tally
+
+
+def _gate(most: int) -> Gate:
+    return Gate(
+        rate=TokenBucket(None),
+        circuits=Circuits(),
+        clock=Clock(),
+        stop=Stop(),
+        tally=Tally(),
+        in_flight=InFlight(most),
+    )
+
+
+async def _settled(*tasks: asyncio.Task[Any]) -> list[bool]:
+    """Let everything run that can, and say which tasks are done."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return [task.done() for task in tasks]
+
+
+def test_as_many_make_ready_as_are_under_way() -> None:
+    """With 2 under way 2 more may enter; a fifth waits until somebody left."""
+
+    async def main() -> None:
+        gate = _gate(2)
+        entered = [asyncio.create_task(gate.enter("walmart", "add_to_cart")) for _ in range(5)]
+        assert await _settled(*entered) == [True, True, True, True, False]
+        first = entered[0].result()
+        assert first is not None
+        gate.leave(first)
+        assert await _settled(entered[4]) == [True]
+
+    asyncio.run(main())
+
+
+def test_no_more_depart_than_may_be_under_way() -> None:
+    """Those that are ready wait for a landing, and each landing lets just one go."""
+
+    async def main() -> None:
+        gate = _gate(2)
+        ready = [asyncio.create_task(gate.depart()) for _ in range(4)]
+        assert await _settled(*ready) == [True, True, False, False]
+        gate.land()
+        assert await _settled(*ready) == [True, True, True, False]
+        assert gate.in_flight.count == 2
+        gate.land()
+        assert all(await _settled(*ready))
+        assert all(task.result() for task in ready)
+
+    asyncio.run(main())
+
+
+def test_a_stop_keeps_back_who_has_not_departed() -> None:
+    """All that wait are told so at the next landing, and none counts as under way."""
+
+    async def main() -> None:
+        gate = _gate(1)
+        assert await gate.depart()
+        waiting = [asyncio.create_task(gate.depart()) for _ in range(3)]
+        await _settled(*waiting)
+        gate.stop.request(Reason.STOPPED)
+        gate.land()
+        assert all(await _settled(*waiting))
+        assert not any(task.result() for task in waiting)
+        assert gate.in_flight.count == 0
+
+    asyncio.run(main())
+
+
+def test_who_is_cut_off_while_waiting_takes_no_turn_along() -> None:
+    """A cancelled one is passed over."""
+
+    async def main() -> None:
+        gate = _gate(1)
+        assert await gate.depart()
+        gone, next_one = (asyncio.create_task(gate.depart()) for _ in range(2))
+        await _settled(gone, next_one)
+        gone.cancel()
+        await _settled(gone)
+        gate.land()
+        assert await _settled(next_one) == [True]
+        assert next_one.result()
+
+    asyncio.run(main())
