@@ -18,7 +18,7 @@ from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
 
-_AHEAD = 64  # that make ready beside those under way: what two commits take
+_AHEAD = 64  # at most, and twice the cap: what comes due while two commits take their time
 
 
 class Stop:
@@ -59,7 +59,7 @@ class Gate:
     """What all requests of a run pass; everything that it stands on is passed in.
 
     Whoever entered may make ready what must be on disk first, and then departs: no more are under
-    way than the cap allows, and as many again make ready meanwhile.
+    way than the cap allows, and a few more make ready meanwhile.
     """
 
     rate: Pacer
@@ -80,7 +80,7 @@ class Gate:
                 if self.circuits.is_open(retailer, intent):
                     return None
                 cap = self.in_flight.cap(self.rate.pace)
-                if self._inside >= cap + min(cap, _AHEAD):
+                if self._inside >= cap + min(2 * cap, _AHEAD):
                     self._left.clear()
                     await self._left.wait()
                     continue

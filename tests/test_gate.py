@@ -32,17 +32,17 @@ async def _settled(*tasks: asyncio.Task[Any]) -> list[bool]:
     return [task.done() for task in tasks]
 
 
-def test_as_many_make_ready_as_are_under_way() -> None:
-    """With 2 under way 2 more may enter; a fifth waits until somebody left."""
+def test_a_few_more_make_ready_than_are_under_way() -> None:
+    """With 2 under way 4 more may enter; a seventh waits until somebody left."""
 
     async def main() -> None:
         gate = _gate(2)
-        entered = [asyncio.create_task(gate.enter("walmart", "add_to_cart")) for _ in range(5)]
-        assert await _settled(*entered) == [True, True, True, True, False]
+        entered = [asyncio.create_task(gate.enter("walmart", "add_to_cart")) for _ in range(7)]
+        assert await _settled(*entered) == [True] * 6 + [False]
         first = entered[0].result()
         assert first is not None
         gate.leave(first)
-        assert await _settled(entered[4]) == [True]
+        assert await _settled(entered[6]) == [True]
 
     asyncio.run(main())
 

@@ -139,7 +139,7 @@ _VERSION_1 = (
     "".join(
         f"DROP TRIGGER published_{table}_{event};"
         for table in _WATCHED
-        for event in ("insert", "update", "delete")
+        for event in ("update", "delete")
     )
     + """
 DROP TABLE published;

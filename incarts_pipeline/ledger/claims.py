@@ -21,6 +21,7 @@ from incarts_pipeline.canonical import (
 )
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.published import forget
 from incarts_pipeline.ledger.statements import Statement
 from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES, Standing
 from incarts_pipeline.models import Action, State
@@ -238,6 +239,7 @@ def _write(
     if taken:
         connection.execute(_TAKE, taken)
     if fresh:
+        forget(connection)
         _NEW_OPERATION.run(connection, fresh)
         _NEW_BODY.run(connection, bodies)
 

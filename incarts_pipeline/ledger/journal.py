@@ -45,7 +45,8 @@ class Journal:
         self._path = path
         self._connection: sa.Connection | None = None
         self._run_id = run_id
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._turn: list[_Job] = []  # jobs of this turn of the event loop
         self._unrecorded: list[Outcome] = []
         self._broken: LedgerError | None = None
         self._thread = threading.Thread(target=self._work, name="incarts-ledger", daemon=True)
@@ -57,6 +58,7 @@ class Journal:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -81,7 +83,7 @@ class Journal:
 
     def record(self, outcome: Outcome) -> None:
         """Record an answer with the next group, without waiting for it."""
-        self._jobs.put(_Job(outcome=outcome))
+        self._put(_Job(outcome=outcome))
 
     async def flush(self) -> None:
         """Wait until all that was recorded so far is on disk."""
@@ -89,8 +91,19 @@ class Journal:
 
     def _ask(self, job: _Job) -> asyncio.Future[Any]:
         job.future = asyncio.get_running_loop().create_future()
-        self._jobs.put(job)
+        self._put(job)
         return job.future
+
+    def _put(self, job: _Job) -> None:
+        """Hand all jobs of one turn over at once: waking the thread for each slows both down."""
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._turn.append(job)
+
+    def _hand_over(self) -> None:
+        if self._turn:
+            self._jobs.put(self._turn)
+            self._turn = []
 
     def _work(self) -> None:
         closing = False
@@ -102,21 +115,19 @@ class Journal:
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take what else is there; answers alone wait a little for company."""
-        first = self._jobs.get()
-        if first is None:
+        group = self._jobs.get()
+        if group is None:
             return [], True
-        group = [first]
-        urgent = first.outcome is None
         until = time.monotonic() + _GROUP_SECONDS
         while len(group) < _GROUP_SIZE:
+            urgent = any(job.outcome is None for job in group)
             try:
-                job = self._jobs.get(timeout=0 if urgent else max(0.0, until - time.monotonic()))
+                more = self._jobs.get(timeout=0 if urgent else max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
-            if job is None:
+            if more is None:
                 return group, True
-            group.append(job)
-            urgent = urgent or job.outcome is None
+            group += more
         return group, False
 
     def _commit(self, group: list[_Job]) -> None:

@@ -1,9 +1,10 @@
 """Which published files still say what the ledger says.
 
 A file is noted before the ledger is read for it, and confirmed with its checksum once it is in
-place. Whatever changes something that is published deletes all notes in the same transaction
-(`tables.FORGET_PUBLISHED`, triggers that no writer can pass by). So a confirmed note is true of
-the ledger as it stands, in copies and restored backups too: they have the notes of their own state.
+place. Whatever changes something that is published deletes all notes in the same transaction:
+whoever inserts calls `forget`, and for what is updated or deleted, by whatever program, triggers do
+it (`tables.FORGET_PUBLISHED`). So a confirmed note is true of the ledger as it stands, in copies
+and restored backups too: they have the notes of their own state.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from incarts_pipeline.ledger import tables
 
 _P = tables.published.c
+_FORGET = sa.delete(tables.published)
 
 
 class Note(NamedTuple):
@@ -24,6 +26,14 @@ class Note(NamedTuple):
 
     made_from: str
     sha256: bytes
+
+
+def forget(connection: sa.Connection) -> None:
+    """Delete all notes; call it before rows are inserted into what is published.
+
+    A trigger would do so for each of the rows that make one link, and take a tenth of the run.
+    """
+    connection.execute(_FORGET)
 
 
 def note(connection: sa.Connection, places: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.canonical import RECIPE
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.published import forget
 from incarts_pipeline.ledger.states import OPEN_STATES
 from incarts_pipeline.models import State
 
@@ -197,6 +198,7 @@ class _Chunk:
 
     def write(self) -> None:
         """Insert what is new."""
+        forget(self._connection)
         for statement, values in (
             (sa.insert(tables.operation), self._operations),
             (sa.insert(tables.body), self._bodies),

@@ -199,5 +199,5 @@ FORGET_PUBLISHED = [
     f"""CREATE TRIGGER published_{table.name}_{event.lower()} AFTER {event} ON {table.name}
         WHEN EXISTS (SELECT 1 FROM published) BEGIN DELETE FROM published; END"""  # noqa: S608
     for table in (operation, body, link, row, member)
-    for event in ("INSERT", "UPDATE", "DELETE")
+    for event in ("UPDATE", "DELETE")  # before inserting, `published.forget` is called
 ]
