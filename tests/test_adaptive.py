@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from pydantic import TypeAdapter
 
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
-from incarts_pipeline.pacing.controller import Phase, RateController
+from incarts_pipeline.pacing.controller import RateController
 from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.pacing.learned import Kind, Learned
+from incarts_pipeline.pacing.phase import Phase
 from incarts_pipeline.pacing.shared import Heard, Report, Shared
 from tests.rates.limiters import (
     LIMITERS,
@@ -24,7 +25,6 @@ from tests.rates.limiters import (
     Foreign,
     Limiter,
     SlidingLog,
-    scale,
 )
 from tests.rates.simulator import Result, Simulation
 
@@ -78,31 +78,6 @@ def test_limit_is_found_and_ridden(name: str, workers: int) -> None:
         assert result.ridden_after(rate, 0.0, WARM, figures.span) <= figures.ridden
 
 
-@untraced
-@pytest.mark.parametrize(
-    ("limiter", "fallen", "risen", "span"),
-    [
-        (Fixed(600, 60), 150.0, 210.0, 60.0),
-        (Fixed(600, 60, anchored=True), 150.0, 210.0, 60.0),
-        (SlidingLog(600, 60), 150.0, 210.0, 60.0),
-        (Bucket(50, 100), 20.0, 270.0, 5.0),
-    ],
-    ids=["fixed", "anchored", "sliding log", "bucket"],
-)
-def test_limit_that_changes_is_followed(
-    limiter: Limiter, fallen: float, risen: float, span: float
-) -> None:
-    """A limit that is halved, and then raised by half, is ridden again soon after each."""
-    simulation, changed = Simulation(limiter, Shared(RateController(100.0)), workers=8), 500.0
-    for factor, within in ((0.5, fallen), (1.5, risen)):
-        simulation.run(changed)
-        scale(limiter, factor)
-        since, changed = changed, changed + 450.0
-        result = simulation.run(changed)
-        assert result.ridden_after(limiter.rate, since, changed, span) <= within
-        assert result.refusals(since + within) <= 0.01
-
-
 def reset_of(limiter: Fixed, at: float) -> float:
     """Return the seconds until an aligned or anchored window is reset."""
     return limiter.began + limiter.window - at
@@ -145,7 +120,7 @@ def test_policy_is_believed_at_once_and_distrusted_once_it_is_wrong() -> None:
     liar = RateController(100.0)
     lie = RateHints(limit=6_000, window=60.0)
     result = Simulation(limiter, liar, hint=lambda _at, _ok: lie).run(LONG)
-    assert liar.hints.distrusted
+    assert liar.survey.hints.distrusted
     assert result.use(limiter.rate, WARM, LONG) >= 0.98
 
 

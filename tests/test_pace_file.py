@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
@@ -107,6 +109,21 @@ def test_state_of_another_version_is_made_anew(tmp_path: Path) -> None:
     connection.close()
     assert waiting_now(ledger, clock) == {}
     assert pace_file(ledger, clock).exchange(wants("one")).slots
+
+
+def test_state_with_the_fields_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    """What it counted is not in today's fields, so that it is learned again."""
+    clock, ledger = SetClock(), tmp_path / "ledger"
+    old = RateController(100.0, Learned(kind=Kind.BUCKET, rate=5.0))
+    states = TypeAdapter(Shared)
+    with_more = json.loads(states.dump_json(Shared(old)))
+    assert states.validate_json(json.dumps(with_more)).controller == old
+    with_more["controller"]["meter"] = {"accepted": 7}
+    pace_file(ledger, clock).exchange(wants("one"))
+    with sqlite3.connect(pace_path(ledger)) as connection:
+        connection.execute("UPDATE pace SET state = ?", (json.dumps(with_more),))
+    connection.close()
+    assert pace_file(ledger, clock).exchange(wants("one")).learned is None
 
 
 def shared_rate(ledger: Path, rate: float = 1_000.0) -> SharedRate:

@@ -28,6 +28,15 @@ def test_paces_at_the_ceiling() -> None:
     assert abs(send_for(TokenBucket(50), 0.0, 10.0) - 500) <= 3
 
 
+def test_asking_for_an_earlier_time_ends() -> None:
+    """Who asks for now after another leased ahead is told once when there is more."""
+    bucket = TokenBucket(20)
+    send_for(bucket, 1_000.0, 0.21)
+    wait = bucket.ask(1_000.1)
+    assert wait > 0.1
+    assert bucket.ask(1_000.1 + wait + 1e-9) == 0.0
+
+
 def test_no_burst_after_idling() -> None:
     """An hour of silence does not turn into a burst."""
     bucket = TokenBucket(20)

@@ -8,7 +8,7 @@ from incarts_pipeline.pacing.resets import Resets
 
 LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 FIRST_GAP = 0.1  # seconds
-_GAP_GROWTH, LARGEST_GAP = 1.6, 4.0
+_GAP_GROWTH, LARGEST_GAP = 1.8, 4.0
 _SURELY_LONG = 0.5  # seconds blocked, before which a reset at a usual length is not waited for
 _AGAIN = 0.5  # times the time already blocked, after which one is made anyway
 _POLL = 0.05  # seconds between looks while a canary is out
@@ -26,6 +26,7 @@ class Block:
     refused: int = 0
     canary_sent: float | None = None
     last_refused: float = 0.0
+    accepted_after: int = 0  # requests that left before anybody knew
     hinted: float | None = None
     guessed: bool = False
 
@@ -50,11 +51,18 @@ class Block:
         self.refused += 1
         self.last_refused = sent_at
 
-    def plan(self, now: float, hint: float | None, resets: Resets, jitter: float) -> None:
-        """Say when to try: at the hint, at the predicted reset, else after a gap that grows."""
-        self.canary_at = self._next(now, hint, resets, jitter)
+    def plan(
+        self, now: float, hint: float | None, resets: Resets, *, one_more: float, jitter: float
+    ) -> None:
+        """Say when to try: at the hint, at the predicted reset, else after a gap that grows.
 
-    def _next(self, now: float, hint: float | None, resets: Resets, jitter: float) -> float:
+        `one_more` is how long a sliding window takes to let one more in.
+        """
+        self.canary_at = self._next(now, hint, resets, one_more, jitter)
+
+    def _next(
+        self, now: float, hint: float | None, resets: Resets, one_more: float, jitter: float
+    ) -> float:
         if hint is not None and hint >= 1.0 and (self.hinted is None or hint > 2.0):
             self.hinted = now + hint
             return now + hint - 1.0 + 0.01  # servers round up: the truth is within that second
@@ -62,7 +70,7 @@ class Block:
             return now + 0.2
         if not self.guessed:
             self.guessed = True
-            guess = resets.first_try(now, 1.0 / self.rate)
+            guess = resets.first_try(now, one_more)
             if guess is not None:
                 return guess + jitter
         gap, self.gap = self.gap, min(self.gap * _GAP_GROWTH, LARGEST_GAP)

@@ -57,7 +57,8 @@ class TokenBucket:
         self.filled_at = now if self.filled_at is None else max(self.filled_at, now)
         # Rounding must not leave a caller asking again and again for the last billionth of a token.
         if self.tokens < 1.0 - 1e-9:
-            return (1.0 - self.tokens) / self.rate
+            # Slots are leased ahead: nothing is gained before the time that was looked at last.
+            return self.filled_at - now + (1.0 - self.tokens) / self.rate
         self.tokens -= 1.0
         return 0.0
 

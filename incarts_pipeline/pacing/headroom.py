@@ -1,4 +1,4 @@
-"""How far above a limit to look for a higher one, and how long a burst hides that there is none.
+"""How far above a limit to look for a higher one, and when what was accepted proves that it is.
 
 Pure; times in seconds, rates in requests a second.
 """
@@ -7,48 +7,77 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from incarts_pipeline.pacing.learned import Kind, Learned
+from incarts_pipeline.pacing.learned import Learned
+from incarts_pipeline.pacing.meter import Meter
 
-PROBE_WINDOW = 1.025  # times a window's rate
-_STEP = 0.05  # of a bucket's rate
-_SMALLEST_STEP, _LARGEST_STEP = 0.0125, 0.4
-_SHORTEST_PROBE, _LONGEST_PROBE = 5.0, 60.0  # seconds, of a bucket
+CRUISE = 0.997  # of the budget
+MARGIN = 3.0  # requests by which counts may be wrong
+_STEP, _LARGEST = 0.05, 0.25  # of the rate, that is tried above it
+_SOON = 15.0  # seconds, in which a probe of a bucket is to tell
+_WINDOWS = 1.1  # after which a window that holds no more would have been full
+_BURST = 2.0  # seconds' worth of requests that a bucket holds, when nobody knows
+_PATIENCE = 1.5  # times the time that a probe takes when its pace is made use of
+_COST = 0.001  # of the requests that probing may have refused
+_FIRST = 15.0  # seconds after which what was just measured is probed
+_LONGEST, _LONGEST_FROM = 1.5, 60.0  # windows without a probe, of seconds at least
 
 
 @dataclass(slots=True)
 class Headroom:
-    """What is known of a bucket's burst, and the next step above the limit."""
+    """What a server may still have in hand without having been raised."""
 
     burst: float = 0.0  # that a bucket may hold
-    step: float = _STEP
-    climbed: int = 0
     ramp: list[tuple[float, int]] = field(default_factory=list)  # the start: when, accepted
+    slack: float = 0.0  # requests above the estimate that prove nothing in this probe
+    refused: int = 0  # before this probe
 
-    def step_from(self, learned: Learned) -> float:
-        """Return how many times the limit's rate to try."""
-        return PROBE_WINDOW if learned.kind is Kind.WINDOW else 1.0 + self.step
+    @property
+    def most(self) -> float:
+        """How many requests a bucket accepts at a cruise before it is half full."""
+        return 0.5 * self.burst / (1.0 - CRUISE)
 
-    def widen(self) -> None:
-        """Take a larger step: the limit was not met."""
-        self.climbed += 1
-        self.step = min(2 * self.step, _LARGEST_STEP)
+    def probe(self, learned: Learned, meter: Meter, now: float, *, even: bool) -> float:
+        """Begin a probe; return the rate to try.
 
-    def narrow(self) -> bool:
-        """Take smaller steps: the limit was met; say whether it is known where, closely enough."""
-        climbed, self.climbed = self.climbed, 0
-        if self.step > _STEP:
-            self.step = _STEP
-            return False
-        if not climbed:
-            self.step = max(self.step / 2, _SMALLEST_STEP)
-        return True
+        `even`: the server gives evenly, so that what was accepted since it was last exhausted
+        tells what it can have in hand; a window that is reset gives all at once.
+        """
+        window = learned.window
+        step = learned.rate * _STEP
+        if window is None:
+            most = 1.2 * self.burst or _BURST * learned.rate
+        else:
+            step = max(step, (MARGIN + 1.0) / window)
+            most = _WINDOWS * window * step
+        basis = learned.budget or meter.basis
+        saved = meter.unused(learned.rate * (1.0 + MARGIN / basis), now) if even else None
+        self.slack = most if saved is None else min(max(saved, 0.0), most)
+        if window is None:
+            soon = (self.slack + MARGIN) / _SOON
+            step = min(max(step, soon), learned.rate * _LARGEST)
+        self.refused = meter.refused
+        return learned.rate + step
+
+    def is_passed(self, learned: Learned, accepted: int, elapsed: float) -> bool:
+        """Say whether so many in so many seconds are more than the estimate explains."""
+        return accepted - learned.rate * elapsed > self.slack + MARGIN
 
     def lasts(self, learned: Learned, rate: float) -> float:
-        """Return for how long a server may accept a higher rate: a window, or a burst."""
-        extra = max(rate - learned.rate, 1e-6)
-        if learned.window is not None:
-            return learned.window * min(max(1.1, 3.0 / extra / learned.window), 3.3)
-        return min(max((1.2 * self.burst + 3.0) / extra, _SHORTEST_PROBE), _LONGEST_PROBE)
+        """Return after how many seconds nobody made use of a probe, or it would have ended."""
+        extra = max(rate - learned.rate, 0.01 * learned.rate)
+        return _PATIENCE * (self.slack + MARGIN) / extra + 1.0
+
+    def rests(self, learned: Learned, meter: Meter, last: float | None) -> float:
+        """Return the seconds until the next probe: the more of this one was refused, the longer.
+
+        `last` is how long it was until this one, None when the limit was just measured: then it may
+        be on the move still.
+        """
+        longest = _LONGEST * max(learned.window or 0.0, _LONGEST_FROM)
+        if last is None:
+            return longest if learned.window else _FIRST
+        cost = max(meter.refused - self.refused, 1) / _COST / learned.rate
+        return min(cost, longest, 2.0 * last)
 
     def note_burst(self, learned: Learned | None, rate: float) -> None:
         """Estimate the burst: from the start, or because what looked like more was only that."""

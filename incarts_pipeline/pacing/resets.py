@@ -14,6 +14,7 @@ from incarts_pipeline.pacing.replica import Replica
 
 WINDOWS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds
 
+SHORT = 0.1  # of a window: a longer block is neither jitter nor what was expected
 _SLACK = 0.02  # of a length, by which a measured window may miss a usual one
 _HALVED = 8.0  # seconds to the next usual end from which one try is made halfway
 _LATE = 0.2  # seconds by which a reset may come after it was expected: requests take unequal time
@@ -59,12 +60,21 @@ class Resets:
                 refused_at, accepted_at = max(low, refused_at), min(high, accepted_at)
         self.earliest, self.latest = refused_at, accepted_at
 
-    def ended(self, sent_at: float) -> None:
-        """Believe the guess that came true when a canary that left at `sent_at` was accepted."""
-        near = {model: at for model, at in self.guesses.items() if at <= sent_at}
-        if self.guesses:
-            self.believed = max(near, key=lambda model: near[model], default=None)
+    def ended(self, last_refused: float, sent_at: float) -> bool:
+        """Believe the guess that came true when a canary that left at `sent_at` was accepted.
+
+        Return whether there is one. What was believed goes on to be when it came true as well: the
+        other one may be mere chance.
+        """
+        near = {model: at for model, at in self.guesses.items() if last_refused < at <= sent_at}
+        others = [at for model, at in self.guesses.items() if model is not Model.SLIDING]
+        far = sent_at + SHORT * (self.window or 0.0)
+        if near and self.believed not in near:
+            self.believed = min(near, key=lambda model: near[model])
+        elif not near and len(others) < len(self.guesses) and min(others, default=far) >= far:
+            self.believed = Model.SLIDING  # a little later than was expected, and nothing else is
         self.guesses = {}
+        return bool(near)
 
     def held(self, log: Replica, at: float) -> int:
         """Return how many of the requests in `log` were in the window that was full at `at`."""
@@ -89,7 +99,10 @@ class Resets:
             Model.ALIGNED: self._aligned(now, self.window),
         }
         self.guesses = {m: at for m, at in guesses.items() if at is not None and at > now}
-        if self.believed in self.guesses:
+        if (
+            self.believed in self.guesses
+            and self.guesses[self.believed] < now + SHORT * self.window
+        ):
             return self.guesses[self.believed]
         return min(self.guesses.values(), default=None)
 

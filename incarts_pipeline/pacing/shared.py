@@ -14,6 +14,7 @@ from incarts_pipeline.pacing.controller import RateController
 from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.pacing.learned import Learned
 from incarts_pipeline.pacing.pacer import NEVER
+from incarts_pipeline.pacing.phase import Phase
 
 HORIZON = 0.2  # seconds of sending that are leased at once
 POLL = 0.25  # seconds after which one that got nothing asks again, at the latest
@@ -128,6 +129,12 @@ class Shared:
         if report.wants:
             self.wanted_at = now
 
+    def _horizon(self) -> float:
+        """Return the seconds of sending that are leased: few where a 429 may come any time."""
+        controller = self.controller
+        cruises = isinstance(controller, TokenBucket) or controller.phase is Phase.CRUISE
+        return HORIZON if cruises else HORIZON * 0.3
+
     def _lease(
         self, report: Report, now: float, share: float | None, least: int
     ) -> tuple[list[float], bool, float]:
@@ -136,8 +143,7 @@ class Shared:
         lead = self.workers[report.worker].served - least
         if lead > max(_LEAD, share * _ALIVE):
             return [], False, _MAKE_WAY
-        settled = self.controller.learned is not None
-        horizon = HORIZON if settled else HORIZON * 0.6
+        horizon = self._horizon()
         most = min(report.wants, max(1, round(share * horizon)))
         slots: list[float] = []
         at = now
