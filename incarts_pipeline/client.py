@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -25,6 +23,7 @@ from incarts_pipeline.answers import (
     parse_link,
     parse_qr_code,
 )
+from incarts_pipeline.correlation import new_correlation_id
 from incarts_pipeline.errors import (
     AnswerLostError,
     ApiProblem,
@@ -42,16 +41,6 @@ from incarts_pipeline.transport import (
     read_answer,
     unpacked,
 )
-
-# Seeded by the system, and anew in a forked process; asking the system each time costs more.
-_chance = random.Random()  # noqa: S311
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_chance.seed)
-
-
-def new_correlation_id() -> str:
-    """Return a fresh id for one attempt: 40 characters, of the 8 to 128 that are allowed."""
-    return f"incarts-{_chance.getrandbits(128):032x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +63,8 @@ class IncartsClient:
         api_key: the secret; it is in no repr, message, log line or traceback.
         transport: for tests, `httpx.MockTransport`; by default the fast one.
         connect_timeout: seconds until there is a connection.
-        read_timeout: seconds for what follows, to the answer's last byte.
+        read_timeout: seconds for what follows, to the answer's last byte; an answer has what
+            connecting left over as well.
         max_connections: connections kept open at once.
 
     Raises:

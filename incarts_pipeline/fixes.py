@@ -224,8 +224,9 @@ CODES: Mapping[str, Fix] = {
     "answer_lost": Fix(
         meaning="the answer was lost on the way", fix=REASONS[Reason.ANSWER_UNKNOWN].fix
     ),
-    "overslept": Fix(
-        meaning="the process stood still before the request could leave", fix=_RUN_AGAIN
+    "kept_back": Fix(
+        meaning="the run ended, a 429 came, or the process stood still before the request left",
+        fix=_RUN_AGAIN,
     ),
     "too_old": Fix(
         meaning="too long ago to trust that Incarts still knows its key",

@@ -12,13 +12,11 @@ from incarts_pipeline.circuits import Circuits, End, EndKind
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.in_flight import InFlight
-from incarts_pipeline.models import Answer, Reason, State
+from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.pacing.pacer import Pacer
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
-
-_AHEAD = 64  # at most, and twice the cap: what comes due while two commits take their time
 
 
 class Stop:
@@ -59,7 +57,8 @@ class Gate:
     """What all requests of a run pass; everything that it stands on is passed in.
 
     Whoever entered may make ready what must be on disk first, and then departs: no more are under
-    way than the cap allows, and a few more make ready meanwhile.
+    way than the cap allows, and as many make ready as come due meanwhile. After a 429, or when
+    trouble opens the breaker, whoever entered before is kept back and has to enter anew.
     """
 
     rate: Pacer
@@ -70,6 +69,7 @@ class Gate:
     in_flight: InFlight
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _inside: int = 0
+    _void_before: float = float("-inf")
     _left: asyncio.Event = field(default_factory=asyncio.Event)
     _departing: deque[asyncio.Future[None]] = field(default_factory=deque)
 
@@ -80,7 +80,7 @@ class Gate:
                 if self.circuits.is_open(retailer, intent):
                     return None
                 cap = self.in_flight.cap(self.rate.pace)
-                if self._inside >= cap + min(2 * cap, _AHEAD):
+                if self._inside >= cap + self.in_flight.ahead(cap):
                     self._left.clear()
                     await self._left.wait()
                     continue
@@ -105,17 +105,18 @@ class Gate:
         self._left.set()
         self.circuits.landed(entered_at)
 
-    async def depart(self) -> bool:
-        """Wait until one more request may be under way; False when the end was asked for.
+    async def depart(self, entered_at: float) -> bool:
+        """Wait until one more request may be under way; False for one that must not leave.
 
-        Who departed must land.
+        That is when the end was asked for, or `entered_at` is too old. Who departed must land.
         """
-        while self.in_flight.count >= self.in_flight.cap(self.rate.pace):
+        self.in_flight.made_ready(self.clock.monotonic() - entered_at)
+        while not self.stop.requested and self.in_flight.is_full(self.rate.pace):
             landed = asyncio.get_running_loop().create_future()
             self._departing.append(landed)
             await landed
-        if self.stop.requested:
-            self._wake_one()
+        if self.stop.requested or entered_at < self._void_before:
+            self.wake_one()
             return False
         self.in_flight.count += 1
         return True
@@ -123,9 +124,10 @@ class Gate:
     def land(self) -> None:
         """Say that a request is no longer under way."""
         self.in_flight.count -= 1
-        self._wake_one()
+        self.wake_one()
 
-    def _wake_one(self) -> None:
+    def wake_one(self) -> None:
+        """Let the next one look whether it may depart; at the end of a run it wakes the others."""
         while self._departing:
             waiting = self._departing.popleft()
             if not waiting.done():
@@ -162,6 +164,9 @@ class Gate:
         self.rate.answered(answer, sent_at=sent_at, now=now)
         self.in_flight.took(now - sent_at, now, self.clock.cpu)
         self.circuits.answered(answer, retailer, intent, now, retry=retry)
+        is_trouble = answer.kind is AnswerKind.RATE_LIMITED or self.circuits.wait(now) > 0
+        if is_trouble and sent_at >= self._void_before:  # else it left before we knew
+            self._void_before = now
         self.tally.answered(
             answer,
             state,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST = 256
+_AHEAD, _AHEAD_MOST = 4, 64
 _UNKNOWN = 32  # while no pace is known
 _FEWEST = 8
 _SPARE, _MORE = 1.5, 4  # times what the pace needs, and so many more
@@ -25,6 +26,7 @@ class InFlight:
     most: int | None = None
     count: int = 0
     latency: float | None = None
+    ready_in: float = 0.0  # seconds that making ready takes
     busy: float = 0.0  # share of a core that this process uses
     _sampled: tuple[float, float] | None = None  # when, and the seconds of a core used by then
 
@@ -37,6 +39,22 @@ class InFlight:
         needed = _SPARE * pace * self.latency
         cap = MOST if needed > MOST else math.ceil(needed) + _MORE
         return min(max(cap, _FEWEST), _BUSY_MOST if self.busy > _BUSY else MOST)
+
+    def is_full(self, pace: float | None) -> bool:
+        """Say whether as many are under way as may be."""
+        return self.count >= self.cap(pace)
+
+    def ahead(self, cap: int) -> int:
+        """Return how many may make ready beside `cap` under way: what comes due until they have.
+
+        Only that many, so that nobody who is ready has to wait long for those under way.
+        """
+        needed = cap * self.ready_in / self.latency if self.latency else 0.0
+        return min(_AHEAD + int(needed), _AHEAD_MOST)
+
+    def made_ready(self, seconds: float) -> None:
+        """Note how long making ready took."""
+        self.ready_in += _SMOOTHING * (seconds - self.ready_in)
 
     def took(self, seconds: float, now: float, cpu: Callable[[], float]) -> None:
         """Note how long an answer took, and now and then how busy this process is.

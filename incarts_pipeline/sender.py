@@ -1,4 +1,4 @@
-"""One operation's life within a run: wait for a permit, record, send, record, perhaps again."""
+"""One operation's life within a run: it entered the gate; record, depart, send, record, again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from functools import partial
 import tenacity
 
 from incarts_pipeline.circuits import Circuits
-from incarts_pipeline.client import IncartsClient, new_correlation_id
+from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock, Stamp
+from incarts_pipeline.correlation import new_correlation_id
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
 from incarts_pipeline.gate import Gate, Stop
@@ -20,7 +21,7 @@ from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.records import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.states import Replay, ReplayRule, Standing
-from incarts_pipeline.models import Answer, AnswerKind, Reason, State
+from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Sender:
         """Make one attempt; return whether another one may be worth it."""
         try:
             now = self.clock.now()
-            return self._may_go(life, now) and await self._attempt(life, now)
+            return self._may_go(life, now) and await self._attempt(life, now, entered_at)
         finally:
             self.gate.leave(entered_at)
 
@@ -134,7 +135,7 @@ class Sender:
         self.tally.settled(State.NEEDS_REVIEW)
         return False
 
-    async def _attempt(self, life: _Life, now: Stamp) -> bool:
+    async def _attempt(self, life: _Life, now: Stamp, entered_at: float) -> bool:
         correlation_id = new_correlation_id()
         life.standing = life.standing.sent(now, self.rule.api_key_fingerprint)
         sent = Sent(
@@ -151,21 +152,30 @@ class Sender:
             self.gate.end_for_ledger(error)
             return False
         passing(Place.MARKED)
-        if not await self.gate.depart():
-            why = self.stop.reason or Reason.STOPPED
-            self._learn(life, sent, _kept_back(correlation_id, why.value, "the run ended"))
-            return False
+        if not await self.gate.depart(entered_at):
+            return self._keep_back(life, sent)
         try:
-            sent_at = self.clock.monotonic()
             if self._overslept(now):
-                answer = _kept_back(correlation_id, "overslept", "the process stood still")
-            else:
-                answer = await self._post(life.operation, correlation_id)
+                return self._keep_back(life, sent)
+            sent_at = self.clock.monotonic()
+            answer = await self._post(life.operation, correlation_id)
         finally:
             self.gate.land()
         state = self._learn(life, sent, answer)
         self._tell(life, answer, state, sent_at)
         return state in (State.INTENDED, State.IN_DOUBT)
+
+    def _keep_back(self, life: _Life, sent: Sent) -> bool:
+        """Record that an attempt didn't leave after all; return whether to try again."""
+        answer = Answer(
+            kind=AnswerKind.NOT_SENT,
+            correlation_id=sent.correlation_id,
+            error_code="kept_back",
+            error_message="the run ended, a 429 came, or the process stood still before it left",
+        )
+        self._record(life, sent, answer)
+        life.last = AnswerKind.RATE_LIMITED  # no back-off: the gate says when
+        return not self.stop.requested
 
     def _overslept(self, marked: Stamp) -> bool:
         """Say whether this process stood still since the mark, so that another may have taken over.
@@ -193,6 +203,14 @@ class Sender:
 
     def _learn(self, life: _Life, sent: Sent, answer: Answer) -> State:
         """Record an answer and return the state that the operation is in now."""
+        state = self._record(life, sent, answer)
+        life.last = answer.kind
+        if answer.kind is not AnswerKind.RATE_LIMITED:
+            life.doubts += state is State.IN_DOUBT
+            life.vain += state is State.INTENDED
+        return state
+
+    def _record(self, life: _Life, sent: Sent, answer: Answer) -> State:
         life.standing = life.standing.answered(answer.kind)
         state = life.standing.state
         self.journal.record(
@@ -204,10 +222,6 @@ class Sender:
                 answer=answer,
             )
         )
-        life.last = answer.kind
-        if answer.kind is not AnswerKind.RATE_LIMITED:
-            life.doubts += state is State.IN_DOUBT
-            life.vain += state is State.INTENDED
         return state
 
     def _tell(self, life: _Life, answer: Answer, state: State, sent_at: float) -> None:
@@ -220,15 +234,6 @@ class Sender:
             sent_at=sent_at,
             retry=life.vain + life.doubts > 0,
         )
-
-
-def _kept_back(correlation_id: str, code: str, why: str) -> Answer:
-    return Answer(
-        kind=AnswerKind.NOT_SENT,
-        correlation_id=correlation_id,
-        error_code=code,
-        error_message=f"{why} before the request could leave",
-    )
 
 
 _TOO_LATE = {

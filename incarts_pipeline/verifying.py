@@ -18,9 +18,10 @@ from incarts_pipeline.access import client_of
 from incarts_pipeline.answers import is_id
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.circuits import Circuits, End, EndKind
-from incarts_pipeline.client import IncartsClient, new_correlation_id
+from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.columns import Columns
+from incarts_pipeline.correlation import new_correlation_id
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.drift import Finding, Verdict, judge
 from incarts_pipeline.errors import CatalogError, RefusedError
@@ -275,8 +276,8 @@ class _Reader:
             if entered_at is None:
                 return answer
             try:
-                if not await self.gate.depart():
-                    return answer
+                if not await self.gate.depart(entered_at):
+                    continue
                 answer = await self._once(link_id, retry=tries > 0)
             finally:
                 self.gate.leave(entered_at)
@@ -318,7 +319,7 @@ async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.R
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(link.link_id)) for link in made]
-        cutting = asyncio.create_task(_cut_off(reader.gate.stop, tasks))
+        cutting = asyncio.create_task(_cut_off(reader.gate, tasks))
         try:
             await asyncio.wait(tasks)
         finally:
@@ -329,9 +330,10 @@ async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.R
     return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
 
 
-async def _cut_off(stop: Stop, tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _cut_off(gate: Gate, tasks: Sequence[asyncio.Task[None]]) -> None:
     """Give what is in flight a moment once the end was asked for, then cut it off."""
-    await stop.wait()
+    await gate.stop.wait()
+    gate.wake_one()
     await asyncio.sleep(_GRACE_SECONDS)
     for task in tasks:
         task.cancel()

@@ -328,6 +328,7 @@ class Writer:
     async def _cut_off(self) -> None:
         """Give what is in flight its time once the end was asked for, then cut it off."""
         await self._stop.wait()
+        self._sender.gate.wake_one()
         await asyncio.sleep(_GRACE_SECONDS)
         for task in list(self._tasks):
             task.cancel()

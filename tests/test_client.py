@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from incarts_pipeline import errors
-from incarts_pipeline.client import IncartsClient, Probe, new_correlation_id, probe
+from incarts_pipeline.client import IncartsClient, Probe, probe
+from incarts_pipeline.correlation import new_correlation_id
 from incarts_pipeline.models import AnswerKind
 from incarts_pipeline.sandbox import Sandbox
 

@@ -9,9 +9,12 @@ from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.gate import Gate, Stop
 from incarts_pipeline.in_flight import InFlight
-from incarts_pipeline.models import Reason
+from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.pacing.fixed import TokenBucket
 from incarts_pipeline.tally import Tally
+
+STATE = State.INTENDED
+ENTERED = float("inf")  # never too long ago
 
 
 def _gate(most: int) -> Gate:
@@ -52,7 +55,7 @@ def test_no_more_depart_than_may_be_under_way() -> None:
 
     async def main() -> None:
         gate = _gate(2)
-        ready = [asyncio.create_task(gate.depart()) for _ in range(4)]
+        ready = [asyncio.create_task(gate.depart(ENTERED)) for _ in range(4)]
         assert await _settled(*ready) == [True, True, False, False]
         gate.land()
         assert await _settled(*ready) == [True, True, True, False]
@@ -65,18 +68,18 @@ def test_no_more_depart_than_may_be_under_way() -> None:
 
 
 def test_a_stop_keeps_back_who_has_not_departed() -> None:
-    """All that wait are told so at the next landing, and none counts as under way."""
+    """All that wait are told so, though nobody lands, and none counts as under way."""
 
     async def main() -> None:
         gate = _gate(1)
-        assert await gate.depart()
-        waiting = [asyncio.create_task(gate.depart()) for _ in range(3)]
+        assert await gate.depart(ENTERED)
+        waiting = [asyncio.create_task(gate.depart(ENTERED)) for _ in range(3)]
         await _settled(*waiting)
         gate.stop.request(Reason.STOPPED)
-        gate.land()
+        gate.wake_one()
         assert all(await _settled(*waiting))
         assert not any(task.result() for task in waiting)
-        assert gate.in_flight.count == 0
+        assert gate.in_flight.count == 1
 
     asyncio.run(main())
 
@@ -86,8 +89,8 @@ def test_who_is_cut_off_while_waiting_takes_no_turn_along() -> None:
 
     async def main() -> None:
         gate = _gate(1)
-        assert await gate.depart()
-        gone, next_one = (asyncio.create_task(gate.depart()) for _ in range(2))
+        assert await gate.depart(ENTERED)
+        gone, next_one = (asyncio.create_task(gate.depart(ENTERED)) for _ in range(2))
         await _settled(gone, next_one)
         gone.cancel()
         await _settled(gone)
@@ -96,3 +99,34 @@ def test_who_is_cut_off_while_waiting_takes_no_turn_along() -> None:
         assert next_one.result()
 
     asyncio.run(main())
+
+
+LIMITED = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="limited", status=429)
+
+
+def test_a_429_keeps_back_who_entered_before_it() -> None:
+    """Not who enters afterwards, even while late answers to older requests come in."""
+
+    async def main() -> None:
+        gate = _gate(2)
+        before = await gate.enter("walmart", "add_to_cart")
+        assert before is not None
+        gate.heard(LIMITED, "walmart", "add_to_cart", state=STATE, sent_at=before, retry=False)
+        assert not await gate.depart(before)
+        after = gate.clock.monotonic()
+        gate.heard(LIMITED, "walmart", "add_to_cart", state=STATE, sent_at=before, retry=False)
+        assert await gate.depart(after)
+
+    asyncio.run(main())
+
+
+def test_no_more_make_ready_than_come_due() -> None:
+    """Where answers take long, few; where recording takes as long as they do, as many."""
+    slow, fast = InFlight(32), InFlight(32)
+    for _ in range(100):
+        slow.made_ready(0.01)
+        slow.took(0.5, 0.0, lambda: 0.0)
+        fast.made_ready(0.01)
+        fast.took(0.01, 0.0, lambda: 0.0)
+    assert slow.ahead(32) <= 5
+    assert 32 <= fast.ahead(32) <= 64

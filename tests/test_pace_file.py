@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
@@ -119,6 +119,8 @@ def test_state_with_the_fields_of_an_earlier_version_is_made_anew(tmp_path: Path
     with_more = json.loads(states.dump_json(Shared(old)))
     assert states.validate_json(json.dumps(with_more)).controller == old
     with_more["controller"]["meter"] = {"accepted": 7}
+    with pytest.raises(ValidationError):
+        states.validate_json(json.dumps(with_more))
     pace_file(ledger, clock).exchange(wants("one"))
     with sqlite3.connect(pace_path(ledger)) as connection:
         connection.execute("UPDATE pace SET state = ?", (json.dumps(with_more),))

@@ -5,7 +5,6 @@ The functions that take a connection run inside one transaction of the journal.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -170,8 +169,10 @@ def _read_rows(
     by_row: dict[tuple[int, str], list[Any]] = {}
     pointers: dict[tuple[int, str], int] = {}
     for set_id in {call.set_id for call in calls}:
-        keys = json.dumps([call.row_key for call in calls if call.set_id == set_id])
-        of_these = {"set_id": set_id, "row_keys": keys}
+        of_these = {
+            "set_id": set_id,
+            "row_keys": [call.row_key for call in calls if call.set_id == set_id],
+        }
         for o in connection.execute(_OPERATIONS, of_these):
             by_row.setdefault((set_id, o.row_key), []).append(o)
         for r in connection.execute(_POINTERS, of_these):
@@ -179,10 +180,7 @@ def _read_rows(
     return by_row, pointers
 
 
-# The keys as one JSON list: SQLAlchemy takes long over a list of hundreds of values.
-_KEYS: sa.Select[Any] = sa.select(sa.literal_column("value")).select_from(
-    sa.func.json_each(sa.bindparam("row_keys"))
-)
+_KEYS: sa.BindParameter[Any] = sa.bindparam("row_keys", expanding=True)
 _OPERATIONS = sa.select(tables.operation).where(
     _O.set_id == sa.bindparam("set_id"), _O.row_key.in_(_KEYS)
 )

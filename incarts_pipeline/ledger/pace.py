@@ -20,6 +20,7 @@ from incarts_pipeline.ledger.file import explain, write_ahead
 from incarts_pipeline.pacing.shared import Lease, Report, Shared
 
 _BUSY_SECONDS = 1.0
+_LAYOUT = 2  # of the states; one of another layout is learned anew
 _KEPT_SECONDS = 7 * 86_400
 _TABLE = """CREATE TABLE IF NOT EXISTS pace (
     name TEXT NOT NULL, boot_id TEXT NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL,
@@ -120,7 +121,7 @@ class PaceFile:
 
 def pace_name(api_key_fingerprint: str, *, fixed: bool) -> str:
     """Return the name under which the processes of a key share their pace."""
-    return f"{api_key_fingerprint} {'fixed' if fixed else 'adaptive'}"
+    return f"{api_key_fingerprint} {'fixed' if fixed else 'adaptive'} {_LAYOUT}"
 
 
 def waiting_now(ledger: Path, clock: Clock) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pacing.learned import Learned
@@ -25,6 +26,9 @@ class TokenBucket:
     Args:
         rate: requests per second, None for no ceiling.
     """
+
+    # What a RateController of other fields had written must not be read as a bucket.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     rate: float | None
     learned: Learned | None = None  # nothing: the rate is given
