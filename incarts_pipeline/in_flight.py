@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST = 256
-_AHEAD, _AHEAD_MOST = 4, 64
+_AHEAD, _AHEAD_MOST = 4, 64  # beyond what comes due meanwhile, and in all
 _UNKNOWN = 32  # while no pace is known
 _FEWEST = 8
 _SPARE, _MORE = 1.5, 4  # times what the pace needs, and so many more
