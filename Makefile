@@ -55,14 +55,15 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(PYTEST) $(ARGS)
 
-# pytest comes last, so that its summary is what one sees.
+# pytest comes last, so that its summary is what one sees. Its random data are the same each time:
+# `make test` looks further.
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MKDOCS)
-	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(PYTEST) --hypothesis-profile=ci --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # pandas 3 changed how text is stored and when frames share data; both are promised to work.
 check-pandas2: $(PANDAS2)/.installed

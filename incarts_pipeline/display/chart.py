@@ -93,7 +93,8 @@ def round_ticks(tallest: float, *, whole: bool = False, most: int = 5) -> list[f
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     step = max(step, 1.0) if whole else step
-    return [step * i for i in range(math.ceil(tallest / step - 1e-9) + 1)]
+    steps = max(1, math.ceil(tallest / step - 1e-9))
+    return [step * i for i in range(steps + 1)]
 
 
 def clock(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from incarts_pipeline.display import Reported, run_report
@@ -103,12 +103,14 @@ def test_report_escapes_everything(made: World, said: str, codes: list[str]) -> 
     assert all(seen.has(code) for code in codes)
 
 
-@given(st.floats(1e-6, 1e9), st.booleans())
+@given(st.floats(1e-12, 1e9), st.booleans())
+@example(1e-9, True)
 def test_ticks_are_few_round_and_reach_the_top(tallest: float, whole: bool) -> None:
     """At most seven steps of 1, 2 or 5 times a power of ten, from 0 past the highest value."""
     ticks = round_ticks(tallest, whole=whole)
     step = ticks[1] - ticks[0]
     assert ticks[0] == 0
+    assert ticks[-1] > 0
     assert ticks[-1] >= tallest * (1 - 1e-9)
     assert len(ticks) <= 7
     assert f"{step:.3e}"[0] in "125"
