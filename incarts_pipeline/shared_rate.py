@@ -35,6 +35,9 @@ class SharedRate:
         self._failing_since: float | None = None
         self._error: LedgerError | None = None
         self._task: asyncio.Task[None] | None = None
+        # Plain attributes: they are looked at several times for each request.
+        self.learned: Learned | None = slots.learned  # what is known of the limit
+        self.pace: float | None = None  # requests a second that this process may count on
 
     async def __aenter__(self) -> Self:
         """Begin to carry."""
@@ -57,16 +60,6 @@ class SharedRate:
         finally:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
             self._thread.shutdown()
-
-    @property
-    def learned(self) -> Learned | None:
-        """What is known of the limit."""
-        return self._slots.learned
-
-    @property
-    def pace(self) -> float | None:
-        """Requests a second that this process may count on."""
-        return self._slots.pace
 
     def ask(self, now: float) -> float:
         """Take a permit and return 0.0, or return the seconds to wait before asking again.
@@ -98,6 +91,8 @@ class SharedRate:
         return str(self._error) if self._error is not None else self._slots.waiting_for(now)
 
     def _wake(self, now: float) -> None:
+        if now >= self._wakes_at - _SOON:
+            return
         due = self._slots.due(now)
         if due is not None and now + due < self._wakes_at - _SOON:
             self._nudge.set()
@@ -133,4 +128,5 @@ class SharedRate:
             return False
         self._error = self._failing_since = None
         self._slots.take(lease, self._clock.monotonic())
+        self.learned, self.pace = lease.learned, lease.pace
         return True

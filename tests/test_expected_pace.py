@@ -28,7 +28,7 @@ OPEN = Learned(kind=Kind.OPEN, rate=8.0)
         (100.0, MET, ExpectedPace(10.0, 10.0)),
         (5.0, MET, ExpectedPace(5.0, 5.0)),
         (None, MET, ExpectedPace(10.0, 10.0)),
-        (100.0, OPEN, ExpectedPace(100.0, 8.0)),
+        (100.0, OPEN, ExpectedPace(100.0, 16.0)),
         (None, OPEN, ExpectedPace(8.0, 8.0)),
         (None, None, None),
     ],
@@ -36,7 +36,7 @@ OPEN = Learned(kind=Kind.OPEN, rate=8.0)
 def test_what_is_known(
     ceiling: float | None, learned: Learned | None, expected: ExpectedPace | None
 ) -> None:
-    """A limit that was met is where a run begins; from one that was not it climbs."""
+    """A limit that was met is where a run begins; from one that was not it climbs on."""
     assert expected_pace(ceiling, learned) == expected
 
 

@@ -34,6 +34,7 @@ from incarts_pipeline.pacing.phase import Phase
 from incarts_pipeline.pacing.resets import Model
 from incarts_pipeline.pacing.survey import UP, UP_EVERY, Survey
 
+STEP_UP = 2.0  # times the pace, each second of the start
 _CATCH_UP = 0.15  # seconds that may be made up for after a late wake-up
 _FASTEST = 2.0**20  # requests a second
 _START_USED = 0.4  # of the pace that must have been made use of before it is doubled
@@ -83,7 +84,7 @@ class RateController:
         if self.learned is None or self.began is not None:
             return
         if self.learned.kind is Kind.OPEN:
-            self.rate, self.learned = self.learned.rate, None
+            self.rate, self.learned = STEP_UP * self.learned.rate, None
         else:
             self._cruise(self.learned, self.next_at)
 
@@ -187,7 +188,7 @@ class RateController:
                 self.proven = max(self.proven, accepted / elapsed)
                 survey.headroom.ramp.append((now, survey.meter.accepted))
                 began = max(self.since + 1.0, now - 0.5)
-                self._go(Phase.START, min(self.rate * 2.0, _FASTEST), began)
+                self._go(Phase.START, min(self.rate * STEP_UP, _FASTEST), began)
         elif self.phase is Phase.MEASURE and elapsed > self.up_after:
             proven = self._used(_UP_USED * self.pace * (elapsed - 2.0 * self.round_trip))
             if proven and survey.sustained is not None:

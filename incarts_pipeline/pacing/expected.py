@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from incarts_pipeline.pacing.controller import STEP_UP
 from incarts_pipeline.pacing.learned import Kind, Learned
 
 
@@ -28,12 +29,11 @@ class ExpectedPace:
 def expected_pace(ceiling: float | None, learned: Learned | None) -> ExpectedPace | None:
     """Return what the controller will do under a ceiling; None when nobody knows the end of it.
 
-    A limit that was met is where it begins; one that was not, or nothing, is climbed from.
+    A limit that was met is where it begins; from one that was not, or from nothing, it climbs on.
     """
-    known = learned.rate if learned else 1.0
-    if learned is not None and learned.kind is not Kind.OPEN:
-        rate = known if ceiling is None else min(known, ceiling)
+    if learned is not None and (ceiling is None or learned.kind is not Kind.OPEN):
+        rate = learned.rate if ceiling is None else min(learned.rate, ceiling)
         return ExpectedPace(rate, rate)
     if ceiling is None:
-        return ExpectedPace(known, known) if learned else None
-    return ExpectedPace(ceiling, min(known, ceiling))
+        return None
+    return ExpectedPace(ceiling, min(STEP_UP * learned.rate if learned else 1.0, ceiling))
