@@ -5,9 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+
+# Seconds since the boot; asked for several times a request.
+_boot_seconds: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +49,6 @@ class Clock:
     def cpu(self) -> float:
         """Return the seconds of a core that this process has used."""
         return time.process_time()
-
-
-def _boot_seconds() -> float:
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 @cache

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -26,9 +27,12 @@ from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls, 
 from incarts_pipeline.ledger.file import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.lookups import ensure_sets
+from incarts_pipeline.ledger.overview import overview
+from incarts_pipeline.ledger.pointers import busy_elsewhere
 from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.ledger.review import cases
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
-from incarts_pipeline.ledger.states import Kind
+from incarts_pipeline.ledger.states import Kind, ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
 
@@ -142,6 +146,10 @@ _VERSION_1 = (
         for event in ("update", "delete")
     )
     + """
+DROP INDEX operation_closed;
+DROP INDEX one_open_operation_per_row;
+CREATE UNIQUE INDEX one_open_operation_per_row ON operation (set_id, row_key)
+    WHERE state IN ('intended', 'sent', 'in_doubt', 'needs_review');
 DROP TABLE published;
 DROP TABLE rate;
 DROP TABLE member;
@@ -168,7 +176,7 @@ INSERT INTO link (link_id, op_id, received_at, run_id) VALUES ('lnk_old', 1, 5, 
 
 
 def schema_of(file: Path) -> list[tuple[object, ...]]:
-    """Return a ledger's tables and columns, references, indexes and triggers."""
+    """Return a ledger's tables and columns, references, indexes, partial ones, and triggers."""
     with sqlite3.connect(file) as connection:
         found = [
             connection.execute(
@@ -181,8 +189,12 @@ def schema_of(file: Path) -> list[tuple[object, ...]]:
                 ("index_list", 'c."unique", c.origin, i.name', ", pragma_index_info(c.name) AS i"),
             )
         ]
-        triggers = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1"
-        found.append(connection.execute(triggers).fetchall())
+        for those in ("type = 'trigger'", "type = 'index' AND sql LIKE '%WHERE%'"):
+            query = f"SELECT name, tbl_name, sql FROM sqlite_master WHERE {those} ORDER BY 1"
+            found += [
+                [(name, table, " ".join(sql.split()))]
+                for name, table, sql in connection.execute(query)
+            ]
     connection.close()
     return [one for rows in found for one in rows]
 
@@ -204,7 +216,7 @@ def test_older_schema_is_lifted(engine: sa.Engine, opened: str) -> None:
     assert schema_of(FILE) == wanted
     assert row(engine, "SELECT op_id, link_id, received_at FROM link") == (1, "lnk_old", 5)
     assert row(engine, "SELECT name, key_columns, kind FROM link_set") == ("s", None, "links")
-    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("5",)
+    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("6",)
 
 
 def test_codes_of_a_set_stand_apart_from_its_links(engine: sa.Engine) -> None:
@@ -242,6 +254,39 @@ def test_intent_carries_the_exact_bytes(engine: sa.Engine) -> None:
     assert row(engine, "SELECT state, run_id FROM operation") == ("intended", "r1")
     assert row(engine, "SELECT body FROM body") == (call().body,)
     assert operation.idempotency_key.startswith("incarts1-")
+
+
+def looks_at(engine: sa.Engine, work: Callable[[sa.Connection], object]) -> list[str]:
+    """Return how SQLite finds the operations that some work asks for."""
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+    with engine.connect() as connection:
+        work(connection)
+        return [
+            step[3]
+            for text, values in [one for one in asked if one[0].startswith("SELECT")]
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+            if " operation " in f"{step[3]} "
+        ]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda c: claim_doubts(c, [1], "r2", ["r1"]),
+        lambda c: busy_elsewhere(c, [1], ["r1"]),
+        lambda c: cases(c, ReplayRule(window=86_400.0, api_key_fingerprint=None), NOW),
+        lambda c: overview(c, {}, NOW, {}),
+    ],
+)
+def test_what_is_open_is_found_without_looking_at_all_that_is_done(
+    engine: sa.Engine, work: Callable[[sa.Connection], object]
+) -> None:
+    """Each night asks, and a ledger may hold ten million links."""
+    steps = looks_at(engine, work)
+    assert steps
+    for step in steps:
+        assert "INDEX one_open_operation_per_row" in step or "INDEX operation_closed" in step
 
 
 def test_living_run_keeps_its_claim(engine: sa.Engine) -> None:

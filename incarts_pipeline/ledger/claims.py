@@ -295,7 +295,8 @@ def claim_doubts(
         sa.select(tables.operation, tables.body.c.body)
         .join(tables.body, tables.body.c.op_id == _O.op_id)
         .where(
-            _O.set_id.in_(set_ids),
+            tables.IS_OPEN,
+            tables.SET_ID.in_(set_ids),
             _O.state.in_([state.value for state in DOUBTFUL_STATES]),
             sa.or_(_O.run_id.is_(None), _O.run_id.not_in([*living, run_id])),
         )

@@ -66,6 +66,14 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         ) WITHOUT ROWID""",
         *tables.FORGET_PUBLISHED,
     ],
+    5: [
+        "DROP INDEX one_open_operation_per_row",
+        "CREATE UNIQUE INDEX one_open_operation_per_row ON operation (set_id, row_key) WHERE "
+        "state = 'intended' OR state = 'sent' OR state = 'in_doubt' OR state = 'needs_review'",
+        "DROP INDEX IF EXISTS operation_closed",
+        "CREATE INDEX operation_closed ON operation (set_id, row_key) WHERE "
+        "state = 'rejected' OR state = 'abandoned'",
+    ],
 }
 
 _BUSY_SECONDS = 5.0
@@ -175,7 +183,6 @@ def prepare_file(
             else:
                 check_facts(facts, base_url, path)
                 _migrate(connection, int(facts["schema_version"]), migrations)
-                tables.closed_operations.create(connection, checkfirst=True)
     except BaseException:
         engine.dispose()
         raise

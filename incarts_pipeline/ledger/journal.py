@@ -119,8 +119,8 @@ class Journal:
         if group is None:
             return [], True
         until = time.monotonic() + _GROUP_SECONDS
+        urgent = _is_urgent(group)
         while len(group) < _GROUP_SIZE:
-            urgent = any(job.outcome is None for job in group)
             try:
                 more = self._jobs.get(timeout=0 if urgent else max(0.0, until - time.monotonic()))
             except queue.Empty:
@@ -128,6 +128,7 @@ class Journal:
             if more is None:
                 return group, True
             group += more
+            urgent = urgent or _is_urgent(more)
         return group, False
 
     def _commit(self, group: list[_Job]) -> None:
@@ -202,6 +203,11 @@ def _resolve_all(results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:
             future.set_exception(result)
         else:
             future.set_result(result)
+
+
+def _is_urgent(jobs: list[_Job]) -> bool:
+    """Say whether anybody waits for one of them."""
+    return any(job.outcome is None for job in jobs)
 
 
 class _Job:

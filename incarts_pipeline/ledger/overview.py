@@ -74,10 +74,12 @@ def _set(connection: sa.Connection, found: Any) -> SetOverview:
     links, missing = connection.execute(
         sa.select(sa.func.count(), sa.func.count(_R.missing_since)).where(_R.set_id == found.set_id)
     ).one()
+    by_state = sa.select(_O.state, sa.func.count()).where(tables.SET_ID == found.set_id)
     states = connection.execute(
-        sa.select(_O.state, sa.func.count())
-        .where(_O.set_id == found.set_id, _O.state.not_in([State.DONE, State.ABANDONED]))
-        .group_by(_O.state)
+        sa.union_all(  # each by an index that holds just these
+            by_state.where(tables.IS_OPEN).group_by(_O.state),
+            by_state.where(tables.IS_CLOSED).group_by(_O.state),
+        )
     )
     return SetOverview(
         project_id=found.project_id,
@@ -85,5 +87,5 @@ def _set(connection: sa.Connection, found: Any) -> SetOverview:
         kind=Kind(found.kind),
         links=links,
         missing=missing,
-        states={State(state): n for state, n in states},
+        states={State(state): n for state, n in states if state != State.ABANDONED},
     )

@@ -185,7 +185,8 @@ def busy_elsewhere(
     found = connection.scalar(
         sa.select(_O.op_id)
         .where(
-            _O.set_id.in_(set_ids),
+            tables.IS_OPEN,
+            tables.SET_ID.in_(set_ids),
             _O.state.in_([state.value for state in DOUBTFUL_STATES]),
             _O.run_id.in_(list(living)),
         )

@@ -126,7 +126,7 @@ class _Chunk:
         by_row = sa.select(*columns).where(
             _O.set_id.in_(list(set_ids.values())),
             _O.row_key.in_([entry.row_key for entry in entries]),
-            _O.state.in_([state.value for state in OPEN_STATES]),
+            tables.IS_OPEN,
         )
         links = sa.select(_K.link_id, _K.op_id).where(_K.link_id.in_(link_ids))
         execute = self._connection.execute

@@ -74,7 +74,7 @@ def cases(
     query = (
         sa.select(tables.operation, s.project_id, s.name)
         .join(tables.link_set, s.set_id == _O.set_id)
-        .where(_O.state.in_([state.value for state in _REVIEWABLE]))
+        .where(tables.IS_OPEN, _O.state.in_([state.value for state in _REVIEWABLE]))
         .order_by(_O.first_sent_at, _O.op_id)
     )
     if keys:

@@ -40,14 +40,14 @@ SELECT op_id, row_key, content_hash, state, generation, action, COALESCE(run_id,
        COALESCE(correlation_id, '') AS correlation_id, COALESCE(error_code, '') AS error_code,
        COALESCE(error_message, '') AS error_message, COALESCE(settled_at, -1) AS settled_at,
        COALESCE(settled_run_id, '') AS settled_run_id
-FROM operation {index}
-WHERE set_id = ?1 AND state IN ({states})
+FROM operation INDEXED BY {index}
+WHERE set_id = ?1 AND ({states})
 """
 UNLINKED = " UNION ALL ".join(
-    _UNLINKED.format(index=index, states=", ".join(f"'{state}'" for state in states))
+    _UNLINKED.format(index=index, states=" OR ".join(f"state = '{state}'" for state in states))
     for index, states in (
-        ("INDEXED BY one_open_operation_per_row", OPEN_STATES),
-        ("", CLOSED_STATES),  # a ledger that was not written since has no index for these
+        ("one_open_operation_per_row", OPEN_STATES),
+        ("operation_closed", CLOSED_STATES),
     )
 )
 UNLINKED_SCHEMA = pa.schema(

@@ -99,9 +99,14 @@ class Standing:
     def answered(self, kind: AnswerKind) -> Standing:
         """Return it after the answer to the attempt that was sent."""
         state = after_answer(kind, doubtful=self.doubtful, attempts_before=self.attempts - 1)
-        if state in NOT_EFFECTED_STATES:
-            return replace(self, state=state, first_sent=None, api_key_fingerprint=None)
-        return replace(self, state=state, doubtful=state is State.IN_DOUBT)
+        undone = state in NOT_EFFECTED_STATES
+        return Standing(
+            state=state,
+            attempts=self.attempts,
+            first_sent=None if undone else self.first_sent,
+            api_key_fingerprint=None if undone else self.api_key_fingerprint,
+            doubtful=self.doubtful if undone else state is State.IN_DOUBT,
+        )
 
 
 class Replay(StrEnum):
