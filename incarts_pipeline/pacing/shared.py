@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from incarts_pipeline.models import Answer
 from incarts_pipeline.pacing.controller import RateController
@@ -23,8 +24,7 @@ _LEAD = 3  # slots that a worker may be ahead of another that wants some; more i
 _MAKE_WAY = 0.05  # seconds that it then waits
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """An answer, when its request left and when it came."""
 
     answer: Answer
