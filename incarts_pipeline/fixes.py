@@ -144,6 +144,10 @@ PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.EMPTY_KEY: Fix(
         meaning="a key column is empty", fix="Fill it in, or choose another unique_key."
     ),
+    ProblemCode.NUL_IN_KEY: Fix(
+        meaning="a key has a NUL character (U+0000)",
+        fix="Remove it at the source, or choose another unique_key.",
+    ),
     ProblemCode.NO_LINK: Fix(
         meaning="a QR code is wanted for a row that has no link in this ledger",
         fix="Make it with `incarts apply`, or point INCARTS_LEDGER at the ledger that has it.",

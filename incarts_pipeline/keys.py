@@ -10,7 +10,7 @@ from incarts_pipeline.rules import ProblemCode
 
 
 def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
-    r"""Return each row's key; null, with a problem, where a key column is null or empty.
+    r"""Return each row's key; null, with a problem, where a column is null, empty or has a NUL.
 
     One column's text stands as it is. Several are joined by `|`, after `\` and `|` inside them got
     a `\` before them, so that different rows never join to the same text.
@@ -24,11 +24,15 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
 def _key_text(columns: Columns, name: str) -> pa.StringArray:
     texts = valid_utf8(text_of(columns.plain(name)), name)
     empty = pc.fill_null(pc.equal(pc.binary_length(texts), 0), True)
-    if not empty.true_count:
+    cut = pc.fill_null(pc.match_substring(texts, "\0"), False)
+    if not (empty.true_count or cut.true_count):
         return texts
-    message = f'The unique key\'s column "{name}" is empty; every row needs its key.'
+    the_column = f'The unique key\'s column "{name}"'
+    message = f"{the_column} is empty; every row needs its key."
     columns.findings.add(empty, "unique_key", ProblemCode.EMPTY_KEY, message)
-    return pc.if_else(empty, pa.scalar(None, pa.string()), texts)
+    message = f"{the_column} has a NUL character (U+0000), which no key may have."
+    columns.findings.add(cut, "unique_key", ProblemCode.NUL_IN_KEY, message)
+    return pc.if_else(pc.or_(empty, cut), pa.scalar(None, pa.string()), texts)
 
 
 def _separable(texts: pa.StringArray) -> pa.StringArray:

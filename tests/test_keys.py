@@ -76,12 +76,16 @@ def test_numbers_and_their_text_are_the_same_row() -> None:
     assert keys(pa.table({"k": [123]})) == keys(pa.table({"k": ["123"]}))
 
 
-def test_null_and_empty_keys_are_problems() -> None:
-    """A row without its key has none, and says so."""
-    batch = pa.record_batch({"k": ["a", None, ""]})
-    findings = Findings(3)
-    assert row_keys(Columns(batch, findings), ["k"]).to_pylist() == ["a", None, None]
-    assert [len(found) for found in findings.lists().to_pylist()] == [0, 1, 1]
+@pytest.mark.parametrize("names", [["k"], ["k", "other"]])
+def test_keys_that_are_none_are_problems(names: list[str]) -> None:
+    """A row without its key, or with one that SQLite would cut, has none, and says so."""
+    batch = pa.record_batch({"k": ["a", None, "", "a\0b"], "other": ["x"] * 4})
+    findings = Findings(4)
+    first, *others = row_keys(Columns(batch, findings), names).to_pylist()
+    assert first == "|".join(["a", "x"][: len(names)])
+    assert others == [None, None, None]
+    codes = [[problem["code"] for problem in found] for found in findings.lists().to_pylist()]
+    assert codes == [[], ["empty_key"], ["empty_key"], ["nul_in_key"]]
 
 
 @pytest.mark.parametrize(
