@@ -3,8 +3,8 @@
     python benchmarks/ours.py URL ROWS
 
 On are the ledger with fsync, idempotency keys, guards, validation, shared and adaptive rate control
-(`--max-rps none`), progress counts and the published tables. An earlier run on the same ledger has
-warmed it up and left the rate that met no limit, as every night's run but the first finds it.
+(`--max-rps none`), progress counts and the published tables. An unpaced run has warmed the ledger
+up, and its pace is given to it as one that met no limit, as every night's run but the first has it.
 """
 
 from __future__ import annotations

@@ -372,7 +372,7 @@ def _entries(
             if not value or (name == "link_id" and not 3 <= len(value) <= 128):
                 raise CatalogError(
                     f"Row {first_row + at} has no {name.replace('_', ' ')} that can be used.",
-                    fix="Fill it in, or leave the row out.",
+                    fix="Fill it in, without NUL characters, or leave the row out.",
                     row=first_row + at,
                     column=name,
                 )

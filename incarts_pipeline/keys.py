@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.columns import Columns, text_of, valid_utf8
+from incarts_pipeline.findings import Findings
 from incarts_pipeline.rules import ProblemCode
 
 
@@ -21,18 +22,24 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
     return pc.binary_join_element_wise(*map(_separable, texts), "|")
 
 
+def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings) -> pa.StringArray:
+    """Return a column's key texts; null, with a problem, where one has a NUL."""
+    cut = pc.fill_null(pc.match_substring(texts, "\0"), False)
+    if not cut.true_count:
+        return texts
+    message = f'The column "{name}" has a NUL character (U+0000), which no key may have.'
+    findings.add(cut, field, ProblemCode.NUL_IN_KEY, message)
+    return pc.if_else(cut, pa.scalar(None, pa.string()), texts)
+
+
 def _key_text(columns: Columns, name: str) -> pa.StringArray:
     texts = valid_utf8(text_of(columns.plain(name)), name)
     empty = pc.fill_null(pc.equal(pc.binary_length(texts), 0), True)
-    cut = pc.fill_null(pc.match_substring(texts, "\0"), False)
-    if not (empty.true_count or cut.true_count):
-        return texts
-    the_column = f'The unique key\'s column "{name}"'
-    message = f"{the_column} is empty; every row needs its key."
-    columns.findings.add(empty, "unique_key", ProblemCode.EMPTY_KEY, message)
-    message = f"{the_column} has a NUL character (U+0000), which no key may have."
-    columns.findings.add(cut, "unique_key", ProblemCode.NUL_IN_KEY, message)
-    return pc.if_else(pc.or_(empty, cut), pa.scalar(None, pa.string()), texts)
+    if empty.true_count:
+        message = f'The unique key\'s column "{name}" is empty; every row needs its key.'
+        columns.findings.add(empty, "unique_key", ProblemCode.EMPTY_KEY, message)
+        texts = pc.if_else(empty, pa.scalar(None, pa.string()), texts)
+    return without_nul(texts, name, "unique_key", columns.findings)
 
 
 def _separable(texts: pa.StringArray) -> pa.StringArray:

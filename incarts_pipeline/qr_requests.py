@@ -16,7 +16,7 @@ from incarts_pipeline.columns import Columns
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.findings import Findings, empty_lists
 from incarts_pipeline.json_text import joined, object_of, text_fragment
-from incarts_pipeline.keys import row_keys
+from incarts_pipeline.keys import row_keys, without_nul
 from incarts_pipeline.models import QR_CODE
 from incarts_pipeline.objects import object_fragment
 from incarts_pipeline.rules import ProblemCode
@@ -279,7 +279,8 @@ class _Batch:
             return pa.repeat(self._mapping.link_set, columns.rows), keys
         for name in ("link_set", "row_key"):
             columns.missing(columns.text(name).is_null(), name, name)
-        return columns.text("link_set"), columns.text("row_key")
+        keys = without_nul(columns.text("row_key"), "row_key", "row_key", self._findings)
+        return columns.text("link_set"), keys
 
     def _link_ids(self, sets: pa.StringArray, keys: pa.StringArray) -> pa.StringArray:
         """Return the links that the rows use now, as the ledger knows them."""

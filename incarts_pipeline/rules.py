@@ -51,7 +51,7 @@ class ProblemCode(StrEnum):
     TOO_DEEP = "too_deep"  # JSON nested deeper than 64
     LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
     EMPTY_KEY = "empty_key"  # a unique-key column is null or empty
-    NUL_IN_KEY = "nul_in_key"  # SQLite's functions end a text there, so two keys could be mixed up
+    NUL_IN_KEY = "nul_in_key"  # where SQLite's functions end a text, so that queries would miss it
     NO_LINK = "no_link"  # a QR code is wanted for a row that has no link
     LINK_CHANGED = "link_changed"  # a table has another link than the row uses now
     IDENTIFIER_TAKEN = "identifier_taken"  # somebody else made a QR code under it

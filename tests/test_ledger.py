@@ -33,6 +33,7 @@ from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write
 from incarts_pipeline.ledger.review import cases
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
 from incarts_pipeline.ledger.states import Kind, ReplayRule
+from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
 
@@ -138,18 +139,25 @@ def test_newer_version_is_refused(engine: sa.Engine) -> None:
         prepare_file(FILE, HOST)
 
 
+_VERSION_5 = """
+DROP INDEX one_open_operation_per_row;
+CREATE UNIQUE INDEX one_open_operation_per_row ON operation (set_id, row_key)
+    WHERE state IN ('intended', 'sent', 'in_doubt', 'needs_review');
+DROP INDEX operation_closed;
+CREATE INDEX operation_closed ON operation (set_id, row_key)
+    WHERE state IN ('rejected', 'abandoned');
+UPDATE meta SET value = '5' WHERE name = 'schema_version';
+"""
 _WATCHED = ("operation", "body", "link", "row", "member")
 _VERSION_1 = (
-    "".join(
+    _VERSION_5
+    + "".join(
         f"DROP TRIGGER published_{table}_{event};"
         for table in _WATCHED
         for event in ("update", "delete")
     )
     + """
 DROP INDEX operation_closed;
-DROP INDEX one_open_operation_per_row;
-CREATE UNIQUE INDEX one_open_operation_per_row ON operation (set_id, row_key)
-    WHERE state IN ('intended', 'sent', 'in_doubt', 'needs_review');
 DROP TABLE published;
 DROP TABLE rate;
 DROP TABLE member;
@@ -199,24 +207,33 @@ def schema_of(file: Path) -> list[tuple[object, ...]]:
     return [one for rows in found for one in rows]
 
 
+@pytest.mark.parametrize("version", [_VERSION_1, _VERSION_5], ids=["1", "5"])
 @pytest.mark.parametrize("opened", ["for writing", "for reading"])
-def test_older_schema_is_lifted(engine: sa.Engine, opened: str) -> None:
-    """A ledger of version 1 gets this version's schema, once, and keeps its rows."""
+def test_older_schema_is_lifted(engine: sa.Engine, opened: str, version: str) -> None:
+    """A ledger of an older version gets this version's schema, once, and keeps its rows."""
     wanted = schema_of(FILE)
-    ours(engine, call())
+    made = ours(engine, call())
+    if version is _VERSION_5:
+        assert send(engine, made)
+        settle(engine, made, State.DONE, "lnk_old")
     engine.dispose()
     with sqlite3.connect(FILE) as connection:
-        connection.executescript(_VERSION_1)
+        connection.executescript(version)
     connection.close()
     for _ in range(2):
         if opened == "for reading":
-            assert LedgerView(FILE).known_links(["lnk_old"]) == {"lnk_old"}
+            view = LedgerView(FILE)
+            assert view.known_links(["lnk_old"]) == {"lnk_old"}
+            assert view.facts["schema_version"] == str(SCHEMA_VERSION)
         else:
             prepare_file(FILE, HOST).dispose()
     assert schema_of(FILE) == wanted
-    assert row(engine, "SELECT op_id, link_id, received_at FROM link") == (1, "lnk_old", 5)
-    assert row(engine, "SELECT name, key_columns, kind FROM link_set") == ("s", None, "links")
-    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == ("6",)
+    assert row(engine, "SELECT op_id, link_id FROM link") == (1, "lnk_old")
+    columns = '["sku"]' if version is _VERSION_5 else None
+    assert row(engine, "SELECT name, key_columns, kind FROM link_set") == ("s", columns, "links")
+    assert row(engine, "SELECT value FROM meta WHERE name = 'schema_version'") == (
+        str(SCHEMA_VERSION),
+    )
 
 
 def test_codes_of_a_set_stand_apart_from_its_links(engine: sa.Engine) -> None:

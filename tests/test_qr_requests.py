@@ -59,6 +59,14 @@ def test_published_table_shows_its_keys() -> None:
     assert [field.name for field in key_fields(schema, mapping)] == ["sku", "status"]
 
 
+def test_published_key_with_a_nul_is_rejected() -> None:
+    """As in a catalog: the ledger's queries would cut it."""
+    table = pa.table({"link_set": ["test"] * 2, "row_key": ["1|a", "1|\0a"], "upc": [1, 2]})
+    good, bad = rows_of(table, link_set="test", identifiers=("abc",))
+    assert (good["problems"], bad["row_key"]) == ([], None)
+    assert [problem["code"] for problem in bad["problems"]] == ["nul_in_key"]
+
+
 def test_rows_of_one_set_keep_their_numbers() -> None:
     """Rows of other sets are left out, row numbers count the whole table, in batches or not."""
     table = pa.table(

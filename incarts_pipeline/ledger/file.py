@@ -269,7 +269,8 @@ def explain(error: Exception, path: Path) -> LedgerError:
         return LedgerLockedError(
             f"Another program holds the ledger {path} locked ({text}).",
             fix="Close what has it open (an SQLite browser, a backup, a process that was "
-            "suspended while it wrote), and run again.",
+            "suspended while it wrote), or wait while another run brings a large ledger to this "
+            "version, and run again.",
         )
     if "malformed" in low or "not a database" in low or "corrupt" in low:
         return LedgerDamagedError(

@@ -52,6 +52,7 @@ def overview(
 ) -> Overview:
     """Count what the ledger holds."""
     sets = connection.execute(sa.select(tables.link_set)).all()
+    states = _states(connection)
     twice = (
         sa.select(tables.link.c.op_id)
         .group_by(tables.link.c.op_id)
@@ -61,7 +62,7 @@ def overview(
     check = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
     return Overview(
         facts=facts,
-        sets=[_set(connection, s) for s in sets],
+        sets=[_set(connection, s, states.get(s.set_id, {})) for s in sets],
         running=living_runs(connection, Process.current(), now),
         rates=known_rates(connection),
         waiting=waiting,
@@ -70,22 +71,26 @@ def overview(
     )
 
 
-def _set(connection: sa.Connection, found: Any) -> SetOverview:
+def _states(connection: sa.Connection) -> dict[int, dict[State, int]]:
+    """Count each set's operations without a link, by what holds just them: the partial indexes."""
+    found: dict[int, dict[State, int]] = {}
+    for those in (tables.IS_OPEN, tables.IS_CLOSED):
+        counts = sa.select(_O.set_id, _O.state, sa.func.count()).where(those)
+        for set_id, state, n in connection.execute(counts.group_by(_O.set_id, _O.state)):
+            if state != State.ABANDONED:
+                found.setdefault(set_id, {})[State(state)] = n
+    return found
+
+
+def _set(connection: sa.Connection, found: Any, states: dict[State, int]) -> SetOverview:
     links, missing = connection.execute(
         sa.select(sa.func.count(), sa.func.count(_R.missing_since)).where(_R.set_id == found.set_id)
     ).one()
-    by_state = sa.select(_O.state, sa.func.count()).where(tables.SET_ID == found.set_id)
-    states = connection.execute(
-        sa.union_all(  # each by an index that holds just these
-            by_state.where(tables.IS_OPEN).group_by(_O.state),
-            by_state.where(tables.IS_CLOSED).group_by(_O.state),
-        )
-    )
     return SetOverview(
         project_id=found.project_id,
         link_set=found.name,
         kind=Kind(found.kind),
         links=links,
         missing=missing,
-        states={State(state): n for state, n in states if state != State.ABANDONED},
+        states=states,
     )

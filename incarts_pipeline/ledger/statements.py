@@ -23,18 +23,22 @@ def literal(word: str) -> sa.ColumnElement[str]:
 
 
 class Statement:
-    """A statement for many rows at once; `names` are the columns that an insert fills.
+    """A statement with several parameters, for many rows at once.
 
-    Its own constants must be literals, see `literal`: the rows are all that it takes.
+    `names` are the columns that an insert fills. Its own constants must be literals, see `literal`:
+    the rows are all that it takes.
 
     Raises, from `run`:
-        ValueError: a row has other columns: SQLite would take it and drop what it doesn't know.
+        KeyError: a row lacks a parameter.
+        ValueError: a row for an insert has other columns, which would be dropped.
     """
 
     def __init__(self, clause: sa.sql.ClauseElement, names: Sequence[str] | None = None) -> None:
         compiled = cast(SQLCompiler, clause.compile(dialect=_DIALECT, column_keys=names))
         self.text = str(compiled)
-        self._values = itemgetter(*compiled.positiontup or ())  # of several parameters
+        if len(compiled.positiontup or ()) < 2:
+            raise ValueError("itemgetter needs two parameters to return a row")
+        self._values = itemgetter(*compiled.positiontup or ())
         self._names = None if names is None else set(names)
 
     def run(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> int:

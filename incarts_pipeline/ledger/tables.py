@@ -107,8 +107,8 @@ sa.Index(
     unique=True,
     sqlite_where=IS_OPEN,
 )
-# To go with these: SQLite, which knows nothing of how many are open, would rather go through all of
-# a set's operations. The plus keeps it from looking a set up.
+# To go with it where the open ones of some sets are wanted: SQLite, which doesn't know how few are
+# open, would rather go through all of a set's operations. The plus keeps it from looking a set up.
 SET_ID: sa.ColumnElement[int] = sa.literal_column("+operation.set_id")
 IS_CLOSED = sa.or_(*(operation.c.state == sa.literal_column(f"'{s}'") for s in CLOSED_STATES))
 # Planning reads what has no link without looking at all that has one. It costs a link nothing.

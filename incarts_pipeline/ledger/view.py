@@ -26,6 +26,7 @@ class LedgerView:
     Raises, from the constructor:
         LedgerForeignError: the ledger belongs to another base URL or a newer version.
         LedgerDamagedError: the file is not an intact ledger.
+        LedgerError: it is of an older version, and can't be written to lift it.
     """
 
     def __init__(self, path: Path, *, base_url: str | None = None) -> None:
@@ -38,6 +39,7 @@ class LedgerView:
             check_facts(self.facts, base_url, path)
             if int(self.facts["schema_version"]) < SCHEMA_VERSION:
                 lift(path)
+                self.facts = self.read(read_facts)
 
     @property
     def ledger_id(self) -> str:

@@ -30,6 +30,7 @@ def expected_pace(ceiling: float | None, learned: Learned | None) -> ExpectedPac
     """Return what the controller will do under a ceiling; None when nobody knows the end of it.
 
     A limit that was met is where it begins; from one that was not, or from nothing, it climbs on.
+    How far, nobody knows without a ceiling: then the pace that was reached is counted on.
     """
     if learned is not None and (ceiling is None or learned.kind is not Kind.OPEN):
         rate = learned.rate if ceiling is None else min(learned.rate, ceiling)
