@@ -12,7 +12,7 @@ httpx2's AsyncHTTPTransport         2.2   2.7   3.3   5.5
 httpx's, one connection each        3.6   4.1   4.4   4.4
 httpx-aiohttp                       1.1   1.0   1.0   1.2
 pyreqwest                           1.2   1.1   1.1   0.8
-asyncio and llhttp, nothing else    0.4   0.4   0.4   0.4
+asyncio and llhttp, nothing else    0.4   0.4   0.5   0.4
 =================================  ====  ====  ====  ====
 
 What decides is what an error means. Only a failure to get a connection (waiting for one, name, TCP,
