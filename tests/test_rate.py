@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
+from incarts_pipeline.pacing.controller import RateController
 from incarts_pipeline.pacing.fixed import TokenBucket
+from incarts_pipeline.pacing.learned import Kind, Learned
 
 
 def answer(kind: AnswerKind, retry_after: float | None = None) -> Answer:
@@ -26,6 +28,24 @@ def send_for(bucket: TokenBucket, start: float, seconds: float) -> int:
 def test_paces_at_the_ceiling() -> None:
     """Ten seconds at 50 a second are 500 requests, give or take the first token."""
     assert abs(send_for(TokenBucket(50), 0.0, 10.0) - 500) <= 3
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("rate", [0.5, 7.0, 100.0, 1_000.0, 5_000.0])
+@pytest.mark.parametrize("uptime", [0.1, 2e4 + 0.1, 3e6 + 0.1, 3e8 + 0.1])
+def test_clock_of_a_machine_that_was_never_restarted(
+    uptime: float, rate: float, adaptive: bool
+) -> None:
+    """After ten years a clock tells no less than 60 ns, and no wait may be too short for it."""
+    pacer: TokenBucket | RateController = TokenBucket(rate)
+    if adaptive:
+        pacer = RateController(None, Learned(kind=Kind.BUCKET, rate=rate))
+    now, sent, asked = uptime, 0, 0
+    while sent < 500:
+        wait = pacer.ask(now)
+        sent, asked, now = sent + (wait == 0.0), asked + 1, now + wait
+        assert asked <= 5 * 500
+    assert adaptive or abs(sent / (now - uptime) / rate - 1.0) < 0.02  # the other one probes
 
 
 def test_asking_for_an_earlier_time_ends() -> None:

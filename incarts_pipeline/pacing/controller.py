@@ -29,7 +29,7 @@ from incarts_pipeline.pacing.canary import FIRST_GAP, LARGEST_GAP, Block
 from incarts_pipeline.pacing.headroom import CRUISE
 from incarts_pipeline.pacing.hints import retry_in
 from incarts_pipeline.pacing.learned import Kind, Learned
-from incarts_pipeline.pacing.pacer import NEVER
+from incarts_pipeline.pacing.pacer import NEVER, NO_TIME
 from incarts_pipeline.pacing.phase import Phase
 from incarts_pipeline.pacing.resets import Model
 from incarts_pipeline.pacing.survey import UP, UP_EVERY, Survey
@@ -109,7 +109,7 @@ class RateController:
             return self.block.ask(now)
         self._keep_time(now)
         wait = max(self.next_at - now, self._full_for(now))
-        if wait > 1e-9:
+        if wait > NO_TIME:
             return wait
         self.next_at = max(self.next_at, now - _CATCH_UP) + 1.0 / self.pace
         return 0.0

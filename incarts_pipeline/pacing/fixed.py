@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pacing.learned import Learned
-from incarts_pipeline.pacing.pacer import NEVER
+from incarts_pipeline.pacing.pacer import NEVER, NO_TIME
 
 _BURST_SECONDS = 0.05  # what may be caught up after a late wake-up
 _FIRST_BLOCK = 1.0
@@ -59,10 +59,10 @@ class TokenBucket:
             gained = (now - self.filled_at) * self.rate
             self.tokens = min(max(1.0, self.rate * _BURST_SECONDS), self.tokens + max(0.0, gained))
         self.filled_at = now if self.filled_at is None else max(self.filled_at, now)
-        # Rounding must not leave a caller asking again and again for the last billionth of a token.
-        if self.tokens < 1.0 - 1e-9:
+        missing = (1.0 - self.tokens) / self.rate  # seconds
+        if missing > NO_TIME:
             # Slots are leased ahead: nothing is gained before the time that was looked at last.
-            return self.filled_at - now + (1.0 - self.tokens) / self.rate
+            return self.filled_at - now + missing
         self.tokens -= 1.0
         return 0.0
 

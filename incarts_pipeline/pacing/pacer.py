@@ -7,6 +7,9 @@ from typing import Protocol
 from incarts_pipeline.models import Answer
 from incarts_pipeline.pacing.learned import Learned
 
+# Seconds that are as good as none: a clock that counts from the boot may not be able to tell less,
+# and whoever waited so long would ask at the same instant for ever.
+NO_TIME = 1e-6
 NEVER = -1e18  # seconds: before everything, and unlike an infinity it can be written as JSON
 
 
