@@ -113,5 +113,5 @@ def _is(table: pa.Table, name: str, value: Any) -> pa.ChunkedArray:
     column = table[name]
     try:
         return pc.equal(column, pa.scalar(value).cast(column.type))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # the value is of another kind: as text
         return pc.equal(column.cast(pa.string()), str(value))

@@ -108,7 +108,7 @@ def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.T
         )
         if table.num_rows != block.rows:
             raise pa.ArrowInvalid("there must be one object per line")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # by block: find the line
         _refuse(block, known, error)
     return table
 

@@ -36,9 +36,10 @@ class Statement:
     def __init__(self, clause: sa.sql.ClauseElement, names: Sequence[str] | None = None) -> None:
         compiled = cast(SQLCompiler, clause.compile(dialect=_DIALECT, column_keys=names))
         self.text = str(compiled)
-        if len(compiled.positiontup or ()) < 2:
+        order = compiled.positiontup or ()
+        if len(order) < 2:
             raise ValueError("itemgetter needs two parameters to return a row")
-        self._values = itemgetter(*compiled.positiontup or ())
+        self._values = itemgetter(*order)
         self._names = None if names is None else set(names)
 
     def run(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> int:
