@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -68,12 +69,39 @@ def wait_for_links(box: Box, n: int) -> None:
         time.sleep(0.02)
 
 
-def wait_until_stopped(process: subprocess.Popen[str]) -> None:
-    """Wait until a process has stopped itself with SIGSTOP."""
+def wait_until_stopped(ledger: Path, *processes: subprocess.Popen[str]) -> None:
+    """Wait until processes have stopped themselves with SIGSTOP, and none holds the ledger's lock.
+
+    One whose other thread was writing when it stopped would keep the rest from getting there.
+    """
     end = time.monotonic() + 60
-    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        assert time.monotonic() < end, "it did not stop"
+    stopped: list[subprocess.Popen[str]] = []
+    while len(stopped) < len(processes) or _is_locked(ledger):
+        assert time.monotonic() < end, "they did not stop"
+        if stopped and _is_locked(ledger):
+            for process in stopped:
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.001)
+                process.send_signal(signal.SIGSTOP)
         time.sleep(0.02)
+        stopped = [process for process in processes if _is_stopped(process)]
+
+
+def _is_stopped(process: subprocess.Popen[str]) -> bool:
+    assert process.poll() is None, process.communicate()
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def _is_locked(ledger: Path) -> bool:
+    connection = sqlite3.connect(ledger, timeout=0.0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    else:
+        return False
+    finally:
+        connection.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,8 +93,8 @@ def test_two_partitions_at_once_share_one_rate(project: Path, box: Sandbox) -> N
     box.reconfigure(limits=[Limit(kind="sliding_log", requests=RATE + 5, seconds=1.0)])
     started = [launch(project, box, shop, f"{Place.BEFORE_INTENT}:1:stop") for shop in SHOPS]
     try:
-        for process in started:  # each waits for the other before its first call
-            wait_until_stopped(process)
+        # Each waits for the other before its first call.
+        wait_until_stopped(project / "ledger.db", *started)
         for process in started:
             process.send_signal(signal.SIGCONT)
         for process in started:
