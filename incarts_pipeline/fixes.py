@@ -171,6 +171,9 @@ PROBLEMS: Mapping[str, Fix] = {
     NoteCode.TRUNCATED: Fix(meaning="the name was cut to 160 characters"),
     NoteCode.BACKUP_DROPPED: Fix(meaning="a backup was the product itself, or given twice"),
     NoteCode.PRIORITY_IGNORED: Fix(meaning="the priority is not a number"),
+    NoteCode.KEY_PADDED: Fix(
+        meaning="the unique key begins or ends with white space: without it the row is another one"
+    ),
     NoteCode.KEPT: Fix(meaning="a QR code keeps the name and metadata that it was made with"),
 }
 

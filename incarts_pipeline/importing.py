@@ -22,7 +22,7 @@ from incarts_pipeline.canonical import (
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.columns import Columns
-from incarts_pipeline.errors import CatalogError, RefusedError
+from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.findings import Findings
 from incarts_pipeline.keys import row_keys
 from incarts_pipeline.ledger.file import prepare_file, transaction
@@ -30,8 +30,9 @@ from incarts_pipeline.ledger.lookups import ensure_sets
 from incarts_pipeline.ledger.restore import UNKNOWN_GROUPS, Entry, Restored, restore
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.models import QR_CODE, Reason, State, Status
+from incarts_pipeline.ownership import check_project
 from incarts_pipeline.placing import exists, resolve
-from incarts_pipeline.publish import Output
+from incarts_pipeline.publish import Output, facts_of
 from incarts_pipeline.settings import Settings
 
 _BATCH = 20_000
@@ -175,17 +176,8 @@ def _from_published(output: Output, project: str) -> tuple[list[str], list[Entry
     for target in (output.links, output.history, output.missing):
         if not names and exists(target):
             with _open(target) as file:
-                names = json.loads(_facts(file).get("key_columns", "[]"))
+                names = json.loads(facts_of(file.schema_arrow).get("key_columns", "[]"))
     return names, list(entries.values())
-
-
-def _facts(file: pq.ParquetFile) -> dict[str, str]:
-    metadata = file.schema_arrow.metadata or {}
-    return {
-        name.decode().removeprefix("incarts."): value.decode()
-        for name, value in metadata.items()
-        if name.startswith(b"incarts.")
-    }
 
 
 def _rows(target: str, project: str) -> Iterator[Mapping[str, Any]]:
@@ -197,13 +189,7 @@ def _rows(target: str, project: str) -> Iterator[Mapping[str, Any]]:
     if not exists(target):
         return
     with _open(target) as file:
-        owner = _facts(file).get("project_id", project)
-        if owner != project:
-            raise RefusedError(
-                f"{target} holds links of the project {owner}, not of {project}.",
-                fix="Set INCARTS_PROJECT_ID, or choose the right --target.",
-                guard="another_project",
-            )
+        check_project(target, facts_of(file.schema_arrow), project)
         for batch in file.iter_batches(_BATCH):
             yield from batch.to_pylist()
 

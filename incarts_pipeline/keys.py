@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.columns import Columns, text_of, valid_utf8
 from incarts_pipeline.findings import Findings
-from incarts_pipeline.rules import ProblemCode
+from incarts_pipeline.rules import NoteCode, ProblemCode
 
 
 def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
@@ -20,6 +20,15 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
     if len(texts) == 1:
         return texts[0]
     return pc.binary_join_element_wise(*map(_separable, texts), "|")
+
+
+def note_padding(columns: Columns, names: list[str], notes: Findings) -> None:
+    """Note keys with white space around them: without it the row would count as another one."""
+    for name in names:
+        texts = text_of(columns.plain(name))
+        padded = pc.not_equal(pc.utf8_trim_whitespace(texts), texts)
+        message = f'The unique key\'s column "{name}" begins or ends with white space.'
+        notes.add(padded, "unique_key", NoteCode.KEY_PADDED, message)
 
 
 def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings) -> pa.StringArray:

@@ -32,6 +32,7 @@ from incarts_pipeline.ledger.states import ReplayRule
 from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.ownership import check_output
 from incarts_pipeline.pacing.controller import RateController
 from incarts_pipeline.pacing.expected import ExpectedPace, expected_pace
 from incarts_pipeline.pacing.fixed import TokenBucket
@@ -42,7 +43,7 @@ from incarts_pipeline.pacing.slots import Slots
 from incarts_pipeline.partition import Chosen, Partition
 from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
 from incarts_pipeline.prepare import prepare
-from incarts_pipeline.publish import LeftOver, Output, Published, check_output, publish
+from incarts_pipeline.publish import LeftOver, Output, Published, publish
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.sender import Sender
 from incarts_pipeline.settings import Settings, key_fingerprint
@@ -184,7 +185,7 @@ async def apply_plan(
     """Carry a plan out and publish the result.
 
     Raises:
-        RefusedError: a guard stands against the plan, or the output isn't this ledger's.
+        RefusedError: a guard stands against the plan, or the output isn't this plan's.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
         PublishError: links.parquet can't be written; what was answered is in the ledger.
@@ -195,7 +196,8 @@ async def apply_plan(
     settings.require("base_url", "api_key")
     ledger, target = Path(settings.ledger), Output(links=str(output))
     project = plan.options.project_id
-    check_output(target, LedgerView(ledger, base_url=settings.base_url))
+    view = LedgerView(ledger, base_url=settings.base_url)
+    check_output(target.links, view, project, plan.options.link_sets)
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with transaction(engine, ledger) as connection:

@@ -28,7 +28,7 @@ from incarts_pipeline.constants import check_constants
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.findings import Findings
 from incarts_pipeline.json_text import joined, offsets_of
-from incarts_pipeline.keys import row_keys
+from incarts_pipeline.keys import note_padding, row_keys
 from incarts_pipeline.links import Links, Rules, evaluate_link, wanted
 from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
 from incarts_pipeline.models import Limits
@@ -200,6 +200,7 @@ def _entry(
     rows = batch.num_rows
     columns, notes = Columns(batch, Findings(rows)), Findings(rows)
     keys = row_keys(columns, plan.mapping.unique_key)
+    note_padding(columns, plan.mapping.unique_key, notes)
     links = evaluate_link(mapping, columns, notes, plan.rules, plan.project_id)
     order = evaluate_order(plan.mapping, columns, notes)
     bodies = _bodies(mapping, links, plan)

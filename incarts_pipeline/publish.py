@@ -13,15 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from incarts_pipeline import outcomes
-from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.ledger.bulk import reading
 from incarts_pipeline.ledger.snapshot import History
-from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.models import Reason, Status
-from incarts_pipeline.placing import check_place, local_file, resolve, write_table
+from incarts_pipeline.placing import local_file, resolve, write_table
 from incarts_pipeline.schemas import HISTORY, LINKS, MISSING, OUTPUT_VERSION
 from incarts_pipeline.stage import Stage
 from incarts_pipeline.standing import Noting, keep, stands
@@ -32,7 +29,6 @@ except PackageNotFoundError:  # run from a folder, without being installed
     _VERSION = ""
 
 _BATCH = 50_000
-_LINK_ID = "link_id"
 _NOT_TO_KEEP = ""  # nothing that a table could be made from
 _OF_ONE_RUN = ("ledger_sequence", "run_id")  # facts that the next run over the same differs in
 _NULLS = {pa.int64(): -1, pa.string(): ""}
@@ -88,61 +84,6 @@ class Published:
         for (status, _), n in self.counts.items():
             totals[status] += n
         return totals
-
-
-def check_output(output: Output, ledger: LedgerView, *, id_column: str = _LINK_ID) -> None:
-    """Refuse, before anything is sent, an output that can't be written or that isn't ours.
-
-    `id_column` has the ids of what the ledger must know. It knows the links of a file that is as it
-    was published from the ledger as it is.
-
-    Raises:
-        PublishError: as `check_place` raises.
-        RefusedError: it holds links that the ledger doesn't know.
-    """
-    check_place(output.links)
-    filesystem, path = resolve(output.links)
-    if filesystem.get_file_info(path).type is fs.FileType.NotFound:
-        return
-    if id_column == _LINK_ID and stands(ledger.file, local_file(output.links)):
-        return
-    try:
-        unknown = _unknown_links(filesystem, path, ledger, id_column)
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise RefusedError(
-            f"{output.links} exists but is not a table of links ({error}).",
-            fix="Choose another output, or move the file away.",
-            guard="unknown_output",
-        ) from error
-    if unknown:
-        raise RefusedError(
-            f"{output.links} holds {len(unknown):,} links or doubts that the ledger {ledger.file} "
-            f"doesn't know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going "
-            "on would make them again.",
-            fix="Point INCARTS_LEDGER at the ledger that made them; if it is lost, take them over "
-            f"with `incarts import {output.links}` (or `incarts apply --adopt`).",
-            guard="unknown_output",
-        )
-
-
-def _unknown_links(
-    filesystem: fs.FileSystem, path: str, ledger: LedgerView, id_column: str
-) -> list[str]:
-    """Return the links and the keys in doubt of an output that the ledger doesn't have."""
-    unknown: list[str] = []
-    with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
-        names = file.schema_arrow.names
-        if id_column not in names:
-            raise KeyError(id_column)
-        wanted = [name for name in (id_column, "status", "idempotency_key") if name in names]
-        for batch in file.iter_batches(_BATCH, columns=wanted):
-            ids = pc.unique(batch.column(id_column).drop_null()).to_pylist()
-            unknown += sorted(set(ids) - ledger.known_links(ids))
-            if len(wanted) == 3:
-                doubts = batch.filter(pc.equal(batch.column("status"), Status.IN_DOUBT.value))
-                keys = doubts.column("idempotency_key").drop_null().to_pylist()
-                unknown += sorted(set(keys) - ledger.known_keys(keys))
-    return unknown
 
 
 def publish(
@@ -217,7 +158,7 @@ def _kept(output: Output) -> Published:
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
         for _ in _counted(file.iter_batches(_BATCH, columns=["status", "reason"]), counts):
             pass
-        made_by = (file.schema_arrow.metadata or {}).get(b"incarts.run_id", b"").decode()
+        made_by = facts_of(file.schema_arrow).get("run_id", "")
     return Published(output=output, counts=dict(sorted(counts.items())), made_by=made_by)
 
 
@@ -249,6 +190,16 @@ def metadata_of(facts: Mapping[str, str]) -> dict[str, str]:
     """Return facts as the metadata of a published table."""
     named = {f"incarts.{name}": value for name, value in facts.items()}
     return named | {"incarts.version": str(OUTPUT_VERSION)}
+
+
+def facts_of(schema: pa.Schema) -> dict[str, str]:
+    """Return the facts that `metadata_of` wrote, none for a table of another origin."""
+    prefix = b"incarts."
+    return {
+        name.removeprefix(prefix).decode(): value.decode()
+        for name, value in (schema.metadata or {}).items()
+        if name.startswith(prefix)
+    }
 
 
 def _counted(

@@ -21,6 +21,7 @@ from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.lookups import ensure_sets, known_sets, links_in_use, next_sequence
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.ownership import check_output
 from incarts_pipeline.pipeline import (
     RunResult,
     carry_out,
@@ -31,7 +32,7 @@ from incarts_pipeline.pipeline import (
 )
 from incarts_pipeline.plan import PlanOptions
 from incarts_pipeline.progress import progress as progress_of
-from incarts_pipeline.publish import Output, Published, check_output
+from incarts_pipeline.publish import Published
 from incarts_pipeline.qr_output import publish_codes
 from incarts_pipeline.qr_plan import ON_CHANGE, CodePlan, make_code_plan
 from incarts_pipeline.qr_requests import (
@@ -153,7 +154,7 @@ async def apply_qr_codes(
     settings.require("base_url", "api_key")
     ledger, project_id = Path(settings.ledger), plan.options.project_id
     view = LedgerView(ledger, base_url=settings.base_url)
-    check_output(Output(links=str(output)), view, id_column="qr_code_id")
+    check_output(str(output), view, project_id, plan.options.link_sets, id_column="qr_code_id")
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with transaction(engine, ledger) as connection:

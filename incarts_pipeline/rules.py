@@ -65,6 +65,7 @@ class NoteCode(StrEnum):
     TRUNCATED = "truncated"  # the name was cut to 160 characters
     BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
+    KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata
 
 

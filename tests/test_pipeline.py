@@ -222,6 +222,24 @@ def test_output_of_another_ledger_is_refused(run: Run, tmp_path: Path, box: Sand
     assert box.audit().links == 3
 
 
+@pytest.mark.parametrize(
+    ("other", "guard"),
+    [({"project_id": "other"}, "another_project"), ({"link_set": "tset"}, "another_link_set")],
+)
+def test_output_of_others_is_refused(
+    run: Run, box: Sandbox, other: dict[str, str], guard: str
+) -> None:
+    """A mistyped project or link set makes nothing anew, and keeps the table that is there."""
+    run(products(3))
+    before = Path("links.parquet").read_bytes()
+    with pytest.raises(RefusedError) as refused:
+        run(products(3), **other)
+    assert refused.value.guard == guard
+    assert Path("links.parquet").read_bytes() == before
+    assert box.audit().requests == 3
+    assert run(products(3)).published.by_status[Status.UNCHANGED] == 3
+
+
 def test_missing_scope_is_seen_before_sending(run: Run, box: Sandbox) -> None:
     """A key known to lack a scope stops the plan, and says which."""
     with pytest.raises(RefusedError, match="retailers:walmart"):

@@ -368,6 +368,15 @@ def test_priority_and_pinned_are_read() -> None:
     assert [problem["code"] for problem in rows[3]["problems"]] == ["not_a_flag"]
 
 
+def test_padded_keys_are_kept_and_noted() -> None:
+    """White space around a key stays, since the key is what it is, and is pointed out."""
+    table = pa.table({"sku": ["1", " 2", "3\t", "4 5"], "name": list("abcd")})
+    rows = prepared(table, simple())
+    assert [row["row_key"] for row in rows] == ["1", " 2", "3\t", "4 5"]
+    codes = [[note["code"] for note in row["notes"]] for row in rows]
+    assert codes == [[], ["key_padded"], ["key_padded"], []]
+
+
 def test_bytes_that_are_not_utf8_are_refused() -> None:
     """A text column with other bytes is a broken catalog, not a broken body."""
     broken = pa.Array.from_buffers(

@@ -135,7 +135,8 @@ def apply(
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Don't ask; guards still stand.")
+        bool,
+        typer.Option("--yes", "-y", help="Don't ask, as without a terminal; guards still stand."),
     ] = False,
     approve: Annotated[
         str | None,

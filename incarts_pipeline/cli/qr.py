@@ -63,7 +63,9 @@ def qr(
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Don't ask, as without a terminal.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="Make at most so many codes.")
     ] = None,
