@@ -15,7 +15,7 @@ _UNKNOWN = 32  # while no pace is known
 _FEWEST = 8
 _SPARE, _MORE = 1.5, 4  # times what the pace needs, and so many more
 _SMOOTHING = 0.1
-_BUSY, _BUSY_MOST = 0.8, 32  # of a core: then more in flight only wait for this process
+_BUSY, _BUSY_MOST = 0.8, 128  # of a core: then more in flight only wait for this process
 _SAMPLE_SECONDS = 0.5
 
 

@@ -25,7 +25,7 @@ def test_busy_process_keeps_fewer_under_way() -> None:
     under_way = InFlight()
     for i in range(10):
         under_way.took(0.5, now=float(i), cpu=lambda i=i: 0.95 * i)
-    assert under_way.cap(5_000.0) == 32
+    assert under_way.cap(5_000.0) == 128
     for i in range(10, 20):
         under_way.took(0.5, now=float(i), cpu=lambda: 9.5)
     assert under_way.cap(5_000.0) == MOST
