@@ -77,7 +77,7 @@ def machine() -> str:
 def write(
     folder: Path,
     sent: dict[str, Rounds],
-    away: dict[str, Rounds],
+    away: dict[float, dict[str, Rounds]],
     grown: list[dict[str, Any]],
 ) -> None:
     """Put tables and plots into the page, between its marks."""
@@ -86,7 +86,7 @@ def write(
     for name, table in {
         "machine": machine(),
         "senders": table_of_senders(sent),
-        "away": table_of_senders(away),
+        **{f"away {x * 1e3:.0f} ms": table_of_senders(found) for x, found in away.items()},
         "parts": table_of_parts(sent["ours"]),
         "nights": table_of_nights(grown),
     }.items():

@@ -17,6 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 IN_FLIGHT = 32
@@ -97,9 +98,17 @@ def bare_aiohttp(url: str, rows: list[dict[str, Any]]) -> int:
 
 
 def drt(url: str, rows: list[dict[str, Any]]) -> int:
-    """drt-core's REST destination; one request at a time, as it has no other way."""
-    from drt.config.models import RateLimitConfig, RestApiDestinationConfig, SyncOptions
+    """drt-core's engine and REST destination: one request at a time, batches of its own size."""
+    from drt.config.credentials import DuckDBProfile
+    from drt.config.models import (
+        RateLimitConfig,
+        RestApiDestinationConfig,
+        SyncConfig,
+        SyncOptions,
+    )
     from drt.destinations.rest_api import RestApiDestination
+    from drt.engine.sync import run_sync
+    from drt.sources.fake import FakeSource
 
     template = (
         '{"projectId": "demo", "name": {{ row.name | tojson }}, "retailer": "{{ row.retailer }}", '
@@ -114,7 +123,11 @@ def drt(url: str, rows: list[dict[str, Any]]) -> int:
         native_idempotency_key="incarts-{{ row.sku }}",
         rate_limit=RateLimitConfig(requests_per_second=0),
     )
-    result = RestApiDestination().load(rows, config, SyncOptions(on_error="fail"))
+    sync = SyncConfig(
+        name="links", model="SELECT 1", destination=config, sync=SyncOptions(on_error="fail")
+    )
+    profile = DuckDBProfile(type="duckdb", database=":memory:")
+    result = run_sync(sync, FakeSource(rows=rows), RestApiDestination(), profile, Path.cwd())
     if result.failed:
         raise RuntimeError(str(result.row_errors[:1]))
     return int(result.success)
