@@ -46,10 +46,6 @@ class Clock:
         """Return seconds on a clock that only moves forward, one for all processes of a boot."""
         return _boot_seconds()
 
-    def cpu(self) -> float:
-        """Return the seconds of a core that this process has used."""
-        return time.process_time()
-
 
 @cache
 def machine_boot_id() -> str:

@@ -162,7 +162,7 @@ class Gate:
         """Learn from an answer that led to a state; one after which going on is no use ends all."""
         now = self.clock.monotonic()
         self.rate.answered(answer, sent_at=sent_at, now=now)
-        self.in_flight.took(now - sent_at, now, self.clock.cpu)
+        self.in_flight.took(now - sent_at)
         self.circuits.answered(answer, retailer, intent, now, retry=retry)
         is_trouble = answer.kind is AnswerKind.RATE_LIMITED or self.circuits.wait(now) > 0
         if is_trouble and sent_at >= self._void_before:  # else it left before we knew

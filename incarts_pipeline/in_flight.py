@@ -6,7 +6,6 @@ By Little's law, a pace of n a second with answers after t seconds keeps n × t 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST = 256
@@ -15,8 +14,6 @@ _UNKNOWN = 32  # while no pace is known
 _FEWEST = 8
 _SPARE, _MORE = 1.5, 4  # times what the pace needs, and so many more
 _SMOOTHING = 0.1
-_BUSY, _BUSY_MOST = 0.8, 128  # of a core: then more in flight only wait for this process
-_SAMPLE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -27,8 +24,6 @@ class InFlight:
     count: int = 0
     latency: float | None = None
     ready_in: float = 0.0  # seconds that making ready takes
-    busy: float = 0.0  # share of a core that this process uses
-    _sampled: tuple[float, float] | None = None  # when, and the seconds of a core used by then
 
     def cap(self, pace: float | None) -> int:
         """Return how many may be under way at a pace in requests a second."""
@@ -36,9 +31,8 @@ class InFlight:
             return self.most
         if pace is None or self.latency is None:
             return _UNKNOWN
-        needed = _SPARE * pace * self.latency
-        cap = MOST if needed > MOST else math.ceil(needed) + _MORE
-        return min(max(cap, _FEWEST), _BUSY_MOST if self.busy > _BUSY else MOST)
+        needed = math.ceil(min(_SPARE * pace * self.latency, MOST))
+        return min(max(needed + _MORE, _FEWEST), MOST)
 
     def is_full(self, pace: float | None) -> bool:
         """Say whether as many are under way as may be."""
@@ -56,16 +50,7 @@ class InFlight:
         """Note how long making ready took."""
         self.ready_in += _SMOOTHING * (seconds - self.ready_in)
 
-    def took(self, seconds: float, now: float, cpu: Callable[[], float]) -> None:
-        """Note how long an answer took, and now and then how busy this process is.
-
-        `cpu` returns the seconds of a core used so far; asking costs as much as all the rest here.
-        """
+    def took(self, seconds: float) -> None:
+        """Note how long an answer took."""
         last = seconds if self.latency is None else self.latency
         self.latency = last + _SMOOTHING * (seconds - last)
-        if self._sampled is None:
-            self._sampled = (now, cpu())
-        elif now - self._sampled[0] >= _SAMPLE_SECONDS:
-            (since, before), used = self._sampled, cpu()
-            self.busy = (used - before) / (now - since)
-            self._sampled = (now, used)

@@ -445,7 +445,9 @@ def test_retry_that_was_not_sent_goes_on_by_itself(run: Run, box: Sandbox) -> No
     box.reconfigure(max_quantity=3)
     run(products(1, quantity=[5]))
     box.reconfigure(max_quantity=100, limits=[Limit(kind="anchored", requests=1, seconds=86_400.0)])
-    run(products(2, sku=["x", "y"]), link_set="other", rate="adaptive")  # uses the limit up
+    run(
+        products(2, sku=["x", "y"]), link_set="other", output="other.parquet", rate="adaptive"
+    )  # uses the limit up
     run(products(1, quantity=[5]), retry_rejected=True, rate="adaptive")
     assert row()["status"] == "pending"
     box.reconfigure(limits=[])
