@@ -33,7 +33,7 @@ from incarts_pipeline.settings import Settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import IfRunning, WriteOptions
 
-_WHAT = "QR codes"
+_WHAT = "QR code"
 
 
 def qr(
@@ -145,7 +145,7 @@ def _ask(plan: CodePlan, *, yes: bool, quiet: bool, piped: bool) -> None:
 
 def _carry_out(plan: CodePlan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
     tally = Tally()
-    with progress(tally, _WHAT):
+    with progress(tally, f"{_WHAT}s"):
         return run_blocking(
             lambda stop: apply_qr_codes(
                 plan, settings, output, options=options, tally=tally, stop=stop

@@ -15,12 +15,12 @@ from rich.markup import escape
 
 from incarts_pipeline import review
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.cli.show import counted
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.story import Chapter, Try
+from incarts_pipeline.words import counted
 
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
@@ -177,9 +177,13 @@ def import_(
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
         return
-    typer.echo(f"{found.links:,} links taken over into {settings.ledger}, {found.known:,} known")
+    typer.echo(
+        f"{counted(found.links, 'link')} taken over into {settings.ledger}, {found.known:,} known"
+    )
     if found.needs_review:
-        typer.echo(f"{found.needs_review:,} were in doubt: see `incarts review list`")
+        typer.echo(
+            f"{counted(found.needs_review, 'was', 'were')} in doubt: see `incarts review list`"
+        )
 
 
 def show(
