@@ -239,7 +239,9 @@ def test_status_counts(shell: Shell, catalog: str) -> None:
     assert code == 0
     assert found["sets"][0]["links"] == 12
     assert found["damage"] == ""
-    assert "intact" in shell("status")[1]
+    out = shell("status")[1]
+    assert "\nnothing is running\n" in out
+    assert "\nthe file is intact\n" in out
     assert shell("status", "--ledger", "none.db")[0] == 1
 
 

@@ -126,7 +126,7 @@ def adopt(
     target: TargetOpt = None,
 ) -> None:
     """Take over a link that exists: its row uses it from now on."""
-    link = review.adopt(settings_for(ledger, target), key, link_id, unchecked=unchecked)
+    link = review.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
     if link.qr_code is not None and link.qr_code.id == link.id:
         typer.echo(f"{key} has the QR code {link.id}")
         typer.echo("Run `incarts qr` again to publish it.")
@@ -150,7 +150,7 @@ def recreate(
             abort=True,
             err=True,
         )
-    for case in review.recreate(settings_for(ledger, target), keys):
+    for case in review.recreate(keys, settings_for(ledger, target)):
         typer.echo(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
     typer.echo("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
 
@@ -194,7 +194,7 @@ def show(
     as_json: JsonOpt = False,
 ) -> None:
     """Tell one row's history: its links, every attempt, and what changed."""
-    chapters = review.row_history(settings_for(ledger, target), _row(row), link_set=link_set)
+    chapters = review.row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(chapter) for chapter in chapters]))
     else:
