@@ -156,7 +156,8 @@ PROBLEMS: Mapping[str, Fix] = {
     ),
     ProblemCode.NO_LINK: Fix(
         meaning="a QR code is wanted for a row that has no link in this ledger",
-        fix="Make it with `incarts apply`, or point INCARTS_LEDGER at the ledger that has it.",
+        fix="Correct the row if it was rejected, and make its link with `incarts apply`; or point "
+        "INCARTS_LEDGER at the ledger that has it.",
     ),
     ProblemCode.LINK_CHANGED: Fix(
         meaning="the table has another link than the row uses now",

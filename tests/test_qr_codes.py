@@ -379,6 +379,17 @@ def test_broken_rows_are_named_and_the_others_made(run: Run, make: Make, box: Sa
     assert box.audit().qr_codes == 1
 
 
+def test_rejected_rows_of_a_published_table_are_told_so(run: Run, make: Make) -> None:
+    """They lack a link, and maybe a key, for what is wrong with them: that is to correct."""
+    run(products(3, sku=["a", "", "c"], name=["A", "B", ""]))
+    make("links.parquet", identifiers=["shelf"])
+    assert [one["status"] for one in codes()] == ["created", "rejected", "rejected"]
+    for one in codes()[1:]:
+        [problem] = one["problems"]
+        assert (problem["field"], problem["code"]) == ("link_id", "no_link")
+        assert problem["message"].startswith("The row was rejected, so it has no link; its column")
+
+
 def test_rows_that_ask_for_one_code_differently_are_rejected(run: Run, make: Make) -> None:
     """Two names for one identifier of one link: neither is guessed; equal rows are one code."""
     run(products(2))
