@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from incarts_pipeline import review
+from incarts_pipeline.cli import asking
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
@@ -25,6 +26,10 @@ from incarts_pipeline.words import counted
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
 )
+
+# The ledger knows what was sent; how a catalog's row stands, a run says in its table.
+_NEVER_SENT = "If the catalog has it, its `problems` in links.parquet say why."
+_AS_IT_STANDS = "Whether the row is held or rejected now is in links.parquet: `status`, `reason`."
 
 KeyArg = Annotated[str, typer.Argument(help="The idempotency key, as `review list` shows it.")]
 YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
@@ -144,11 +149,10 @@ def recreate(
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
     if not yes and sys.stdin.isatty():
-        typer.confirm(
+        asking.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "
             "said that they don't?",
-            abort=True,
-            err=True,
+            otherwise="Nothing was given up.",
         )
     for case in review.recreate(keys, settings_for(ledger, target)):
         typer.echo(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
@@ -214,7 +218,8 @@ def _row(given: Sequence[str]) -> str | dict[str, str]:
 
 def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
     if not chapters:
-        console.print(f"Nothing was ever sent for row {escape(row)}.", highlight=False)
+        told = f"Nothing was ever sent for row {escape(row)}. {_NEVER_SENT}"
+        console.print(told, highlight=False, soft_wrap=True)
     for chapter in chapters:
         changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
@@ -233,6 +238,8 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
             console.print(
                 f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
             )
+    if chapters:
+        console.print(_AS_IT_STANDS, highlight=False, soft_wrap=True)
 
 
 def _action(chapter: Chapter) -> str:
