@@ -322,7 +322,8 @@ def _made_by_hand(
     if link_set is None or not unique_key:
         raise CatalogError(
             f"{source} is not a published table of links.",
-            fix="For links made by hand, give --unique-key COLUMN and --link-set NAME.",
+            fix="For links made by hand, give --unique-key COLUMN and --link-set NAME; in Python "
+            'unique_key=["..."] and link_set="...".',
         )
     catalog = open_catalog(source)
     for name in (*unique_key, "link_id"):

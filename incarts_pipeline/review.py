@@ -206,7 +206,9 @@ async def _read_back(settings: Settings, link_id: str) -> Link:
                 guard="unknown_link",
             ) from error
         except ApiError as error:
-            error.fix = "Use a key with links:read, or adopt it with --unchecked."
+            error.fix = (
+                "Use a key with links:read, or adopt it with --unchecked; in Python unchecked=True."
+            )
             raise
 
 
@@ -231,6 +233,6 @@ def _compare(link: Link, body: bytes | None) -> None:
     if differing:
         raise RefusedError(
             f"{link.id} is not the link of this row: {'; '.join(differing)}.",
-            fix="Check the id; --unchecked adopts it all the same.",
+            fix="Check the id; --unchecked, in Python unchecked=True, adopts it all the same.",
             guard="another_link",
         )
