@@ -10,10 +10,15 @@ from incarts_pipeline.fixes import PROBLEMS, REASONS, of_row
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.rules import NoteCode
 
-# An option of the shell's commands, with its value if it is a digest; not inside of a command.
-_OPTION = re.compile(r"`[^`]*`|--approve (?P<digest>[0-9a-f]{12})|--(?P<name>[a-z][a-z-]+)")
+# An option of the shell's commands, with its value if that is a digest or stands for one, as NAME
+# does; not inside of a command.
+_OPTION = re.compile(
+    r"`[^`]*`|--approve (?P<digest>[0-9a-f]{12})"
+    r"|--(?P<name>[a-z][a-z-]+)(?P<value> [A-Z][A-Z_]+\b)?"
+)
 
 _FLAGS = ("allow_empty", "retry_rejected")
+_LISTS = ("unique_key",)
 
 # Statuses of rows that wait for something or somebody.
 OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
@@ -60,4 +65,6 @@ def _argument(found: re.Match[str]) -> str:
     if not found["name"]:
         return found[0]
     name = found["name"].replace("-", "_")
+    if found["value"]:
+        return f'{name}=["..."]' if name in _LISTS else f'{name}="..."'
     return f"{name}=True" if name in _FLAGS else name

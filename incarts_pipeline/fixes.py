@@ -28,7 +28,7 @@ _REVIEW = (
     "Look it up with `incarts review list`; then `incarts review adopt KEY LINK_ID` if the link "
     "exists, or `incarts review recreate KEY` if it doesn't."
 )
-_AS_TEXT = "Read the column as text, so that ids keep their zeros and digits."
+_AS_TEXT = "in a frame or spreadsheet, keep the column as text."
 
 REASONS: Mapping[Reason, Fix] = {
     Reason.NEW: Fix(meaning="no link yet"),
@@ -98,11 +98,17 @@ PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.OVER_LIMIT: Fix(
         meaning="over a limit", fix="Make it smaller, or raise the limit in the settings."
     ),
-    ProblemCode.NUMBER_LIKE_ID: Fix(meaning="an id that went through a float", fix=_AS_TEXT),
+    ProblemCode.NUMBER_LIKE_ID: Fix(
+        meaning="an id that went through a float", fix=f"Write the id's own digits; {_AS_TEXT}"
+    ),
     ProblemCode.WHITE_SPACE: Fix(
         meaning="an id begins or ends with white space", fix="Trim the value."
     ),
-    ProblemCode.NOT_A_ZIP_CODE: Fix(meaning="not a ZIP code of five digits", fix=_AS_TEXT),
+    ProblemCode.NOT_A_ZIP_CODE: Fix(
+        meaning="not a ZIP code of five digits",
+        fix="Write all five digits, without the four of a ZIP+4 (extract: '^(\\d{5})' in the "
+        f"mapping); {_AS_TEXT}",
+    ),
     ProblemCode.STORE_WITHOUT_ZIP_CODE: Fix(
         meaning="a store without a ZIP code", fix="Map zip_code too, or leave store_id out."
     ),
@@ -150,7 +156,8 @@ PROBLEMS: Mapping[str, Fix] = {
     ),
     ProblemCode.NO_LINK: Fix(
         meaning="a QR code is wanted for a row that has no link in this ledger",
-        fix="Make it with `incarts apply`, or point INCARTS_LEDGER at the ledger that has it.",
+        fix="Correct the row if it was rejected, and make its link with `incarts apply`; or point "
+        "INCARTS_LEDGER at the ledger that has it.",
     ),
     ProblemCode.LINK_CHANGED: Fix(
         meaning="the table has another link than the row uses now",

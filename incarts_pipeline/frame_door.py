@@ -267,7 +267,8 @@ def _plan(frame: Any, planning: _Planning) -> LinksPlan:
             refuse_over=planning.refuse_over,
             allow_empty=planning.allow_empty,
         )
-        with _with_example(kept):
+        keys = mapping.unique_key if mapping else _names(planning.unique_key)
+        with _with_example(kept, keys):
             plan = plan_catalog(request, settings)
         name = planning.link_set or (mapping.link_set if mapping else "")
         output = f"links-{name.replace('/', '-')}.parquet"
@@ -337,16 +338,24 @@ def _in_words() -> Iterator[None]:
 
 
 @contextmanager
-def _with_example(kept: KeptFrame) -> Iterator[None]:
-    """Give errors about a column's type a row for example, and those about an index its name."""
+def _with_example(kept: KeptFrame, keys: Sequence[str]) -> Iterator[None]:
+    """Give errors about a column's type a row for example; name an index that may be the key."""
     try:
         yield
     except MappingError as error:
         if error.column is not None:
             error.message += _example(kept.arrow().column(error.column))
-        elif kept.kind is FrameKind.PANDAS and None in kept.frame.index.names:
+        elif _may_be_index(kept, keys):
             error.fix = f"{error.fix or ''} An index without a name is no column: name it."
         raise
+
+
+def _may_be_index(kept: KeptFrame, keys: Sequence[str]) -> bool:
+    """Say whether a key column that isn't there may be the frame's index, which has no name."""
+    if kept.kind is not FrameKind.PANDAS or set(keys) <= set(kept.names):
+        return False
+    index = kept.frame.index
+    return None in index.names and type(index).__name__ != "RangeIndex"  # that one counts the rows
 
 
 def _example(column: pa.ChunkedArray) -> str:

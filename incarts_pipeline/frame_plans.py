@@ -21,6 +21,8 @@ from incarts_pipeline.pipeline import PlanRequest
 from incarts_pipeline.plan import Count, Plan, PlanFigures
 from incarts_pipeline.plan_file import SUFFIX, save_plan
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.summary import COUNTED_FROM_0, figures_lines, problem_groups
+from incarts_pipeline.words import counted
 
 _SHOWN_EXAMPLES = 3
 
@@ -107,7 +109,7 @@ class LinksPlan:
         self.close()
 
     def __repr__(self) -> str:
-        return "\n".join([*self._head(), *_notes(self.figures)])
+        return "\n".join([*self._head(), *self._problems(), *_notes(self.figures)])
 
     def _repr_html_(self) -> str:
         return plan_card(self.plan, with_examples=self._close.alive)
@@ -115,12 +117,18 @@ class LinksPlan:
     def _head(self) -> list[str]:
         figures, several = self.figures, len(self.plan.options.link_sets) > 1
         sets = ", ".join(self.plan.options.link_sets)
-        lines = [f"LinksPlan {figures.digest}: {figures.rows:,} rows of {sets}"]
+        lines = [f"LinksPlan {figures.digest}: {counted(figures.rows, 'row')} of {sets}"]
         for count in figures.counts:
             where = f"{count.link_set}  " if several else ""
             told = f"{where}{count.action.value:<10} {REASONS[count.reason].meaning}"
             lines.append(f"  {count.rows:>9,}  {told}{self._examples(count)}")
         return lines
+
+    def _problems(self) -> list[str]:
+        """Return the broken rules, which are read from the plan's workspace."""
+        if not self._close.alive or not self.figures.counts:
+            return []
+        return [COUNTED_FROM_0, *(in_python(str(group)) for group in problem_groups(self.plan))]
 
     def _examples(self, count: Count) -> str:
         if not self._close.alive:
@@ -130,18 +138,7 @@ class LinksPlan:
 
 
 def _notes(figures: PlanFigures) -> list[str]:
-    seconds = round(figures.seconds or 0)
-    least = f", at least {seconds // 60} min {seconds % 60} s" if seconds else ""
-    lines = [f"{figures.calls:,} links to make{least}"]
-    if figures.doubts:
-        lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
-    lines += [
-        f"{n:,} links of {name} have no row in the frame (kept)"
-        for name, n in figures.missing.items()
-    ]
-    if figures.scopes:
-        needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
-        lines.append(f"scopes needed: {needed}")
+    lines = figures_lines(figures, where="frame")
     lines += [f"warning: {warning}" for warning in figures.warnings]
     lines += [in_python(f"REFUSED: {r.message} {r.fix}") for r in figures.refusals]
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):

@@ -27,7 +27,9 @@ from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.placing import resolve
 from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
+from incarts_pipeline.summary import made_line
 from incarts_pipeline.tally import Tally
+from incarts_pipeline.words import counted
 
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
@@ -297,10 +299,7 @@ def _lines(result: LinksResult) -> list[str]:
     """Return a result as lines of text."""
     run, counts = result.run, result.counts
     written, rows = run.written, sum(counts.values())
-    lines = [
-        f"LinksResult of run {written.run_id}: {rows:,} rows, "
-        f"{written.requests:,} requests, {run.seconds:.1f} s"
-    ]
+    lines = [f"LinksResult of run {written.run_id}: {counted(rows, 'row')}, {made_line(run)}"]
     lines += [f"  {n:>9,}  {_status_line(result, status)}" for status, n in counts.items()]
     lines.append(f"links: {result.output}")
     if written.end:
@@ -341,4 +340,4 @@ def how_to_go_on(by_status: Mapping[Status, int], stopped: Reason | None) -> lis
 
 
 def _are(rows: int) -> str:
-    return "1 row is" if rows == 1 else f"{rows:,} rows are"
+    return counted(rows, "row is", "rows are")

@@ -33,7 +33,7 @@ from incarts_pipeline.models import QR_CODE, Reason, State, Status
 from incarts_pipeline.ownership import check_project
 from incarts_pipeline.placing import exists, resolve
 from incarts_pipeline.publish import Output, facts_of
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import Settings, load_settings
 
 _BATCH = 20_000
 _LINK_COLUMNS = {  # as published, and as the ledger names them
@@ -50,7 +50,7 @@ _DOUBTS = (Reason.ANSWER_UNKNOWN, Reason.NEEDS_REVIEW)
 
 def import_links(
     source: str | Path,
-    settings: Settings,
+    settings: Settings | None = None,
     *,
     link_set: str | None = None,
     unique_key: Sequence[str] = (),
@@ -62,7 +62,8 @@ def import_links(
             too), a history table, a published `qr_codes.parquet`, or any table of links made by
             hand: the columns of `unique_key`, `link_id`, and any of `short_link`, `short_id`,
             `target_url`, `qr_code_id`, `qr_image_url`, `qr_encoded_url`.
-        settings: which ledger, base URL and project.
+        settings: which ledger, base URL and project; by default those of the environment and
+            incarts.toml.
         link_set: the set that links made by hand belong to.
         unique_key: the columns that name their rows.
 
@@ -74,6 +75,7 @@ def import_links(
         RefusedError: the table is another project's.
         LedgerError: the ledger can't be used, or belongs to another base URL.
     """
+    settings = settings or load_settings()
     settings.require("base_url", "project_id")
     published, kind = _published(str(source)), Kind.LINKS
     names: Sequence[str] = ()
@@ -320,7 +322,8 @@ def _made_by_hand(
     if link_set is None or not unique_key:
         raise CatalogError(
             f"{source} is not a published table of links.",
-            fix="For links made by hand, give --unique-key COLUMN and --link-set NAME.",
+            fix="For links made by hand, give --unique-key COLUMN and --link-set NAME; in Python "
+            'unique_key=["..."] and link_set="...".',
         )
     catalog = open_catalog(source)
     for name in (*unique_key, "link_id"):

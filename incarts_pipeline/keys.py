@@ -36,7 +36,7 @@ def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings
     cut = pc.fill_null(pc.match_substring(texts, "\0"), False)
     if not cut.true_count:
         return texts
-    message = f'The column "{name}" has a NUL character (U+0000), which no key may have.'
+    message = f'The column "{name}" has a NUL character (U+0000); remove it, no key may have one.'
     findings.add(cut, field, ProblemCode.NUL_IN_KEY, message)
     return pc.if_else(cut, pa.scalar(None, pa.string()), texts)
 
@@ -45,7 +45,9 @@ def _key_text(columns: Columns, name: str) -> pa.StringArray:
     texts = valid_utf8(text_of(columns.plain(name)), name)
     empty = pc.fill_null(pc.equal(pc.binary_length(texts), 0), True)
     if empty.true_count:
-        message = f'The unique key\'s column "{name}" is empty; every row needs its key.'
+        message = (
+            f'The unique key\'s column "{name}" is empty; fill it in, every row needs its key.'
+        )
         columns.findings.add(empty, "unique_key", ProblemCode.EMPTY_KEY, message)
         texts = pc.if_else(empty, pa.scalar(None, pa.string()), texts)
     return without_nul(texts, name, "unique_key", columns.findings)

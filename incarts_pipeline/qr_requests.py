@@ -17,7 +17,7 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.findings import Findings, empty_lists
 from incarts_pipeline.json_text import joined, object_of, text_fragment
 from incarts_pipeline.keys import row_keys, without_nul
-from incarts_pipeline.models import QR_CODE
+from incarts_pipeline.models import QR_CODE, Status
 from incarts_pipeline.objects import object_fragment
 from incarts_pipeline.rules import ProblemCode
 from incarts_pipeline.schemas import LINKS, link_request_schema
@@ -277,10 +277,19 @@ class _Batch:
         if self._mapping.link_set is not None:
             keys = row_keys(columns, list(self._mapping.keys.values()))
             return pa.repeat(self._mapping.link_set, columns.rows), keys
-        for name in ("link_set", "row_key"):
-            columns.missing(columns.text(name).is_null(), name, name)
+        columns.missing(columns.text("link_set").is_null(), "link_set", "link_set")
+        no_key = pc.and_(columns.text("row_key").is_null(), pc.invert(self._rejected()))
+        columns.missing(no_key, "row_key", "row_key")
         keys = without_nul(columns.text("row_key"), "row_key", "row_key", self._findings)
         return columns.text("link_set"), keys
+
+    def _rejected(self) -> pa.BooleanArray:
+        """Return which rows of a published table were rejected, so that they may have no key."""
+        keys, schema = self._mapping.keys, self._batch.schema
+        if self._mapping.link_set is not None or not _is_free("status", schema, keys):
+            return pa.repeat(False, self._batch.num_rows)
+        status = Columns(self._batch, Findings(self._batch.num_rows)).text("status")
+        return pc.fill_null(pc.equal(status, Status.REJECTED.value), False)
 
     def _link_ids(self, sets: pa.StringArray, keys: pa.StringArray) -> pa.StringArray:
         """Return the links that the rows use now, as the ledger knows them."""
@@ -290,8 +299,16 @@ class _Batch:
             of_set = sorted({key for other, key in pairs if other == name and key})
             known.update({(name, key): link for key, link in self._links(name, of_set).items()})
         found = pa.array([known.get(pair) for pair in pairs], pa.string())
+        rejected, without = self._rejected(), found.is_null()
         self._findings.add(
-            pc.and_(found.is_null(), keys.is_valid()),
+            pc.and_(without, rejected),
+            "link_id",
+            ProblemCode.NO_LINK,
+            "The row was rejected, so it has no link; its column problems in the table says why: "
+            "correct it, make the link with `incarts apply`, and take the new table.",
+        )
+        self._findings.add(
+            pc.and_(pc.and_(without, keys.is_valid()), pc.invert(rejected)),
             "link_id",
             ProblemCode.NO_LINK,
             "This ledger has no link of the row; make it with `incarts apply`, or point "

@@ -28,7 +28,7 @@ from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.runs import Process, living_runs
 from incarts_pipeline.ledger.story import Chapter, key_columns, story
 from incarts_pipeline.models import Link, QrCode
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.status import existing_ledger
 
 T = TypeVar("T")
@@ -50,24 +50,26 @@ class Evidence:
     content: dict[str, Any]
 
 
-def open_cases(settings: Settings, keys: Sequence[str] = ()) -> list[Case]:
+def open_cases(settings: Settings | None = None, keys: Sequence[str] = ()) -> list[Case]:
     """Return the operations whose link may exist, oldest first; with `keys`, only those.
 
     A case with `needs_person` false is settled by the next run. What a living run is at is left
-    out.
+    out. The settings are those of the environment and incarts.toml, unless others are given; so it
+    is with the functions below.
 
     Raises:
         LedgerError: there is no ledger, or it can't be read.
         RefusedError: one of the keys is not open.
     """
-    return _read(settings, lambda connection: _cases(connection, settings, keys))
+    chosen = settings or load_settings()
+    return existing_ledger(chosen).read(lambda connection: _cases(connection, chosen, keys))
 
 
-def evidence(settings: Settings, keys: Sequence[str] = ()) -> Evidence:
+def evidence(settings: Settings | None = None, keys: Sequence[str] = ()) -> Evidence:
     """Gather what is known of all open operations, or of some; raises as `open_cases` does."""
 
     def gather(connection: sa.Connection) -> Evidence:
-        found = _cases(connection, settings, keys)
+        found = _cases(connection, chosen, keys)
         content = {
             "question": _QUESTION,
             "generated_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -77,11 +79,14 @@ def evidence(settings: Settings, keys: Sequence[str] = ()) -> Evidence:
         }
         return Evidence(cases=found, content=content)
 
-    view = existing_ledger(settings)
+    chosen = settings or load_settings()
+    view = existing_ledger(chosen)
     return view.read(gather)
 
 
-def adopt(settings: Settings, key: str, link_id: str, *, unchecked: bool = False) -> Link:
+def adopt(
+    key: str, link_id: str, settings: Settings | None = None, *, unchecked: bool = False
+) -> Link:
     """Record that the link of an operation is `link_id`, and return it as Incarts has it.
 
     The link is read back (scope `links:read`) and compared with what was sent; `unchecked` takes
@@ -93,20 +98,21 @@ def adopt(settings: Settings, key: str, link_id: str, *, unchecked: bool = False
         ApiError: Incarts doesn't let us read the link.
         LedgerError: the ledger can't be used.
     """
-    [case] = open_cases(settings, [key])
+    chosen = settings or load_settings()
+    [case] = open_cases(chosen, [key])
     link = Link(id=link_id)
     if case.for_link_id is not None:
         link = _code(link_id, case)
     elif not unchecked:
-        link = run_blocking(lambda _: _read_back(settings, link_id))
-        bodies = existing_ledger(settings).read(lambda c: bodies_of(c, [case.op_id]))
+        link = run_blocking(lambda _: _read_back(chosen, link_id))
+        bodies = existing_ledger(chosen).read(lambda c: bodies_of(c, [case.op_id]))
         _compare(link, bodies.get(case.op_id))
     now = Clock().now()
-    _write(settings, lambda connection: review.adopt(connection, case.op_id, link, now))
+    _write(chosen, lambda connection: review.adopt(connection, case.op_id, link, now))
     return link
 
 
-def recreate(settings: Settings, keys: Sequence[str]) -> list[Case]:
+def recreate(keys: Sequence[str], settings: Settings | None = None) -> list[Case]:
     """Give operations up that have no link; the next run makes new ones under a new key.
 
     If one of them had a link after all, it becomes a duplicate: ask Incarts first.
@@ -115,7 +121,8 @@ def recreate(settings: Settings, keys: Sequence[str]) -> list[Case]:
         RefusedError: a key is not open, or the next run can still settle it by itself.
         LedgerError: the ledger can't be used.
     """
-    found = open_cases(settings, keys)
+    chosen = settings or load_settings()
+    found = open_cases(chosen, keys)
     for case in found:
         if not case.needs_person:
             raise RefusedError(
@@ -129,12 +136,15 @@ def recreate(settings: Settings, keys: Sequence[str]) -> list[Case]:
         for case in found:
             review.recreate(connection, case.op_id, now)
 
-    _write(settings, give_up)
+    _write(chosen, give_up)
     return found
 
 
 def row_history(
-    settings: Settings, row: str | Mapping[str, object], *, link_set: str | None = None
+    row: str | Mapping[str, object],
+    settings: Settings | None = None,
+    *,
+    link_set: str | None = None,
 ) -> list[Chapter]:
     """Return all that was ever sent for a row, oldest first, in one link set or in all.
 
@@ -144,7 +154,7 @@ def row_history(
         MappingError: the rows of the link set are known by other columns.
         LedgerError: there is no ledger, or it can't be read.
     """
-    view = existing_ledger(settings)
+    view = existing_ledger(settings or load_settings())
     known = view.read(key_columns)
     columns = {names for name, names in known.items() if link_set in (None, name)}
     row_key = row if isinstance(row, str) else _row_key(row, columns)
@@ -161,10 +171,6 @@ def _row_key(row: Mapping[str, object], columns: set[tuple[str, ...]]) -> str:
         f"The rows are known by {keys}, not by {', '.join(row)}.",
         fix="Give each of these columns once, like sku=123.",
     )
-
-
-def _read(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
-    return existing_ledger(settings).read(work)
 
 
 def _write(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
@@ -200,7 +206,9 @@ async def _read_back(settings: Settings, link_id: str) -> Link:
                 guard="unknown_link",
             ) from error
         except ApiError as error:
-            error.fix = "Use a key with links:read, or adopt it with --unchecked."
+            error.fix = (
+                "Use a key with links:read, or adopt it with --unchecked; in Python unchecked=True."
+            )
             raise
 
 
@@ -225,6 +233,6 @@ def _compare(link: Link, body: bytes | None) -> None:
     if differing:
         raise RefusedError(
             f"{link.id} is not the link of this row: {'; '.join(differing)}.",
-            fix="Check the id; --unchecked adopts it all the same.",
+            fix="Check the id; --unchecked, in Python unchecked=True, adopts it all the same.",
             guard="another_link",
         )

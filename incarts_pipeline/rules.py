@@ -21,6 +21,7 @@ from incarts_pipeline.models import Intent, Limits
 NAME_CHARACTERS = 160
 PROJECT_ID_CHARACTERS = 128
 _ZIP_CODE_DIGITS = 5
+_FIRST_FIVE = r"extract: '^(\d{5})'"
 
 Texts: TypeAlias = "pa.StringArray | str | None"
 
@@ -179,7 +180,8 @@ def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> Non
         ProblemCode.NUMBER_LIKE_ID,
         '"',
         ids,
-        '" is a number that went through a float, not an id; read the column as text.',
+        "\" is a number that went through a float, not an id; write the id's own digits, and in a "
+        "frame or spreadsheet keep the column as text.",
     )
     findings.add(
         pc.match_substring_regex(ids, _WHITE_SPACE_AROUND),
@@ -225,24 +227,26 @@ def check_zip_code(zip_codes: pa.StringArray, field: str, findings: Findings) ->
     if _is_all_digits(zip_codes) and _has_length(zip_codes, _ZIP_CODE_DIGITS):
         return
     encoded = zip_codes.dictionary_encode()
-    fits = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{5}$").take(encoded.indices)
-    short = pc.match_substring_regex(encoded.dictionary, r"^[0-9]{3,4}$").take(encoded.indices)
-    findings.add(
-        pc.and_(pc.invert(fits), short),
+
+    def matching(pattern: str) -> pa.BooleanArray:
+        return pc.match_substring_regex(encoded.dictionary, pattern).take(encoded.indices)
+
+    short, plus_4 = matching(r"^[0-9]{3,4}$"), matching(r"^[0-9]{5}-?[0-9]{4}$")
+    add, code = findings.add, ProblemCode.NOT_A_ZIP_CODE
+    add(
+        short,
         field,
-        ProblemCode.NOT_A_ZIP_CODE,
+        code,
         '"',
         zip_codes,
-        '" has fewer than five digits. Did it lose its leading zero? Read the column as text.',
+        '" has fewer than five digits. Did it lose its leading zero? Write ',
+        pc.utf8_lpad(zip_codes, _ZIP_CODE_DIGITS, "0"),
+        "; in a frame or spreadsheet, keep the column as text.",
     )
-    findings.add(
-        pc.and_(pc.invert(fits), pc.invert(short)),
-        field,
-        ProblemCode.NOT_A_ZIP_CODE,
-        '"',
-        zip_codes,
-        '" is not a ZIP code of five digits.',
-    )
+    message = f'" is a ZIP+4; keep its first five digits, in the mapping with {_FIRST_FIVE}.'
+    add(plus_4, field, code, '"', zip_codes, message)
+    other = pc.invert(pc.or_(pc.or_(short, plus_4), matching(r"^[0-9]{5}$")))
+    add(other, field, code, '"', zip_codes, '" is not a ZIP code of five digits; correct it.')
 
 
 def check_intent(
@@ -288,7 +292,7 @@ def check_intent(
             ProblemCode.WRONG_RETAILER,
             f'The intent {intent} goes with the retailer {retailer}, not with "',
             retailers,
-            '".',
+            '"; change one of them.',
         )
 
 
@@ -326,7 +330,7 @@ def check_needs(
             continue
         named = findings.mask(field, ProblemCode.NO_MATCH)  # says the same, and why
         lacking = pc.and_(lacking, pa.array(~named))
-        message = f"The intent {intent} needs {field}, but it is empty."
+        message = f"The intent {intent} needs {field}, but it is empty; fill it in, or map it."
         findings.add(lacking, field, ProblemCode.NEEDED, message)
 
 

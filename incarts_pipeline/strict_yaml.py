@@ -33,6 +33,12 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_TABS = "Indent with spaces, not with tabs."
+_QUOTES = (
+    "Put quotes around a name or text that has one of ? : , # & * ! % @ { } [ ], like "
+    '{column: "Printed?"}.'
+)
+
 # Without these, `0123` would become 83, `12:30` 750, `2026-01-01` a date and `no` false.
 _PLAIN = {
     "tag:yaml.org,2002:null": r"^(?:~|null|Null|NULL|)$",
@@ -54,7 +60,14 @@ def load_yaml(text: str, name: str = "") -> object:
         return yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as error:
         said = str(error).replace('"<unicode string>"', f'"{name}"' if name else "the mapping")
-        raise MappingError(f"The mapping is not valid YAML: {said}") from error
+        raise MappingError(f"The mapping is not valid YAML: {said}", fix=_fix(error)) from error
+
+
+def _fix(error: yaml.YAMLError) -> str | None:
+    """Return what mostly helps: a column's name in a spreadsheet has characters that YAML needs."""
+    if isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError):
+        return _TABS if "'\\t'" in str(error) else _QUOTES
+    return _QUOTES if isinstance(error, yaml.composer.ComposerError) else None
 
 
 def _install_scalars() -> None:

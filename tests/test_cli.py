@@ -59,6 +59,16 @@ def test_plan_shows_and_makes_nothing(shell: Shell, catalog: str, box: Sandbox) 
     assert not Path("incarts-ledger.db").exists()
 
 
+def test_rows_that_share_a_link_are_told(shell: Shell) -> None:
+    """Links and rows may differ in number; plan and result say how."""
+    pacsv.write_csv(products(3, sku=["a", "b", "a"], name=["A", "B", "A"],
+                             retailer_product_id=["1", "2", "1"]), "catalog.csv")  # fmt: skip
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING)
+    assert "\n2 links to make for 3 rows (1 shares another row's)\n" in out
+    _, _, err = shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    assert "\n2 links for 3 rows, 2 requests in " in err
+
+
 def test_apply_then_again(shell: Shell, catalog: str, box: Sandbox) -> None:
     """`apply` makes the links; a second time it prints that nothing was sent."""
     arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--json")
@@ -229,7 +239,9 @@ def test_status_counts(shell: Shell, catalog: str) -> None:
     assert code == 0
     assert found["sets"][0]["links"] == 12
     assert found["damage"] == ""
-    assert "intact" in shell("status")[1]
+    out = shell("status")[1]
+    assert "\nnothing is running\n" in out
+    assert "\nthe file is intact\n" in out
     assert shell("status", "--ledger", "none.db")[0] == 1
 
 
@@ -318,11 +330,17 @@ def test_two_processes_share_the_work(box: Sandbox) -> None:
 
 
 def test_plan_says_which_rules_are_broken(shell: Shell) -> None:
-    """Rejected rows are grouped by field and rule, with an example and the fix."""
+    """Rejected rows are grouped by field and rule, with an example and the fix, which is said once.
+
+    One row is left, so that one link is to make.
+    """
     pacsv.write_csv(products(3, name=["x" * 999, "y" * 999, "fine"]), "catalog.csv")
     _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING)
-    assert "2  name: too_long, e.g. row 0 (000000): " in out
-    assert " — " in out
+    assert "\nRows are counted from 0; row 0 is the first below a header.\n" in out
+    [line] = [line for line in out.splitlines() if "name: too_long, e.g. row 0 (000000): " in line]
+    assert line.strip().startswith("2  ")
+    assert line.endswith('…"; shorten it, or set on_too_long: truncate.')
+    assert "\n1 link to make\n" in out
     _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING, "--json")
     [group] = json.loads(out)["problems"]
     assert (group["field"], group["code"], group["rows"]) == ("name", "too_long", 2)

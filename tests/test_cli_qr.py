@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pyarrow.csv as pacsv
@@ -15,6 +16,7 @@ from incarts_pipeline.settings import Settings
 from tests.conftest import products
 from tests.processes import NO_MAPPING
 from tests.test_cli import Shell, shell
+from tests.test_cli_review import answering
 from tests.test_qr_codes import take
 
 __all__ = ["shell"]
@@ -56,6 +58,18 @@ def test_qr_then_again(shell: Shell, linked: list[str], box: Sandbox) -> None:
     kinds = [one["kind"] for one in json.loads(shell("status", "--json")[1])["sets"]]
     assert kinds == ["links", "qr_codes"]
     assert f"create a QR code of {linked[1]}" in shell("show", "sku=000001")[1]
+
+
+def test_a_no_sends_nothing(
+    shell: Shell, linked: list[str], box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody at the keyboard decides, and reads what came of it; one code is one code."""
+    monkeypatch.setattr(sys, "stdin", answering("n\n"))
+    pq.write_table(pq.read_table("links.parquet").slice(0, 1), "one.parquet")
+    code, _, err = shell("qr", "one.parquet", "--identifier", "shelf")
+    assert "Make 1 QR code? [y/N]:" in err
+    assert (code, err.endswith("Nothing was sent.\n")) == (1, True)
+    assert box.audit().qr_codes == 0
 
 
 def test_taken_identifier_is_settled_in_the_shell(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pyarrow.csv as pacsv
@@ -19,6 +21,13 @@ from tests.test_writer import LaterClock, apply_at
 __all__ = ["catalog", "shell"]
 
 LEDGER = ("--ledger", "ledger.db")
+
+
+def answering(text: str) -> io.StringIO:
+    """Return a terminal where somebody has typed this."""
+    terminal = io.StringIO(text)
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    return terminal
 
 
 @pytest.fixture
@@ -60,6 +69,17 @@ def test_recreate_asks_only_in_a_terminal(shell: Shell, overdue: str) -> None:
     assert (code, "is not open" in err) == (1, True)
 
 
+def test_a_no_says_what_was_not_done(
+    shell: Shell, overdue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is given up when the question is denied, or not answered at all."""
+    for typed in ("n\n", ""):
+        monkeypatch.setattr(sys, "stdin", answering(typed))
+        code, _, err = shell("review", "recreate", overdue, *LEDGER)
+        assert (code, err.endswith("Nothing was given up.\n")) == (1, True)
+    assert shell("review", "recreate", overdue, "--yes", *LEDGER)[0] == 0
+
+
 def test_show(shell: Shell, catalog: str) -> None:
     """A row's history in words and as JSON; exit 1 for a row that was never sent."""
     shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
@@ -69,7 +89,13 @@ def test_show(shell: Shell, catalog: str) -> None:
     assert "in use" in out
     code, out, _ = shell("show", "000003", "--json")
     assert json.loads(out)[0]["attempts"][0]["http_status"] == 201
-    assert shell("show", "sku=nowhere")[:2] == (1, "Nothing was ever sent for row sku=nowhere.\n")
+    assert (
+        "Whether the row is held or rejected now is in links.parquet"
+        in shell("show", "sku=000003")[1]
+    )
+    code, out, _ = shell("show", "sku=nowhere")
+    said = "If the catalog has it, its `problems` in links.parquet say why."
+    assert (code, out) == (1, f"Nothing was ever sent for row sku=nowhere. {said}\n")
     code, _, err = shell("show", "upc=1")
     assert (code, "known by sku" in err) == (2, True)
     assert shell("show", "sku=1", "2")[0] == 2

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +21,9 @@ import typer
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.sandbox import Sandbox
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.status import ledger_overview
+from tests.conftest import Run, products
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,6 +66,19 @@ def test_named_commands_and_options_exist() -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         for word in words:
             assert not word.startswith("-") or word in known, f"{page}: {word} of {command.name}"
+
+
+def test_backup_has_what_the_wal_has(run: Run, settings: Settings, tmp_path: Path) -> None:
+    """The runbook's command copies a ledger whole, also while somebody has it open."""
+    [command] = blocks("sh", ROOT / "docs" / "exactly-once.md")
+    words = shlex.split(command.replace("incarts-ledger.db", str(settings.ledger)))
+    with contextlib.closing(sqlite3.connect(settings.ledger)) as reader:
+        run(products(2))
+        reader.execute("SELECT * FROM link").fetchall()  # so that the WAL stays
+        subprocess.run([sys.executable, *words[1:]], check=True)
+    copied = settings.model_copy(update={"ledger": tmp_path / "backup.db"})
+    assert ledger_overview(copied).sets == ledger_overview(settings).sets
+    assert ledger_overview(copied).sets[0].links == 2
 
 
 @pytest.fixture

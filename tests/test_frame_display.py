@@ -57,6 +57,22 @@ def test_closed_plan_still_shows_its_numbers(settings: Settings) -> None:
     assert "Product 1" not in plan._repr_html_()
 
 
+def test_plan_as_text_names_the_broken_rules(settings: Settings) -> None:
+    """It has the shell's lines: rules by field, counts and the fix; without its workspace fewer."""
+    catalog = frame(sku=["a", "a", ""], name=["Oats", "Oats", ""], retailer_product_id=["1"] * 3)
+    with ip.plan_links(catalog, link_set="s", unique_key="sku", settings=settings) as plan:
+        lines = str(plan).splitlines()
+    assert [line.strip() for line in lines[3:]] == [
+        "Rows are counted from 0; row 0 is the first below a header.",
+        '1  name: missing, e.g. row 2: The column "name" is empty; fill it or give a default.',
+        '1  unique_key: empty_key, e.g. row 2: The unique key\'s column "sku" is empty; '
+        "fill it in, every row needs its key.",
+        "1 link to make for 2 rows (1 shares another row's)",
+        "scopes needed: links:write (1), retailers:walmart (1)",
+    ]
+    assert "empty_key" not in str(plan)
+
+
 def test_refused_plan_says_how_in_python(settings: Settings) -> None:
     """The card names the arguments of write_links, not the shell's options alone."""
     plan = ip.plan_links(frame(), link_set="s", unique_key="sku", settings=settings, refuse_over=1)

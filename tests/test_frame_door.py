@@ -332,6 +332,31 @@ def test_bad_frames_are_refused_by_name(near: Settings, name: str) -> None:
     assert not Path(near.ledger).exists()
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [lambda: goods().rename(columns={"sku": "SKU"}), lambda: goods().set_index("name")],
+    ids=["no_index", "named_index"],
+)
+def test_an_index_is_blamed_only_when_it_may_be_the_key(
+    near: Settings, frame: Callable[[], pd.DataFrame]
+) -> None:
+    """One that only counts the rows, or has a name, or isn't asked for, is none of the trouble."""
+    with pytest.raises(IncartsError) as caught:
+        plan_links(frame(), unique_key="skuu", link_set="test", settings=near)
+    assert "index" not in str(caught.value)
+    unnamed = goods().drop(columns="name").set_index(pd.Index(list("abcd")))
+    with pytest.raises(IncartsError, match='no column "name"') as caught:
+        plan_links(unnamed, settings=near, **KEY)
+    assert "index" not in str(caught.value)
+
+
+def test_what_a_row_is_is_asked_for_in_python(near: Settings) -> None:
+    """The arguments are named, with what they take, instead of the shell's options."""
+    with pytest.raises(MappingError) as caught:
+        plan_links(goods(), settings=near)
+    assert caught.value.fix == 'Give unique_key=["..."] and link_set="...", or mapping="...".'
+
+
 GOOD: dict[str, tuple[Callable[[], object], list[str]]] = {
     "Int64": (lambda: pd.array([1, 2, 3, None], dtype="Int64"), ["1", "2", "3"]),
     "numpy": (

@@ -141,7 +141,7 @@ def test_doubts_come_back_for_review(
     [case] = open_cases(settings)
     assert (case.idempotency_key, case.state) == (before.idempotency_key, State.NEEDS_REVIEW)
     assert run(products(3)).written.requests == 0
-    recreate(settings, [case.idempotency_key])  # Incarts was wrong, or so we pretend
+    recreate([case.idempotency_key], settings)  # Incarts was wrong, or so we pretend
     assert run(products(3)).written.requests == 1
 
 
@@ -200,7 +200,7 @@ def test_recreated_link_in_doubt_comes_back(run: Run, settings: Settings, box: S
     run(products(1), max_duration=0.3)
     apply_at(settings, LaterClock(3600))
     backup = copy_of_the_ledger()
-    recreate(settings, [open_cases(settings)[0].idempotency_key])
+    recreate([open_cases(settings)[0].idempotency_key], settings)
     run(products(1), max_duration=0.3)
     box.fail_next("error_after", times=0)
     [doubt] = open_cases(settings)

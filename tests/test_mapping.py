@@ -10,6 +10,7 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping import default_mapping, load_mapping
 from incarts_pipeline.models import Policy
 from incarts_pipeline.sources import Column, Constant, Template
+from incarts_pipeline.strict_yaml import load_yaml
 
 YAML = r"""
 link_set: nightly-walmart
@@ -114,8 +115,16 @@ def test_a_key_given_twice_is_refused() -> None:
 def test_text_that_is_no_mapping_is_refused() -> None:
     """Broken YAML, a list and a missing file each have their message."""
     assert "not valid YAML" in str(refused("a: [\n"))
+    assert "Indent with spaces" in str(refused("a:\n\tb: 1\n"))
     assert "object with link_set" in str(refused("- a\n- b\n"))
     assert str(refused("no-such-file.yaml")) == "There is no mapping file no-such-file.yaml."
+
+
+@pytest.mark.parametrize("name", ["Printed?", "Size [oz]", "Price: net", "%", "*", "Item #"])
+def test_yaml_without_quotes_says_how_to_quote(name: str) -> None:
+    """Names of a spreadsheet's columns have characters that mean something in YAML."""
+    assert 'like {column: "Printed?"}.' in str(refused(f"pinned: {{column: {name}}}\n"))
+    assert load_yaml(f'pinned: {{column: "{name}"}}\n') == {"pinned": {"column": name}}
 
 
 def test_broken_yaml_names_its_file(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_old_doubt_is_adopted(run: Run, make: Make, box: Sandbox, settings: Sett
     assert operation["endpoint"] == f"POST /v1/links/{link}/qr-codes"
     assert operation["body"]["identifier"] == "shelf"
     made = next(one.link_id for one in box.requests() if one.idempotency_key == key and one.link_id)
-    adopt(settings, key, str(made))
+    adopt(key, str(made), settings)
     assert make().written.requests == 0
     assert (code()["qr_code_id"], code()["status"]) == (made, "unchanged")
 
@@ -200,7 +200,7 @@ def test_old_doubt_is_adopted(run: Run, make: Make, box: Sandbox, settings: Sett
 def test_old_doubt_is_made_anew(run: Run, make: Make, box: Sandbox, settings: Settings) -> None:
     """Where Incarts says that there is no code, the next run makes one, in generation 1."""
     key = overdue(run, make, box, "lost_before")
-    recreate(settings, [key])
+    recreate([key], settings)
     assert make().exit_code() == 0
     assert (code()["generation"], box.audit().qr_codes) == (1, 1)
     assert code()["idempotency_key"] != key
@@ -214,9 +214,9 @@ def test_adopting_takes_a_codes_id(
     key = overdue(run, make, box, "error_after")
     link = pq.read_table("links.parquet")["link_id"][0].as_py()
     with pytest.raises(RefusedError, match="not a QR code's id"):
-        adopt(settings, key, link if wrong == "the link" else wrong)
+        adopt(key, link if wrong == "the link" else wrong, settings)
     with pytest.raises(RefusedError, match="already the link"):
-        adopt(settings, key, pq.read_table("links.parquet")["qr_code_id"][0].as_py())
+        adopt(key, pq.read_table("links.parquet")["qr_code_id"][0].as_py(), settings)
 
 
 async def take(settings: Settings, link_id: str, identifier: str) -> str:
@@ -244,7 +244,7 @@ def test_taken_identifier_needs_a_person(
     [case] = open_cases(settings)
     assert (case.is_taken, case.http_status, case.attempts) == (True, 409, 1)
     assert make().written.requests == 0
-    adopt(settings, case.idempotency_key, theirs)
+    adopt(case.idempotency_key, theirs, settings)
     assert make().exit_code() == 0
     assert (code()["qr_code_id"], code()["status"]) == (theirs, "unchanged")
 
@@ -379,6 +379,17 @@ def test_broken_rows_are_named_and_the_others_made(run: Run, make: Make, box: Sa
     assert box.audit().qr_codes == 1
 
 
+def test_rejected_rows_of_a_published_table_are_told_so(run: Run, make: Make) -> None:
+    """They lack a link, and maybe a key, for what is wrong with them: that is to correct."""
+    run(products(3, sku=["a", "", "c"], name=["A", "B", ""]))
+    make("links.parquet", identifiers=["shelf"])
+    assert [one["status"] for one in codes()] == ["created", "rejected", "rejected"]
+    for one in codes()[1:]:
+        [problem] = one["problems"]
+        assert (problem["field"], problem["code"]) == ("link_id", "no_link")
+        assert problem["message"].startswith("The row was rejected, so it has no link; its column")
+
+
 def test_rows_that_ask_for_one_code_differently_are_rejected(run: Run, make: Make) -> None:
     """Two names for one identifier of one link: neither is guessed; equal rows are one code."""
     run(products(2))
@@ -489,10 +500,10 @@ def test_history_of_a_row_has_its_codes(run: Run, make: Make, settings: Settings
     """`incarts show` tells a row's links, then its codes; keys that begin alike are other rows."""
     run(products(2, sku=["a", "a|b"]))
     make(identifiers=("shelf", "flyer"))
-    told = row_history(settings, "a")
+    told = row_history("a", settings)
     assert [one.row_key for one in told] == ["a", "a|flyer", "a|shelf"]
     assert [one.for_link_id is None for one in told] == [True, False, False]
-    assert len(row_history(settings, "a|b")) == 3
+    assert len(row_history("a|b", settings)) == 3
 
 
 def test_library_function(run: Run, settings: Settings) -> None:

@@ -53,7 +53,7 @@ def test_doubt_is_listed_as_settling_by_itself(doubtful: str, settings: Settings
     [case] = open_cases(settings)
     assert (case.state, case.needs_person) == (State.IN_DOUBT, False)
     with pytest.raises(RefusedError, match="can still be settled"):
-        recreate(settings, [doubtful])
+        recreate([doubtful], settings)
 
 
 def test_old_doubt_needs_a_person(overdue: str, settings: Settings) -> None:
@@ -83,7 +83,7 @@ def test_adopted_link_is_used(
     overdue: str, settings: Settings, run: Run, link_of: dict[str | None, str]
 ) -> None:
     """A link that a person found becomes the row's, with what Incarts says of it."""
-    link = adopt(settings, overdue, link_of[overdue])
+    link = adopt(overdue, link_of[overdue], settings)
     assert link.short_link
     assert run(products(1)).written.requests == 0
     published = row()
@@ -98,7 +98,7 @@ def test_adopting_works_in_a_notebook(
     """A running event loop, as a notebook's cell has, doesn't keep the link from being read."""
 
     async def cell() -> str:
-        return adopt(settings, overdue, link_of[overdue]).id
+        return adopt(overdue, link_of[overdue], settings).id
 
     assert asyncio.run(cell()) == link_of[overdue]
 
@@ -108,11 +108,11 @@ def test_link_of_another_row_is_refused(overdue: str, settings: Settings, run: R
     run(products(2))
     other = pq.read_table("links.parquet").to_pylist()[1]["link_id"]
     with pytest.raises(RefusedError, match="name is 'Product 1', not 'Product 0'"):
-        adopt(settings, overdue, other)
+        adopt(overdue, other, settings)
     with pytest.raises(RefusedError, match="already the link of row 000001"):
-        adopt(settings, overdue, other, unchecked=True)
+        adopt(overdue, other, settings, unchecked=True)
     with pytest.raises(RefusedError, match="Incarts knows no link"):
-        adopt(settings, overdue, "lnk_nowhere")
+        adopt(overdue, "lnk_nowhere", settings)
 
 
 def test_adopting_without_reading(
@@ -122,8 +122,8 @@ def test_adopting_without_reading(
     scopes = frozenset({"links:write", "retailers:walmart"})
     box.reconfigure(keys=(ApiKey(scopes=scopes),))
     with pytest.raises(ForbiddenError, match="--unchecked"):
-        adopt(settings, overdue, link_of[overdue])
-    adopt(settings, overdue, link_of[overdue], unchecked=True)
+        adopt(overdue, link_of[overdue], settings)
+    adopt(overdue, link_of[overdue], settings, unchecked=True)
     run(products(1))
     assert row()["link_id"] == link_of[overdue]
 
@@ -137,7 +137,7 @@ def test_recreated_row_gets_a_link_under_a_new_key(
     box.fail_next("lost_before", times=0)
     apply_at(settings, LaterClock(3600))
     [case] = open_cases(settings)
-    recreate(settings, [case.idempotency_key])
+    recreate([case.idempotency_key], settings)
     assert run(products(1)).exit_code() == 0
     published = row()
     assert published["generation"] == 1
@@ -150,7 +150,7 @@ def test_only_open_keys_can_be_settled(run: Run, settings: Settings) -> None:
     run(products(1))
     for key in (str(row()["idempotency_key"]), "incarts1-unknown"):
         with pytest.raises(RefusedError, match="is not open"):
-            recreate(settings, [key])
+            recreate([key], settings)
 
 
 def test_conflict_on_the_first_attempt_needs_review(
@@ -189,25 +189,39 @@ async def use_key(settings: Settings, key: str) -> None:
         await client.create_link(body | url, idempotency_key=key)
 
 
+def test_a_case_is_settled_with_the_environments_settings(
+    overdue: str, box: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs a person can be adopted and given up without settings too."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", box.base_url)
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    monkeypatch.setenv("INCARTS_PROJECT_ID", box.project_id)
+    monkeypatch.setenv("INCARTS_LEDGER", str(settings.ledger))
+    [case] = open_cases()
+    assert adopt(overdue, "lnk_somewhere", unchecked=True).id == "lnk_somewhere"
+    with pytest.raises(Exception, match="is not open"):
+        recreate([case.idempotency_key])
+
+
 def test_history_of_a_row(run: Run, box: Sandbox, settings: Settings) -> None:
     """Every operation, attempt and link of a row, and what changed in between."""
     run(products(2))
     box.fail_next("error_before")
     run(products(2, quantity=[1, 5]))
-    first, second = row_history(settings, {"sku": "000001"})
+    first, second = row_history({"sku": "000001"}, settings)
     assert (first.action, first.state, first.links[0].in_use) == ("create", State.DONE, False)
     assert (second.action, list(second.changed)) == ("replace", ["products"])
     assert [one.http_status for one in second.attempts] == [500, 201]
     assert second.links[0].in_use
-    assert row_history(settings, "000001", link_set="other") == []
+    assert row_history("000001", settings, link_set="other") == []
     with pytest.raises(MappingError, match="known by sku"):
-        row_history(settings, {"upc": "1"})
+        row_history({"upc": "1"}, settings)
 
 
 def test_history_finds_composite_keys_in_any_order(run: Run, settings: Settings) -> None:
     """The order of the words doesn't matter: the ledger knows the unique key's columns."""
     run(products(1, store=["7|8"]), unique_key=("sku", "store"))
-    [chapter] = row_history(settings, {"store": "7|8", "sku": "000000"})
+    [chapter] = row_history({"store": "7|8", "sku": "000000"}, settings)
     assert chapter.row_key == "000000|7\\|8"
 
 

@@ -16,10 +16,9 @@ from incarts_pipeline.access import client_of
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.client import Probe, probe
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger.overview import Overview
+from incarts_pipeline.ledger.overview import OPEN_STATES, Overview
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
-from incarts_pipeline.models import State
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.status import ledger_overview, stop_runs
 
@@ -45,7 +44,7 @@ def _status_object(found: Overview) -> dict[str, Any]:
                 "kind": one.kind.value,
                 "links": one.links,
                 "missing": one.missing,
-                **{state.value: one.states.get(state, 0) for state in _SHOWN},
+                **{state.value: one.states.get(state, 0) for state in OPEN_STATES},
             }
             for one in found.sets
         ],
@@ -57,12 +56,9 @@ def _status_object(found: Overview) -> dict[str, Any]:
     }
 
 
-_SHOWN = (State.INTENDED, State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW, State.REJECTED)
-
-
 def _status_tables(console: Console, found: Overview, file: Path) -> None:
     table = Table(title=f"{escape(str(file))} for {escape(found.facts['base_url'])}")
-    shown = [state for state in _SHOWN if any(one.states.get(state) for one in found.sets)]
+    shown = found.shown_states()
     for name in ("project", "link set"):
         table.add_column(name, overflow="fold")
     for name in ("links", "missing", *(state.value.replace("_", " ") for state in shown)):
@@ -72,18 +68,9 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
         name = one.link_set + (", QR codes" if one.kind is Kind.QR_CODES else "")
         table.add_row(escape(one.project_id), escape(name), *(f"{number:,}" for number in numbers))
     console.print(table)
-    for run in found.running.values():
-        console.print(f"running now: {escape(str(run))}", highlight=False)
-    for fingerprint, learned in found.rates.items():
-        console.print(f"rate limit of key {fingerprint}: {learned}", highlight=False)
-    for fingerprint, reason in found.waiting.items():
-        console.print(f"waiting with key {fingerprint}: {reason}", highlight=False)
-    if found.two_links:
-        console.print(f"[bold red]alarm:[/] {found.two_links} keys have more than one link")
-    if found.damage:
-        console.print(f"[bold red]damaged:[/] {escape(found.damage)}")
-    else:
-        console.print("the file is intact")
+    for line in found.lines():
+        style = "bold red" if line.startswith(("alarm: ", "damaged: ")) else None
+        console.print(escape(line), style=style, highlight=False, soft_wrap=True)
 
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:

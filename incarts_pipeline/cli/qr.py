@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from incarts_pipeline.cli import show
+from incarts_pipeline.cli import asking, show
 from incarts_pipeline.cli.flow import (
     DelimiterOpt,
     EncodingOpt,
@@ -31,9 +31,10 @@ from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, plan_qr_codes
 from incarts_pipeline.qr_plan import CodePlan
 from incarts_pipeline.settings import Settings, parse_duration
 from incarts_pipeline.tally import Tally
+from incarts_pipeline.words import counted
 from incarts_pipeline.writer import IfRunning, WriteOptions
 
-_WHAT = "QR codes"
+_WHAT = "QR code"
 
 
 def qr(
@@ -140,12 +141,12 @@ def _ask(plan: CodePlan, *, yes: bool, quiet: bool, piped: bool) -> None:
     terminal = sys.stdin.isatty() and not piped
     if yes or not terminal or not (plan.figures.calls or plan.figures.doubts):
         return
-    typer.confirm(f"Make {plan.figures.calls:,} {_WHAT}?", abort=True, err=True)
+    asking.confirm(f"Make {counted(plan.figures.calls, _WHAT)}?", otherwise="Nothing was sent.")
 
 
 def _carry_out(plan: CodePlan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
     tally = Tally()
-    with progress(tally, _WHAT):
+    with progress(tally, f"{_WHAT}s"):
         return run_blocking(
             lambda stop: apply_qr_codes(
                 plan, settings, output, options=options, tally=tally, stop=stop

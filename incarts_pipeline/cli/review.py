@@ -14,17 +14,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from incarts_pipeline import review
+from incarts_pipeline.cli import asking
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.cli.show import counted
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.ledger.review import Case
 from incarts_pipeline.ledger.story import Chapter, Try
+from incarts_pipeline.words import counted
 
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
 )
+
+# The ledger knows what was sent; how a catalog's row stands, a run says in its table.
+_NEVER_SENT = "If the catalog has it, its `problems` in links.parquet say why."
+_AS_IT_STANDS = "Whether the row is held or rejected now is in links.parquet: `status`, `reason`."
 
 KeyArg = Annotated[str, typer.Argument(help="The idempotency key, as `review list` shows it.")]
 YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
@@ -126,7 +131,7 @@ def adopt(
     target: TargetOpt = None,
 ) -> None:
     """Take over a link that exists: its row uses it from now on."""
-    link = review.adopt(settings_for(ledger, target), key, link_id, unchecked=unchecked)
+    link = review.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
     if link.qr_code is not None and link.qr_code.id == link.id:
         typer.echo(f"{key} has the QR code {link.id}")
         typer.echo("Run `incarts qr` again to publish it.")
@@ -144,13 +149,12 @@ def recreate(
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
     if not yes and sys.stdin.isatty():
-        typer.confirm(
+        asking.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "
             "said that they don't?",
-            abort=True,
-            err=True,
+            otherwise="Nothing was given up.",
         )
-    for case in review.recreate(settings_for(ledger, target), keys):
+    for case in review.recreate(keys, settings_for(ledger, target)):
         typer.echo(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
     typer.echo("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
 
@@ -177,9 +181,13 @@ def import_(
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
         return
-    typer.echo(f"{found.links:,} links taken over into {settings.ledger}, {found.known:,} known")
+    typer.echo(
+        f"{counted(found.links, 'link')} taken over into {settings.ledger}, {found.known:,} known"
+    )
     if found.needs_review:
-        typer.echo(f"{found.needs_review:,} were in doubt: see `incarts review list`")
+        typer.echo(
+            f"{counted(found.needs_review, 'was', 'were')} in doubt: see `incarts review list`"
+        )
 
 
 def show(
@@ -190,7 +198,7 @@ def show(
     as_json: JsonOpt = False,
 ) -> None:
     """Tell one row's history: its links, every attempt, and what changed."""
-    chapters = review.row_history(settings_for(ledger, target), _row(row), link_set=link_set)
+    chapters = review.row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(chapter) for chapter in chapters]))
     else:
@@ -210,7 +218,8 @@ def _row(given: Sequence[str]) -> str | dict[str, str]:
 
 def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
     if not chapters:
-        console.print(f"Nothing was ever sent for row {escape(row)}.", highlight=False)
+        told = f"Nothing was ever sent for row {escape(row)}. {_NEVER_SENT}"
+        console.print(told, highlight=False, soft_wrap=True)
     for chapter in chapters:
         changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
@@ -229,6 +238,8 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
             console.print(
                 f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
             )
+    if chapters:
+        console.print(_AS_IT_STANDS, highlight=False, soft_wrap=True)
 
 
 def _action(chapter: Chapter) -> str:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline import decisions
-from incarts_pipeline.fixes import PROBLEMS, REASONS
+from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
-from incarts_pipeline.rules import NoteCode
+from incarts_pipeline.summary import COUNTED_FROM_0, figures_lines, made_line, problem_groups
 
 _MEANING = {reason: one.meaning for reason, one in REASONS.items()}
 _MEANINGS = {
-    "links": _MEANING,
-    "QR codes": {
+    "link": _MEANING,
+    "QR code": {
         **_MEANING,
         Reason.NEW: "the link has no code of this identifier yet",
         Reason.CHANGED: "the link was replaced, and the new one has no code yet",
@@ -29,33 +27,6 @@ _MEANINGS = {
         Reason.NEEDS_REVIEW: "may exist at Incarts, or its identifier is taken; needs a person",
     },
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProblemGroup:
-    """Rows that break one rule in one field, with the first of them (its row, key and message)."""
-
-    field: str
-    code: str
-    rows: int
-    row: int
-    key: str | None
-    message: str
-
-    def __str__(self) -> str:
-        fix = PROBLEMS[self.code].fix if self.code in PROBLEMS else REASONS[Reason.INVALID].fix
-        key = f" ({self.key})" if self.key else ""
-        what = f"{self.field}: {self.code}, e.g. row {self.row}{key}: {self.message}"
-        return f"{self.rows:>6,}  {what} — {fix}"
-
-
-def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
-    """Group the rows that break a rule by field and rule, as the report of a run does."""
-    query = decisions.PROBLEMS.format(row=made.row_number)
-    asked = {"notes": [code.value for code in NoteCode], "most": most}
-    names = ("field", "code", "rows", "row", "key", "message")
-    found = made.stage.db.execute(query, asked).fetchall()
-    return [ProblemGroup(**dict(zip(names, one, strict=True))) for one in found]
 
 
 def plan_object(made: Plan) -> dict[str, Any]:
@@ -98,7 +69,7 @@ def plan_object(made: Plan) -> dict[str, Any]:
 
 
 def plan_tables(
-    console: Console, made: Plan, what: str = "links", *, approved: bool = False
+    console: Console, made: Plan, what: str = "link", *, approved: bool = False
 ) -> None:
     """Print a plan for people: `what` it would make; `approved` when its guards are let through."""
     figures = made.figures
@@ -111,6 +82,8 @@ def plan_tables(
         why = _MEANINGS[what][count.reason]
         table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
     console.print(table)
+    if figures.counts:
+        console.print(COUNTED_FROM_0, highlight=False, soft_wrap=True)
     for group in problem_groups(made):
         console.print(escape(str(group)), highlight=False, soft_wrap=True)
     for line in _plan_lines(figures, what, approved=approved):
@@ -118,16 +91,7 @@ def plan_tables(
 
 
 def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> list[str]:
-    lines = [f"{figures.calls:,} {what} to make" + _expected(figures)]
-    if figures.doubts:
-        lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
-    lines += [
-        f"{n:,} links of {escape(name)} have no row in the catalog (kept)"
-        for name, n in figures.missing.items()
-    ]
-    if figures.scopes:
-        needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
-        lines.append(f"scopes needed: {needed}")
+    lines = [escape(line) for line in figures_lines(figures, what)]
     lines += [f"[yellow]warning:[/] {escape(warning)}" for warning in figures.warnings]
     if approved:
         return lines + [f"[bold]approved:[/] {escape(r.message)}" for r in figures.refusals]
@@ -137,13 +101,6 @@ def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> list[str]
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
         lines.append(f"let exactly this plan through with --approve {figures.digest}")
     return lines
-
-
-def _expected(figures: PlanFigures) -> str:
-    if figures.seconds is None or figures.seconds < 1:
-        return ""
-    minutes, seconds = divmod(round(figures.seconds), 60)
-    return f", about {minutes} min {seconds} s" if minutes else f", about {seconds} s"
 
 
 def result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, Any]:
@@ -189,7 +146,7 @@ _COLOURS = {
 }
 
 
-def result_table(console: Console, result: RunResult, what: str = "links") -> None:
+def result_table(console: Console, result: RunResult, what: str = "link") -> None:
     """Print a run's result for people; `what` it made."""
     written = result.written
     table = Table(title=f"Run {written.run_id}")
@@ -203,16 +160,13 @@ def result_table(console: Console, result: RunResult, what: str = "links") -> No
         name = f"[{colour}]{status.value}[/]" if colour else status.value
         table.add_row(f"{n:,}", name, _MEANINGS[what][reason])
     console.print(table)
-    for line in _result_lines(result):
+    for line in _result_lines(result, what):
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _result_lines(result: RunResult) -> list[str]:
+def _result_lines(result: RunResult, what: str) -> list[str]:
     written = result.written
-    lines = [
-        f"{counted(written.requests, 'request')} in {result.seconds:.1f} s → "
-        f"{escape(result.published.output.links)}"
-    ]
+    lines = [f"{made_line(result, what)} → {escape(result.published.output.links)}"]
     if written.end:
         lines.append(
             f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}"
@@ -233,11 +187,6 @@ def _result_lines(result: RunResult) -> list[str]:
             "sent again by themselves: see `incarts review list`."
         )
     return lines
-
-
-def counted(n: int, what: str) -> str:
-    """Return a number with its noun, like `1 request` or `2 requests`."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def action_counts(figures: PlanFigures) -> dict[Action, int]:

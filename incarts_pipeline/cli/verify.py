@@ -20,6 +20,7 @@ from incarts_pipeline.settings import parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.verifying import Verification, VerifyRequest
 from incarts_pipeline.verifying import verify as read_back
+from incarts_pipeline.words import counted
 
 _MEANING = {
     Verdict.OK: "as it was sent",
@@ -117,9 +118,8 @@ def _lines(result: Verification) -> list[str]:
         lines.append(
             f"[bold red]ended early:[/] {escape(f'{result.end.message} {result.end.fix}')}"
         )
-    lines.append(
-        f"{result.requests:,} requests in {result.seconds:.1f} s → {escape(str(result.output))}"
-    )
+    sent = counted(result.requests, "request")
+    lines.append(f"{sent} in {result.seconds:.1f} s → {escape(str(result.output))}")
     return lines
 
 

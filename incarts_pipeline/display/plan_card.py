@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from incarts_pipeline.display.html import Child, Element, el, fragment, said
-from incarts_pipeline.display.parts import (
-    TONES,
-    badge,
-    bar,
-    duration,
-    facts,
-    note,
-    number,
-    plural,
-    table,
-)
+from incarts_pipeline.display.parts import TONES, badge, bar, facts, note, number, table
 from incarts_pipeline.examples import Example
 from incarts_pipeline.explanations import in_python
 from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Count, Plan, PlanFigures
+from incarts_pipeline.words import counted, duration
 
 EXAMPLES = 3
 _ORDER = list(Action)
@@ -118,7 +109,11 @@ def _counts_table(counts: Sequence[Count], examples: dict[Count, list[Example]])
         )
         for count in counts
     )
-    return table(("action", "rows", "", "why, and examples"), rows, label="Rows by action")
+    return table(
+        ("action", "rows", "", "why, and examples (rows counted from 0)"),
+        rows,
+        label="Rows by action",
+    )
 
 
 def _why(count: Count, examples: Sequence[Example], *, several: bool) -> Element:
@@ -161,7 +156,7 @@ def needs(figures: PlanFigures) -> Iterator[Element]:
         if n:
             yield note(
                 "ic-calm",
-                plural(n, "link"),
+                counted(n, "link"),
                 " of ",
                 said(name),
                 " without a row in the catalog: kept, and listed in the missing table.",

@@ -12,13 +12,14 @@ from incarts_pipeline import fixes
 from incarts_pipeline.display.chart import Series, latencies, milliseconds, over_time
 from incarts_pipeline.display.failures import FAILED, failure_groups
 from incarts_pipeline.display.html import Child, Element, el, page, said
-from incarts_pipeline.display.parts import TONES, badge, bar, duration, facts, note, number, table
+from incarts_pipeline.display.parts import TONES, badge, bar, facts, note, number, table
 from incarts_pipeline.display.plan_card import in_order, needs, plan_facts, verdict
 from incarts_pipeline.display.result_card import endings, failure_table, run_facts, status_table
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import PlanFigures
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.timeline import Latencies, Timeline
+from incarts_pipeline.words import duration
 
 _QUANTILES = (
     ("half of them", 0.5),

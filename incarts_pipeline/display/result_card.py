@@ -11,22 +11,13 @@ import pyarrow.compute as pc
 from incarts_pipeline.display.failures import COLUMNS as FAILURE_COLUMNS
 from incarts_pipeline.display.failures import Group, failure_groups
 from incarts_pipeline.display.html import Child, Element, el, fragment, said, short_link
-from incarts_pipeline.display.parts import (
-    TONES,
-    badge,
-    bar,
-    duration,
-    facts,
-    note,
-    number,
-    plural,
-    table,
-)
+from incarts_pipeline.display.parts import TONES, badge, bar, facts, note, number, table
 from incarts_pipeline.explanations import in_python
 from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.ledger.lookups import Label
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.words import counted, duration
 
 LINKS = 10
 COLUMNS = (*FAILURE_COLUMNS, "link_id", "short_link")  # of links.parquet, all that is shown
@@ -122,7 +113,11 @@ def status_table(counts: Mapping[tuple[Status, Reason], int]) -> Element:
 def failure_table(groups: Sequence[Group], words: Callable[[str], str] = str) -> Element:
     """Show failures by reason, each with what to do, in some words, and a few rows."""
     rows = ((badge(g.status), number(g.rows), _meaning(g), said(words(g.fix))) for g in groups)
-    return table(("status", "rows", "what failed", "what to do"), rows, label="Failures")
+    return table(
+        ("status", "rows", "what failed (rows counted from 0)", "what to do"),
+        rows,
+        label="Failures",
+    )
 
 
 def _meaning(group: Group) -> Element:
@@ -158,7 +153,7 @@ def _links(rows: pa.Table, labels: Mapping[str, Label], most: int) -> Iterator[E
     yield table(heads, (_link_row(row, labels, named=named) for row in listed), label="Links")
     if len(linked) > most:
         yield el(
-            "p", f"and {plural(len(linked) - most, 'more link', 'more links')}", class_="ic-muted"
+            "p", f"and {counted(len(linked) - most, 'more link', 'more links')}", class_="ic-muted"
         )
 
 

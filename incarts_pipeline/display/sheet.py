@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.display.codes import LEVELS, code_element, encoded, module_size
 from incarts_pipeline.display.html import Element, el, page, said, short_link
-from incarts_pipeline.display.parts import note, plural
+from incarts_pipeline.display.parts import note
 from incarts_pipeline.ledger.lookups import Label
+from incarts_pipeline.words import counted
 
 SMALLEST, LARGEST = 10.0, 150.0  # millimetres; a code must fit on a page
 _FINE_MODULE = 0.4  # millimetres; below it, office printers and phones begin to fail
@@ -61,7 +62,7 @@ def qr_sheet(
     content = el(
         "main",
         el("h1", said(title)),
-        el("p", f"{plural(len(codes), 'code')}, {how}", class_="ic-muted"),
+        el("p", f"{counted(len(codes), 'code')}, {how}", class_="ic-muted"),
         *_notes(codes, without, error, size),
         el("div", *cells, class_="ic-sheet"),
         class_="incarts ic-doc",
@@ -116,11 +117,11 @@ def _notes(codes: Sequence[_Code], without: int, error: str, size: float) -> Ite
     if short:
         yield note(
             "ic-calm",
-            f"{plural(short, 'code encodes its', 'codes encode their')} short link: Incarts named "
+            f"{counted(short, 'code encodes its', 'codes encode their')} short link: Incarts named "
             "nothing else to encode.",
         )
     if without:
-        yield note("ic-warn", f"{plural(without, 'link has', 'links have')} no URL to encode.")
+        yield note("ic-warn", f"{counted(without, 'link has', 'links have')} no URL to encode.")
     longest = max((code.content for code in codes), key=len, default=None)
     fine = longest is not None and module_size(longest, error=error, size=size) < _FINE_MODULE
     if fine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,16 @@ from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.models import State
 from incarts_pipeline.pacing.learned import Learned
+from incarts_pipeline.words import counted
+
+# What is not done, by state, and what that means.
+OPEN_STATES: Mapping[State, str] = {
+    State.INTENDED: "recorded, but not sent; the next run sends it",
+    State.SENT: "being sent, or left by a run that broke off; the next run settles it",
+    State.IN_DOUBT: "sent, answer unknown; the next run settles it",
+    State.NEEDS_REVIEW: "may exist at Incarts; see `incarts review list`",
+    State.REJECTED: "refused by Incarts; correct the row",
+}
 
 _O = tables.operation.c
 _R = tables.row.c
@@ -33,6 +44,12 @@ class SetOverview:
     missing: int
     states: dict[State, int]
 
+    def __str__(self) -> str:
+        codes = self.kind is Kind.QR_CODES
+        numbers = [counted(self.links, "QR code" if codes else "link"), f"{self.missing:,} missing"]
+        numbers += [f"{n:,} {state.value.replace('_', ' ')}" for state, n in self.states.items()]
+        return f"{self.project_id} {self.link_set}: {', '.join(numbers)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
@@ -45,6 +62,37 @@ class Overview:
     waiting: dict[str, str]  # what the runs of an API key wait for just now
     two_links: int  # keys under which Incarts made more than one link
     damage: str
+
+    def __str__(self) -> str:
+        counts = [f"  {one}" for one in self.sets]
+        return "\n".join([f"ledger for {self.facts['base_url']}", *counts, *self.lines()])
+
+    def shown_states(self) -> list[State]:
+        """Return the states that any set has operations in."""
+        return [state for state in OPEN_STATES if any(one.states.get(state) for one in self.sets)]
+
+    def lines(self) -> list[str]:
+        """Return what the counts mean, and how the ledger stands beside them."""
+        lines = ["missing: has a link, but left the catalog"] if self._has_missing() else []
+        lines += [
+            f"{state.value.replace('_', ' ')}: {OPEN_STATES[state]}"
+            for state in self.shown_states()
+        ]
+        lines += [f"running now: {run}" for run in self.running.values()]
+        lines += [] if self.running else ["nothing is running"]
+        lines += [f"rate limit {_of_key(key)}: {found}" for key, found in self.rates.items()]
+        lines += [f"waiting {_of_key(key)}: {reason}" for key, reason in self.waiting.items()]
+        if self.two_links:
+            told = counted(self.two_links, "key has", "keys have")
+            lines.append(f"alarm: {told} more than one link")
+        return [*lines, f"damaged: {self.damage}" if self.damage else "the file is intact"]
+
+    def _has_missing(self) -> bool:
+        return any(one.missing for one in self.sets)
+
+
+def _of_key(fingerprint: str) -> str:
+    return f"for the API key with the fingerprint {fingerprint}"
 
 
 def overview(

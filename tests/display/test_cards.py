@@ -223,7 +223,7 @@ def test_result_card_says_what_failed_and_what_to_do(made: World) -> None:
         "quantity must be at most 1",
         "Correct what the message names",
         "products.retailer_product_id: number_like_id",
-        "Read the column as text",
+        "Write the id's own digits",
         "in doubt1sent, answer unknown",
         "clear the row's pinned column",
         "out of the time given",
