@@ -49,6 +49,7 @@ def main() -> None:
             f"{FOLDER / 'links.parquet'} begins:"
         )
         _show_links(FOLDER / "links.parquet")
+    _say("Next: `make ui` shows the same in Dagster; docs/guide.md begins with a table of yours.")
 
 
 def _say(text: str) -> None:

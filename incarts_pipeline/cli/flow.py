@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from incarts_pipeline.cli import show
+from incarts_pipeline.cli import asking, show
 from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.importing import import_links
@@ -24,6 +24,7 @@ from incarts_pipeline.progress import progress
 from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
+from incarts_pipeline.words import counted
 from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
 
 CatalogArg = Annotated[
@@ -253,7 +254,7 @@ def _ask(made: Plan, *, yes: bool, catalog: str, quiet: bool) -> None:
     terminal = sys.stdin.isatty() and catalog != "-"
     if yes or not terminal or not (made.figures.calls or made.figures.doubts):
         return
-    typer.confirm(f"Make {made.figures.calls:,} links?", abort=True, err=True)
+    asking.confirm(f"Make {counted(made.figures.calls, 'link')}?", otherwise="Nothing was sent.")
 
 
 def _sample_per(text: str | None) -> tuple[str, ...]:
