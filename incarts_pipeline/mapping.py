@@ -25,7 +25,7 @@ from incarts_pipeline.sources import (
     parse_source,
 )
 from incarts_pipeline.strict_yaml import load_yaml
-from incarts_pipeline.suggest import suggest
+from incarts_pipeline.suggest import suggest, suggest_file
 
 _From = Annotated[Source, PlainValidator(parse_source)]
 _FromNode = Annotated[Node, PlainValidator(parse_node)]
@@ -353,7 +353,8 @@ def _read(source: str | Path) -> str:
     try:
         return Path(source).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise MappingError(f"There is no mapping file {source}.") from error
+        path = Path(source).absolute()
+        raise MappingError(f"There is no mapping file {path}.{suggest_file(path)}") from error
     except UnicodeDecodeError as error:
         raise MappingError(
             f"The mapping file {source} is not UTF-8 text.", fix="Save it as UTF-8."

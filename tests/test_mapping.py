@@ -113,11 +113,21 @@ def test_a_key_given_twice_is_refused() -> None:
 
 
 def test_text_that_is_no_mapping_is_refused() -> None:
-    """Broken YAML, a list and a missing file each have their message."""
+    """Broken YAML and a list each have their message."""
     assert "not valid YAML" in str(refused("a: [\n"))
     assert "Indent with spaces" in str(refused("a:\n\tb: 1\n"))
     assert "object with link_set" in str(refused("- a\n- b\n"))
-    assert str(refused("no-such-file.yaml")) == "There is no mapping file no-such-file.yaml."
+
+
+def test_a_file_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """The message has the whole path, and a file of a similar name if there is one."""
+    missing = tmp_path / "maping.yaml"
+    assert str(refused(str(missing))) == f"There is no mapping file {missing}."
+    (tmp_path / "mapping.yaml").touch()
+    meant = f'There is no mapping file {missing}. Did you mean "mapping.yaml"?'
+    assert str(refused(str(missing))) == meant
+    assert str(Path.cwd() / "no-such-file.yaml") in str(refused("no-such-file.yaml"))
+    assert "no-folder" in str(refused("no-folder/mapping.yaml"))
 
 
 @pytest.mark.parametrize("name", ["Printed?", "Size [oz]", "Price: net", "%", "*", "Item #"])

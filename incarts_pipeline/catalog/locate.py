@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from incarts_pipeline.catalog.stream import cannot_read
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.suggest import suggest
+from incarts_pipeline.suggest import suggest, suggest_file
 
 FORMAT_OF = {
     ".parquet": "parquet",
@@ -172,10 +172,7 @@ def _not_there(path: str, name: str) -> CatalogError:
         return CatalogError(
             f"There is no catalog {name}.", fix=f'Pass the URI as text: "{scheme}://{rest}".'
         )
-    folder = Path(path).parent
-    near = ""
-    if folder.is_dir():
-        near = suggest(Path(path).name, sorted(one.name for one in folder.iterdir()))
+    near = suggest_file(Path(path))
     return CatalogError(f"There is no catalog {name}.{near}", fix="Check the path.")
 
 
