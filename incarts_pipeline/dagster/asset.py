@@ -51,9 +51,10 @@ def build_incarts_links_asset(
         config: other defaults for `LinksConfig`.
 
     Raises:
-        dagster.DagsterInvalidDefinitionError: the arguments don't fit together.
+        dagster.DagsterInvalidDefinitionError: the arguments don't fit together, or the mapping
+            can't be read or makes no sense.
     """
-    spec = _complete(spec, mapping, link_set)
+    spec = _complete(spec, _link_set(mapping, link_set, unique_key))
     if partition_column is not None and spec.partitions_def is None:
         raise dg.DagsterInvalidDefinitionError(
             f"{spec.key.to_user_string()}: partition_column needs a spec with partitions_def."
@@ -106,14 +107,10 @@ def build_incarts_links_job(name: str, *keys: dg.AssetKey | Sequence[str]) -> An
     )
 
 
-def _complete(
-    spec: dg.AssetSpec | None,
-    mapping: str | Path | Mapping[str, Any] | None,
-    link_set: str | None,
-) -> dg.AssetSpec:
+def _complete(spec: dg.AssetSpec | None, link_set: str) -> dg.AssetSpec:
     """Fill in what the spec leaves open; `skippable`, because a run that only plans makes none."""
     if spec is None:
-        spec = dg.AssetSpec([GROUP, default_name(mapping, link_set)])
+        spec = dg.AssetSpec([GROUP, re.sub(r"[^A-Za-z0-9_-]+", "_", link_set)])
     return spec.replace_attributes(
         group_name=spec.group_name or GROUP,
         kinds=spec.kinds or KINDS,
@@ -123,21 +120,24 @@ def _complete(
     )
 
 
-def default_name(mapping: str | Path | Mapping[str, Any] | None, link_set: str | None) -> str:
-    """Return the last part of an asset's key: its link set's name."""
-    if link_set is None:
-        if mapping is None:
+def _link_set(
+    mapping: str | Path | Mapping[str, Any] | None, link_set: str | None, unique_key: Sequence[str]
+) -> str:
+    """Return the link set's name, once the mapping is known to be one: a night is too late."""
+    if mapping is None:
+        if link_set is None or not unique_key:
             raise dg.DagsterInvalidDefinitionError(
                 "Without a mapping the asset needs link_set and unique_key."
             )
-        from incarts_pipeline.errors import MappingError
-        from incarts_pipeline.mapping import load_mapping
+        return link_set
+    from incarts_pipeline.errors import MappingError
+    from incarts_pipeline.mapping import load_mapping
 
-        try:
-            link_set = load_mapping(mapping).link_set
-        except MappingError as error:
-            raise dg.DagsterInvalidDefinitionError(str(error)) from error
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", link_set)
+    try:
+        loaded = load_mapping(Path(mapping) if isinstance(mapping, str) else mapping)
+    except MappingError as error:
+        raise dg.DagsterInvalidDefinitionError(str(error)) from error
+    return loaded.link_set if link_set is None else link_set
 
 
 __all__ = ["LinksConfig", "build_incarts_links_asset", "build_incarts_links_job"]

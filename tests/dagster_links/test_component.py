@@ -84,7 +84,11 @@ def test_spec_freshness_and_partitions_can_be_given() -> None:
         ({"catalog": {"duckdb": "w.duckdb"}}, "one of path, asset, or duckdb"),
         ({"config": {"limt": 3}}, "limt"),
         ({"mapping": "nowhere.yaml", "link_set": None}, "nowhere.yaml"),
+        ({"mapping": "nowhere.yaml", "asset": {"key": "shop/links"}}, "nowhere.yaml"),
+        ({"mapping": "maping.yaml"}, 'Did you mean "mapping.yaml"?'),
         ({"link_set": None}, "link_set and unique_key"),
+        ({"link_set": None, "asset": {"key": "shop/links"}}, "link_set and unique_key"),
+        ({"unique_key": []}, "link_set and unique_key"),
         ({"outputs": "x"}, "outputs"),
     ],
 )
@@ -131,6 +135,19 @@ def test_misspelled_asset_of_a_job_fails_at_load() -> None:
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="nightly") as failed:
         dg.Definitions.validate_loadable(dg.Definitions(assets=[links], jobs=[job]))
     assert "lnks" in str(failed.value.__cause__)
+
+
+def test_misspelled_mapping_of_a_named_asset_fails_at_load() -> None:
+    """In Python too, where the asset's key is given and the mapping isn't asked for its name."""
+    mapping = {"link_set": "a", "unique_key": ["sku"], "link": {"nam": "x"}}
+    for wrong, said in (("maping.yaml", "maping.yaml"), (mapping, 'Did you mean "name"?')):
+        with pytest.raises(dg.DagsterInvalidDefinitionError, match=said.replace("?", "[?]")):
+            build_incarts_links_asset(
+                catalog="c.csv",
+                output="links.parquet",
+                mapping=wrong,
+                spec=dg.AssetSpec(["incarts", "links"]),
+            )
 
 
 def test_component_takes_no_key() -> None:
