@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -212,19 +212,20 @@ class Settings(BaseSettings):
         """Make sure that settings are there.
 
         Raises:
-            SettingsError: one is missing; the message names its variable.
+            SettingsError: one is missing. The message names the variables of all that are, the fix
+                those that only calls to Incarts would need.
         """
         missing = [name for name in names if getattr(self, name) is None]
         if not missing:
             return
-        variables = [_alias(name) for name in missing]
-        if "api_key" in missing:
-            variables[missing.index("api_key")] += " or INCARTS_API_KEY_FILE"
+        rest = [n for n in _CALLS if n not in missing and getattr(self, n) is None]
         in_file = [name for name in missing if name != "api_key"]
         fix = "Export what is missing."
+        if rest:
+            fix += f" Making links also needs {_variables(rest)}."
         if in_file:
             fix += f" {FILE_NAME}, or a target in it, may also have {' and '.join(in_file)}."
-        raise SettingsError(f"Not set: {', '.join(variables)}.", fix=fix)
+        raise SettingsError(f"Not set: {_variables(missing)}.", fix=fix)
 
     def require_key(self) -> SecretStr:
         """Return the API key, or raise SettingsError when there is none."""
@@ -285,6 +286,15 @@ def _check_one_key(layer: Mapping[str, object]) -> None:
 
 def _alias(name: str) -> str:
     return str(Settings.model_fields[name].validation_alias)
+
+
+_CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
+
+
+def _variables(names: Sequence[str]) -> str:
+    """Return the variables that set these settings."""
+    other = {"api_key": " or INCARTS_API_KEY_FILE"}
+    return ", ".join(_alias(name) + other.get(name, "") for name in names)
 
 
 def _explain(error: ValidationError) -> str:

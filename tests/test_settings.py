@@ -207,6 +207,17 @@ def test_require_names_what_is_missing() -> None:
         settings.require_key()
 
 
+def test_require_tells_what_the_next_step_would_miss() -> None:
+    """Who needs only a project to plan learns at once what sending needs, and exports once."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings().require("project_id")
+    assert caught.value.message == "Not set: INCARTS_PROJECT_ID."
+    needed = (
+        "Making links also needs INCARTS_API_BASE_URL, INCARTS_API_KEY or INCARTS_API_KEY_FILE."
+    )
+    assert needed in str(caught.value)
+
+
 def test_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key's file may be named anywhere; its last newline isn't part of the key."""
     write(f"{SECRET}\n", "key")
