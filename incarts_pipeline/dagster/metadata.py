@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
 
     from incarts_pipeline.mapping import Mapping as LinkMapping
     from incarts_pipeline.pipeline import RunResult
-    from incarts_pipeline.plan import PlanFigures
+    from incarts_pipeline.plan import Plan, PlanFigures
     from incarts_pipeline.tally import Tally
 
 Metadata = dict[str, Any]
 
 _FAILURES = 10
+_BROKEN = ("reject", "invalid")
 _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
 _CELL = 160  # characters
 
@@ -60,6 +62,23 @@ def summed(parts: Sequence[Metadata]) -> Metadata:
         total.pop("path", None)
         total.pop("dagster/uri", None)
     return total
+
+
+def plan_line(plan: Plan) -> str:
+    """Return a plan's numbers on one line: calls, rows by action and reason, broken rules."""
+    from incarts_pipeline.summary import problem_groups
+
+    figures = plan.figures
+    rows: Counter[tuple[str, str]] = Counter()
+    for count in figures.counts:
+        rows[count.action.value, count.reason.value] += count.rows
+    line = f"{figures.calls:,} calls for {figures.rows:,} rows"
+    if rows:
+        line += ": " + ", ".join(f"{n:,} {act} ({why})" for (act, why), n in rows.items())
+    broken = problem_groups(plan) if rows[_BROKEN] else []
+    if broken:
+        line += "; problems: " + ", ".join(f"{g.rows:,} {g.field} {g.code}" for g in broken)
+    return line
 
 
 def plan_text(figures: PlanFigures, partition: str | None) -> str:

@@ -51,6 +51,13 @@ class LinksRun:
         Raises:
             dagster.Failure: rows are pending, or nothing could be done; what was done is recorded.
         """
+        try:
+            yield from self._work(settings_of, value)
+        except dg.Failure as failure:  # as a line of its own, before Dagster's stack traces
+            self.context.log.error("%s", failure.description)
+            raise
+
+    def _work(self, settings_of: Callable[[], Settings], value: Any) -> Iterator[Any]:
         from incarts_pipeline.errors import IncartsError
 
         try:
@@ -60,6 +67,7 @@ class LinksRun:
             elif self.key not in self.context.selected_asset_keys:
                 yield from self._look_only(settings, value)
             else:
+                settings.require("base_url", "api_key", "project_id")
                 yield from self._write(settings, value)
         except IncartsError as error:
             raise failure_of(error, self._op) from error
@@ -79,12 +87,13 @@ class LinksRun:
         """Say what a run would do, as an observation of the asset."""
         for partition in self._partitions():
             with self._planned(settings, value, partition) as plan:
-                text = md.plan_text(plan.figures, partition)
+                line, text = md.plan_line(plan), md.plan_text(plan.figures, partition)
                 numbers = {
                     f"incarts/plan/{action.value}": rows
                     for action, rows in plan.figures.rows_by_action().items()
                 }
-            self.context.log.info("The plan; nothing was sent.\n%s", text)
+            told = (_named(partition), line, text)
+            self.context.log.info("%sa plan, nothing was sent: %s\n\n%s", *told)
             self.context.log_event(
                 dg.AssetObservation(
                     self.key,
@@ -180,7 +189,7 @@ class LinksRun:
         from incarts_pipeline.writer import WriteOptions
 
         place = with_partition(self.source.output, partition)
-        tally, named = Tally(), "" if partition is None else f"{partition}: "
+        tally, named = Tally(), _named(partition)
         before = rejects_of(place)
         with self._planned(settings, value, partition) as plan:
             approved = self._approved(plan)
@@ -192,8 +201,7 @@ class LinksRun:
                 approved=approved,
             )
             make_folder(place)
-            figures = plan.figures
-            self.context.log.info("%s%s calls for %s rows", named, figures.calls, figures.rows)
+            self.context.log.info("%s%s", named, md.plan_line(plan))
 
             async def work(stop: Any) -> RunResult:
                 result = await apply_plan(
@@ -267,6 +275,10 @@ class LinksRun:
         columns = [column.name for column in schema.columns]
         lineage = md.column_lineage(self.source.catalog, load_mapping(mapping), columns)
         return {"dagster/column_lineage": lineage}
+
+
+def _named(partition: str | None) -> str:
+    return "" if partition is None else f"{partition}: "
 
 
 def _said(result: RunResult) -> str:

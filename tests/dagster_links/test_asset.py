@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,41 @@ def test_rejects_warn_and_new_ones_are_told_apart(materialize: Materialize) -> N
     )
     assert [name for name, check in again.items() if not check.passed] == []
     assert "first failures" in metadata_of(materialize(links_asset(write_catalog(bad))))
+
+
+def logged(instance: dg.DagsterInstance, level: str) -> list[str]:
+    """Return what the last run logged itself, beside Dagster's events."""
+    logs = instance.all_logs(instance.get_runs()[0].run_id)
+    own = [one for one in logs if not one.is_dagster_event]
+    return [one.user_message for one in own if one.level == logging.getLevelName(level)]
+
+
+@pytest.mark.parametrize("mode", ["write", "plan"])
+def test_log_says_what_is_done_and_why_rows_are_rejected(
+    materialize: Materialize, instance: dg.DagsterInstance, mode: str
+) -> None:
+    """One line has the calls, the rows by action, and the broken rules by field."""
+    names = ["", "", *(f"Product {i}" for i in range(2, 30))]
+    materialize(links_asset(write_catalog(products(30, name=names))), config={"mode": mode})
+    line = logged(instance, "INFO")[0].splitlines()[0]
+    said = "28 calls for 30 rows: 28 create (new), 2 reject (invalid); problems: 2 name missing"
+    assert line == (said if mode == "write" else f"a plan, nothing was sent: {said}")
+
+
+@pytest.mark.parametrize("problem", ["settings", "catalog", "answers"])
+def test_failure_is_one_line_of_the_log(
+    materialize: Materialize,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: str,
+) -> None:
+    """What went wrong stands by itself, once, not only above Dagster's stack traces."""
+    if problem == "settings":
+        monkeypatch.delenv("INCARTS_PROJECT_ID")
+    if problem == "answers":
+        monkeypatch.setenv("INCARTS_API_KEY", "ic_live_wrong_but_long_enough")
+    result = materialize(links_asset("nowhere.parquet" if problem == "catalog" else None))
+    assert logged(instance, "ERROR") == [failure_of(result)]
 
 
 def test_plan_mode_sends_nothing(
@@ -181,10 +217,14 @@ def test_missing_scope_fails_after_the_others_were_made(
 def test_unset_settings_name_the_variable(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing project id is told by its variable."""
+    """What is missing is told by its variables, all at once, and before anything is read."""
     monkeypatch.delenv("INCARTS_PROJECT_ID")
-    text = failure_of(materialize(links_asset()))
-    assert "INCARTS_PROJECT_ID" in text
+    monkeypatch.delenv("INCARTS_API_KEY")
+    text = failure_of(materialize(links_asset("nowhere.parquet")))
+    assert "Not set: INCARTS_API_KEY or INCARTS_API_KEY_FILE, INCARTS_PROJECT_ID." in text
+    plan = failure_of(materialize(links_asset(), config={"mode": "plan"}))
+    assert plan.startswith("Not set: INCARTS_PROJECT_ID.")
+    assert "INCARTS_API_KEY" in plan
 
 
 def test_guard_refuses_with_the_config_that_lets_it_through(
