@@ -370,7 +370,7 @@ _SAME_AGAIN = "Try again: the same bytes under the same idempotency key."
 _ERRORS: dict[int, tuple[type[ApiError], str]] = {
     400: (errors.BadRequestError, "Correct the request; the message names what is malformed."),
     401: (errors.UnauthorizedError, "Set INCARTS_API_KEY to a valid key of this target."),
-    403: (errors.ForbiddenError, "Use a key with access to this project and scope."),
+    403: (errors.ForbiddenError, "Check INCARTS_PROJECT_ID, and the key's project and scopes."),
     404: (errors.NotFoundError, "Check the id, and that the key may see it."),
     408: (errors.UnexpectedAnswerError, _SAME_AGAIN),
     409: (errors.ConflictError, "Look at what exists under that key or identifier."),

@@ -198,7 +198,8 @@ STATUSES: Mapping[int, Fix] = {
     ),
     403: Fix(
         meaning="the key may not do this",
-        fix="Use a key with the project and the scopes that the plan names.",
+        fix="Use a key that may use the project (INCARTS_PROJECT_ID) and has the scopes that the "
+        "plan names.",
     ),
     404: Fix(meaning="not found", fix="Check INCARTS_API_BASE_URL, or the id."),
     405: Fix(meaning="not the API's endpoint", fix="Check INCARTS_API_BASE_URL, without /v1."),
@@ -265,6 +266,14 @@ def of_status(status: int) -> Fix:
     if 300 <= status < 400:
         return STATUSES[300]
     return Fix(meaning=f"unexpected status {status}", fix=STATUSES[404].fix)
+
+
+def of_forbidden(project_id: str) -> str:
+    """Return what to do where Incarts answers 403; it doesn't always say which of them it is."""
+    return (
+        f"Check the project {project_id} (INCARTS_PROJECT_ID), and the key's access to it and "
+        "its scopes."
+    )
 
 
 def of_row(reason: Reason, *, http_status: int | None = None, error_code: str | None = None) -> Fix:

@@ -322,7 +322,7 @@ async def _carry_out(plan: LinksPlan, writing: _Writing, tally: Tally, stop: Sto
 def _say_how_to_go_on(result: LinksResult) -> None:
     """After an interruption, tell on standard error what the next step is."""
     if result.run.written.stopped is Reason.STOPPED:
-        lines = how_to_go_on(result.run.published.by_status, Reason.STOPPED)
+        lines = how_to_go_on(result.run.published.by_status, result.run.written)
         sys.stderr.write("\n".join([*lines, f"links: {result.output}", ""]))
 
 

@@ -17,7 +17,7 @@ from incarts_pipeline.display import qr_sheet, result_card
 from incarts_pipeline.display.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.result_card import LINKS as SHOWN_LINKS
 from incarts_pipeline.errors import PublishError
-from incarts_pipeline.fixes import REASONS
+from incarts_pipeline.fixes import REASONS, of_forbidden
 from incarts_pipeline.kept_frame import FrameKind, KeptFrame
 from incarts_pipeline.ledger.lookups import Label
 from incarts_pipeline.ledger.view import LedgerView
@@ -30,6 +30,7 @@ from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.summary import made_line
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.words import counted
+from incarts_pipeline.writer import WriteResult
 
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
@@ -305,7 +306,7 @@ def _lines(result: LinksResult) -> list[str]:
     if written.end:
         lines.append(f"Ended early: {written.end.message} {written.end.fix}")
     lines += [
-        f"403 for {retailer}/{intent} ({said or 'not allowed'}): the key lacks a scope"
+        f"403 for {retailer}/{intent} ({said or 'not allowed'}). {of_forbidden(run.project_id)}"
         for (retailer, intent), said in written.forbidden.items()
     ]
     if written.unrecorded:
@@ -313,7 +314,7 @@ def _lines(result: LinksResult) -> list[str]:
             "Answered, but not recorded in the ledger:",
             *map("  {}".format, written.unrecorded),
         ]
-    return lines + how_to_go_on(run.published.by_status, written.stopped)
+    return lines + how_to_go_on(run.published.by_status, written)
 
 
 def _status_line(result: LinksResult, status: str) -> str:
@@ -323,13 +324,14 @@ def _status_line(result: LinksResult, status: str) -> str:
     return f"{status:<10} {told}" if is_open else status
 
 
-def how_to_go_on(by_status: Mapping[Status, int], stopped: Reason | None) -> list[str]:
+def how_to_go_on(by_status: Mapping[Status, int], written: WriteResult) -> list[str]:
     """Return what to do next, as lines of text; none when everything has its link."""
     lines = []
     if pending := by_status[Status.PENDING]:
-        early = "Stopped early: " if stopped is Reason.STOPPED else ""
+        early = "Stopped early: " if written.stopped is Reason.STOPPED else ""
+        run = "Once that is put right, run" if written.is_blocked else "Run"
         lines.append(
-            f"{early}{_are(pending)} pending. Run the same cell or script again to go on: "
+            f"{early}{_are(pending)} pending. {run} the same cell or script again to go on: "
             "what is done is kept, and nothing is sent twice."
         )
     if doubts := by_status[Status.IN_DOUBT]:

@@ -82,7 +82,10 @@ class PlanRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run came out; `approved` is the digest that let a refused plan through."""
+    """How a run came out; `approved` is the digest that let a refused plan through.
+
+    `project_id` is the project that the links were asked for, as settings and plan had it.
+    """
 
     figures: PlanFigures
     written: WriteResult
@@ -90,6 +93,7 @@ class RunResult:
     seconds: float
     ledger: Path | None = None
     approved: str | None = None
+    project_id: str = ""
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
@@ -227,6 +231,7 @@ async def apply_plan(
         seconds=time.monotonic() - began,
         ledger=ledger,
         approved=options.approved,
+        project_id=project,
     )
 
 

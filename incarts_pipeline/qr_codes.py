@@ -175,7 +175,11 @@ async def apply_qr_codes(
     except PublishError as error:
         raise with_unrecorded(error, written) from error
     return RunResult(
-        figures=figures, written=written, published=published, seconds=time.monotonic() - began
+        figures=figures,
+        written=written,
+        published=published,
+        seconds=time.monotonic() - began,
+        project_id=plan.options.project_id,
     )
 
 

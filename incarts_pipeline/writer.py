@@ -86,6 +86,11 @@ class WriteResult:
     busy: Sequence[tuple[str, str]] = field(default=(), repr=False)
     moved: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether running again is of no use before somebody has put something right."""
+        return bool(self.forbidden) or (self.end is not None and not self.end.may_pass)
+
 
 def new_run_id() -> str:
     """Return a fresh id for a run."""

@@ -174,6 +174,17 @@ def test_missing_scope_opens_the_circuit(shell: Shell, catalog: str, box: Sandbo
     assert box.audit().requests <= 12
 
 
+def test_wrong_project_is_named(
+    shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 403 names the project and its variable, and running again is not the first thing to do."""
+    monkeypatch.setenv("INCARTS_PROJECT_ID", "misspelt")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "the key may not access this project. Check the project misspelt (INCARTS_PROJ" in err
+    assert "once that is put right, run the same command again" in err
+
+
 def test_wrong_base_path(
     shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +258,11 @@ def test_status_counts(shell: Shell, catalog: str) -> None:
 
 def test_doctor(shell: Shell, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """`doctor` tells a good key from a bad one, and a wrong host, without making a link."""
-    assert shell("doctor")[0] == 0
+    code, out, _ = shell("doctor")
+    assert code == 0
+    assert "project: not checked  whether the key may use demo only shows" in out
+    checks = json.loads(shell("doctor", "--json")[1])
+    assert (checks["ok"], checks["checks"][-1]["ok"]) == (True, None)
     monkeypatch.setenv("INCARTS_API_KEY", "ic_live_wrong_but_long_enough")
     code, out, _ = shell("doctor", "--json")
     assert (code, json.loads(out)["ok"]) == (1, False)

@@ -87,24 +87,38 @@ def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = 
 
 def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Check settings, ledger, host and key, without making a link."""
-    checks: list[tuple[str, bool, str]] = []
+    checks: list[Check] = []
     settings = _checked(checks, "settings", lambda: _complete(settings_for(ledger, target)))
     if settings is not None:
         _checked(checks, "ledger", lambda: _ledger_line(settings))
         found = asyncio.run(_probe(settings))
         checks.append(("api", found.ok, f"{found.message} {found.fix or ''}".strip()))
+        if found.ok:
+            checks.append(("project", None, _PROJECT.format(settings.project_id)))
+    good = all(ok is not False for _, ok, _ in checks)
     if as_json:
         rows = [{"check": name, "ok": ok, "message": text} for name, ok, text in checks]
-        typer.echo(json.dumps({"ok": all(ok for _, ok, _ in checks), "checks": rows}))
+        typer.echo(json.dumps({"ok": good, "checks": rows}))
     else:
         console = Console()
         for name, ok, text in checks:
-            mark = "[green]ok[/]" if ok else "[bold red]not ok[/]"
-            console.print(f"{name}: {mark}  {escape(text)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(0 if all(ok for _, ok, _ in checks) else 1)
+            line = f"{name}: {_MARKS[ok]}  {escape(text)}"
+            console.print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if good else 1)
 
 
-def _checked(checks: list[tuple[str, bool, str]], name: str, look: Any) -> Any:
+Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
+
+_MARKS = {
+    True: "[green]ok[/]",
+    False: "[bold red]not ok[/]",
+    None: "[yellow]not checked[/]",
+}
+# The API has nothing that could be asked for a project.
+_PROJECT = "whether the key may use {} only shows when a link is made: pilot with --limit 1"
+
+
+def _checked(checks: list[Check], name: str, look: Any) -> Any:
     """Run one check, note how it went, and return what it found."""
     try:
         found, text = look()

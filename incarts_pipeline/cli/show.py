@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.fixes import REASONS
+from incarts_pipeline.fixes import REASONS, of_forbidden
 from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
@@ -173,14 +173,15 @@ def _result_lines(result: RunResult, what: str) -> list[str]:
         )
     lines += [
         f"[red]403 for {'/'.join(filter(None, (retailer, intent)))}[/]: "
-        f"{escape(said or 'not allowed')} — the key lacks a scope or the project"
+        f"{escape(said or 'not allowed')}. {escape(of_forbidden(result.project_id))}"
         for (retailer, intent), said in written.forbidden.items()
     ]
     if written.unrecorded:
         lines.append("[bold red]answered, but not recorded in the ledger:[/]")
         lines += [escape(f"  {one}") for one in written.unrecorded]
     if result.published.by_status[Status.PENDING]:
-        lines.append("Rows are pending: run the same command again to go on.")
+        first = "once that is put right, " if written.is_blocked else ""
+        lines.append(f"Rows are pending: {first}run the same command again to go on.")
     if result.published.by_status[Status.IN_DOUBT]:
         lines.append(
             "Rows are in doubt: run again soon to settle them. Ones that need review are never "

@@ -22,13 +22,21 @@ def unfinished(result: RunResult) -> dg.Failure | None:
     if end is not None:
         return dg.Failure(f"{end.message} {end.fix}", allow_retries=end.may_pass)
     if result.written.forbidden:
-        kinds = ", ".join(f"{retailer} {intent}" for retailer, intent in result.written.forbidden)
-        return dg.Failure(
-            f"The API key may not make these links: {kinds}. Ask for the scope, or take the rows "
-            "out; the other links were made.",
-            allow_retries=False,
-        )
+        return dg.Failure(_forbidden(result), allow_retries=False)
     return dg.Failure(PENDING)
+
+
+def _forbidden(result: RunResult) -> str:
+    from incarts_pipeline.fixes import of_forbidden
+
+    kinds = ", ".join(
+        f"{retailer} {intent} ({said or 'not allowed'})"
+        for (retailer, intent), said in result.written.forbidden.items()
+    )
+    others = " The other links were made." if result.written.accepted else ""
+    return (
+        f"The API key may not make these links: {kinds}. {of_forbidden(result.project_id)}{others}"
+    )
 
 
 def failure_of(error: Exception, op: str) -> dg.Failure:
