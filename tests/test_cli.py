@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import sys
@@ -212,6 +213,23 @@ def test_ledger_of_another_host(
     code, _, err = shell("plan", catalog, *NO_MAPPING)
     assert code == 1
     assert "belongs to" in err
+    assert "sandbox" not in err
+
+
+def test_ledger_and_output_of_an_earlier_sandbox(
+    shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The links of a sandbox are gone with it; the error says how to begin anew, and that works."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    with Sandbox() as later:
+        monkeypatch.setenv("INCARTS_API_BASE_URL", later.base_url)
+        code, _, err = shell("plan", catalog, *NO_MAPPING)
+        assert code == 1
+        [(name, value)] = re.findall(r"`export (\w+)=([^`]+)`", err)
+        assert "an output of its own" in err
+        monkeypatch.setenv(name, value)
+        assert shell("apply", catalog, "-o", "later.parquet", *NO_MAPPING)[0] == 0
+        assert later.audit().links == 12
 
 
 def test_locked_and_foreign_ledgers(shell: Shell, catalog: str, box: Sandbox) -> None:
@@ -311,6 +329,14 @@ def test_asked_to_stop(box: Sandbox, shell: Shell, number: signal.Signals) -> No
     box.reconfigure(latency=0.0)
     assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
     assert box.audit().links == 300
+
+
+def test_sandbox_on_a_port_in_use(shell: Shell, box: Sandbox) -> None:
+    """It names the port and the way out, and no ledger."""
+    port = box.base_url.rpartition(":")[2]
+    code, _, err = shell("sandbox", "--port", port)
+    assert code == 1
+    assert f"Port {port} is in use.\n  Choose another --port, or leave it out." in err
 
 
 def test_stop_command(box: Sandbox, shell: Shell) -> None:

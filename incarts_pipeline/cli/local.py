@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, SettingsError
 from incarts_pipeline.settings import parse_duration
 
 
@@ -67,4 +68,11 @@ def sandbox(
         for assignment in environment(switches, base_url).split():
             typer.echo(f"export {assignment}")
 
-    serve(switches, port=port, state=state, ready=ready)
+    try:
+        serve(switches, port=port, state=state, ready=ready)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise SettingsError(
+            f"Port {port} is in use.", fix="Choose another --port, or leave it out."
+        ) from error

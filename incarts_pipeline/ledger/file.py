@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -19,6 +20,7 @@ from incarts_pipeline.errors import (
     LedgerLockedError,
 )
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.settings import is_loopback
 
 # Statements that lift a ledger from the version that is the key to the next one.
 MIGRATIONS: Mapping[int, Sequence[str]] = {
@@ -227,8 +229,21 @@ def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> N
     if base_url is not None and facts["base_url"] != base_url:
         raise LedgerForeignError(
             f"The ledger {path} belongs to {facts['base_url']}, not to {base_url}.",
-            fix="Set INCARTS_LEDGER to that target's own ledger, or choose another --target.",
+            fix=_other_ledger(facts["base_url"], base_url),
         )
+
+
+def _other_ledger(own: str, asked: str) -> str:
+    """Say how to get the right ledger; a sandbox's is of no more use than its links."""
+    fix = "Set INCARTS_LEDGER to that target's own ledger, or choose another --target."
+    hosts = [urlsplit(url) for url in (own, asked)]
+    if all(is_loopback(host.hostname or "") for host in hosts):
+        fix += (
+            " If these are sandboxes, the earlier one's links are gone with it: give the new one "
+            "a ledger and an output of its own, "
+            f"`export INCARTS_LEDGER=sandbox-{hosts[1].port}.db`."
+        )
+    return fix
 
 
 def _create(connection: sa.Connection, base_url: str) -> None:
