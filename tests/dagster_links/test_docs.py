@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from incarts_pipeline.dagster.checks import check_specs
 from incarts_pipeline.sandbox import Sandbox
 from tests.conftest import products
 from tests.dagster_links.conftest import KEY, QUIET
-from tests.dagster_links.project import ROOT
+from tests.dagster_links.project import DG, ROOT
 from tests.dagster_links.test_component import definitions
 from tests.test_docs import blocks
 
@@ -42,6 +44,75 @@ def test_six_lines_load(tmp_path: Path) -> None:
     assert defs.resolve_asset_graph().get_all_asset_keys() == {KEY}
     schedule = defs.resolve_schedule_def("incarts_nightly_schedule")
     assert schedule.execution_timezone == "Europe/Berlin"
+
+
+# What `create-dagster project shop` writes, as far as `dg` reads it.
+PROJECT = """
+[project]
+name = "shop"
+version = "0.1.0"
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "shop"
+"""
+DEFINITIONS = """
+from pathlib import Path
+from dagster import definitions, load_from_defs_folder
+
+@definitions
+def defs():
+    return load_from_defs_folder(path_within_project=Path(__file__).parent)
+"""
+
+
+def make_project(folder: Path) -> Path:
+    """Make the project that the page's first block makes with packages from an index."""
+    package = folder / "src" / "shop"
+    (package / "defs").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PROJECT)
+    (package / "__init__.py").touch()
+    (package / "definitions.py").write_text(DEFINITIONS)
+    return folder
+
+
+def test_from_zero_to_links(tmp_path: Path, box: Sandbox) -> None:
+    """The page's commands, in a project as its first block makes it, end with links."""
+    project = make_project(tmp_path / "shop")
+    settings = {
+        "INCARTS": str(ROOT),
+        "PATH": f"{Path(DG).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{project / 'src'}{os.pathsep}{ROOT}",
+        "INCARTS_API_BASE_URL": box.base_url,
+        "INCARTS_API_KEY": box.api_key,
+        "INCARTS_PROJECT_ID": box.project_id,
+        "INCARTS_RATE": "fixed:none",
+    }
+
+    def run(line: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | settings | changed
+        return subprocess.run(
+            line, shell=True, cwd=project, env=environment, capture_output=True, text=True
+        )
+
+    make, fill, launch, failed = blocks("sh", PAGE)
+    assert "create-dagster project shop" in make
+    for line in (fill + launch).splitlines():
+        if line == "dg dev":  # it serves until Ctrl-C
+            continue
+        ran = run(line)
+        assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+        if line.startswith("dg scaffold"):
+            component = project / "src" / "shop" / "defs" / "links" / "defs.yaml"
+            assert component.exists()
+            component.write_text(blocks("yaml", PAGE)[0])
+    assert (box.audit().links, box.audit().duplicates) == (176, 0)
+    (project / "data" / "links.parquet").unlink()
+    ran = run(failed, INCARTS_API_KEY="ic_live_wrong_but_long_enough", INCARTS_LEDGER="other.db")
+    first = ran.stdout.splitlines()[0]
+    assert "incarts__summer_campaign - Incarts refused the API key (401" in first
 
 
 def test_partitions_load() -> None:
