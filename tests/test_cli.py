@@ -332,11 +332,12 @@ def test_asked_to_stop(box: Sandbox, shell: Shell, number: signal.Signals) -> No
 
 
 def test_sandbox_on_a_port_in_use(shell: Shell, box: Sandbox) -> None:
-    """It names the port and the way out, and no ledger."""
+    """It names the port and the way out, and no ledger; one that can't be is a matter of usage."""
     port = box.base_url.rpartition(":")[2]
     code, _, err = shell("sandbox", "--port", port)
     assert code == 1
     assert f"Port {port} is in use.\n  Choose another --port, or leave it out." in err
+    assert shell("sandbox", "--port", "65536")[0] == 2
 
 
 def test_stop_command(box: Sandbox, shell: Shell) -> None:

@@ -14,7 +14,9 @@ from incarts_pipeline.settings import parse_duration
 
 
 def sandbox(
-    port: Annotated[int, typer.Option("--port", help="0 lets the system choose.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 lets the system choose.")
+    ] = 0,
     state: Annotated[
         Path | None, typer.Option("--state", help="A file in which links survive a restart.")
     ] = None,
