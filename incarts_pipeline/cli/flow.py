@@ -204,6 +204,7 @@ def apply(
         approved=approve,
     )
     failing = statuses(fail_on)
+    settings.require("base_url", "api_key", "project_id")
     check_places(output, report)
     if adopt and exists(output):
         import_links(output, settings)
