@@ -65,6 +65,9 @@ def _argument(found: re.Match[str]) -> str:
     if not found["name"]:
         return found[0]
     name = found["name"].replace("-", "_")
-    if found["value"]:
-        return f'{name}=["..."]' if name in _LISTS else f'{name}="..."'
-    return f"{name}=True" if name in _FLAGS else name
+    value = found["value"] or ""
+    if name in _FLAGS:
+        return f"{name}=True{value}"
+    if not value:
+        return name
+    return f'{name}=["..."]' if name in _LISTS else f'{name}="..."'

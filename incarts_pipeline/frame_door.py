@@ -25,7 +25,7 @@ from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import PlanRequest, plan_catalog
 from incarts_pipeline.progress import progress as progress_of
 from incarts_pipeline.reporting import apply_and_report, check_places
-from incarts_pipeline.settings import Settings, load_settings, parse_duration
+from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
 
@@ -292,6 +292,7 @@ def _settings(planning: _Planning) -> Settings:
 def _plan_of(frame_or_plan: Any, planning: _Planning) -> Iterator[LinksPlan]:
     """Yield the plan that is given, or one made of a frame, which is closed again."""
     if not isinstance(frame_or_plan, LinksPlan):
+        _settings(planning).require(*CALLS)
         with _plan(frame_or_plan, planning) as plan:
             yield plan
         return

@@ -126,9 +126,8 @@ class LinksPlan:
 
     def _problems(self) -> list[str]:
         """Return the broken rules, which are read from the plan's workspace."""
-        if not self._close.alive or not self.figures.counts:
-            return []
-        return [COUNTED_FROM_0, *(in_python(str(group)) for group in problem_groups(self.plan))]
+        groups = problem_groups(self.plan) if self._close.alive else []
+        return [COUNTED_FROM_0, *(in_python(str(group)) for group in groups)] if groups else []
 
     def _examples(self, count: Count) -> str:
         if not self._close.alive:
@@ -138,7 +137,7 @@ class LinksPlan:
 
 
 def _notes(figures: PlanFigures) -> list[str]:
-    lines = figures_lines(figures, where="frame")
+    lines = figures_lines(figures)
     lines += [f"warning: {warning}" for warning in figures.warnings]
     lines += [in_python(f"REFUSED: {r.message} {r.fix}") for r in figures.refusals]
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):

@@ -17,7 +17,7 @@ from incarts_pipeline.display import qr_sheet, result_card
 from incarts_pipeline.display.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.result_card import LINKS as SHOWN_LINKS
 from incarts_pipeline.errors import PublishError
-from incarts_pipeline.fixes import REASONS, of_forbidden
+from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.kept_frame import FrameKind, KeptFrame
 from incarts_pipeline.ledger.lookups import Label
 from incarts_pipeline.ledger.view import LedgerView
@@ -27,7 +27,7 @@ from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.placing import resolve
 from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
-from incarts_pipeline.summary import made_line
+from incarts_pipeline.summary import forbidden_lines, made_line
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.words import counted
 from incarts_pipeline.writer import WriteResult
@@ -305,10 +305,7 @@ def _lines(result: LinksResult) -> list[str]:
     lines.append(f"links: {result.output}")
     if written.end:
         lines.append(f"Ended early: {written.end.message} {written.end.fix}")
-    lines += [
-        f"403 for {retailer}/{intent} ({said or 'not allowed'}). {of_forbidden(run.project_id)}"
-        for (retailer, intent), said in written.forbidden.items()
-    ]
+    lines += forbidden_lines(run)
     if written.unrecorded:
         lines += [
             "Answered, but not recorded in the ledger:",

@@ -93,7 +93,7 @@ class RunResult:
     seconds: float
     ledger: Path | None = None
     approved: str | None = None
-    project_id: str = ""
+    project_id: str
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
@@ -201,7 +201,7 @@ async def apply_plan(
     ledger, target = Path(settings.ledger), Output(links=str(output))
     project = plan.options.project_id
     view = LedgerView(ledger, base_url=settings.base_url)
-    check_output(target.links, view, project, plan.options.link_sets)
+    check_output(target, view, project, plan.options.link_sets)
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with transaction(engine, ledger) as connection:

@@ -21,7 +21,7 @@ from incarts_pipeline.ledger.file import prepare_file, transaction
 from incarts_pipeline.ledger.lookups import ensure_sets, known_sets, links_in_use, next_sequence
 from incarts_pipeline.ledger.states import Kind
 from incarts_pipeline.ledger.view import LedgerView
-from incarts_pipeline.ownership import check_output
+from incarts_pipeline.ownership import check_codes_output
 from incarts_pipeline.pipeline import (
     RunResult,
     carry_out,
@@ -41,7 +41,7 @@ from incarts_pipeline.qr_requests import (
     key_fields,
     request_schema,
 )
-from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.settings import CALLS, Settings, load_settings
 from incarts_pipeline.status import existing_ledger
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import IfRunning, WriteOptions, WriteResult
@@ -154,7 +154,7 @@ async def apply_qr_codes(
     settings.require("base_url", "api_key")
     ledger, project_id = Path(settings.ledger), plan.options.project_id
     view = LedgerView(ledger, base_url=settings.base_url)
-    check_output(str(output), view, project_id, plan.options.link_sets, id_column="qr_code_id")
+    check_codes_output(str(output), view, project_id)
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with transaction(engine, ledger) as connection:
@@ -179,7 +179,7 @@ async def apply_qr_codes(
         written=written,
         published=published,
         seconds=time.monotonic() - began,
-        project_id=plan.options.project_id,
+        project_id=project_id,
     )
 
 
@@ -243,6 +243,7 @@ def create_qr_codes(
         IncartsError: as `plan_qr_codes` and `apply_qr_codes` do.
     """
     settings, tally = settings or load_settings(), Tally()
+    settings.require(*CALLS)
     request = QrRequest(
         source=source,
         identifiers=identifiers,

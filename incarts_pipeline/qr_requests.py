@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -278,11 +279,12 @@ class _Batch:
             keys = row_keys(columns, list(self._mapping.keys.values()))
             return pa.repeat(self._mapping.link_set, columns.rows), keys
         columns.missing(columns.text("link_set").is_null(), "link_set", "link_set")
-        no_key = pc.and_(columns.text("row_key").is_null(), pc.invert(self._rejected()))
+        no_key = pc.and_(columns.text("row_key").is_null(), pc.invert(self._rejected))
         columns.missing(no_key, "row_key", "row_key")
         keys = without_nul(columns.text("row_key"), "row_key", "row_key", self._findings)
         return columns.text("link_set"), keys
 
+    @cached_property
     def _rejected(self) -> pa.BooleanArray:
         """Return which rows of a published table were rejected, so that they may have no key."""
         keys, schema = self._mapping.keys, self._batch.schema
@@ -299,7 +301,7 @@ class _Batch:
             of_set = sorted({key for other, key in pairs if other == name and key})
             known.update({(name, key): link for key, link in self._links(name, of_set).items()})
         found = pa.array([known.get(pair) for pair in pairs], pa.string())
-        rejected, without = self._rejected(), found.is_null()
+        rejected, without = self._rejected, found.is_null()
         self._findings.add(
             pc.and_(without, rejected),
             "link_id",

@@ -50,7 +50,7 @@ class Evidence:
     content: dict[str, Any]
 
 
-def open_cases(settings: Settings | None = None, keys: Sequence[str] = ()) -> list[Case]:
+def open_cases(settings: Settings | None = None, *, keys: Sequence[str] = ()) -> list[Case]:
     """Return the operations whose link may exist, oldest first; with `keys`, only those.
 
     A case with `needs_person` false is settled by the next run. What a living run is at is left
@@ -65,7 +65,7 @@ def open_cases(settings: Settings | None = None, keys: Sequence[str] = ()) -> li
     return existing_ledger(chosen).read(lambda connection: _cases(connection, chosen, keys))
 
 
-def evidence(settings: Settings | None = None, keys: Sequence[str] = ()) -> Evidence:
+def evidence(settings: Settings | None = None, *, keys: Sequence[str] = ()) -> Evidence:
     """Gather what is known of all open operations, or of some; raises as `open_cases` does."""
 
     def gather(connection: sa.Connection) -> Evidence:
@@ -99,7 +99,7 @@ def adopt(
         LedgerError: the ledger can't be used.
     """
     chosen = settings or load_settings()
-    [case] = open_cases(chosen, [key])
+    [case] = open_cases(chosen, keys=[key])
     link = Link(id=link_id)
     if case.for_link_id is not None:
         link = _code(link_id, case)
@@ -122,7 +122,7 @@ def recreate(keys: Sequence[str], settings: Settings | None = None) -> list[Case
         LedgerError: the ledger can't be used.
     """
     chosen = settings or load_settings()
-    found = open_cases(chosen, keys)
+    found = open_cases(chosen, keys=keys)
     for case in found:
         if not case.needs_person:
             raise RefusedError(

@@ -218,7 +218,7 @@ class Settings(BaseSettings):
         missing = [name for name in names if getattr(self, name) is None]
         if not missing:
             return
-        rest = [n for n in _CALLS if n not in missing and getattr(self, n) is None]
+        rest = [n for n in CALLS if n not in missing and getattr(self, n) is None]
         in_file = [name for name in missing if name != "api_key"]
         fix = "Export what is missing."
         if rest:
@@ -288,7 +288,7 @@ def _alias(name: str) -> str:
     return str(Settings.model_fields[name].validation_alias)
 
 
-_CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
+CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
 
 
 def _variables(names: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from incarts_pipeline import decisions
-from incarts_pipeline.models import Action, Status
+from incarts_pipeline.fixes import of_forbidden
+from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
 from incarts_pipeline.rules import NoteCode
@@ -35,6 +36,8 @@ class ProblemGroup:
 
 def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
     """Group the rows that break a rule by field and rule, as the report of a run does."""
+    if Reason.INVALID not in {count.reason for count in made.figures.counts}:
+        return []
     query = decisions.PROBLEMS.format(row=made.row_number)
     asked = {"notes": [code.value for code in NoteCode], "most": most}
     names = ("field", "code", "rows", "row", "key", "message")
@@ -42,15 +45,14 @@ def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
     return [ProblemGroup(**dict(zip(names, one, strict=True))) for one in found]
 
 
-def figures_lines(figures: PlanFigures, what: str = "link", where: str = "catalog") -> list[str]:
-    """Return a plan's numbers as lines: `what` it makes of rows that are in `where`."""
+def figures_lines(figures: PlanFigures, what: str = "link") -> list[str]:
+    """Return a plan's numbers as lines; `what` it makes."""
     lines = [_to_make(figures, what)]
     if figures.doubts:
         lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
-    lines += [
-        f"{counted(n, f'link of {name} has', f'links of {name} have')} no row in the {where} (kept)"
-        for name, n in figures.missing.items()
-    ]
+    for name, n in figures.missing.items():
+        links = counted(n, f"link of {name} has", f"links of {name} have")
+        lines.append(f"{links} no row in the catalog (kept)")
     if figures.scopes:
         needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
         lines.append(f"scopes needed: {needed}")
@@ -74,8 +76,17 @@ def _sharing(figures: PlanFigures) -> int:
 
 
 def made_line(run: RunResult, what: str = "link") -> str:
-    """Return what a run sent, and what it made where that isn't a link for each row."""
+    """Return what a run sent, and what it made where rows share links."""
     counts, made = run.published.by_status, run.written.accepted
     rows = counts[Status.CREATED] + counts[Status.REPLACED]
-    shared = f"{counted(made, what)} for {counted(rows, 'row')}, " if rows != made else ""
+    shared = f"{counted(made, what)} for {counted(rows, 'row')}, " if rows > made else ""
     return f"{shared}{counted(run.written.requests, 'request')} in {run.seconds:.1f} s"
+
+
+def forbidden_lines(run: RunResult) -> list[str]:
+    """Return which links Incarts answered with 403, in its words, and what to do."""
+    return [
+        f"403 for {'/'.join(filter(None, (retailer, intent)))}: {said or 'not allowed'}. "
+        f"{of_forbidden(run.project_id)}"
+        for (retailer, intent), said in run.written.forbidden.items()
+    ]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from incarts_pipeline.door import run_blocking
+from incarts_pipeline.gate import Stop
+from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.tally import Tally
 from incarts_pipeline.writer import WriteOptions
 
 SAMPLES = Path(__file__).parent.parent / "sample_data"
@@ -72,14 +76,45 @@ def products(n: int, **columns: list[object]) -> pa.Table:
     return pa.table(base | columns)
 
 
+def run_until(
+    requests: int | None, work: Callable[[Stop, Tally], Awaitable[RunResult]]
+) -> RunResult:
+    """Run something; end it as --max-duration does, once it has begun so many requests."""
+
+    async def ended(stop: Stop) -> RunResult:
+        tally = Tally()
+
+        async def watch() -> None:
+            while requests is None or tally.requests < requests:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            stop.request(Reason.OUT_OF_TIME)
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await work(stop, tally)
+        finally:
+            watching.cancel()
+
+    return run_blocking(ended)
+
+
 Run = Callable[..., RunResult]
 
 
 @pytest.fixture
 def run(settings: Settings, tmp_path: Path) -> Run:
-    """Plan and apply a catalog; keywords go to PlanRequest, WriteOptions or the settings."""
+    """Plan and apply a catalog; keywords go to PlanRequest, WriteOptions or the settings.
 
-    def go(catalog: object, *, output: str = "links.parquet", **keywords: object) -> RunResult:
+    With `until`, the run ends as if out of time once it has begun so many requests.
+    """
+
+    def go(
+        catalog: object,
+        *,
+        output: str = "links.parquet",
+        until: int | None = None,
+        **keywords: object,
+    ) -> RunResult:
         used = settings.model_copy(
             update={k: keywords.pop(k) for k in list(keywords) if k in Settings.model_fields}
         )
@@ -90,8 +125,11 @@ def run(settings: Settings, tmp_path: Path) -> Run:
         request = PlanRequest(catalog=catalog, **planning)  # type: ignore[arg-type]
         options = WriteOptions(**keywords)  # type: ignore[arg-type]
         with plan_catalog(request, used) as plan:
-            return run_blocking(
-                lambda stop: apply_plan(plan, used, tmp_path / output, options=options, stop=stop)
+            return run_until(
+                until,
+                lambda stop, tally: apply_plan(
+                    plan, used, tmp_path / output, options=options, stop=stop, tally=tally
+                ),
             )
 
     return go

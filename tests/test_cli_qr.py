@@ -45,6 +45,18 @@ def test_plan_only_sends_nothing(shell: Shell, linked: list[str], box: Sandbox) 
     assert not Path("qr_codes.parquet").exists()
 
 
+def test_key_is_asked_for_before_the_plan(
+    shell: Shell, linked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody says yes to codes that can't be made; a plan alone needs no key."""
+    monkeypatch.delenv("INCARTS_API_KEY")
+    code, out, err = shell(*QR)
+    assert code != 0
+    assert "INCARTS_API_KEY" in err
+    assert "to make" not in out + err
+    assert shell(*QR, "--plan-only")[0] == 0
+
+
 def test_qr_then_again(shell: Shell, linked: list[str], box: Sandbox) -> None:
     """The codes are made once; a second time nothing is sent. `status` counts them apart."""
     code, _, err = shell(*QR, "--name", "{sku}")

@@ -34,7 +34,7 @@ def answering(text: str) -> io.StringIO:
 def overdue(run: Run, box: Sandbox, settings: Settings) -> str:
     """A doubt that is too old to be replayed; its link exists."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     box.fail_next("error_after", times=0)
     apply_at(settings, LaterClock(3600))
     return str(pq.read_table("links.parquet")["idempotency_key"][0])

@@ -79,6 +79,9 @@ def test_backup_has_what_the_wal_has(run: Run, settings: Settings, tmp_path: Pat
     copied = settings.model_copy(update={"ledger": tmp_path / "backup.db"})
     assert ledger_overview(copied).sets == ledger_overview(settings).sets
     assert ledger_overview(copied).sets[0].links == 2
+    lost = subprocess.run([sys.executable, *words[1:-1], words[-1].replace(".db", "-elsewhere.db")])
+    assert lost.returncode, "a backup of nothing would look like one"
+    assert len(list(tmp_path.glob("*elsewhere*"))) == 0
 
 
 @pytest.fixture

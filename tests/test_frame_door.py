@@ -341,9 +341,13 @@ def test_an_index_is_blamed_only_when_it_may_be_the_key(
     near: Settings, frame: Callable[[], pd.DataFrame]
 ) -> None:
     """One that only counts the rows, or has a name, or isn't asked for, is none of the trouble."""
-    with pytest.raises(IncartsError) as caught:
+    with pytest.raises(IncartsError, match="skuu") as caught:
         plan_links(frame(), unique_key="skuu", link_set="test", settings=near)
     assert "index" not in str(caught.value)
+
+
+def test_an_index_is_not_blamed_for_a_field(near: Settings) -> None:
+    """One without a name has nothing to do with a field that is missing."""
     unnamed = goods().drop(columns="name").set_index(pd.Index(list("abcd")))
     with pytest.raises(IncartsError, match='no column "name"') as caught:
         plan_links(unnamed, settings=near, **KEY)

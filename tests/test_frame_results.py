@@ -54,7 +54,9 @@ def published(path: Path, rows: Sequence[dict[str, Any]], run_id: str = "run") -
         key = (Status(row["status"]), Reason(row["reason"]))
         counts[key] = counts.get(key, 0) + 1
     output = Published(output=Output(links=str(path)), counts=counts)
-    return RunResult(figures=FIGURES, written=written, published=output, seconds=1.0)
+    return RunResult(
+        figures=FIGURES, written=written, published=output, seconds=1.0, project_id="demo"
+    )
 
 
 def result(tmp_path: Path, frame: object, places: Sequence[int], **columns: Any) -> LinksResult:

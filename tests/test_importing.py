@@ -130,7 +130,7 @@ def test_doubts_come_back_for_review(
 ) -> None:
     """What was in doubt is never sent again by itself: how old it is nobody knows any more."""
     box.fail_next("error_after", times=50, where="500001")
-    run(products(3), max_duration=0.5)
+    run(products(3), until=3)
     box.fail_next("error_after", times=0, where="500001")
     [before] = open_cases(settings)
     lose_the_ledger()
@@ -148,7 +148,7 @@ def test_doubts_come_back_for_review(
 def test_unknown_doubt_in_the_output_is_refused(run: Run, settings: Settings, box: Sandbox) -> None:
     """An output whose doubts the ledger doesn't know is as foreign as one with unknown links."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     box.fail_next("error_after", times=0)
     lose_the_ledger()
     with pytest.raises(RefusedError, match="incarts1-"):
@@ -158,7 +158,7 @@ def test_unknown_doubt_in_the_output_is_refused(run: Run, settings: Settings, bo
 def test_older_backup_learns_what_came_after_it(run: Run, settings: Settings, box: Sandbox) -> None:
     """A restored backup takes over what was made since, also for what it had in doubt."""
     box.fail_next("error_after", times=50, where="500000")
-    run(products(2), max_duration=0.3)
+    run(products(2), until=2)
     box.fail_next("error_after", times=0, where="500000")
     backup = copy_of_the_ledger()
     run(products(4))
@@ -177,12 +177,12 @@ def test_doubt_after_an_older_backups_doubt_comes_back(
 ) -> None:
     """The backup's doubt was settled since, and its row has another one: that is kept, unsent."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     backup = copy_of_the_ledger()
     box.fail_next("error_after", times=0)
     run(products(1))
     box.fail_next("error_after", times=50)
-    run(products(1, quantity=[2]), max_duration=0.3)
+    run(products(1, quantity=[2]), until=1)
     box.fail_next("error_after", times=0)
     [doubt] = open_cases(settings)
     lose_the_ledger()
@@ -197,11 +197,11 @@ def test_doubt_after_an_older_backups_doubt_comes_back(
 def test_recreated_link_in_doubt_comes_back(run: Run, settings: Settings, box: Sandbox) -> None:
     """What a person gave up after the backup stays given up, and its successor's doubt is kept."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     apply_at(settings, LaterClock(3600))
     backup = copy_of_the_ledger()
     recreate([open_cases(settings)[0].idempotency_key], settings)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     box.fail_next("error_after", times=0)
     [doubt] = open_cases(settings)
     lose_the_ledger()
@@ -218,7 +218,7 @@ def test_what_a_backup_only_intended_was_sent_since(
     run(products(1), api_key=SecretStr("ic_sandbox_another_key"))  # a 401 for each attempt
     backup = copy_of_the_ledger()
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     box.fail_next("error_after", times=0)
     lose_the_ledger()
     Path("ledger.db").write_bytes(backup)
@@ -332,7 +332,7 @@ def test_edited_history_is_refused(run: Run, settings: Settings) -> None:
 def test_old_doubts_survive_a_second_import(run: Run, settings: Settings, box: Sandbox) -> None:
     """A doubt that needs review already is left as it is."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     apply_at(settings, LaterClock(3600))
     before = dump("operation")
     assert import_links("links.parquet", settings).known == 1

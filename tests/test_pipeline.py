@@ -240,6 +240,24 @@ def test_output_of_others_is_refused(
     assert run(products(3)).published.by_status[Status.UNCHANGED] == 3
 
 
+def test_tables_beside_the_output_are_kept_too(run: Run) -> None:
+    """Moving links.parquet away doesn't give its history away to another link set."""
+    run(products(3))
+    before = Path("links.history.parquet").read_bytes()
+    Path("links.parquet").rename("old.parquet")
+    with pytest.raises(RefusedError, match="holds links of 'test'"):
+        run(products(3), link_set="other")
+    assert Path("links.history.parquet").read_bytes() == before
+
+
+def test_link_set_with_a_space_keeps_its_output(run: Run) -> None:
+    """A name of several words is one name, and part of it is another."""
+    run(products(2), link_set="summer campaign")
+    assert run(products(2), link_set="summer campaign").written.requests == 0
+    with pytest.raises(RefusedError, match="of 'summer campaign', not of the link set 'summ'"):
+        run(products(2), link_set="summ")
+
+
 def test_missing_scope_is_seen_before_sending(run: Run, box: Sandbox) -> None:
     """A key known to lack a scope stops the plan, and says which."""
     with pytest.raises(RefusedError, match="retailers:walmart"):

@@ -18,7 +18,7 @@ from incarts_pipeline.plan_file import load_plan, plan_saved, save_plan
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.writer import WriteOptions
-from tests.conftest import Run, products
+from tests.conftest import Run, products, run_until
 
 MAPPING = {
     "link_set": "wide",
@@ -121,12 +121,14 @@ def test_rows_in_another_order_are_the_same_plan(settings: Settings, catalog: st
         assert (plan.figures.calls, plan.figures.digest) == (5, load_plan(path).digest)
 
 
-def carry_out(settings: Settings, path: str, **options: object) -> RunResult:
-    """Plan a plan file again and apply it."""
+def carry_out(
+    settings: Settings, path: str, until: int | None = None, **options: object
+) -> RunResult:
+    """Plan a plan file again and apply it, as the fixture `run` does."""
     with plan_saved(load_plan(path), settings) as plan:
         options_ = WriteOptions(**options)  # type: ignore[arg-type]
         work = partial(apply_plan, plan, settings, "out.parquet", options=options_)
-        return run_blocking(lambda stop: work(stop=stop))
+        return run_until(until, lambda stop, tally: work(stop=stop, tally=tally))
 
 
 def test_a_plan_file_goes_on(settings: Settings, box: Sandbox, run: Run) -> None:
@@ -137,7 +139,7 @@ def test_a_plan_file_goes_on(settings: Settings, box: Sandbox, run: Run) -> None
     path = saved(settings, "catalog.csv")
     assert carry_out(settings, path, limit=4).exit_code() == 4
     box.fail_next("error_after", times=50)
-    broken_off = carry_out(settings, path, limit=4, max_duration=0.3)
+    broken_off = carry_out(settings, path, limit=4, until=4)
     assert broken_off.published.by_status[Status.IN_DOUBT] == 4
     box.fail_next("error_after", times=0)
     assert carry_out(settings, path, limit=2).figures.digest == load_plan(path).digest

@@ -23,7 +23,6 @@ from incarts_pipeline.canonical import (
 )
 from incarts_pipeline.client import IncartsClient
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.door import run_blocking
 from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
 from incarts_pipeline.importing import import_links
 from incarts_pipeline.models import Reason, State, Status
@@ -35,7 +34,7 @@ from incarts_pipeline.schemas import QR_CODES
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.status import ledger_overview, stop_runs
 from incarts_pipeline.writer import WriteOptions
-from tests.conftest import Run, products
+from tests.conftest import Run, products, run_until
 from tests.test_writer import LaterClock
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "qr_codes.json").read_text("utf-8"))
@@ -50,6 +49,7 @@ def make(settings: Settings) -> Make:
         source: object = "links.parquet",
         clock: Clock | None = None,
         output: str = "qr_codes.parquet",
+        until: int | None = None,
         **keywords: Any,
     ) -> RunResult:
         own = ("limit", "max_duration", "if_running")
@@ -61,10 +61,11 @@ def make(settings: Settings) -> Make:
             keywords.setdefault("identifiers", ("shelf",))
         request = QrRequest(source=source, **keywords)
         with plan_qr_codes(request, used, clock=clock) as plan:
-            return run_blocking(
-                lambda stop: apply_qr_codes(
-                    plan, used, output, options=options, stop=stop, clock=clock
-                )
+            return run_until(
+                until,
+                lambda stop, tally: apply_qr_codes(
+                    plan, used, output, options=options, stop=stop, tally=tally, clock=clock
+                ),
             )
 
     return go
@@ -161,7 +162,7 @@ def test_next_run_settles_a_doubt(run: Run, make: Make, box: Sandbox) -> None:
     """What one run left in doubt, the next one settles with the same key and bytes."""
     run(products(1))
     box.fail_next("error_after", times=50)
-    assert make(max_duration=0.4).exit_code() == 3
+    assert make(until=1).exit_code() == 3
     assert (code()["status"], code()["reason"]) == ("in_doubt", "answer_unknown")
     box.fail_next("error_after", times=0)
     assert make().exit_code() == 0
@@ -174,7 +175,7 @@ def overdue(run: Run, make: Make, box: Sandbox, fault: str) -> str:
     """Leave a code in doubt until it is too old to be replayed; return its key."""
     run(products(1))
     box.fail_next(fault, times=50)
-    make(max_duration=0.3)
+    make(until=1)
     box.fail_next(fault, times=0)
     requests = box.audit().requests
     assert make(clock=LaterClock(3600)).exit_code() == 3
@@ -256,7 +257,7 @@ def test_conflict_on_a_replay_stays_a_doubt(
     run(products(1))
     box.reconfigure(idempotency_window=0)
     box.fail_next("error_after")
-    assert make(max_duration=1.0).exit_code() == 3
+    assert make(until=2).exit_code() == 3
     assert (code()["status"], code()["http_status"]) == ("in_doubt", 409)
     [case] = open_cases(settings)
     assert case.state is State.IN_DOUBT
@@ -279,7 +280,7 @@ def test_doubt_under_an_older_name_is_that_code(run: Run, make: Make, box: Sandb
     """Once the older attempt turns out to have made the code, the new name makes no call."""
     run(products(1))
     box.fail_next("error_after", times=50)
-    make(name="Old name", max_duration=0.3)
+    make(name="Old name", until=1)
     box.fail_next("error_after", times=0)
     assert make(name="New name").exit_code() == 0
     assert (code()["status"], box.audit().qr_codes) == ("created", 1)
@@ -416,6 +417,15 @@ def test_old_table_of_links_is_noticed(run: Run, make: Make, box: Sandbox) -> No
     assert box.audit().qr_codes == 0
 
 
+def test_table_of_codes_may_have_been_another_sets(run: Run, make: Make, box: Sandbox) -> None:
+    """The ledger knows all codes, so that the default output serves one table after another."""
+    for name in ("a", "b", "a"):
+        run(products(1), link_set=name, output=f"{name}.parquet")
+        make(f"{name}.parquet", identifiers=("shelf",))
+        assert code()["link_set"] == name
+    assert (box.audit().qr_codes, box.audit().duplicates) == (2, 0)
+
+
 def test_link_sets_are_told_apart(run: Run, make: Make) -> None:
     """Where the ledger has several sets, a table without their name must say which one it means."""
     run(products(1))
@@ -475,7 +485,7 @@ def test_lost_ledger_is_rebuilt(run: Run, make: Make, box: Sandbox, settings: Se
     """Codes that a ledger doesn't know stop the run; importing both tables brings them back."""
     run(products(3))
     box.fail_next("error_after", times=50, where='"flyer"')
-    make(identifiers=("shelf", "flyer"), max_duration=0.4)
+    make(identifiers=("shelf", "flyer"), until=6)
     box.fail_next("error_after", times=0, where='"flyer"')
     before = codes()
     lose_ledger()

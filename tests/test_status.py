@@ -43,8 +43,8 @@ def test_overview_in_words() -> None:
         "needs review: may exist at Incarts; see `incarts review list`",
         "nothing is running",
         "rate limit for the API key with the fingerprint 8f85: none met up to 60 requests a second",
-        "alarm: 1 key has more than one link",
         "the file is intact",
+        "alarm: 1 key has more than one link",
     ]
 
 

@@ -22,6 +22,7 @@ from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_c
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.status import ledger_overview, stop_runs
+from incarts_pipeline.summary import made_line
 from incarts_pipeline.writer import IfRunning, WriteOptions
 from tests.conftest import Run, products
 
@@ -107,7 +108,7 @@ def test_error_that_keeps_coming_stays_a_doubt(run: Run, box: Sandbox, replay: s
 def test_next_run_settles_a_doubt_first(run: Run, box: Sandbox) -> None:
     """What one run left in doubt, the next one settles with the same key and bytes."""
     box.fail_next("error_after", times=3)
-    assert run(products(1), max_duration=0.3).exit_code() == 3
+    assert run(products(1), until=1).exit_code() == 3
     assert run(products(1)).exit_code() == 0
     assert row()["status"] == "created"
     assert len({one.idempotency_key for one in box.requests()}) == 1
@@ -117,7 +118,7 @@ def test_next_run_settles_a_doubt_first(run: Run, box: Sandbox) -> None:
 def test_old_doubt_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
     """A doubt older than the window is never resent by itself; the row says so."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.5)
+    run(products(1), until=1)
     assert row()["status"] == "in_doubt"
     requests = box.audit().requests
     result = apply_at(settings, LaterClock(3600))
@@ -131,7 +132,7 @@ def test_old_doubt_needs_review(settings: Settings, box: Sandbox, run: Run) -> N
 def test_changed_clock_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
     """A wall clock an hour off against the boot clock makes the age worthless."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.5)
+    run(products(1), until=1)
     requests = box.audit().requests
     apply_at(settings, LaterClock(-3600, boot=5))
     assert box.audit().requests == requests
@@ -141,7 +142,7 @@ def test_changed_clock_needs_review(settings: Settings, box: Sandbox, run: Run) 
 def test_rotated_key_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
     """A doubt under one API key isn't replayed under another."""
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.5)
+    run(products(1), until=1)
     other = ApiKey(key="ic_sandbox_another_key")
     box.reconfigure(keys=(other,))
     requests = box.audit().requests
@@ -159,7 +160,7 @@ def test_key_that_sends_decides_not_the_plans(
     first, second = ApiKey(key="ic_sandbox_the_first_key"), ApiKey(key="ic_sandbox_another_key")
     box.reconfigure(keys=(first, second))
     box.fail_next("error_after", times=50)
-    run(products(1), max_duration=0.3, api_key=SecretStr(first.key))
+    run(products(1), until=1, api_key=SecretStr(first.key))
     box.fail_next("error_after", times=0)
     key = SecretStr(planned_with) if planned_with else None
     request = PlanRequest(catalog=products(2), link_set="test", unique_key=("sku",))
@@ -215,7 +216,7 @@ def test_kept_plan_moves_no_row_that_another_run_has_moved(
 def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
     """A row that left the catalog in doubt is settled all the same, and reported as missing."""
     box.fail_next("error_after", times=3, where="500001")
-    run(products(2), max_duration=0.3)
+    run(products(2), until=2)
     assert operation_of("000001")[0] == "in_doubt"
     run(products(1))
     assert operation_of("000001")[0] == "done"
@@ -228,7 +229,7 @@ def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
 def test_change_follows_its_doubt_in_one_run(run: Run, box: Sandbox) -> None:
     """A row that changed while in doubt is settled first, and then replaced in the same run."""
     box.fail_next("error_after", times=3, where="500000")
-    run(products(1), max_duration=0.3)
+    run(products(1), until=1)
     assert operation()[0] == "in_doubt"
     result = run(products(1, quantity=[7]))
     assert result.exit_code() == 0
@@ -244,7 +245,7 @@ def test_change_back_reuses_at_once_and_still_settles(run: Run, box: Sandbox) ->
     run(products(1))
     first = row()["link_id"]
     box.fail_next("error_after", times=50, where='"quantity":7')
-    run(products(1, quantity=[7]), max_duration=0.4)
+    run(products(1, quantity=[7]), until=1)
     assert (row()["status"], row()["link_id"]) == ("in_doubt", first)
     box.fail_next("error_after", times=0, where='"quantity":7')
     result = run(products(1, pinned=[True]))
@@ -262,7 +263,7 @@ def test_change_back_reuses_at_once_and_still_settles(run: Run, box: Sandbox) ->
 def test_doubt_is_sticky(run: Run, settings: Settings, box: Sandbox, status: int) -> None:
     """A 429, 401 or 422 on a replay leaves the row in doubt, as old as it was."""
     box.fail_next("lost_before", times=50)
-    run(products(1), max_duration=0.4)
+    run(products(1), until=1)
     box.fail_next("lost_before", times=0)
     first_sent = first_sent_at()
     trouble: dict[str, object] = {
@@ -272,7 +273,7 @@ def test_doubt_is_sticky(run: Run, settings: Settings, box: Sandbox, status: int
     }[status]
     box.reconfigure(**trouble)
     asyncio.run(use_up(settings))
-    run(products(1), max_duration=1.0)
+    run(products(1), until=1)
     assert operation()[0] == "in_doubt"
     assert first_sent_at() == first_sent
     assert status in {one.status for one in box.requests()}
@@ -411,6 +412,14 @@ def test_pinned_row_keeps_its_link_whatever_comes_of_a_doubt(run: Run, box: Sand
     assert (row()["status"], row()["reason"], row()["link_id"]) == ("held", "pinned", printed)
     assert (box.audit().links, box.audit().duplicates) == (2, 0)
     assert run(products(1, quantity=[2], pinned=[True])).written.requests == 0
+
+
+def test_settled_doubts_are_not_told_as_rows_links(run: Run, box: Sandbox) -> None:
+    """A doubt's own link is older content's: it and its row's new one are no two for one row."""
+    in_doubt(box, run, products(1), "500000")
+    result = run(products(1, quantity=[5]))
+    assert (box.audit().links, result.written.requests) == (2, 2)
+    assert made_line(result).startswith("2 requests in ")
 
 
 def test_guards_are_asked_again_once_doubts_are_settled(run: Run, box: Sandbox) -> None:

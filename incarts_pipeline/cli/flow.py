@@ -22,7 +22,7 @@ from incarts_pipeline.plan import Plan
 from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
 from incarts_pipeline.progress import progress
 from incarts_pipeline.reporting import apply_and_report, check_places
-from incarts_pipeline.settings import Settings, load_settings, parse_duration
+from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.words import counted
 from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
@@ -204,7 +204,7 @@ def apply(
         approved=approve,
     )
     failing = statuses(fail_on)
-    settings.require("base_url", "api_key", "project_id")
+    settings.require(*CALLS)
     check_places(output, report)
     if adopt and exists(output):
         import_links(output, settings)

@@ -22,6 +22,16 @@ from incarts_pipeline.ledger.view import LedgerView
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.status import ledger_overview, stop_runs
 
+Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
+
+_MARKS = {
+    True: "[green]ok[/]",
+    False: "[bold red]not ok[/]",
+    None: "[yellow]not checked[/]",
+}
+# The API has nothing that could be asked for a project.
+_PROJECT = "whether the key may use {} only shows when a link is made: pilot with --limit 1"
+
 
 def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Count what the ledger holds, and check that it is intact."""
@@ -69,8 +79,9 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
         table.add_row(escape(one.project_id), escape(name), *(f"{number:,}" for number in numbers))
     console.print(table)
     for line in found.lines():
-        style = "bold red" if line.startswith(("alarm: ", "damaged: ")) else None
-        console.print(escape(line), style=style, highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    for line in found.alarms():
+        console.print(escape(line), style="bold red", highlight=False, soft_wrap=True)
 
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
@@ -105,17 +116,6 @@ def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
             line = f"{name}: {_MARKS[ok]}  {escape(text)}"
             console.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if good else 1)
-
-
-Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
-
-_MARKS = {
-    True: "[green]ok[/]",
-    False: "[bold red]not ok[/]",
-    None: "[yellow]not checked[/]",
-}
-# The API has nothing that could be asked for a project.
-_PROJECT = "whether the key may use {} only shows when a link is made: pilot with --limit 1"
 
 
 def _checked(checks: list[Check], name: str, look: Any) -> Any:

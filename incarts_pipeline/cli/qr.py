@@ -29,7 +29,7 @@ from incarts_pipeline.pipeline import RunResult, refuse
 from incarts_pipeline.progress import progress
 from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, plan_qr_codes
 from incarts_pipeline.qr_plan import CodePlan
-from incarts_pipeline.settings import Settings, parse_duration
+from incarts_pipeline.settings import CALLS, Settings, parse_duration
 from incarts_pipeline.tally import Tally
 from incarts_pipeline.words import counted
 from incarts_pipeline.writer import IfRunning, WriteOptions
@@ -112,6 +112,8 @@ def qr(
         max_in_flight=max_in_flight,
     )
     failing = statuses(fail_on)
+    if not plan_only:
+        settings.require(*CALLS)
     with plan_qr_codes(request, settings) as plan:
         if plan_only:
             _show_plan(plan, as_json=as_json)

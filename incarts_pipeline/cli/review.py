@@ -106,7 +106,7 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
-    found = review.evidence(settings_for(ledger, target), keys or ())
+    found = review.evidence(settings_for(ledger, target), keys=keys or ())
     if not found.cases and str(output) != "-":
         typer.echo("nothing is in doubt: there is nothing to ask")
         return

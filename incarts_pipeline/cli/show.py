@@ -9,11 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.fixes import REASONS, of_forbidden
+from incarts_pipeline.fixes import REASONS
 from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
-from incarts_pipeline.summary import COUNTED_FROM_0, figures_lines, made_line, problem_groups
+from incarts_pipeline.summary import (
+    COUNTED_FROM_0,
+    figures_lines,
+    forbidden_lines,
+    made_line,
+    problem_groups,
+)
 
 _MEANING = {reason: one.meaning for reason, one in REASONS.items()}
 _MEANINGS = {
@@ -82,9 +88,10 @@ def plan_tables(
         why = _MEANINGS[what][count.reason]
         table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
     console.print(table)
-    if figures.counts:
+    groups = problem_groups(made)
+    if groups:
         console.print(COUNTED_FROM_0, highlight=False, soft_wrap=True)
-    for group in problem_groups(made):
+    for group in groups:
         console.print(escape(str(group)), highlight=False, soft_wrap=True)
     for line in _plan_lines(figures, what, approved=approved):
         console.print(line, highlight=False, soft_wrap=True)
@@ -171,11 +178,7 @@ def _result_lines(result: RunResult, what: str) -> list[str]:
         lines.append(
             f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}"
         )
-    lines += [
-        f"[red]403 for {'/'.join(filter(None, (retailer, intent)))}[/]: "
-        f"{escape(said or 'not allowed')}. {escape(of_forbidden(result.project_id))}"
-        for (retailer, intent), said in written.forbidden.items()
-    ]
+    lines += [f"[red]{escape(line)}[/]" for line in forbidden_lines(result)]
     if written.unrecorded:
         lines.append("[bold red]answered, but not recorded in the ledger:[/]")
         lines += [escape(f"  {one}") for one in written.unrecorded]

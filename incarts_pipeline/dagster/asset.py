@@ -11,7 +11,7 @@ from incarts_pipeline.dagster.checks import check_specs
 from incarts_pipeline.dagster.config import LinksConfig, config_with
 from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.run import LinksRun, Source
-from incarts_pipeline.dagster.sources import DuckDbTable, output_place
+from incarts_pipeline.dagster.sources import DuckDbTable, output_place, plain_mapping
 
 GROUP = "incarts"
 KINDS = {"incarts", "parquet"}
@@ -134,7 +134,7 @@ def _link_set(
     from incarts_pipeline.mapping import load_mapping
 
     try:
-        loaded = load_mapping(Path(mapping) if isinstance(mapping, str) else mapping)
+        loaded = load_mapping(plain_mapping(mapping))
     except MappingError as error:
         raise dg.DagsterInvalidDefinitionError(str(error)) from error
     return loaded.link_set if link_set is None else link_set

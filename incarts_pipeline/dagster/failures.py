@@ -27,16 +27,13 @@ def unfinished(result: RunResult) -> dg.Failure | None:
 
 
 def _forbidden(result: RunResult) -> str:
-    from incarts_pipeline.fixes import of_forbidden
+    from incarts_pipeline.summary import forbidden_lines
+    from incarts_pipeline.words import counted
 
-    kinds = ", ".join(
-        f"{retailer} {intent} ({said or 'not allowed'})"
-        for (retailer, intent), said in result.written.forbidden.items()
-    )
-    others = " The other links were made." if result.written.accepted else ""
-    return (
-        f"The API key may not make these links: {kinds}. {of_forbidden(result.project_id)}{others}"
-    )
+    lines = ["The API key may not make some of the links.", *forbidden_lines(result)]
+    if made := result.written.accepted:
+        lines.append(f"{counted(made, 'other was', 'others were')} made.")
+    return "\n".join(lines)
 
 
 def failure_of(error: Exception, op: str) -> dg.Failure:

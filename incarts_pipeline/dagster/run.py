@@ -13,7 +13,13 @@ from incarts_pipeline.dagster import metadata as md
 from incarts_pipeline.dagster.checks import Findings, content_version, rejects_of
 from incarts_pipeline.dagster.config import LinksConfig, Mode
 from incarts_pipeline.dagster.failures import failure_of, together, unfinished
-from incarts_pipeline.dagster.sources import DuckDbTable, catalog_of, make_folder, with_partition
+from incarts_pipeline.dagster.sources import (
+    DuckDbTable,
+    catalog_of,
+    make_folder,
+    plain_mapping,
+    with_partition,
+)
 
 if TYPE_CHECKING:
     from incarts_pipeline.pipeline import PlanRequest, RunResult
@@ -243,10 +249,9 @@ class LinksRun:
 
         source = self.source
         column = source.partition_column
-        mapping = source.mapping
         return PlanRequest(
             catalog=catalog_of(source.catalog, value, partition),
-            mapping=dict(mapping) if isinstance(mapping, Mapping) else mapping and Path(mapping),
+            mapping=None if source.mapping is None else plain_mapping(source.mapping),
             link_set=source.link_set,
             unique_key=source.unique_key,
             retry_rejected=self.config.retry_rejected,

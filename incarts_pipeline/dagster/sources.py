@@ -42,6 +42,11 @@ def catalog_of(
     return with_partition(source, partition)
 
 
+def plain_mapping(mapping: str | Path | Mapping[str, Any]) -> Path | dict[str, Any]:
+    """Return a mapping, or a file's path, as the library takes it."""
+    return dict(mapping) if isinstance(mapping, Mapping) else Path(mapping)
+
+
 def with_partition(place: str, partition: str | None) -> str:
     """Fill a partition's key into a path; characters that a path can't hold are percent-coded."""
     return place if partition is None else place.replace(PARTITION, quote(partition, safe=""))

@@ -241,7 +241,7 @@ def _other_ledger(own: str, asked: str) -> str:
         fix += (
             " If these are sandboxes, the earlier one's links are gone with it: give the new one "
             "a ledger and an output of its own, "
-            f"`export INCARTS_LEDGER=sandbox-{hosts[1].port}.db`."
+            "`export INCARTS_LEDGER=sandbox-2.db`."
         )
     return fix
 

@@ -65,7 +65,9 @@ class Overview:
 
     def __str__(self) -> str:
         counts = [f"  {one}" for one in self.sets]
-        return "\n".join([f"ledger for {self.facts['base_url']}", *counts, *self.lines()])
+        return "\n".join(
+            [f"ledger for {self.facts['base_url']}", *counts, *self.lines(), *self.alarms()]
+        )
 
     def shown_states(self) -> list[State]:
         """Return the states that any set has operations in."""
@@ -82,10 +84,13 @@ class Overview:
         lines += [] if self.running else ["nothing is running"]
         lines += [f"rate limit {_of_key(key)}: {found}" for key, found in self.rates.items()]
         lines += [f"waiting {_of_key(key)}: {reason}" for key, reason in self.waiting.items()]
-        if self.two_links:
-            told = counted(self.two_links, "key has", "keys have")
-            lines.append(f"alarm: {told} more than one link")
-        return [*lines, f"damaged: {self.damage}" if self.damage else "the file is intact"]
+        return lines if self.damage else [*lines, "the file is intact"]
+
+    def alarms(self) -> list[str]:
+        """Return what must not be."""
+        told = counted(self.two_links, "key has", "keys have")
+        alarms = [f"alarm: {told} more than one link"] if self.two_links else []
+        return alarms + ([f"damaged: {self.damage}"] if self.damage else [])
 
     def _has_missing(self) -> bool:
         return any(one.missing for one in self.sets)

@@ -210,9 +210,9 @@ def test_missing_scope_fails_after_the_others_were_made(
     )
     result = materialize(links_asset(write_catalog(table)))
     text = failure_of(result)
-    assert "target custom_url (the key has no scope" in text
+    assert "403 for target/custom_url: the key has no scope" in text
     assert "(INCARTS_PROJECT_ID)" in text
-    assert "The other links were made." in text
+    assert "10 others were made." in text
     assert metadata_of(result)["incarts/created"] == 10
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -148,6 +149,14 @@ def test_misspelled_mapping_of_a_named_asset_fails_at_load() -> None:
                 mapping=wrong,
                 spec=dg.AssetSpec(["incarts", "links"]),
             )
+
+
+def test_any_mapping_will_do() -> None:
+    """Not a dict alone: what can't be changed, too."""
+    link = {"name": "x", "retailer": "walmart", "intent": "add_to_cart"}
+    mapping = MappingProxyType({"link_set": "a b", "unique_key": ["sku"], "link": link})
+    asset = build_incarts_links_asset(catalog="c.csv", output="links.parquet", mapping=mapping)
+    assert asset.key == dg.AssetKey(["incarts", "a_b"])
 
 
 def test_component_takes_no_key() -> None:

@@ -93,7 +93,9 @@ def result(said: str, counts: Mapping[tuple[Status, Reason], int]) -> RunResult:
         unrecorded=[said],
     )
     published = Published(output=Output(links=said), counts=counts)
-    return RunResult(figures=figures, written=written, published=published, seconds=1.0)
+    return RunResult(
+        figures=figures, written=written, published=published, seconds=1.0, project_id="demo"
+    )
 
 
 @settings(max_examples=60, deadline=None)
