@@ -27,7 +27,7 @@ from incarts_pipeline import PlanRequest, apply_plan, load_settings, plan_catalo
 from incarts_pipeline.models import Action
 
 SIZES = [1_000_000, 2_000_000, 5_000_000, 10_000_000]
-QUICK = [50_000, 100_000]
+QUICK = [50_000]
 
 
 def measured(catalog: Path, ledger: Path, output: Path | None) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    shrink, rounds = (4, 1) if options.quick else (1, options.rounds)
+    shrink, rounds = (8, 1) if options.quick else (1, options.rounds)
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).parent / "fast_server.py")],
         stdout=subprocess.PIPE,

@@ -107,9 +107,10 @@ def main(base_url: str, rows: int) -> None:
     note_cpu()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Path(folder) / "ledger.db"
-        first = send(base_url, ledger, "first", WARM_UP, "fixed:none")
+        few = min(WARM_UP, rows)
+        first = send(base_url, ledger, "first", few, "fixed:none")
         leave_rate(ledger, first["speed"])
-        send(base_url, ledger, "second", WARM_UP)
+        send(base_url, ledger, "second", few)
         found = send(base_url, ledger, "measured", rows)
     alone, _ = asyncio.run(measure("IncartsClient", base_url, IN_FLIGHT, rows))
     found["http"] = alone * 1e3

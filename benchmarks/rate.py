@@ -168,11 +168,11 @@ def main() -> None:
     """Print the tables, and draw when asked to."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1_800.0)
-    parser.add_argument("--quick", action="store_true", help="600 seconds of the main limits")
+    parser.add_argument("--quick", action="store_true", help="400 seconds of the main limits")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     if options.quick:
-        steady(_MAIN, 600.0)
+        steady(_MAIN, 400.0)
     else:
         steady(list(LIMITERS), options.seconds)
         changes()
