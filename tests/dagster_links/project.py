@@ -19,6 +19,18 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 DG = str(Path(sys.executable).with_name("dg"))
+# What `create-dagster project shop` writes, as far as `dg` reads it: it looks for shop.definitions.
+PROJECT = """
+[project]
+name = "shop"
+version = "0.1.0"
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "shop"
+"""
 
 
 def copy_project(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from incarts_pipeline.dagster.checks import check_specs
 from incarts_pipeline.sandbox import Sandbox
 from tests.conftest import products
 from tests.dagster_links.conftest import KEY, QUIET
-from tests.dagster_links.project import DG, ROOT
+from tests.dagster_links.project import DG, PROJECT, ROOT
 from tests.dagster_links.test_component import definitions
 from tests.test_docs import blocks
 
@@ -46,18 +46,7 @@ def test_six_lines_load(tmp_path: Path) -> None:
     assert schedule.execution_timezone == "Europe/Berlin"
 
 
-# What `create-dagster project shop` writes, as far as `dg` reads it.
-PROJECT = """
-[project]
-name = "shop"
-version = "0.1.0"
-
-[tool.dg]
-directory_type = "project"
-
-[tool.dg.project]
-root_module = "shop"
-"""
+# What `create-dagster project shop` writes.
 DEFINITIONS = """
 from pathlib import Path
 from dagster import definitions, load_from_defs_folder

@@ -14,24 +14,12 @@ import pytest
 from incarts_pipeline.failpoints import Place
 from incarts_pipeline.sandbox import Limit, Sandbox
 from tests.conftest import products
-from tests.dagster_links.project import DG
+from tests.dagster_links.project import DG, PROJECT
 from tests.processes import wait_for_links, wait_until_stopped
 
 RATE = 20
 ROWS = 120
 SHOPS = ("north", "south")
-_PROJECT = """
-[project]
-name = "shop"
-version = "1"
-
-[tool.dg]
-directory_type = "project"
-
-[tool.dg.project]
-root_module = "shop"
-code_location_target_module = "shop"
-"""
 _DEFINITIONS = """
 import dagster as dg
 from incarts_pipeline.dagster import build_incarts_links_asset
@@ -55,8 +43,9 @@ defs = dg.Definitions(
 def project(tmp_path: Path) -> Path:
     """A code location with one asset, and a catalog whose rows alternate between two shops."""
     (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "__init__.py").write_text(_DEFINITIONS)
-    (tmp_path / "pyproject.toml").write_text(_PROJECT)
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "definitions.py").write_text(_DEFINITIONS)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
     shops: list[object] = [SHOPS[i % 2] for i in range(ROWS)]
     pq.write_table(products(ROWS, shop=shops), tmp_path / "catalog.parquet")
     return tmp_path
