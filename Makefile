@@ -92,7 +92,7 @@ bench: $(STAMP)
 	@echo "== compare"; $(BIN)/python benchmarks/compare.py $(or $(QUICK),--write docs) $(ARGS)
 
 soak: $(STAMP)
-	@$(BIN)/python -m tests.soak $(ARGS)
+	@$(BIN)/python -m tests.end_to_end.soak $(ARGS)
 
 bench-quick: QUICK := --quick
 bench-quick: bench

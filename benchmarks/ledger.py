@@ -26,21 +26,22 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from incarts_pipeline.circuits import Circuits
-from incarts_pipeline.client import IncartsClient
+from incarts_pipeline.api.client import IncartsClient
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.gate import Gate, Stop
-from incarts_pipeline.in_flight import InFlight
+from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Operation, claim_calls
-from incarts_pipeline.ledger.file import open_engine, prepare_file
+from incarts_pipeline.ledger.database import open_engine, prepare_file
 from incarts_pipeline.ledger.journal import Journal
-from incarts_pipeline.ledger.lookups import ensure_sets
-from incarts_pipeline.ledger.records import Outcome, Sent
-from incarts_pipeline.ledger.states import ReplayRule
+from incarts_pipeline.ledger.queries import ensure_sets
+from incarts_pipeline.ledger.state_machine import ReplayRule
 from incarts_pipeline.models import Action
-from incarts_pipeline.pacing.fixed import TokenBucket
-from incarts_pipeline.sender import Sender
-from incarts_pipeline.tally import Tally
+from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.sync import Stop
+from incarts_pipeline.write.circuit_breaker import Circuits
+from incarts_pipeline.write.concurrency import InFlight
+from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.send import Sender
+from incarts_pipeline.write.throttle import Gate
 
 IN_FLIGHT = 32
 BATCH = 256

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from incarts_pipeline.ledger.file import prepare_file
-from incarts_pipeline.ledger.lookups import ensure_sets
-from incarts_pipeline.mapping import default_mapping
+from incarts_pipeline.ledger.database import prepare_file
+from incarts_pipeline.ledger.queries import ensure_sets
+from incarts_pipeline.mapping.mapping import default_mapping
 from incarts_pipeline.models import Limits
-from incarts_pipeline.prepare import prepare
+from incarts_pipeline.prepare.prepare import prepare
 
 BASE_URL = "https://api.incarts.example"
 LINK_SET = "nightly"

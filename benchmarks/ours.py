@@ -27,13 +27,13 @@ from benchmarks.night import products
 from benchmarks.transports import measure
 from incarts_pipeline import PlanRequest, apply_plan, load_settings, plan_catalog, run_blocking
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.ledger.file import once
+from incarts_pipeline.ledger.database import once
 from incarts_pipeline.ledger.journal import Journal
-from incarts_pipeline.ledger.rates import save_rate
-from incarts_pipeline.pacing.learned import Kind, Learned
+from incarts_pipeline.ledger.limits import save_rate
+from incarts_pipeline.rate_limit.limit import Kind, Learned
 from incarts_pipeline.settings import key_fingerprint
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import Writer
+from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.run import Writer
 
 KEY = "ic_benchmark_key"
 IN_FLIGHT = 32  # of the HTTP client by itself

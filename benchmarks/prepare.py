@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from incarts_pipeline.mapping import load_mapping
+from incarts_pipeline.mapping.mapping import load_mapping
 from incarts_pipeline.models import Limits
-from incarts_pipeline.prepare import prepare
+from incarts_pipeline.prepare.prepare import prepare
 
 MAPPING = load_mapping(
     """

@@ -24,10 +24,10 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.rate_peers import PEERS
-from incarts_pipeline.pacing.controller import RateController
-from incarts_pipeline.pacing.shared import Shared
-from tests.rates.limiters import LIMITERS, Bucket, scale
-from tests.rates.simulator import Simulation
+from incarts_pipeline.rate_limit.controller import RateController
+from incarts_pipeline.rate_limit.leases import Shared
+from tests.support.rates.limiters import LIMITERS, Bucket, scale
+from tests.support.rates.simulator import Simulation
 
 WARM = 300.0  # seconds
 _MAIN = (

@@ -10,7 +10,7 @@ import random
 from collections import deque
 
 from incarts_pipeline.models import Answer, AnswerKind
-from incarts_pipeline.pacing.learned import Learned
+from incarts_pipeline.rate_limit.limit import Learned
 
 IN_FLIGHT = 32
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit, SandboxConfig
-from tests.conftest import products
-from tests.processes import start
+from tests.support.processes import start
+from tests.support.runs import products
 
 LIMITS = {
     "fixed 300/10 s": Limit(kind="fixed", requests=300, seconds=10.0),

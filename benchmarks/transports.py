@@ -27,9 +27,9 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from incarts_pipeline.client import IncartsClient
+from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.api.transport import make_transport
 from incarts_pipeline.models import AnswerKind
-from incarts_pipeline.transport import make_transport
 
 BODY = b'{"intent":"add_to_cart","name":"Benchmark","projectId":"demo","retailer":"walmart"}'
 HEADERS = [

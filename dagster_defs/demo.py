@@ -17,7 +17,8 @@ from rich.table import Table
 from dagster_defs.definitions import defs
 from dagster_defs.defs.catalog import SAMPLE
 from incarts_pipeline.cli.show import plan_tables
-from incarts_pipeline.pipeline import PlanRequest, plan_catalog
+from incarts_pipeline.pipeline import plan_catalog
+from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import load_settings
 

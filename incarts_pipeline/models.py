@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+class Kind(StrEnum):
+    """What the operations of a link set make; a set's codes stand apart from its links."""
+
+    LINKS = "links"
+    QR_CODES = "qr_codes"
+
+
 class Intent(StrEnum):
     """What a link does; the values are the API's."""
 
@@ -186,3 +193,47 @@ class Limits:
     max_quantity: int = 9_999
     max_body_bytes: int = 262_144
     max_url_characters: int = 2_048
+
+
+class ProblemCode(StrEnum):
+    """Why a row is rejected before it is sent."""
+
+    MISSING = "missing"  # a required value is null or blank
+    NO_MATCH = "no_match"  # `extract` finds nothing in the value
+    TOO_LONG = "too_long"  # a name or URL has too many characters
+    NOT_A_COUNT = "not_a_count"  # a quantity that is no whole number from 1 on
+    OVER_LIMIT = "over_limit"  # a quantity, the products or the body exceed their limit
+    NUMBER_LIKE_ID = "number_like_id"  # a product id that went through a float: 550098461.0
+    WHITE_SPACE = "white_space"  # an id begins or ends with white space
+    NOT_A_ZIP_CODE = "not_a_zip_code"  # not five digits
+    STORE_WITHOUT_ZIP_CODE = "store_without_zip_code"
+    NOT_A_URL = "not_a_url"  # not http(s) with a host, or with characters that URLs can't have
+    UNKNOWN_INTENT = "unknown_intent"
+    UNKNOWN_RETAILER = "unknown_retailer"
+    WRONG_RETAILER = "wrong_retailer"  # the intent belongs to another retailer
+    WRONG_CASE = "wrong_case"  # `Walmart` for `walmart`
+    NEEDED = "needed"  # the intent can't do without a field that is absent
+    NOT_A_FLAG = "not_a_flag"  # `pinned` is neither true nor false
+    NOT_JSON = "not_json"  # text that should be JSON isn't
+    NOT_AN_OBJECT = "not_an_object"  # JSON, but no object
+    DUPLICATE_NAME = "duplicate_name"  # a JSON object has a name twice
+    INEXACT_NUMBER = "inexact_number"  # a JSON number of 2^53 or more, or not finite
+    TOO_DEEP = "too_deep"  # JSON nested deeper than 64
+    LONE_SURROGATE = "lone_surrogate"  # JSON text with half a character
+    EMPTY_KEY = "empty_key"  # a unique-key column is null or empty
+    NUL_IN_KEY = "nul_in_key"  # where SQLite's functions end a text, so that queries would miss it
+    NO_LINK = "no_link"  # a QR code is wanted for a row that has no link
+    LINK_CHANGED = "link_changed"  # a table has another link than the row uses now
+    IDENTIFIER_TAKEN = "identifier_taken"  # somebody else made a QR code under it
+    NOT_AN_IDENTIFIER = "not_an_identifier"  # not 3 to 64 letters, digits and dashes
+    BASKET_DIFFERS = "basket_differs"  # rows of one basket disagree about the link
+
+
+class NoteCode(StrEnum):
+    """What was adjusted on a row that is not rejected for it."""
+
+    TRUNCATED = "truncated"  # the name was cut to 160 characters
+    BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
+    PRIORITY_IGNORED = "priority_ignored"  # it is not a number
+    KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
+    KEPT = "kept"  # a QR code exists, and keeps its name and metadata

@@ -6,9 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from incarts_pipeline.frame_door import AnyMapping, awrite_links, plan_links, write_links
-from incarts_pipeline.frame_plans import LinksPlan
-from incarts_pipeline.frame_results import LinksResult
+from incarts_pipeline.dataframes import (
+    AnyMapping,
+    LinksPlan,
+    LinksResult,
+    awrite_links,
+    plan_links,
+    write_links,
+)
 
 
 @pd.api.extensions.register_dataframe_accessor("incarts")

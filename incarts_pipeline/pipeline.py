@@ -3,81 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from collections.abc import Mapping as Dict
-from contextlib import asynccontextmanager
+from collections.abc import Mapping as Dict, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import sqlalchemy as sa
-
-from incarts_pipeline.access import client_of, replay_rule
 from incarts_pipeline.catalog import Catalog, open_catalog
-from incarts_pipeline.circuits import Circuits
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.gate import Gate, Stop
-from incarts_pipeline.in_flight import InFlight
-from incarts_pipeline.ledger.file import prepare_file, transaction
-from incarts_pipeline.ledger.journal import Journal
-from incarts_pipeline.ledger.lookups import ensure_sets, next_sequence
-from incarts_pipeline.ledger.pace import PaceFile, pace_name
-from incarts_pipeline.ledger.pointers import join_partition
-from incarts_pipeline.ledger.rates import load_rate
-from incarts_pipeline.ledger.snapshot import History
-from incarts_pipeline.ledger.states import ReplayRule
-from incarts_pipeline.ledger.view import LedgerView
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
-from incarts_pipeline.models import Reason, Status
-from incarts_pipeline.ownership import check_output
-from incarts_pipeline.pacing.controller import RateController
-from incarts_pipeline.pacing.expected import ExpectedPace, expected_pace
-from incarts_pipeline.pacing.fixed import TokenBucket
-from incarts_pipeline.pacing.learned import Learned
-from incarts_pipeline.pacing.pacer import Pacer
-from incarts_pipeline.pacing.shared import Shared
-from incarts_pipeline.pacing.slots import Slots
-from incarts_pipeline.partition import Chosen, Partition
-from incarts_pipeline.plan import Plan, PlanFigures, PlanOptions, make_plan
-from incarts_pipeline.prepare import prepare
-from incarts_pipeline.publish import LeftOver, Output, Published, publish
-from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.sender import Sender
-from incarts_pipeline.settings import Settings, key_fingerprint
-from incarts_pipeline.shared_rate import SharedRate
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import (
-    WriteOptions,
-    Writer,
-    WriteResult,
-    new_run_id,
+from incarts_pipeline.ledger import (
+    History,
+    LedgerView,
+    ReplayRule,
+    ensure_sets,
+    existing_ledger,
+    join_partition,
+    known_sets,
+    links_in_use,
+    next_sequence,
+    prepare_file,
+    replay_rule,
+    transaction,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRequest:
-    """What to plan: any catalog, its mapping, and how careful to be.
-
-    `catalog` is whatever `catalog.open_catalog` takes; `mapping` a Mapping, a dict, YAML text or a
-    path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
-    `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
-    counts and missing rows are the partition's own.
-    """
-
-    catalog: object
-    mapping: Mapping | Dict[str, object] | str | Path | None = None
-    link_set: str | None = None
-    unique_key: Sequence[str] = ()
-    catalog_format: str | None = None
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    retry_rejected: bool = False
-    refuse_over: int | None = None
-    allow_empty: bool = False
-    partition: Partition | None = None
+from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
+from incarts_pipeline.models import Kind, Status
+from incarts_pipeline.plan import (
+    ON_CHANGE,
+    CodePlan,
+    Plan,
+    PlanFigures,
+    PlanOptions,
+    PlanRequest,
+    SavedPlan,
+    make_code_plan,
+    make_plan,
+    refuse,
+)
+from incarts_pipeline.prepare import (
+    Chosen,
+    choose_mapping,
+    code_requests,
+    key_fields,
+    request_schema,
+)
+from incarts_pipeline.prepare.prepare import prepare
+from incarts_pipeline.publish import (
+    Output,
+    Published,
+    check_codes_output,
+    check_output,
+    publish_codes,
+)
+from incarts_pipeline.publish.publish import publish
+from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
+from incarts_pipeline.schemas import link_request_schema
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.sync import Stop
+from incarts_pipeline.write import Tally, WriteOptions, WriteResult, carry_out, left_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,25 +141,6 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     plan.chosen = chosen
     return plan
-
-
-def refuse(figures: PlanFigures, approve: str | None) -> None:
-    """Let a plan through, or say why not.
-
-    Raises:
-        RefusedError: a guard stands against it, and `approve` is not its digest.
-    """
-    standing = [r for r in figures.refusals if not (r.approvable and approve == figures.digest)]
-    if not standing:
-        return
-    approvable = all(refusal.approvable for refusal in standing)
-    how = f" Approve exactly this plan with --approve {figures.digest}." if approvable else ""
-    raise RefusedError(
-        "\n".join(refusal.message for refusal in standing),
-        fix=" ".join(refusal.fix for refusal in standing) + how,
-        guard=standing[0].guard,
-        digest=figures.digest if approvable else None,
-    )
 
 
 async def apply_plan(
@@ -276,79 +243,12 @@ def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     )
 
 
-async def carry_out(
-    plan: Plan,
-    settings: Settings,
-    engine: sa.Engine,
-    set_ids: Dict[str, int],
-    options: WriteOptions,
-    tally: Tally,
-    stop: Stop,
-    clock: Clock | None,
-) -> WriteResult:
-    """Make what a plan calls for, and record it; raises as `Writer.run` does."""
-    with engine.begin() as connection:
-        learned = load_rate(connection, key_fingerprint(settings.require_key()))
-    run_id = new_run_id()
-    clock = clock or Clock()
-    most = options.max_in_flight or settings.max_in_flight
-    async with (
-        client_of(settings, connections=most) as client,
-        Journal(engine, Path(settings.ledger), run_id) as journal,
-        pacing(settings, run_id, learned, clock) as rate,
-    ):
-        gate = Gate(
-            rate=rate,
-            circuits=Circuits(),
-            clock=clock,
-            stop=stop,
-            tally=tally,
-            in_flight=InFlight(most),
-        )
-        sender = Sender(client=client, journal=journal, gate=gate, rule=replay_rule(settings))
-        return await Writer(plan, sender, set_ids, run_id, options).run()
-
-
 def pace_of(settings: Settings, ledger: LedgerView, rule: ReplayRule) -> ExpectedPace | None:
     """Return the pace that a plan may count on, None when nobody knows."""
     if settings.rate == "adaptive":
         return expected_pace(settings.max_rps, ledger.learned(rule.api_key_fingerprint))
     number = settings.rate.removeprefix("fixed:")
     return None if number == "none" else ExpectedPace(float(number), float(number))
-
-
-@asynccontextmanager
-async def pacing(
-    settings: Settings, run_id: str, learned: Learned | None, clock: Clock
-) -> AsyncIterator[Pacer]:
-    """Yield what says when to send; every run of the same key and ledger shares it."""
-    fixed = settings.rate.removeprefix("fixed:") if settings.rate != "adaptive" else None
-    if fixed == "none":
-        yield TokenBucket(None)
-        return
-    ceiling = settings.max_rps if fixed is None else float(fixed)
-
-    def fresh() -> Shared:
-        return Shared(RateController(ceiling, learned) if fixed is None else TokenBucket(ceiling))
-
-    name = pace_name(key_fingerprint(settings.require_key()), fixed=fixed is not None)
-    file = PaceFile(Path(settings.ledger), name, fresh, clock)
-    async with SharedRate(file, Slots(run_id, ceiling, learned), clock) as rate:
-        yield rate
-
-
-def left_over(written: WriteResult, options: WriteOptions) -> LeftOver:
-    """Say why what a run did not try is pending."""
-    circuit = written.end is not None
-    return LeftOver(
-        reason=Reason.CIRCUIT_OPEN if circuit else written.stopped or Reason.STOPPED,
-        rows=[
-            *((row, Reason.CLAIMED_ELSEWHERE) for row in written.busy),
-            *((row, Reason.CHANGED_ELSEWHERE) for row in written.moved),
-        ],
-        closed=list(written.forbidden),
-        limit=options.limit,
-    )
 
 
 def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
@@ -364,4 +264,198 @@ def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
         )
     return default_mapping(
         catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
+    )
+
+
+def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
+    """Plan again what was saved, and make sure that it is still the same plan, or its rest.
+
+    Once it was begun, what its own runs have done since is no other plan: the rest goes on, under
+    the saved digest.
+
+    `changes` go to the request; what they change may make the plan another one.
+
+    Raises:
+        RefusedError: the catalog or the ledger has moved, or the settings are another target's.
+    """
+    ours = (settings.project_id, settings.base_url)
+    if ours != (saved.project_id, saved.base_url or settings.base_url):
+        raise RefusedError(
+            f"The plan is for {saved.project_id} at {saved.base_url}, the settings are for "
+            f"{settings.project_id} at {settings.base_url}.",
+            fix="Choose the plan's target, or plan again.",
+            guard="another_target",
+        )
+    plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
+    if not plan.carry_on(saved.digest):
+        plan.close()
+        raise RefusedError(
+            f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
+            f"{plan.figures.digest}, not {saved.digest}.",
+            fix="Look at it again with `incarts plan`.",
+            guard="plan_moved",
+        )
+    return plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QrRequest:
+    """Which QR codes are wanted.
+
+    `source` is whatever `catalog.open_catalog` takes: a published links.parquet, each of whose
+    links gets a code for each of `identifiers`, or a table with the link set's key columns and,
+    instead of `identifiers`, a column `identifier` with a row per code. `name` is a template over
+    the table's columns and `{identifier}`; without it the column `name` is taken, or the
+    identifier. An optional column `metadata` has JSON objects.
+    """
+
+    source: object
+    identifiers: Sequence[str] = ()
+    name: str | None = None
+    link_set: str | None = None
+    catalog_format: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    retry_rejected: bool = False
+
+
+def plan_qr_codes(
+    request: QrRequest, settings: Settings, *, clock: Clock | None = None
+) -> CodePlan:
+    """Find the codes that are still to make; sends nothing.
+
+    Whose link a code is for is what the ledger says now; a row without one is rejected by name.
+
+    Raises:
+        CatalogError: the table can't be read.
+        MappingError: it doesn't say which codes are wanted.
+        SettingsError: the project id is missing.
+        LedgerError: there is no ledger, it can't be read, or belongs to another base URL.
+    """
+    settings.require("project_id")
+    project_id = settings.project_id or ""
+    existing_ledger(settings)
+    ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    catalog = open_catalog(
+        request.source,
+        format=request.catalog_format,
+        encoding=request.encoding,
+        delimiter=request.delimiter,
+    )
+    sets = ledger.read(lambda connection: known_sets(connection, project_id))
+    mapping = choose_mapping(
+        catalog.schema,
+        project_id=project_id,
+        sets={name: names for name, (_, names) in sets.items()},
+        link_set=request.link_set,
+        identifiers=request.identifiers,
+        name=request.name,
+    )
+
+    def links(name: str, row_keys: Sequence[str]) -> dict[str, str]:
+        if name not in sets:
+            return {}
+        return ledger.read(lambda connection: links_in_use(connection, sets[name][0], row_keys))
+
+    plan = make_code_plan(
+        request_schema(catalog.schema, mapping),
+        code_requests(catalog.batches(), mapping, catalog.schema, links),
+        ledger=ledger,
+        options=_options(request, settings, ledger),
+        now=(clock or Clock()).now(),
+    )
+    plan.key_fields = key_fields(catalog.schema, mapping)
+    return plan
+
+
+def _options(request: QrRequest, settings: Settings, ledger: LedgerView) -> PlanOptions:
+    rule = replay_rule(settings)
+    return PlanOptions(
+        project_id=settings.project_id or "",
+        link_sets=(),
+        on_change=ON_CHANGE,
+        rule=rule,
+        retry_rejected=request.retry_rejected,
+        scopes=settings.scopes,
+        pace=pace_of(settings, ledger, rule),
+    )
+
+
+async def apply_qr_codes(
+    plan: CodePlan,
+    settings: Settings,
+    output: str | Path,
+    *,
+    options: WriteOptions | None = None,
+    tally: Tally | None = None,
+    stop: Stop | None = None,
+    clock: Clock | None = None,
+) -> RunResult:
+    """Make the codes that a plan calls for, and write the table of them.
+
+    Raises:
+        RefusedError: the key lacks the scope, or the output isn't this ledger's.
+        SettingsError: the base URL or the key is missing.
+        LedgerError: the ledger can't be used; nothing was sent.
+        PublishError: the table can't be written; what was answered is in the ledger.
+    """
+    began = time.monotonic()
+    options = options or WriteOptions()
+    refuse(plan.figures, None)
+    settings.require("base_url", "api_key")
+    ledger, project_id = Path(settings.ledger), plan.options.project_id
+    view = LedgerView(ledger, base_url=settings.base_url)
+    check_codes_output(str(output), view, project_id)
+    engine = prepare_file(ledger, settings.base_url or "")
+    try:
+        with transaction(engine, ledger) as connection:
+            names = plan.options.link_sets
+            set_ids = ensure_sets(connection, project_id, names, (), Kind.QR_CODES)
+            sequence = next_sequence(connection)
+        figures = plan.figures
+        written = await carry_out(
+            plan, settings, engine, set_ids, options, tally or Tally(), stop or Stop(), clock
+        )
+    finally:
+        engine.dispose()
+    passing(Place.BEFORE_PUBLISH)
+    try:
+        published = await asyncio.to_thread(
+            _publish_codes, plan, str(output), view, set_ids, sequence, written, options
+        )
+    except PublishError as error:
+        raise with_unrecorded(error, written) from error
+    return RunResult(
+        figures=figures,
+        written=written,
+        published=published,
+        seconds=time.monotonic() - began,
+        project_id=project_id,
+    )
+
+
+def _publish_codes(
+    plan: CodePlan,
+    target: str,
+    ledger: LedgerView,
+    set_ids: dict[str, int],
+    sequence: int,
+    written: WriteResult,
+    options: WriteOptions,
+) -> Published:
+    facts = {
+        "ledger_id": ledger.ledger_id,
+        "ledger_sequence": str(sequence),
+        "link_sets": " ".join(set_ids),
+        "project_id": plan.options.project_id,
+        "run_id": written.run_id,
+        "key_columns": json.dumps([field.name for field in plan.key_fields]),
+    }
+    return publish_codes(
+        plan,
+        target,
+        ledger=ledger.file,
+        set_ids=set_ids,
+        left=left_over(written, options),
+        facts=facts,
     )

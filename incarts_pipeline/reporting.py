@@ -12,16 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from incarts_pipeline.display import Reported, run_report
-from incarts_pipeline.display.failures import COLUMNS, FAILED
+from incarts_pipeline.display import FAILED, Reported, run_report
+from incarts_pipeline.display.html.failures import COLUMNS
 from incarts_pipeline.errors import PublishError
-from incarts_pipeline.gate import Stop
 from incarts_pipeline.pipeline import RunResult, apply_plan
-from incarts_pipeline.placing import check_place, resolve
 from incarts_pipeline.plan import Plan
+from incarts_pipeline.publish import check_place, resolve
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import WriteOptions
+from incarts_pipeline.sync import Stop
+from incarts_pipeline.write import Tally, WriteOptions
 
 logger = logging.getLogger(__name__)
 

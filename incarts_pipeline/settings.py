@@ -20,12 +20,18 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings import SettingsError as UnreadableError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    SettingsConfigDict,
+    SettingsError as UnreadableError,
+)
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
-from incarts_pipeline.suggest import suggest
+from incarts_pipeline.text import suggest
+
+MOST = 256
 
 FILE_NAME = "incarts.toml"
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from incarts_pipeline.door import run_blocking
-from incarts_pipeline.gate import Stop
-from incarts_pipeline.models import Reason
-from incarts_pipeline.pipeline import PlanRequest, RunResult, apply_plan, plan_catalog
+from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
+from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings, load_settings
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.writer import WriteOptions
-
-SAMPLES = Path(__file__).parent.parent / "sample_data"
+from incarts_pipeline.write.options import WriteOptions
+from tests.support.runs import Run, run_until
 
 
 @pytest.fixture(autouse=True)
@@ -61,44 +55,6 @@ def settings(box: Sandbox, tmp_path: Path) -> Settings:
         max_rps=None,
         rate="fixed:none",
     )
-
-
-def products(n: int, **columns: list[object]) -> pa.Table:
-    """Return a catalog of `n` Walmart products that needs no mapping."""
-    base: dict[str, list[object]] = {
-        "sku": [f"{i:06d}" for i in range(n)],
-        "name": [f"Product {i}" for i in range(n)],
-        "retailer": ["walmart"] * n,
-        "intent": ["add_to_cart"] * n,
-        "retailer_product_id": [str(500_000 + i) for i in range(n)],
-        "quantity": [1] * n,
-    }
-    return pa.table(base | columns)
-
-
-def run_until(
-    requests: int | None, work: Callable[[Stop, Tally], Awaitable[RunResult]]
-) -> RunResult:
-    """Run something; end it as --max-duration does, once it has begun so many requests."""
-
-    async def ended(stop: Stop) -> RunResult:
-        tally = Tally()
-
-        async def watch() -> None:
-            while requests is None or tally.requests < requests:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-            stop.request(Reason.OUT_OF_TIME)
-
-        watching = asyncio.create_task(watch())
-        try:
-            return await work(stop, tally)
-        finally:
-            watching.cancel()
-
-    return run_blocking(ended)
-
-
-Run = Callable[..., RunResult]
 
 
 @pytest.fixture

@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline import stage
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Status
-from incarts_pipeline.pipeline import PlanRequest, plan_catalog
+from incarts_pipeline.pipeline import plan_catalog
+from incarts_pipeline.plan import workspace as stage
+from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Faults, Sandbox
 from incarts_pipeline.settings import Settings
-from tests.conftest import SAMPLES, Run, products
+from tests.support.paths import SAMPLES
+from tests.support.runs import Run, products
 
 
 def rows(path: Path | str = "links.parquet") -> list[dict[str, object]]:

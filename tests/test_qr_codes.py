@@ -15,29 +15,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.canonical import (
+from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.dataframes.qr_codes import create_qr_codes
+from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
+from incarts_pipeline.identity import (
     ENDPOINT_QR_CODES,
     idempotency_key,
     qr_content_hash,
     qr_row_key,
 )
-from incarts_pipeline.client import IncartsClient
-from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
-from incarts_pipeline.importing import import_links
+from incarts_pipeline.maintenance.import_links import import_links
+from incarts_pipeline.maintenance.review import adopt, evidence, open_cases, recreate, row_history
+from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
 from incarts_pipeline.models import Reason, State, Status
-from incarts_pipeline.pipeline import PlanRequest, RunResult, plan_catalog
-from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, create_qr_codes, plan_qr_codes
-from incarts_pipeline.review import adopt, evidence, open_cases, recreate, row_history
+from incarts_pipeline.pipeline import (
+    QrRequest,
+    RunResult,
+    apply_qr_codes,
+    plan_catalog,
+    plan_qr_codes,
+)
+from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from incarts_pipeline.schemas import QR_CODES
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.status import ledger_overview, stop_runs
-from incarts_pipeline.writer import WriteOptions
-from tests.conftest import Run, products, run_until
-from tests.test_writer import LaterClock
+from incarts_pipeline.write.options import WriteOptions
+from tests.support.paths import GOLDEN as GOLDEN_FILES
+from tests.support.runs import Run, products, run_until
+from tests.write.test_run import LaterClock
 
-GOLDEN = json.loads((Path(__file__).parent / "golden" / "qr_codes.json").read_text("utf-8"))
+GOLDEN = json.loads((GOLDEN_FILES / "qr_codes.json").read_text("utf-8"))
 Make = Callable[..., RunResult]
 
 
@@ -463,7 +471,7 @@ def test_stop_is_heard(
     run: Run, make: Make, box: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`incarts stop` ends a run over codes too: it publishes, and the rest is pending."""
-    monkeypatch.setattr("incarts_pipeline.writer.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.write.run.RENEW_SECONDS", 0.05)
     run(products(8))
     with ThreadPoolExecutor(1) as thread:
         going = thread.submit(make, rate="fixed:5")

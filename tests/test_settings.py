@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings, parse_duration
-from incarts_pipeline.suggest import suggest
+from incarts_pipeline.text import suggest
 
 SECRET = "ic_live_" + "0123456789abcdef"
 

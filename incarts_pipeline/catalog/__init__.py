@@ -4,7 +4,6 @@ Every kind of source is turned into batches once, at this door, and the caller's
 changed. All columns of a CSV are text, so that ids keep their zeros.
 """
 
-from incarts_pipeline.catalog.opening import open_catalog
-from incarts_pipeline.catalog.stream import Catalog
+import lazy_loader
 
-__all__ = ["Catalog", "open_catalog"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

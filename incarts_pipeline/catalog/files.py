@@ -14,12 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from incarts_pipeline.catalog.delimited import DelimitedFile
+from incarts_pipeline.catalog.catalog import Catalog, cannot_read
+from incarts_pipeline.catalog.csv import DelimitedFile
 from incarts_pipeline.catalog.json_lines import json_batches, json_schema
-from incarts_pipeline.catalog.locate import COMPRESSIONS, Located, locate
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.parquet import open_parquet
-from incarts_pipeline.catalog.stream import Catalog, cannot_read
+from incarts_pipeline.catalog.paths import COMPRESSIONS, Located, locate
 from incarts_pipeline.errors import CatalogError
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pajson
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.decoded import BLOCK, decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, decoded
 from incarts_pipeline.errors import CatalogError
 
 _EXACT = 2.0**53  # from here on not every whole number is a double

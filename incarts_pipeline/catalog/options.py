@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass
 
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.suggest import suggest
+from incarts_pipeline.text import suggest
 
 BATCH_ROWS = 65_536
 FORMATS = ("parquet", "csv", "jsonl")

@@ -11,10 +11,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.locate import Located
+from incarts_pipeline.catalog.arrow_types import check_names, plain_schema
+from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.options import ReadOptions
-from incarts_pipeline.catalog.plain import check_names, plain_schema
-from incarts_pipeline.catalog.stream import Catalog, cannot_read
+from incarts_pipeline.catalog.paths import Located
 from incarts_pipeline.errors import CatalogError
 
 _FOOTERS_AT_ONCE = 16

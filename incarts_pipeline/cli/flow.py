@@ -12,20 +12,18 @@ import typer
 from rich.console import Console
 
 from incarts_pipeline.cli import asking, show
-from incarts_pipeline.door import run_blocking
+from incarts_pipeline.display.progress import progress
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.importing import import_links
+from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Status
-from incarts_pipeline.pipeline import PlanRequest, RunResult, plan_catalog, refuse
-from incarts_pipeline.placing import exists
-from incarts_pipeline.plan import Plan
-from incarts_pipeline.plan_file import SUFFIX, load_plan, plan_saved, save_plan
-from incarts_pipeline.progress import progress
+from incarts_pipeline.pipeline import RunResult, plan_catalog, plan_saved
+from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
+from incarts_pipeline.publish import exists
 from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.words import counted
-from incarts_pipeline.writer import SAMPLE_PER, IfRunning, WriteOptions
+from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.text import counted
+from incarts_pipeline.write import SAMPLE_PER, IfRunning, Tally, WriteOptions
 
 CatalogArg = Annotated[
     str,

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.access import client_of
+from incarts_pipeline.api import Probe, client_of
+from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.client import Probe, probe
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger.overview import OPEN_STATES, Overview
-from incarts_pipeline.ledger.states import Kind
-from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.ledger import LedgerView, Overview
+from incarts_pipeline.ledger.overview import OPEN_STATES
+from incarts_pipeline.maintenance import ledger_overview, stop_runs
+from incarts_pipeline.models import Kind
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.status import ledger_overview, stop_runs
 
 Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
 

@@ -23,16 +23,14 @@ from incarts_pipeline.cli.flow import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.door import run_blocking
+from incarts_pipeline.display.progress import progress
 from incarts_pipeline.models import Status
-from incarts_pipeline.pipeline import RunResult, refuse
-from incarts_pipeline.progress import progress
-from incarts_pipeline.qr_codes import QrRequest, apply_qr_codes, plan_qr_codes
-from incarts_pipeline.qr_plan import CodePlan
+from incarts_pipeline.pipeline import QrRequest, RunResult, apply_qr_codes, plan_qr_codes
+from incarts_pipeline.plan import CodePlan, refuse
 from incarts_pipeline.settings import CALLS, Settings, parse_duration
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.words import counted
-from incarts_pipeline.writer import IfRunning, WriteOptions
+from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.text import counted
+from incarts_pipeline.write import IfRunning, Tally, WriteOptions
 
 _WHAT = "QR code"
 

@@ -13,15 +13,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from incarts_pipeline import review
 from incarts_pipeline.cli import asking
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.importing import import_links
-from incarts_pipeline.ledger.review import Case
-from incarts_pipeline.ledger.story import Chapter, Try
-from incarts_pipeline.words import counted
+from incarts_pipeline.ledger import Case, Chapter, Try
+from incarts_pipeline.maintenance import review
+from incarts_pipeline.maintenance.import_links import import_links
+from incarts_pipeline.text import counted
 
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.fixes import REASONS
-from incarts_pipeline.models import Action, Reason, Status
-from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import Plan, PlanFigures
-from incarts_pipeline.summary import (
+from incarts_pipeline.display import (
     COUNTED_FROM_0,
+    REASONS,
     figures_lines,
     forbidden_lines,
     made_line,
     problem_groups,
 )
+from incarts_pipeline.models import Action, Reason, Status
+from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.plan import Plan, PlanFigures
 
 _MEANING = {reason: one.meaning for reason, one in REASONS.items()}
 _MEANINGS = {

@@ -13,14 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, RateOpt, TargetOpt, settings_for
-from incarts_pipeline.door import run_blocking
-from incarts_pipeline.drift import Verdict
-from incarts_pipeline.progress import progress
+from incarts_pipeline.display.progress import progress
+from incarts_pipeline.maintenance import Verdict, Verification, VerifyRequest
+from incarts_pipeline.maintenance.verify import verify as read_back
 from incarts_pipeline.settings import parse_duration
-from incarts_pipeline.tally import Tally
-from incarts_pipeline.verifying import Verification, VerifyRequest
-from incarts_pipeline.verifying import verify as read_back
-from incarts_pipeline.words import counted
+from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.text import counted
+from incarts_pipeline.write import Tally
 
 _MEANING = {
     Verdict.OK: "as it was sent",

@@ -149,7 +149,7 @@ def rejects_of(links: str) -> pa.Table | None:
     """Return the rejected rows of an output as it is now; None when there is none yet."""
     import pyarrow.compute as pc
 
-    from incarts_pipeline.placing import exists
+    from incarts_pipeline.publish import exists
 
     if not exists(links):
         return None
@@ -170,7 +170,7 @@ def content_version(links: str) -> str:
 def _read(links: str, columns: Sequence[str]) -> pa.Table:
     import pyarrow.parquet as pq
 
-    from incarts_pipeline.placing import resolve
+    from incarts_pipeline.publish import resolve
 
     filesystem, path = resolve(links)
     return pq.read_table(path, columns=list(columns), filesystem=filesystem)

@@ -9,11 +9,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from incarts_pipeline.dagster.asset import (
-    POOL,
-    build_incarts_links_asset,
-    build_incarts_links_job,
-)
+from incarts_pipeline.dagster.asset import POOL, build_incarts_links_asset, build_incarts_links_job
 from incarts_pipeline.dagster.sources import DuckDbTable
 
 

@@ -27,8 +27,8 @@ def unfinished(result: RunResult) -> dg.Failure | None:
 
 
 def _forbidden(result: RunResult) -> str:
-    from incarts_pipeline.summary import forbidden_lines
-    from incarts_pipeline.words import counted
+    from incarts_pipeline.display import forbidden_lines
+    from incarts_pipeline.text import counted
 
     lines = ["The API key may not make some of the links.", *forbidden_lines(result)]
     if made := result.written.accepted:
@@ -49,7 +49,7 @@ def failure_of(error: Exception, op: str) -> dg.Failure:
 
 def _lets_through(error: RefusedError, op: str) -> str:
     """Return the config to paste, empty when there is none that would help."""
-    from incarts_pipeline.guards import EMPTY_GUARD
+    from incarts_pipeline.plan import EMPTY_GUARD
 
     line = f'approve: "{error.digest}"' if error.digest is not None else ""
     if error.guard == EMPTY_GUARD:

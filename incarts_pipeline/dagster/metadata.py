@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from incarts_pipeline.mapping import Mapping as LinkMapping
     from incarts_pipeline.pipeline import RunResult
     from incarts_pipeline.plan import Plan, PlanFigures
-    from incarts_pipeline.tally import Tally
+    from incarts_pipeline.write import Tally
 
 Metadata = dict[str, Any]
 
@@ -66,7 +66,7 @@ def summed(parts: Sequence[Metadata]) -> Metadata:
 
 def plan_line(plan: Plan) -> str:
     """Return a plan's numbers on one line: calls, rows by action and reason, broken rules."""
-    from incarts_pipeline.summary import problem_groups
+    from incarts_pipeline.display import problem_groups
 
     figures = plan.figures
     rows: Counter[tuple[str, str]] = Counter()
@@ -107,7 +107,7 @@ def failures_table(links: str) -> str:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from incarts_pipeline.placing import resolve
+    from incarts_pipeline.publish import resolve
 
     names = ["catalog_row", "row_key", "status", "reason", "problems", "error_message"]
     failed = ["rejected", "in_doubt", "pending"]
@@ -147,7 +147,7 @@ def column_schema(links: str) -> dg.TableSchema:
     """Return the columns of an output, from its file."""
     import pyarrow.parquet as pq
 
-    from incarts_pipeline.placing import resolve
+    from incarts_pipeline.publish import resolve
 
     filesystem, path = resolve(links)
     schema = pq.read_schema(path, filesystem=filesystem)

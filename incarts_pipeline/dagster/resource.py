@@ -8,8 +8,8 @@ import dagster as dg
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from incarts_pipeline.client import IncartsClient
-    from incarts_pipeline.ledger.overview import Overview
+    from incarts_pipeline.api import IncartsClient
+    from incarts_pipeline.ledger import Overview
     from incarts_pipeline.settings import Settings
 
 
@@ -55,7 +55,7 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def client(self) -> IncartsClient:
         """Return the plain API client: an asynchronous context manager."""
-        from incarts_pipeline.access import client_of
+        from incarts_pipeline.api import client_of
 
         return client_of(self.settings())
 
@@ -65,6 +65,6 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             LedgerError: there is no ledger yet, or it can't be read.
         """
-        from incarts_pipeline.status import ledger_overview
+        from incarts_pipeline.maintenance import ledger_overview
 
         return ledger_overview(self.settings())

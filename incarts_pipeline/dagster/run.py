@@ -22,8 +22,8 @@ from incarts_pipeline.dagster.sources import (
 )
 
 if TYPE_CHECKING:
-    from incarts_pipeline.pipeline import PlanRequest, RunResult
-    from incarts_pipeline.plan import Plan
+    from incarts_pipeline.pipeline import RunResult
+    from incarts_pipeline.plan import Plan, PlanRequest
     from incarts_pipeline.settings import Settings
 
 
@@ -111,7 +111,7 @@ class LinksRun:
 
     def _look_only(self, settings: Settings, value: Any) -> Iterator[dg.AssetCheckResult]:
         """Check the output as it is: somebody runs the checks without the asset."""
-        from incarts_pipeline.placing import exists
+        from incarts_pipeline.publish import exists
 
         findings = Findings()
         for partition in self._partitions():
@@ -188,11 +188,11 @@ class LinksRun:
         done: dict[str | None, md.Metadata],
     ) -> RunResult:
         """Plan and write one partition, look at what came out, and add it to what is done."""
-        from incarts_pipeline.door import run_blocking
-        from incarts_pipeline.pipeline import apply_plan, refuse
+        from incarts_pipeline.pipeline import apply_plan
+        from incarts_pipeline.plan import refuse
         from incarts_pipeline.settings import parse_duration
-        from incarts_pipeline.tally import Tally
-        from incarts_pipeline.writer import WriteOptions
+        from incarts_pipeline.sync import run_blocking
+        from incarts_pipeline.write import Tally, WriteOptions
 
         place = with_partition(self.source.output, partition)
         tally, named = Tally(), _named(partition)
@@ -244,8 +244,8 @@ class LinksRun:
         return plan_catalog(self._request(value, partition), settings)
 
     def _request(self, value: Any, partition: str | None) -> PlanRequest:
-        from incarts_pipeline.partition import Partition
-        from incarts_pipeline.pipeline import PlanRequest
+        from incarts_pipeline.plan import PlanRequest
+        from incarts_pipeline.prepare import Partition
 
         source = self.source
         column = source.partition_column

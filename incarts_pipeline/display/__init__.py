@@ -4,20 +4,6 @@ Everything is self-contained: no script, no font, no image from anywhere else, a
 catalog or the API is escaped by the one builder that all of it is made with.
 """
 
-from incarts_pipeline.display.codes import code_png, code_svg
-from incarts_pipeline.display.link_card import link_card
-from incarts_pipeline.display.plan_card import plan_card
-from incarts_pipeline.display.report import Reported, run_report
-from incarts_pipeline.display.result_card import result_card
-from incarts_pipeline.display.sheet import qr_sheet
+import lazy_loader
 
-__all__ = [
-    "Reported",
-    "code_png",
-    "code_svg",
-    "link_card",
-    "plan_card",
-    "qr_sheet",
-    "result_card",
-    "run_report",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,17 +12,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.canonical import (
-    ENDPOINT_LINKS,
-    ENDPOINT_QR_CODES,
-    RECIPE,
-    idempotency_key,
-)
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.identity import ENDPOINT_LINKS, ENDPOINT_QR_CODES, RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.published import forget
-from incarts_pipeline.ledger.statements import Statement
-from incarts_pipeline.ledger.states import DOUBTFUL_STATES, OPEN_STATES, Standing
+from incarts_pipeline.ledger.publications import forget
+from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, Standing
+from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State
 
 _O = tables.operation.c

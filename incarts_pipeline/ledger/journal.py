@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.ledger.file import explain
-from incarts_pipeline.ledger.records import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.sqlite import explain
 
 logger = logging.getLogger(__name__)
 

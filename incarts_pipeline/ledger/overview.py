@@ -10,12 +10,11 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.rates import known_rates
+from incarts_pipeline.ledger.limits import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
-from incarts_pipeline.ledger.states import Kind
-from incarts_pipeline.models import State
-from incarts_pipeline.pacing.learned import Learned
-from incarts_pipeline.words import counted
+from incarts_pipeline.models import Kind, State
+from incarts_pipeline.rate_limit import Learned
+from incarts_pipeline.text import counted
 
 # What is not done, by state, and what that means.
 OPEN_STATES: Mapping[State, str] = {

@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from incarts_pipeline.canonical import RECIPE
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.published import forget
-from incarts_pipeline.ledger.states import OPEN_STATES
+from incarts_pipeline.ledger.publications import forget
+from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import State
 
 IMPORTED = "import"  # stands for a run where nobody knows it

@@ -13,13 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.canonical import ENDPOINT_LINKS, ENDPOINT_QR_CODES
 from incarts_pipeline.clock import Stamp, from_micros
 from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.identity import ENDPOINT_LINKS, ENDPOINT_QR_CODES
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import operation_of
-from incarts_pipeline.ledger.records import Outcome, write_outcomes
-from incarts_pipeline.ledger.states import DOUBTFUL_STATES, Replay, ReplayRule
+from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Replay, ReplayRule
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 
 REVIEWER = "review"  # stands for a run where a person decided

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -163,3 +164,8 @@ def request_stop(connection: sa.Connection, me: Process, now: Stamp) -> dict[str
 
 def _lease_end(now: Stamp) -> int:
     return now.micros + round(LEASE_SECONDS * 1e6)
+
+
+def new_run_id() -> str:
+    """Return a fresh id for a run."""
+    return uuid.uuid4().hex[:12]

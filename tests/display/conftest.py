@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.display.samples import World, world
+from tests.support.displayed import World, world
 
 
 @pytest.fixture(scope="package")

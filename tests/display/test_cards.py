@@ -9,23 +9,23 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from incarts_pipeline.circuits import End, EndKind
-from incarts_pipeline.display import link_card, plan_card, qr_sheet, result_card
-from incarts_pipeline.display.failures import FAILED, failure_groups
-from incarts_pipeline.ledger.lookups import Label
-from incarts_pipeline.models import Action, Reason, Status
-from incarts_pipeline.pipeline import PlanRequest, RunResult, plan_catalog
-from incarts_pipeline.plan import PlanFigures
-from incarts_pipeline.publish import Output, Published
-from incarts_pipeline.rules import NoteCode, ProblemCode
+from incarts_pipeline.display import qr_sheet
+from incarts_pipeline.display import link_card, plan_card, result_card
+from incarts_pipeline.display.html.failures import FAILED, failure_groups
+from incarts_pipeline.ledger.queries import Label
+from incarts_pipeline.models import Action, NoteCode, ProblemCode, Reason, Status
+from incarts_pipeline.pipeline import RunResult, plan_catalog
+from incarts_pipeline.plan.figures import PlanFigures
+from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.publish.output import Output, Published
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.settings import Settings, load_settings
-from incarts_pipeline.writer import WriteResult
-from tests.display.parsed import TEXTS, parsed
-from tests.display.samples import IMAGE, SCRIPT, World
+from incarts_pipeline.write.circuit_breaker import End, EndKind
+from incarts_pipeline.write.result import WriteResult
+from tests.support.displayed import IMAGE, SCRIPT, World
+from tests.support.parsed_html import TEXTS, parsed
 
 MAYBE = st.none() | TEXTS
 PROBLEM = st.fixed_dictionaries(

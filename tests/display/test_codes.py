@@ -8,12 +8,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import zxingcpp
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from incarts_pipeline.display import code_png, code_svg
-from incarts_pipeline.display.codes import encoded, module_size
+from incarts_pipeline.display.html.codes import encoded, module_size
 from incarts_pipeline.errors import MissingExtraError
 
 URL = "https://in2carts.com/abc123"

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given
 
-from incarts_pipeline.display.html import (
+from incarts_pipeline.display.html.html import (
     clean,
     el,
     fragment,
@@ -18,8 +18,8 @@ from incarts_pipeline.display.html import (
     said,
     short_link,
 )
-from incarts_pipeline.display.style import PAGE_STYLE
-from tests.display.parsed import TEXTS, parsed
+from incarts_pipeline.display.html.style import PAGE_STYLE
+from tests.support.parsed_html import TEXTS, parsed
 
 
 @given(TEXTS)

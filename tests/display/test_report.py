@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from incarts_pipeline.display import Reported, run_report
-from incarts_pipeline.display.chart import Series, clock, over_time, round_ticks
-from incarts_pipeline.display.html import render
+from incarts_pipeline.display.html.chart import Series, clock, over_time, round_ticks
+from incarts_pipeline.display.html.html import render
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State, Status
-from incarts_pipeline.tally import Tally
-from tests.display.parsed import TEXTS, Seen, parsed
-from tests.display.samples import AT, World, limited_run
+from incarts_pipeline.write.metrics import Tally
 from tests.display.test_cards import links, result
+from tests.support.displayed import AT, World, limited_run
+from tests.support.parsed_html import TEXTS, Seen, parsed
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from incarts_pipeline.display import qr_sheet
-from incarts_pipeline.ledger.lookups import Label
-from tests.display.parsed import parsed
-from tests.display.samples import SCRIPT, World
+from incarts_pipeline.ledger.queries import Label
 from tests.display.test_cards import links
+from tests.support.displayed import SCRIPT, World
+from tests.support.parsed_html import parsed
 
 
 def link(n: int, **changes: Any) -> dict[str, Any]:

@@ -1,0 +1,5 @@
+"""Client of the Incarts API: requests, answers as values, credentials, and transport."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,7 @@
+from .client import (
+    IncartsClient as IncartsClient,
+    client_of as client_of,
+    new_correlation_id as new_correlation_id,
+)
+from .probe import Probe as Probe
+from .responses import is_id as is_id

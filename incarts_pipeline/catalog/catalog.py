@@ -1,0 +1,93 @@
+"""A catalog as the rest of the pipeline sees it: one schema, and batches in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+
+from incarts_pipeline.catalog.arrow_types import check_names, check_text, plain_batch, plain_schema
+from incarts_pipeline.catalog.options import BATCH_ROWS
+from incarts_pipeline.errors import CatalogError
+
+_SHOWN = 240  # characters of another library's message
+_CREDENTIALS = {
+    "s3": ", with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role",
+    "gs": ", with GOOGLE_APPLICATION_CREDENTIALS or a service account",
+    "abfs": ", with AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or az login",
+}
+
+
+class Catalog:
+    """A stream of record batches with one schema: no dictionaries, no views, no large types.
+
+    Attributes:
+        schema: the columns, under their own names.
+        name: what to call the catalog in messages.
+        reopenable: whether `batches` can be called again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        schema: pa.Schema,
+        batches: Callable[[], Iterable[pa.RecordBatch]],
+        *,
+        reopenable: bool = True,
+        batch_rows: int = BATCH_ROWS,
+    ) -> None:
+        check_names(schema.names, name)
+        self.name = name
+        self.schema = plain_schema(schema, name)
+        self.reopenable = reopenable
+        self._batches = batches
+        self._batch_rows = batch_rows
+        self._opened = False
+
+    def __repr__(self) -> str:
+        return f"<Catalog {self.name}: {len(self.schema)} columns>"
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Return the rows in order, at most `batch_rows` of them in a batch, none in none.
+
+        Raises:
+            CatalogError: the source was read before and can't be again, or, while reading, a row
+                can't be read; names the row, from 0, and the column.
+        """
+        if self._opened and not self.reopenable:
+            raise CatalogError(
+                f"{self.name} can be read only once, and was.",
+                fix="Pass a file or a table, or make the reader anew.",
+            )
+        self._opened = True
+        return self._read()
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        row = 0
+        for batch in self._guarded():
+            check_text(batch, row, self.name)
+            yield batch
+            row += batch.num_rows
+
+    def _guarded(self) -> Iterator[pa.RecordBatch]:
+        """Yield plain batches; the engine behind them may raise errors of its own kind."""
+        try:
+            for batch in self._batches():
+                for start in range(0, batch.num_rows, self._batch_rows):
+                    yield plain_batch(batch.slice(start, self._batch_rows), self.schema)
+        except CatalogError:
+            raise
+        except Exception as error:
+            raise cannot_read(self.name, error) from error
+
+
+def cannot_read(name: str, error: Exception) -> CatalogError:
+    """Return the error for a source that fails while it is opened or read."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if len(reason) > _SHOWN:
+        reason = reason[:_SHOWN] + "…"
+    fix = "Check that it is whole and of the kind that it is taken for."
+    if isinstance(error, OSError):
+        where = _CREDENTIALS.get(name.partition("://")[0], "")
+        fix = f"Check that it is there and whole, and that you may read it{where}."
+    return CatalogError(f"{name} can't be read: {reason}.", fix=fix)

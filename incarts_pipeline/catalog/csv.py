@@ -1,0 +1,182 @@
+"""CSV files: all columns are text, and nothing is taken for null but an empty field.
+
+A quoted empty field is empty text. Empty lines are no rows. The file is read in blocks, and a
+marker row that is appended to it tells, when it comes out at the end, that the last quote was
+closed: otherwise the parser would take the rest of the file for one field.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from incarts_pipeline.catalog.arrow_types import check_names
+from incarts_pipeline.catalog.options import ReadOptions
+from incarts_pipeline.catalog.text_encoding import BLOCK, decoded
+from incarts_pipeline.errors import CatalogError
+
+_SHOWN = 60  # characters of a row in a message
+_OTHER_DELIMITERS = ";\t|"
+
+
+class DelimitedFile:
+    """One CSV file, its header read and its rows still to come; reads `stream` once.
+
+    Raises:
+        CatalogError: it is empty, its header has blank or equal names, or it can't be decoded.
+    """
+
+    def __init__(self, stream: Any, name: str, options: ReadOptions) -> None:
+        self._name = name
+        self._delimiter = options.delimiter or _delimiter_of(name)
+        self._source = decoded(stream, name, options.encoding)
+        self._head, self.names = self._read_header()
+        if options.delimiter is None:
+            self._check_delimiter()
+        check_names(self.names, name)
+        self._ragged: list[pacsv.InvalidRow] = []
+        self._marker = uuid.uuid4().hex
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, all text."""
+        return pa.schema([(name, pa.string()) for name in self.names])
+
+    def batches(self, first_row: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield the rows; `first_row` is what the first one counts as in errors.
+
+        Raises:
+            CatalogError: a row has more or fewer fields than the header, or a quote isn't closed.
+        """
+        rows = 0
+        last: pa.RecordBatch | None = None
+        try:
+            for batch in self._open():
+                if not batch.num_rows:
+                    continue
+                if last is not None:
+                    yield last
+                    rows += last.num_rows
+                last = batch
+        except pa.ArrowInvalid as error:
+            raise self._explain(error, first_row) from error
+        if last is None or last.column(0)[-1].as_py() != self._marker:
+            at = first_row + rows + (last.num_rows - 1 if last is not None else 0)
+            raise self._unclosed(at)
+        yield last.slice(0, last.num_rows - 1)
+
+    def _read_header(self) -> tuple[bytes, list[str]]:
+        head = self._source.read(BLOCK).lstrip(b"\r\n")
+        if not head.strip():
+            raise CatalogError(
+                f"{self._name} is empty.", fix="It needs at least a header line with the columns."
+            )
+        text = io.StringIO(head.decode(errors="ignore"), newline="")  # may end inside a character
+        try:
+            names = next(csv.reader(text, delimiter=self._delimiter))
+        except csv.Error as error:
+            raise CatalogError(f"The header of {self._name} can't be read: {error}.") from error
+        return head, names
+
+    def _check_delimiter(self) -> None:
+        if len(self.names) > 1:
+            return
+        for other in _OTHER_DELIMITERS:
+            if other in self.names[0]:
+                raise CatalogError(
+                    f"The header of {self._name} is one column, {_shown(self.names[0])}, with "
+                    f"{other!r} in its name.",
+                    fix=f"Say that the delimiter is {other!r}, with --delimiter {_word(other)}; or "
+                    f"say {self._delimiter!r} if it really is one column.",
+                )
+
+    def _open(self) -> Any:
+        marker = "\n" + self._delimiter.join([self._marker] * len(self.names)) + "\n"
+        parts = [io.BytesIO(self._head), self._source, io.BytesIO(marker.encode())]
+        return pacsv.open_csv(
+            io.BufferedReader(_Joined(parts), BLOCK),
+            read_options=pacsv.ReadOptions(
+                block_size=BLOCK,
+                use_threads=False,  # rows have numbers only so
+                column_names=self.names,
+                skip_rows_after_names=1,
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=self._delimiter,
+                newlines_in_values=True,
+                invalid_row_handler=self._note_ragged,
+            ),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(self.names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def _note_ragged(self, row: pacsv.InvalidRow) -> str:
+        self._ragged.append(row)
+        return "error"
+
+    def _explain(self, error: Exception, first_row: int) -> CatalogError:
+        if "straddling" in str(error):
+            return CatalogError(
+                f"A row of {self._name} is longer than {BLOCK:,} bytes.",
+                fix="Most likely a quote is opened and never closed; close it.",
+            )
+        if not self._ragged:
+            return CatalogError(f"{self._name} can't be read as a CSV: {error}.")
+        row = self._ragged[0]
+        at = first_row + row.number - 2  # it counts from 1, and counts the header
+        if self._marker in row.text:
+            return self._unclosed(at)
+        return CatalogError(
+            f"Row {at} of {self._name} (the first is 0) has {row.actual_columns} fields, the "
+            f"header has {row.expected_columns}: {_shown(row.text)}.",
+            fix="Quote the fields that contain the delimiter, or complete the row.",
+            row=at,
+        )
+
+    def _unclosed(self, row: int) -> CatalogError:
+        return CatalogError(
+            f"Row {row} of {self._name} (the first is 0) opens a quote that is never closed.",
+            fix="Close it, and check that the file is whole.",
+            row=row,
+        )
+
+
+class _Joined(io.RawIOBase):
+    """Several streams, one after the other."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._parts:
+            n: int = self._parts[0].readinto(buffer)
+            if n:
+                return n
+            self._parts.pop(0)
+        return 0
+
+
+def _delimiter_of(name: str) -> str:
+    return "\t" if ".tsv" in name.lower()[-8:] else ","
+
+
+def _word(mark: str) -> str:
+    """Return a delimiter as a shell takes it."""
+    return "$'\\t'" if mark == "\t" else f"'{mark}'"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

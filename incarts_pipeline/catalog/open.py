@@ -1,0 +1,45 @@
+"""The one door: whatever table somebody has, opened as a catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from incarts_pipeline.catalog.catalog import Catalog
+from incarts_pipeline.catalog.files import open_files
+from incarts_pipeline.catalog.in_memory import open_object
+from incarts_pipeline.catalog.options import BATCH_ROWS, ReadOptions
+
+
+def open_catalog(
+    source: object,
+    *,
+    format: str | None = None,  # noqa: A002 (the word that everybody uses for it)
+    encoding: str = "utf-8",
+    delimiter: str | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Catalog:
+    """Open any table.
+
+    Args:
+        source: a path or URI (`s3://`, `gs://`, `abfs://`, `file://`) of a Parquet, CSV or JSON
+            lines file, of a folder or glob of such files, or `-` for standard input; a pandas or
+            Polars frame, a DuckDB relation, a pyarrow table, batch, reader, scanner or dataset, a
+            list of dicts, or anything with `__arrow_c_stream__`. Below a folder, `key=value` parts
+            of a Parquet file's path are text columns. Named index levels of a pandas frame are
+            columns, other indexes are left out.
+        format: `parquet`, `csv` or `jsonl`, where the name doesn't tell.
+        encoding: of CSV and JSON lines.
+        delimiter: of a CSV; a comma, or a tab for `.tsv`.
+        batch_rows: the most rows in one batch.
+
+    Raises:
+        CatalogError: it can't be read; says what to do.
+    """
+    if isinstance(source, Catalog):
+        return source
+    options = ReadOptions(
+        format=format, encoding=encoding, delimiter=delimiter, batch_rows=batch_rows
+    )
+    if isinstance(source, str | Path):
+        return open_files(str(source), options)
+    return open_object(source, options)

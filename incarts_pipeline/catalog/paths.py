@@ -1,0 +1,196 @@
+"""Which files a path, URI, folder or glob stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from incarts_pipeline.catalog.catalog import cannot_read
+from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.text import suggest, suggest_file
+
+FORMAT_OF = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+
+_GLOB = frozenset("*?[")
+_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
+_HARMLESS = ("endpoint_override", "scheme", "region", "retry_limit_seconds")
+_GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
+_LAKES = {
+    "_delta_log": ("a Delta table", "DeltaTable(...).to_pyarrow_dataset()"),
+    ".metadata.json": ("an Iceberg table", "table.scan().to_arrow_batch_reader()"),
+    ".hoodie": ("a Hudi table", "the Arrow table that Hudi's own reader gives"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """The files of a catalog, in order of their paths.
+
+    `name` is the source as messages show it, `base` the folder below which `key=value` parts of
+    paths are columns, None for a single file.
+    """
+
+    name: str
+    filesystem: fs.FileSystem
+    paths: tuple[str, ...]
+    base: str | None
+    format: str
+
+
+def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in open_catalog)
+    """Find the files that `source` stands for; hidden ones and those of other kinds are left out.
+
+    Raises:
+        CatalogError: there is none, their kind can't be told, or the store can't be reached.
+    """
+    name = _without_secrets(source)
+    try:
+        filesystem, path = _filesystem(source)
+        paths, base = _paths(filesystem, path, name)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise cannot_read(name, _hide(error, source, name)) from None
+    if base is not None and format is None:
+        paths = [one for one in paths if format_of(one)]
+    if not paths:
+        raise CatalogError(
+            f"{name} holds no Parquet, CSV or JSON lines file.",
+            fix="Check the path, or say the format when the names don't tell it.",
+        )
+    kind = format or _one_format(paths, name)
+    return Located(name=name, filesystem=filesystem, paths=tuple(paths), base=base, format=kind)
+
+
+def format_of(path: str) -> str | None:
+    """Return what kind of file a name tells of, None when it tells of none."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(path).suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return FORMAT_OF.get(suffixes[-1]) if suffixes else None
+
+
+def _one_format(paths: list[str], name: str) -> str:
+    found = sorted({str(format_of(path)) for path in paths})
+    if found == ["None"]:
+        raise CatalogError(
+            f"What kind of file {name} is can't be told from its name.",
+            fix="Say the format: parquet, csv or jsonl; save an Excel file as CSV.",
+        )
+    if len(found) > 1:
+        raise CatalogError(
+            f"{name} holds files of several kinds: {', '.join(found)}.",
+            fix="Name one kind with a glob, like folder/*.parquet.",
+        )
+    return found[0]
+
+
+def _filesystem(source: str) -> tuple[fs.FileSystem, str]:
+    scheme, remote, _ = source.partition("://")
+    if not remote:
+        return fs.LocalFileSystem(), str(Path(source).expanduser().absolute())
+    if scheme not in _SCHEMES:
+        raise CatalogError(
+            f"Catalogs can't be read from {scheme}://.{suggest(scheme, _SCHEMES)}",
+            fix="Download it first, or pass a path or a URI of s3, gs, abfs or file.",
+        )
+    if source.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in source:
+        joint = "&" if urlsplit(source).query else "?"
+        source = f"{source}{joint}retry_limit_seconds={_GCS_RETRY_SECONDS}"
+    if scheme == "file":
+        return fs.LocalFileSystem(), unquote(urlsplit(source).path)
+    filesystem, path = fs.FileSystem.from_uri(source)
+    return filesystem, path.rstrip("/")
+
+
+def _paths(filesystem: fs.FileSystem, path: str, name: str) -> tuple[list[str], str | None]:
+    """Return the files, and the folder that they were looked for in; None for a single file."""
+    info = filesystem.get_file_info(path)
+    if info.type is fs.FileType.File:
+        return [path], None
+    if info.type is fs.FileType.Directory:
+        return list(_visible(filesystem, path, name)), path
+    if _GLOB.intersection(path):
+        parts = PurePosixPath(path).parts
+        fixed = next(i for i, part in enumerate(parts) if _GLOB.intersection(part))
+        folder, pattern = str(PurePosixPath(*parts[:fixed])), _glob_pattern(path)
+        deep = fixed < len(parts) - 1
+        visible = _visible(filesystem, folder, name, recursive=deep)
+        found = [one for one in visible if pattern.fullmatch(one)]
+        if not found:
+            raise CatalogError(f"No file matches {name}.", fix="Check the path and the pattern.")
+        return found, folder
+    raise _not_there(path, name)
+
+
+def _visible(
+    filesystem: fs.FileSystem, folder: str, name: str, *, recursive: bool = True
+) -> Iterator[str]:
+    selector = fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+    infos = sorted(filesystem.get_file_info(selector), key=lambda info: str(info.path))
+    for info in infos:
+        below = PurePosixPath(info.path).relative_to(folder)
+        for mark, (kind, instead) in _LAKES.items():
+            if mark in below.parts or below.name.endswith(mark):
+                raise CatalogError(
+                    f"{name} is {kind}, and its files hold rows that were deleted or replaced.",
+                    fix=f"Pass {instead}.",
+                )
+        hidden = any(part.startswith((".", "_")) for part in below.parts)
+        if info.type is fs.FileType.File and not hidden:
+            yield info.path
+
+
+def _glob_pattern(path: str) -> re.Pattern[str]:
+    """`*` and `?` stay within a part of the path, `**` crosses parts."""
+    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    found = re.findall(r"\*\*/|\*\*|\*|\?|\[[^]/]+\]|[^*?]", path)
+    return re.compile(
+        "".join(
+            tokens.get(token) or (token.replace("[!", "[^") if len(token) > 1 else re.escape(token))
+            for token in found
+        )
+    )
+
+
+def _not_there(path: str, name: str) -> CatalogError:
+    if re.match(r"[a-z][a-z0-9]+:/[^/]", name):
+        scheme, rest = name.split(":/", 1)
+        return CatalogError(
+            f"There is no catalog {name}.", fix=f'Pass the URI as text: "{scheme}://{rest}".'
+        )
+    near = suggest_file(Path(path))
+    return CatalogError(f"There is no catalog {name}.{near}", fix="Check the path.")
+
+
+def _without_secrets(source: str) -> str:
+    """A URI may carry a password or a token; messages don't."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    place = parts.netloc if parts.password is None else parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, place, parts.path, "", ""))
+
+
+def _hide(error: Exception, source: str, name: str) -> Exception:
+    text = str(error).replace(source, name)
+    parts = urlsplit(source)
+    secrets = [value for key, value in parse_qsl(parts.query) if key not in _HARMLESS]
+    if parts.password is not None:
+        secrets += [parts.username or "", parts.password]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "…")
+    return OSError(text)

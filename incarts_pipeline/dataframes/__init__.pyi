@@ -1,0 +1,9 @@
+from .functions import (
+    AnyMapping as AnyMapping,
+    awrite_links as awrite_links,
+    plan_links as plan_links,
+    write_links as write_links,
+)
+from .plan import LinksPlan as LinksPlan
+from .qr_codes import create_qr_codes as create_qr_codes
+from .result import LinksResult as LinksResult

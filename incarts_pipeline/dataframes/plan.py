@@ -1,0 +1,146 @@
+"""What would be done with a frame: a plan to look at, keep, and carry out."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow.parquet as pq
+
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.dataframes.snapshot import KeptFrame
+from incarts_pipeline.display import (
+    COUNTED_FROM_0,
+    REASONS,
+    figures_lines,
+    in_python,
+    plan_card,
+    problem_groups,
+)
+from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.plan import SUFFIX, Count, Plan, PlanFigures, PlanRequest, Refusal, save_plan
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.text import counted
+
+_SHOWN_EXAMPLES = 3
+
+
+class LinksPlan:
+    """A plan over a frame. Close it (or use `with`) to drop its workspace; else Python does.
+
+    Attributes:
+        plan: the plan itself.
+        settings: the settings that it was made with, and is carried out with.
+        output: where links.parquet goes unless said otherwise.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        request: PlanRequest,
+        settings: Settings,
+        kept: KeptFrame,
+        output: str,
+    ) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.output = output
+        self.kept = kept
+        self._request = request
+        self._carried_out = False
+        self._close = weakref.finalize(self, plan.close)
+
+    @property
+    def figures(self) -> PlanFigures:
+        """What would be done, in numbers."""
+        return self.plan.figures
+
+    @property
+    def digest(self) -> str:
+        """What `approve=` takes to let exactly this plan through."""
+        return self.plan.figures.digest
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """The guards that stand against it; none when it may be carried out."""
+        return self.plan.figures.refusals
+
+    def save(self, path: str | Path) -> None:
+        """Write a plan file that `incarts apply` takes; a frame goes into a Parquet file beside it.
+
+        Raises:
+            MappingError: the mapping is a Mapping, not what one is written as.
+        """
+        place = Path(path)
+        catalog = place.with_name(f"{place.name.removesuffix(SUFFIX)}.catalog.parquet")
+        save_plan(
+            self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, place
+        )
+        pq.write_table(self.kept.arrow(), catalog)
+
+    def renew(self) -> None:
+        """Decide anew before the plan is carried out again: the ledger has moved since.
+
+        Raises:
+            CatalogError: the plan is closed, so its rows are gone.
+        """
+        if not self._close.alive:
+            raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
+        if self._carried_out:
+            self.plan.refresh(Clock().now())
+        self._carried_out = True
+
+    def close(self) -> None:
+        """Drop the plan's workspace."""
+        self._close()
+
+    def __enter__(self) -> LinksPlan:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._head(), *self._problems(), *_notes(self.figures)])
+
+    def _repr_html_(self) -> str:
+        return plan_card(self.plan, with_examples=self._close.alive)
+
+    def _head(self) -> list[str]:
+        figures, several = self.figures, len(self.plan.options.link_sets) > 1
+        sets = ", ".join(self.plan.options.link_sets)
+        lines = [f"LinksPlan {figures.digest}: {counted(figures.rows, 'row')} of {sets}"]
+        for count in figures.counts:
+            where = f"{count.link_set}  " if several else ""
+            told = f"{where}{count.action.value:<10} {REASONS[count.reason].meaning}"
+            lines.append(f"  {count.rows:>9,}  {told}{self._examples(count)}")
+        return lines
+
+    def _problems(self) -> list[str]:
+        """Return the broken rules, which are read from the plan's workspace."""
+        groups = problem_groups(self.plan) if self._close.alive else []
+        return [COUNTED_FROM_0, *(in_python(str(group)) for group in groups)] if groups else []
+
+    def _examples(self, count: Count) -> str:
+        if not self._close.alive:
+            return ""
+        found = self.plan.examples(count.action, count.reason, count.link_set, n=_SHOWN_EXAMPLES)
+        return f"  e.g. {'; '.join(map(str, found))}" if found else ""
+
+
+def _notes(figures: PlanFigures) -> list[str]:
+    lines = figures_lines(figures)
+    lines += [f"warning: {warning}" for warning in figures.warnings]
+    lines += [in_python(f"REFUSED: {r.message} {r.fix}") for r in figures.refusals]
+    if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
+        lines.append(f'Let exactly this plan through with approve="{figures.digest}".')
+    return lines

@@ -1,0 +1,16 @@
+from .html.codes import code_png as code_png, code_svg as code_svg, encoded as encoded
+from .html.failures import FAILED as FAILED
+from .html.link_card import link_card as link_card
+from .html.plan_card import plan_card as plan_card
+from .html.report import Reported as Reported, run_report as run_report
+from .html.result_card import LINKS as LINKS, result_card as result_card
+from .html.sheet import qr_sheet as qr_sheet
+from .remedies import REASONS as REASONS
+from .row_reasons import in_python as in_python
+from .summary import (
+    COUNTED_FROM_0 as COUNTED_FROM_0,
+    figures_lines as figures_lines,
+    forbidden_lines as forbidden_lines,
+    made_line as made_line,
+    problem_groups as problem_groups,
+)

@@ -1,0 +1,76 @@
+"""Pieces that several cards are made of: badges, bars, notes, numbers in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from incarts_pipeline.display.html.html import Child, Element, el
+from incarts_pipeline.models import Action, Status
+
+TONES: dict[Action | Status, str] = {
+    Action.CREATE: "ic-good",
+    Action.REPLACE: "ic-info",
+    Action.REUSE: "ic-info",
+    Action.UNCHANGED: "ic-calm",
+    Action.SETTLE: "ic-warn",
+    Action.HOLD: "ic-warn",
+    Action.REJECT: "ic-bad",
+    Action.SKIP: "ic-calm",
+    Status.CREATED: "ic-good",
+    Status.REPLACED: "ic-info",
+    Status.REUSED: "ic-info",
+    Status.UNCHANGED: "ic-calm",
+    Status.HELD: "ic-warn",
+    Status.IN_DOUBT: "ic-bad",
+    Status.REJECTED: "ic-bad",
+    Status.PENDING: "ic-warn",
+    Status.SKIPPED: "ic-calm",
+}
+
+
+_COLUMNS = {
+    "rows": "ic-num",
+    "times": "ic-num",
+    "": "ic-bars",
+    "status": "ic-fit",
+    "action": "ic-fit",
+}
+
+
+def badge(name: Action | Status) -> Element:
+    """Show an action or a status in its colour."""
+    return el("span", name.value.replace("_", " "), class_=f"ic-badge {TONES[name]}")
+
+
+def bar(n: int, most: int, tone: str) -> Element:
+    """Show a count as a bar beside its number; a reader without styles loses nothing."""
+    width = f"width:{100 * n / max(most, 1):.1f}%"
+    inner = el("span", style=width) if n else None
+    return el("span", inner, class_=f"ic-bar {tone}", aria_hidden="true")
+
+
+def note(tone: str, *children: Child) -> Element:
+    """Show something to take notice of."""
+    return el("div", *children, class_=f"ic-note {tone}", role="note")
+
+
+def facts(*pairs: tuple[str, str]) -> Element:
+    """Show figures large, their names small."""
+    shown = (el("div", el("dt", name), el("dd", value)) for name, value in pairs)
+    return el("dl", *shown, class_="ic-facts")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, label: str) -> Element:
+    """Show a table; some columns are known by their heads: `` holds bars."""
+    classes = [_COLUMNS.get(head) for head in heads]
+    top = [el("th", h, scope="col", class_=c) for h, c in zip(heads, classes, strict=True)]
+    body = (
+        el("tr", *(el("td", cell, class_=c) for cell, c in zip(row, classes, strict=True)))
+        for row in rows
+    )
+    return el("table", el("thead", el("tr", *top)), el("tbody", *body), aria_label=label)
+
+
+def number(n: int) -> str:
+    """Return a count with separators."""
+    return f"{n:,}"

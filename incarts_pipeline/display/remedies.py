@@ -1,0 +1,288 @@
+"""What each reason, broken rule and answer means, and what to do about it: one table for all.
+
+The shell, the cards and the run report say the same, because they say it from here; the docs'
+troubleshooting page has the same codes, with more words. The keys are closed sets; tests see to it
+that none is left out, here or there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from incarts_pipeline.models import NoteCode, ProblemCode, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """What something means, and what to do about it; `fix` is empty when nothing is to be done."""
+
+    meaning: str
+    fix: str = ""
+
+
+_RUN_AGAIN = "Run the same again to go on; nothing is made twice."
+_REVIEW = (
+    "Look it up with `incarts review list`; then `incarts review adopt KEY LINK_ID` if the link "
+    "exists, or `incarts review recreate KEY` if it doesn't."
+)
+_AS_TEXT = "in a frame or spreadsheet, keep the column as text."
+
+REASONS: Mapping[Reason, Fix] = {
+    Reason.NEW: Fix(meaning="no link yet"),
+    Reason.CHANGED: Fix(meaning="content changed"),
+    Reason.CHANGED_BACK: Fix(meaning="content is back to one that has a link"),
+    Reason.SAME: Fix(meaning="link is up to date"),
+    Reason.IGNORED_CHANGE: Fix(meaning="changed only where that is ignored"),
+    Reason.ANSWER_UNKNOWN: Fix(
+        meaning="sent, answer unknown",
+        fix="Run again soon: it is settled first, under its own key and bytes.",
+    ),
+    Reason.NEEDS_REVIEW: Fix(meaning="may exist at Incarts; needs a person", fix=_REVIEW),
+    Reason.EARLIER_IN_DOUBT: Fix(
+        meaning="older content is in doubt",
+        fix="Settle the older content first: run again soon, or see `incarts review list`.",
+    ),
+    Reason.POLICY_HOLD: Fix(
+        meaning="changed, and the policy says hold",
+        fix="To let the change through, set on_change of that group to replace (or ignore).",
+    ),
+    Reason.PINNED: Fix(
+        meaning="changed, but the link is pinned",
+        fix="Its code is in use as it is. To make a new link, clear the row's pinned column.",
+    ),
+    Reason.INVALID: Fix(
+        meaning="breaks a rule; see problems", fix="Correct the row, and run again."
+    ),
+    Reason.DUPLICATE_KEY: Fix(
+        meaning="rows share a key but differ",
+        fix="Keep one of the rows, or add a column to unique_key.",
+    ),
+    Reason.REFUSED_BY_API: Fix(
+        meaning="refused by Incarts",
+        fix="Correct what the message names; the row is tried again once it has changed, or with "
+        "--retry-rejected.",
+    ),
+    Reason.NO_PRODUCTS: Fix(meaning="no link wanted"),
+    Reason.OVER_LIMIT: Fix(
+        meaning="over the limit given", fix=f"{_RUN_AGAIN} A higher limit does more."
+    ),
+    Reason.OUT_OF_TIME: Fix(meaning="out of the time given", fix=_RUN_AGAIN),
+    Reason.STOPPED: Fix(meaning="the run was stopped", fix=_RUN_AGAIN),
+    Reason.CIRCUIT_OPEN: Fix(
+        meaning="the run had to end early",
+        fix="See why the run ended, put that right, and run again: nothing is made twice.",
+    ),
+    Reason.CLAIMED_ELSEWHERE: Fix(
+        meaning="another run is sending it", fix="Run again when the other run is over."
+    ),
+    Reason.CHANGED_ELSEWHERE: Fix(meaning="another run moved it on", fix="Plan again, and run."),
+}
+
+PROBLEMS: Mapping[str, Fix] = {
+    ProblemCode.MISSING: Fix(
+        meaning="a required value is empty", fix="Fill it in, or give the mapping a default."
+    ),
+    ProblemCode.NO_MATCH: Fix(
+        meaning="`extract` finds nothing in the value",
+        fix="Correct the value, or the mapping's regular expression.",
+    ),
+    ProblemCode.TOO_LONG: Fix(
+        meaning="too many characters", fix="Shorten it; names may be cut by on_too_long: truncate."
+    ),
+    ProblemCode.NOT_A_COUNT: Fix(
+        meaning="a quantity that is no whole number from 1 on", fix="Correct the quantity."
+    ),
+    ProblemCode.OVER_LIMIT: Fix(
+        meaning="over a limit", fix="Make it smaller, or raise the limit in the settings."
+    ),
+    ProblemCode.NUMBER_LIKE_ID: Fix(
+        meaning="an id that went through a float", fix=f"Write the id's own digits; {_AS_TEXT}"
+    ),
+    ProblemCode.WHITE_SPACE: Fix(
+        meaning="an id begins or ends with white space", fix="Trim the value."
+    ),
+    ProblemCode.NOT_A_ZIP_CODE: Fix(
+        meaning="not a ZIP code of five digits",
+        fix="Write all five digits, without the four of a ZIP+4 (extract: '^(\\d{5})' in the "
+        f"mapping); {_AS_TEXT}",
+    ),
+    ProblemCode.STORE_WITHOUT_ZIP_CODE: Fix(
+        meaning="a store without a ZIP code", fix="Map zip_code too, or leave store_id out."
+    ),
+    ProblemCode.NOT_A_URL: Fix(
+        meaning="not an http(s) URL",
+        fix="Begin it with https://, name a host, and encode its spaces.",
+    ),
+    ProblemCode.UNKNOWN_INTENT: Fix(
+        meaning="an intent that isn't known",
+        fix="Use custom_url, add_to_cart, product_detail, shopping_list or recipe.",
+    ),
+    ProblemCode.UNKNOWN_RETAILER: Fix(
+        meaning="a retailer that isn't known",
+        fix="Correct it, use the intent custom_url, or set allow_unknown: true.",
+    ),
+    ProblemCode.WRONG_RETAILER: Fix(
+        meaning="the intent belongs to another retailer", fix="Change the intent or the retailer."
+    ),
+    ProblemCode.WRONG_CASE: Fix(meaning="not in lower case", fix="Write it in lower case."),
+    ProblemCode.NEEDED: Fix(
+        meaning="the intent can't do without a field", fix="Fill the field, or map it."
+    ),
+    ProblemCode.NOT_A_FLAG: Fix(
+        meaning="`pinned` is neither true nor false",
+        fix="Use true, false, 1, 0, yes, no, y, n or nothing.",
+    ),
+    ProblemCode.NOT_JSON: Fix(meaning="text that should be JSON isn't", fix="Correct the JSON."),
+    ProblemCode.NOT_AN_OBJECT: Fix(meaning="JSON, but not an object", fix="Give an object: {...}."),
+    ProblemCode.DUPLICATE_NAME: Fix(
+        meaning="a JSON object has a name twice", fix="Keep one of them."
+    ),
+    ProblemCode.INEXACT_NUMBER: Fix(
+        meaning="a JSON number that not every program reads alike", fix="Give it as text."
+    ),
+    ProblemCode.TOO_DEEP: Fix(meaning="JSON nested too deep", fix="Make it flatter."),
+    ProblemCode.LONE_SURROGATE: Fix(
+        meaning="text with half a character", fix="Encode the source as UTF-8."
+    ),
+    ProblemCode.EMPTY_KEY: Fix(
+        meaning="a key column is empty", fix="Fill it in, or choose another unique_key."
+    ),
+    ProblemCode.NUL_IN_KEY: Fix(
+        meaning="a key has a NUL character (U+0000)",
+        fix="Remove it at the source, or choose another unique_key.",
+    ),
+    ProblemCode.NO_LINK: Fix(
+        meaning="a QR code is wanted for a row that has no link in this ledger",
+        fix="Correct the row if it was rejected, and make its link with `incarts apply`; or point "
+        "INCARTS_LEDGER at the ledger that has it.",
+    ),
+    ProblemCode.LINK_CHANGED: Fix(
+        meaning="the table has another link than the row uses now",
+        fix="Publish links.parquet again with `incarts apply`, and take that.",
+    ),
+    ProblemCode.NOT_AN_IDENTIFIER: Fix(
+        meaning="not an identifier of a QR code", fix="Use 3 to 64 letters, digits and dashes."
+    ),
+    ProblemCode.IDENTIFIER_TAKEN: Fix(
+        meaning="the link has a QR code of this identifier that the ledger doesn't know",
+        fix="Take another identifier, or `incarts review adopt KEY QR_CODE_ID`.",
+    ),
+    ProblemCode.BASKET_DIFFERS: Fix(
+        meaning="rows of one basket disagree about the link",
+        fix="Give all rows of the basket the same link fields.",
+    ),
+    Reason.DUPLICATE_KEY: REASONS[Reason.DUPLICATE_KEY],
+    NoteCode.TRUNCATED: Fix(meaning="the name was cut to 160 characters"),
+    NoteCode.BACKUP_DROPPED: Fix(meaning="a backup was the product itself, or given twice"),
+    NoteCode.PRIORITY_IGNORED: Fix(meaning="the priority is not a number"),
+    NoteCode.KEY_PADDED: Fix(
+        meaning="the unique key begins or ends with white space: without it the row is another one"
+    ),
+    NoteCode.KEPT: Fix(meaning="a QR code keeps the name and metadata that it was made with"),
+}
+
+# By HTTP status; 300 stands for every redirect, 500 for every server error without its own line.
+STATUSES: Mapping[int, Fix] = {
+    300: Fix(
+        meaning="redirected: not the API", fix="Set INCARTS_API_BASE_URL to where it really is."
+    ),
+    400: Fix(
+        meaning="malformed request", fix="Correct what the message names; see the row's fields."
+    ),
+    401: Fix(
+        meaning="API key missing or invalid",
+        fix="Set INCARTS_API_KEY to a valid key of this target.",
+    ),
+    403: Fix(
+        meaning="the key may not do this",
+        fix="Use a key that may use the project (INCARTS_PROJECT_ID) and has the scopes that the "
+        "plan names.",
+    ),
+    404: Fix(meaning="not found", fix="Check INCARTS_API_BASE_URL, or the id."),
+    405: Fix(meaning="not the API's endpoint", fix="Check INCARTS_API_BASE_URL, without /v1."),
+    409: Fix(
+        meaning="conflict: the key or the identifier is in use",
+        fix=f"A link may exist already. {_REVIEW}",
+    ),
+    413: Fix(
+        meaning="the request is too large", fix="Shorten products, options or metadata of the row."
+    ),
+    415: Fix(meaning="not the API's endpoint", fix="Check INCARTS_API_BASE_URL, without /v1."),
+    422: Fix(
+        meaning="breaks a business rule of Incarts or the retailer",
+        fix="Correct what the message names; the row is tried again once it has changed.",
+    ),
+    429: Fix(
+        meaning="rate limited", fix="Nothing: the pipeline slows down and tries again by itself."
+    ),
+    500: Fix(
+        meaning="trouble at Incarts or on the way; the link may have been made",
+        fix=REASONS[Reason.ANSWER_UNKNOWN].fix,
+    ),
+    503: Fix(
+        meaning="Incarts is not available; the link may have been made",
+        fix=REASONS[Reason.ANSWER_UNKNOWN].fix,
+    ),
+}
+
+# Answers that may come after the link was made, as `answers` reads them.
+_IN_DOUBT = frozenset({303, 408, 421, 425, 499})
+
+# Codes of our own where no HTTP status says it.
+CODES: Mapping[str, Fix] = {
+    "not_sent": Fix(
+        meaning="the request never left", fix="Check the network and INCARTS_API_BASE_URL."
+    ),
+    "answer_lost": Fix(
+        meaning="the answer was lost on the way", fix=REASONS[Reason.ANSWER_UNKNOWN].fix
+    ),
+    "kept_back": Fix(
+        meaning="the run ended, a 429 came, or the process stood still before the request left",
+        fix=_RUN_AGAIN,
+    ),
+    "too_old": Fix(
+        meaning="too long ago to trust that Incarts still knows its key",
+        fix=f"{_REVIEW} Sooner runs, or a longer INCARTS_IDEMPOTENCY_WINDOW on Incarts' word, "
+        "settle such rows by themselves.",
+    ),
+    "key_rotated": Fix(
+        meaning="sent under another API key",
+        fix=f"Run with the key that it was sent under, if it is still valid. Else: {_REVIEW}",
+    ),
+    "clock_jumped": Fix(meaning="the clock was changed: its age can't be trusted", fix=_REVIEW),
+    "imported": Fix(meaning="in doubt in the table that was imported", fix=_REVIEW),
+}
+
+
+def of_status(status: int) -> Fix:
+    """Return what an HTTP status means for a link and what to do."""
+    if status in STATUSES:
+        return STATUSES[status]
+    if status in _IN_DOUBT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return STATUSES[500]
+    if 300 <= status < 400:
+        return STATUSES[300]
+    return Fix(meaning=f"unexpected status {status}", fix=STATUSES[404].fix)
+
+
+def of_forbidden(project_id: str) -> str:
+    """Return what to do where Incarts answers 403; it doesn't always say which of them it is."""
+    return (
+        f"Check the project {project_id} (INCARTS_PROJECT_ID), and the key's access to it and "
+        "its scopes."
+    )
+
+
+def of_row(reason: Reason, *, http_status: int | None = None, error_code: str | None = None) -> Fix:
+    """Return what a row's reason means and what to do, as exactly as its last answer allows."""
+    own = REASONS[reason]
+    if reason is Reason.REFUSED_BY_API and http_status is not None:
+        return of_status(http_status)
+    if reason is Reason.NEEDS_REVIEW and (http_status == HTTPStatus.CONFLICT):
+        return STATUSES[409]
+    if reason in (Reason.NEEDS_REVIEW, Reason.ANSWER_UNKNOWN) and error_code in CODES:
+        said = CODES[error_code or ""]
+        return Fix(meaning=f"{own.meaning}: {said.meaning}", fix=said.fix)
+    return own

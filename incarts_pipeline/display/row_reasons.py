@@ -1,0 +1,72 @@
+"""Why a row stands as it does and what to do about it, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from incarts_pipeline.display.remedies import PROBLEMS, REASONS, of_row
+from incarts_pipeline.models import NoteCode, Reason, Status
+
+# An option of the shell's commands, with its value if that is a digest or stands for one, as NAME
+# does; not inside of a command.
+_OPTION = re.compile(
+    r"`[^`]*`|--approve (?P<digest>[0-9a-f]{12})"
+    r"|--(?P<name>[a-z][a-z-]+)(?P<value> [A-Z][A-Z_]+\b)?"
+)
+
+_FLAGS = ("allow_empty", "retry_rejected")
+_LISTS = ("unique_key",)
+
+# Statuses of rows that wait for something or somebody.
+OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
+
+
+def why(row: Mapping[str, Any]) -> str:
+    """Return why a row of links.parquet stands as it does; a line per broken rule."""
+    reason = Reason(row["reason"])
+    if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and (broken := _broken(row)):
+        return "\n".join(f"{one['field']}: {one['message']}" for one in broken)
+    said = row["error_message"] or row["error_code"]
+    if reason is Reason.REFUSED_BY_API:
+        answer = f" with {row['http_status']}" if row["http_status"] else ""
+        return f"refused by Incarts{answer}: {said or 'no reason given'}"
+    meaning = REASONS[reason].meaning
+    return f"{meaning} ({said})" if said else meaning
+
+
+def fix(row: Mapping[str, Any]) -> str:
+    """Return what to do about a row of links.parquet, a line per broken rule; else nothing."""
+    if row["status"] not in OPEN:
+        return ""
+    reason, status, code = Reason(row["reason"]), row["http_status"], row["error_code"]
+    if reason is Reason.INVALID and (broken := _broken(row)):
+        found = [PROBLEMS[one["code"]].fix for one in broken if one["code"] in PROBLEMS]
+        return in_python("\n".join(dict.fromkeys(filter(None, found))) or REASONS[reason].fix)
+    return in_python(of_row(reason, http_status=status, error_code=code).fix)
+
+
+def _broken(row: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Return the broken rules of a row, without mere notes."""
+    notes = list(NoteCode)
+    return [one for one in row["problems"] or () if one["code"] not in notes]
+
+
+def in_python(text: str) -> str:
+    """Name the arguments of `write_links` where a message names the shell's options."""
+    return _OPTION.sub(_argument, text)
+
+
+def _argument(found: re.Match[str]) -> str:
+    if digest := found["digest"]:
+        return f'approve="{digest}"'
+    if not found["name"]:
+        return found[0]
+    name = found["name"].replace("-", "_")
+    value = found["value"] or ""
+    if name in _FLAGS:
+        return f"{name}=True{value}"
+    if not value:
+        return name
+    return f'{name}=["..."]' if name in _LISTS else f'{name}="..."'

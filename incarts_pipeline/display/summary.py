@@ -1,0 +1,90 @@
+"""What a plan and a run come to, in words: the shell and Python print the same lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from incarts_pipeline.display.remedies import of_forbidden
+from incarts_pipeline.models import Action, NoteCode, Reason, Status
+from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.plan import Plan, PlanFigures, decisions
+from incarts_pipeline.text import counted, duration
+
+COUNTED_FROM_0 = "Rows are counted from 0; row 0 is the first below a header."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemGroup:
+    """Rows that break one rule in one field, with the first of them (its row, key and message).
+
+    The message names the fix.
+    """
+
+    field: str
+    code: str
+    rows: int
+    row: int
+    key: str | None
+    message: str
+
+    def __str__(self) -> str:
+        row = f"row {self.row} ({self.key})" if self.key else f"row {self.row}"
+        return f"{self.rows:>6,}  {self.field}: {self.code}, e.g. {row}: {self.message}"
+
+
+def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
+    """Group the rows that break a rule by field and rule, as the report of a run does."""
+    if Reason.INVALID not in {count.reason for count in made.figures.counts}:
+        return []
+    query = decisions.PROBLEMS.format(row=made.row_number)
+    asked = {"notes": [code.value for code in NoteCode], "most": most}
+    names = ("field", "code", "rows", "row", "key", "message")
+    found = made.stage.db.execute(query, asked).fetchall()
+    return [ProblemGroup(**dict(zip(names, one, strict=True))) for one in found]
+
+
+def figures_lines(figures: PlanFigures, what: str = "link") -> list[str]:
+    """Return a plan's numbers as lines; `what` it makes."""
+    lines = [_to_make(figures, what)]
+    if figures.doubts:
+        lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
+    for name, n in figures.missing.items():
+        links = counted(n, f"link of {name} has", f"links of {name} have")
+        lines.append(f"{links} no row in the catalog (kept)")
+    if figures.scopes:
+        needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
+        lines.append(f"scopes needed: {needed}")
+    return lines
+
+
+def _to_make(figures: PlanFigures, what: str) -> str:
+    line = f"{counted(figures.calls, what)} to make"
+    if shared := _sharing(figures):
+        rows = counted(figures.calls + shared, "row")
+        line += f" for {rows} ({shared:,} {'shares' if shared == 1 else 'share'} another row's)"
+    if figures.seconds is not None and figures.seconds >= 1:
+        line += f", about {duration(figures.seconds)}"
+    return line
+
+
+def _sharing(figures: PlanFigures) -> int:
+    """Return how many rows get another row's new link: the same key and content, or one basket."""
+    made = (Action.CREATE, Action.REPLACE)
+    return sum(count.rows - count.calls for count in figures.counts if count.action in made)
+
+
+def made_line(run: RunResult, what: str = "link") -> str:
+    """Return what a run sent, and what it made where rows share links."""
+    counts, made = run.published.by_status, run.written.accepted
+    rows = counts[Status.CREATED] + counts[Status.REPLACED]
+    shared = f"{counted(made, what)} for {counted(rows, 'row')}, " if rows > made else ""
+    return f"{shared}{counted(run.written.requests, 'request')} in {run.seconds:.1f} s"
+
+
+def forbidden_lines(run: RunResult) -> list[str]:
+    """Return which links Incarts answered with 403, in its words, and what to do."""
+    return [
+        f"403 for {'/'.join(filter(None, (retailer, intent)))}: {said or 'not allowed'}. "
+        f"{of_forbidden(run.project_id)}"
+        for (retailer, intent), said in run.written.forbidden.items()
+    ]

@@ -1,0 +1,66 @@
+from .attempts import Outcome as Outcome, Sent as Sent
+from .bulk_queries import History as History
+from .bulk_read import Reading as Reading, reading as reading
+from .claims import (
+    Call as Call,
+    Claim as Claim,
+    Operation as Operation,
+    claim_calls as claim_calls,
+    claim_doubts as claim_doubts,
+)
+from .current_links import (
+    Content as Content,
+    Move as Move,
+    busy_elsewhere as busy_elsewhere,
+    join_partition as join_partition,
+    learn as learn,
+    mark_missing as mark_missing,
+    reuse as reuse,
+)
+from .database import (
+    once as once,
+    open_engine as open_engine,
+    prepare_file as prepare_file,
+    transaction as transaction,
+)
+from .history import Chapter as Chapter, Try as Try, key_columns as key_columns, story as story
+from .journal import Journal as Journal
+from .limits import load_rate as load_rate, save_rate as save_rate
+from .overview import Overview as Overview
+from .publications import Note as Note, confirm as confirm, note as note, noted as noted
+from .queries import (
+    GroupHashes as GroupHashes,
+    Label as Label,
+    MadeLink as MadeLink,
+    Target as Target,
+    bodies_of as bodies_of,
+    ensure_sets as ensure_sets,
+    group_hashes_of as group_hashes_of,
+    known_sets as known_sets,
+    links_in_use as links_in_use,
+    links_made as links_made,
+    links_to_read as links_to_read,
+    links_used_for as links_used_for,
+    next_sequence as next_sequence,
+)
+from .reader import LedgerView as LedgerView, existing_ledger as existing_ledger
+from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
+from .review import Case as Case
+from .runs import (
+    LEASE_SECONDS as LEASE_SECONDS,
+    RENEW_SECONDS as RENEW_SECONDS,
+    LivingRun as LivingRun,
+    Process as Process,
+    end_run as end_run,
+    living_runs as living_runs,
+    new_run_id as new_run_id,
+    renew as renew,
+    request_stop as request_stop,
+    start_run as start_run,
+)
+from .state_machine import (
+    Replay as Replay,
+    ReplayRule as ReplayRule,
+    Standing as Standing,
+    replay_rule as replay_rule,
+)

@@ -1,0 +1,287 @@
+"""Attempts and outcomes: what is on disk before a request leaves, and after its answer came.
+
+Every function here runs inside one transaction of the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.publications import forget
+from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
+from incarts_pipeline.ledger.tables import Statement, literal
+from incarts_pipeline.models import Answer, AnswerKind, Link, State
+
+logger = logging.getLogger(__name__)
+
+_O = tables.operation.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An attempt that is about to leave; `number` counts from 1."""
+
+    operation: Operation
+    number: int
+    correlation_id: str
+    api_key_fingerprint: str | None
+    at: Stamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An attempt's answer and the state that the operation goes into.
+
+    `number` is None when no attempt was made, as for a doubt that has grown too old.
+    """
+
+    operation: Operation
+    state: State
+    at: Stamp
+    number: int | None = None
+    answer: Answer | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+_SENT = Statement(
+    sa.update(tables.operation)
+    .where(
+        _O.op_id == sa.bindparam("id"),
+        _O.run_id == sa.bindparam("run"),
+        _O.epoch == sa.bindparam("in_epoch"),
+        sa.or_(_O.state == literal(State.INTENDED), _O.state == literal(State.IN_DOUBT)),
+    )
+    .values(
+        state=literal(State.SENT),
+        attempts=sa.bindparam("number"),
+        correlation_id=sa.bindparam("correlation"),
+        api_key_fingerprint=sa.case(
+            (_O.first_sent_at.is_(None), sa.bindparam("fingerprint")),
+            else_=_O.api_key_fingerprint,
+        ),
+        boot_id=sa.case((_O.first_sent_at.is_(None), sa.bindparam("boot_id_")), else_=_O.boot_id),
+        first_sent_boot=sa.func.coalesce(_O.first_sent_boot, sa.bindparam("boot")),
+        first_sent_at=sa.func.coalesce(_O.first_sent_at, sa.bindparam("wall")),
+    )
+)
+
+
+_NEW_ATTEMPT = Statement(
+    sa.insert(tables.attempt), ["op_id", "number", "run_id", "correlation_id", "sent_at"]
+)
+
+
+def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> list[bool]:
+    """Record attempts as about to leave; False for one whose claim is no longer this run's."""
+    changed = _SENT.run(connection, [_sent_values(one, run_id) for one in sent])
+    ours = [True] * len(sent) if changed == len(sent) else _still_ours(connection, sent)
+    attempts = [
+        {
+            "op_id": one.operation.op_id,
+            "number": one.number,
+            "run_id": run_id,
+            "correlation_id": one.correlation_id,
+            "sent_at": one.at.micros,
+        }
+        for one, mine in zip(sent, ours, strict=True)
+        if mine
+    ]
+    if attempts:
+        _NEW_ATTEMPT.run(connection, attempts)
+    return ours
+
+
+def _sent_values(sent: Sent, run_id: str) -> dict[str, Any]:
+    return {
+        "id": sent.operation.op_id,
+        "run": run_id,
+        "in_epoch": sent.operation.epoch,
+        "number": sent.number,
+        "correlation": sent.correlation_id,
+        "fingerprint": sent.api_key_fingerprint,
+        "boot_id_": sent.at.boot_id,
+        "boot": sent.at.boot,
+        "wall": sent.at.micros,
+    }
+
+
+def _still_ours(connection: sa.Connection, sent: Sequence[Sent]) -> list[bool]:
+    """Return which of the attempts were recorded: another run may have taken the others over."""
+    op_ids = [one.operation.op_id for one in sent]
+    recorded = {
+        tuple(row)
+        for row in connection.execute(
+            sa.select(_O.op_id, _O.correlation_id).where(
+                _O.op_id.in_(op_ids), _O.state == State.SENT.value
+            )
+        )
+    }
+    return [(one.operation.op_id, one.correlation_id) in recorded for one in sent]
+
+
+_OUTCOME = Statement(
+    sa.update(tables.operation)
+    .where(
+        _O.op_id == sa.bindparam("id"),
+        _O.state != literal(State.DONE),
+        # Another run that took the operation over knows more than we do; a link id is always news.
+        sa.or_(
+            _O.epoch == sa.bindparam("in_epoch"),
+            sa.bindparam("is_link", type_=sa.Boolean) == sa.true(),
+        ),
+    )
+    .values(
+        state=sa.bindparam("to_state"),
+        http_status=sa.func.coalesce(sa.bindparam("status"), _O.http_status),
+        error_code=sa.bindparam("code"),
+        error_message=sa.bindparam("message"),
+        settled_at=sa.bindparam("at"),
+        settled_run_id=sa.bindparam("run"),
+        first_sent_at=sa.case(
+            (sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_at
+        ),
+        first_sent_boot=sa.case(
+            (sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_boot
+        ),
+    )
+)
+
+_ATTEMPT = Statement(
+    sa.update(tables.attempt)
+    .where(
+        tables.attempt.c.op_id == sa.bindparam("id"),
+        tables.attempt.c.number == sa.bindparam("in_number"),
+    )
+    .values(
+        answered_at=sa.bindparam("at"),
+        echoed_id=sa.bindparam("echoed"),
+        kind=sa.bindparam("in_kind"),
+        http_status=sa.bindparam("status"),
+        error_code=sa.bindparam("code"),
+        error_message=sa.bindparam("message"),
+    )
+)
+
+
+def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Outcome]) -> None:
+    """Record answers: the operation's state, the attempt's answer, and the link if there is one."""
+    changed = _OUTCOME.run(connection, [_outcome_values(o, run_id) for o in outcomes])
+    attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
+    if attempts:
+        _ATTEMPT.run(connection, attempts)
+    links = [
+        (o, o.answer.link) for o in outcomes if o.answer is not None and o.answer.link is not None
+    ]
+    if links:
+        forget(connection)
+        _write_links(connection, run_id, links)
+    if links and changed < len(outcomes):  # something was done already: by the same link?
+        _raise_alarm(connection, [o.operation.op_id for o, _ in links])
+
+
+def _outcome_values(outcome: Outcome, run_id: str) -> dict[str, Any]:
+    answer = outcome.answer
+    return {
+        "id": outcome.operation.op_id,
+        "in_epoch": outcome.operation.epoch,
+        "is_link": answer is not None and answer.kind is AnswerKind.LINK,
+        "to_state": outcome.state.value,
+        "status": answer.status if answer else None,
+        "code": answer.error_code if answer else outcome.error_code,
+        "message": answer.error_message if answer else outcome.error_message,
+        "at": outcome.at.micros,
+        "run": run_id,
+        "undone": outcome.state in NOT_EFFECTED_STATES,
+    }
+
+
+def _attempt_values(outcome: Outcome, answer: Answer) -> dict[str, Any]:
+    return {
+        "id": outcome.operation.op_id,
+        "in_number": outcome.number,
+        "at": outcome.at.micros,
+        "echoed": answer.echoed_id,
+        "in_kind": answer.kind.value,
+        "status": answer.status,
+        "code": answer.error_code,
+        "message": answer.error_message,
+    }
+
+
+_LINK = Statement(
+    sqlite.insert(tables.link).on_conflict_do_nothing(), [c.name for c in tables.link.c]
+)
+_row_insert = sqlite.insert(tables.row)
+# A link of an older operation that arrives late belongs to the history, not to the row.
+_ROW = Statement(
+    _row_insert.on_conflict_do_update(
+        index_elements=["set_id", "row_key"],
+        set_={c.name: _row_insert.excluded[c.name] for c in tables.row.c if not c.primary_key},
+        where=_row_insert.excluded.op_id > tables.row.c.op_id,
+    ),
+    [c.name for c in tables.row.c],
+)
+
+
+def _write_links(
+    connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link]]
+) -> None:
+    _LINK.run(connection, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
+    used = [_row_values(o, k, run_id) for o, k in links if not o.operation.for_history]
+    if used:
+        _ROW.run(connection, used)
+
+
+def _row_values(outcome: Outcome, link: Link, run_id: str) -> dict[str, Any]:
+    return {
+        "set_id": outcome.operation.set_id,
+        "row_key": outcome.operation.row_key,
+        "op_id": outcome.operation.op_id,
+        "content_hash": outcome.operation.content_hash,
+        "link_id": link.id,
+        "changed_at": outcome.at.micros,
+        "run_id": run_id,
+        "missing_since": None,
+    }
+
+
+def link_values(op_id: int, link: Link, run_id: str, at: Stamp) -> dict[str, Any]:
+    """Return a link as the ledger keeps it."""
+    code = link.qr_code
+    return {
+        "link_id": link.id,
+        "op_id": op_id,
+        "short_link": link.short_link,
+        "short_id": link.short_id,
+        "target_url": link.target_url,
+        "qr_code_id": code.id if code else None,
+        "qr_image_url": code.image_url if code else None,
+        "encoded_url": code.encoded_url if code else None,
+        "created_at": round(link.created_at.timestamp() * 1e6) if link.created_at else None,
+        "received_at": at.micros,
+        "run_id": run_id,
+    }
+
+
+def _raise_alarm(connection: sa.Connection, op_ids: Sequence[int]) -> None:
+    """Say loudly when one key has two link ids: Incarts did not honour it. Both are kept."""
+    link = tables.link.c
+    twice = connection.execute(
+        sa.select(_O.idempotency_key, sa.func.group_concat(link.link_id, ", "))
+        .join(tables.link, link.op_id == _O.op_id)
+        .where(_O.op_id.in_(op_ids))
+        .group_by(_O.op_id)
+        .having(sa.func.count() > 1)
+    )
+    for key, ids in twice:
+        logger.critical("Incarts made two links under one idempotency key %s: %s", key, ids)

@@ -1,0 +1,132 @@
+"""Bulk reads of the ledger into Arrow, by whichever of two ways suits its size.
+
+A small ledger is read here, with Python's sqlite3. A large one is read by a process of its own,
+with ADBC, which is four times as fast and leaves this process's core to others. ADBC may not read
+it *here*: it carries an SQLite library of its own, and when that closes the file the kernel drops
+every lock that this process holds on it, so that another process may delete the log that we are
+writing to (https://sqlite.org/howtocorrupt.html#_multiple_copies_of_sqlite_linked_into_the_same_application).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.sqlite import explain
+
+_LARGE_BYTES = 32 * 1024 * 1024
+_BUSY_SECONDS = 10.0  # another process that closes the file may hold it for a moment
+_BATCH_ROWS = 20_000
+
+
+class Reading(Protocol):
+    """A ledger that is open for bulk reads; one query at a time, each read to its end."""
+
+    def batches(
+        self, query: str, parameters: tuple[str | int, ...], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield a query's rows as batches of `schema`."""
+
+
+@contextmanager
+def reading(path: Path, *, large: bool | None = None) -> Iterator[Reading]:
+    """Open the ledger for bulk reads that change nothing; `large` None looks at its size.
+
+    Raises:
+        LedgerError: it can't be read.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    size = sum(file.stat().st_size for file in (path, log) if file.exists())
+    way = _elsewhere if (size > _LARGE_BYTES if large is None else large) else _here
+    with way(path) as found:
+        yield found
+
+
+def scan(
+    ledger: Reading, query: str, schema: pa.Schema, *parameters: str | int
+) -> pa.RecordBatchReader:
+    """Stream one query's rows, cast to its schema."""
+    return pa.RecordBatchReader.from_batches(schema, ledger.batches(query, parameters, schema))
+
+
+@contextmanager
+def _here(path: Path) -> Iterator[Reading]:
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(
+            sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
+        ) as connection:
+            yield _Here(connection)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+
+
+class _Here:
+    """Reads with Python's sqlite3."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def batches(
+        self, query: str, parameters: tuple[str | int, ...], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        with closing(self._connection.execute(query, parameters)) as cursor:
+            while rows := cursor.fetchmany(_BATCH_ROWS):
+                columns = zip(*rows, strict=True)
+                arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+                yield pa.record_batch(arrays, schema=schema)
+
+
+@contextmanager
+def _elsewhere(path: Path) -> Iterator[Reading]:
+    program = Path(__file__).with_name("bulk_read_process.py")
+    # -P keeps this folder, whose modules have everyday names, off the program's import path.
+    command = [sys.executable, "-P", str(program), f"{path.absolute().as_uri()}?mode=ro"]
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+        ) as process,
+    ):
+        try:
+            yield _Elsewhere(process, complaints, path)
+        finally:
+            process.kill()  # whatever it still wanted to say is of no use to anybody
+
+
+class _Elsewhere:
+    """Has another process read with ADBC."""
+
+    def __init__(self, process: subprocess.Popen[bytes], complaints: Any, path: Path) -> None:
+        self._process, self._complaints, self._path = process, complaints, path
+
+    def batches(
+        self, query: str, parameters: tuple[str | int, ...], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        to, back = self._process.stdin, self._process.stdout
+        if to is None or back is None:
+            raise TypeError("the process was started without pipes")
+        try:
+            to.write(json.dumps([query, parameters]).encode() + b"\n")
+            to.flush()
+            with pa.ipc.open_stream(back) as stream:
+                # An empty result has no types to cast from.
+                yield from (batch.cast(schema) for batch in stream if batch.num_rows)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> LedgerError:
+        self._process.wait()
+        self._complaints.seek(0)
+        text = self._complaints.read().decode(errors="replace").strip()
+        return explain(OSError(text.splitlines()[-1] if text else str(error)), self._path)

@@ -1,0 +1,197 @@
+"""The ledger's SQLite file: making it, opening it, and refusing one that isn't ours."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from incarts_pipeline.errors import (
+    LedgerError,
+    LedgerForeignError,
+)
+from incarts_pipeline.identity import RECIPE
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.migrations import MIGRATIONS
+from incarts_pipeline.settings import is_loopback
+from incarts_pipeline.sqlite import _BUSY_SECONDS, explain, write_ahead
+
+
+def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
+    """Return an engine on the file: WAL, `synchronous=FULL`, one immediate transaction at a time.
+
+    Raises:
+        LedgerError: the file can't be opened or made.
+    """
+    mode = "ro" if read_only else "rwc"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        if not read_only:
+            write_ahead(connection)
+            connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=sa.pool.QueuePool, hide_parameters=True
+    )
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A deferred transaction that turns into a write can fail at once when another process
+        # writes; an immediate one waits its turn.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: sa.Engine, path: Path) -> Iterator[sa.Connection]:
+    """Run a block in one transaction.
+
+    Raises:
+        LedgerError: it can't be read or written; nothing of the block is on disk.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+        raise explain(error, path) from error
+
+
+@contextmanager
+def once(path: Path, *, read_only: bool = False) -> Iterator[sa.Connection]:
+    """Open the ledger for one transaction; raises as `transaction` does."""
+    engine = open_engine(path, read_only=read_only)
+    try:
+        with transaction(engine, path) as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def prepare_file(
+    path: Path, base_url: str, *, migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+) -> sa.Engine:
+    """Open the ledger for writing, making or migrating it as needed; return its engine.
+
+    Raises:
+        LedgerForeignError: it belongs to another base URL or was made by a newer version.
+        LedgerLockedError: another program holds the write lock.
+        LedgerDamagedError: the file is not an intact SQLite database.
+        LedgerError: the file can't be made or written.
+    """
+    if not path.parent.is_dir():
+        raise LedgerError(
+            f"The ledger's folder {path.parent} doesn't exist.",
+            fix="Create it, or set INCARTS_LEDGER to another file.",
+        )
+    engine = open_engine(path)
+    try:
+        with transaction(engine, path) as connection:
+            facts = read_facts(connection)
+            if not facts:
+                _create(connection, base_url)
+            else:
+                check_facts(facts, base_url, path)
+                _migrate(connection, int(facts["schema_version"]), migrations)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def lift(path: Path) -> None:
+    """Bring a ledger of an older version to this one's, so that it can be read.
+
+    Raises:
+        LedgerError: the file can't be written.
+    """
+    with once(path) as connection:
+        _migrate(connection, int(read_facts(connection)["schema_version"]), MIGRATIONS)
+
+
+def read_facts(connection: sa.Connection) -> dict[str, str]:
+    """Return the ledger's name → value facts, empty when the file is new."""
+    if not sa.inspect(connection).has_table("meta"):
+        return {}
+    return {row.name: row.value for row in connection.execute(sa.select(tables.meta))}
+
+
+def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> None:
+    """Refuse a ledger of a newer version, another recipe or (when given) another base URL.
+
+    Raises:
+        LedgerForeignError: as said.
+    """
+    if int(facts["schema_version"]) > tables.SCHEMA_VERSION:
+        raise LedgerForeignError(
+            f"The ledger {path} was made by a newer version of incarts-pipeline "
+            f"(schema {facts['schema_version']}, this one knows {tables.SCHEMA_VERSION}).",
+            fix="Upgrade incarts-pipeline.",
+        )
+    if int(facts["recipe"]) != RECIPE:
+        raise LedgerForeignError(
+            f"The ledger {path} was written with recipe {facts['recipe']} of bodies and keys, "
+            f"this version has {RECIPE}: every link would look changed.",
+            fix="Use the version of incarts-pipeline that wrote it.",
+        )
+    if base_url is not None and facts["base_url"] != base_url:
+        raise LedgerForeignError(
+            f"The ledger {path} belongs to {facts['base_url']}, not to {base_url}.",
+            fix=_other_ledger(facts["base_url"], base_url),
+        )
+
+
+def _other_ledger(own: str, asked: str) -> str:
+    """Say how to get the right ledger; a sandbox's is of no more use than its links."""
+    fix = "Set INCARTS_LEDGER to that target's own ledger, or choose another --target."
+    hosts = [urlsplit(url) for url in (own, asked)]
+    if all(is_loopback(host.hostname or "") for host in hosts):
+        fix += (
+            " If these are sandboxes, the earlier one's links are gone with it: give the new one "
+            "a ledger and an output of its own, "
+            "`export INCARTS_LEDGER=sandbox-2.db`."
+        )
+    return fix
+
+
+def _create(connection: sa.Connection, base_url: str) -> None:
+    tables.metadata.create_all(connection)
+    for trigger in tables.FORGET_PUBLISHED:
+        connection.exec_driver_sql(trigger)
+    facts = {
+        "ledger_id": str(uuid.uuid4()),
+        "base_url": base_url,
+        "schema_version": str(tables.SCHEMA_VERSION),
+        "recipe": str(RECIPE),
+        "sequence": "0",
+    }
+    connection.execute(
+        sa.insert(tables.meta), [{"name": name, "value": value} for name, value in facts.items()]
+    )
+
+
+def _migrate(
+    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]]
+) -> None:
+    while version in migrations:
+        for statement in migrations[version]:
+            connection.exec_driver_sql(statement)
+        version += 1
+        connection.execute(
+            sa.update(tables.meta)
+            .where(tables.meta.c.name == "schema_version")
+            .values(value=str(version))
+        )

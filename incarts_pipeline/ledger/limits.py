@@ -1,0 +1,49 @@
+"""What was learned of rate limits, kept between runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.rate_limit import Kind, Learned
+
+_R = tables.rate.c
+
+
+def load_rate(connection: sa.Connection, api_key_fingerprint: str) -> Learned | None:
+    """Return what is known of a key's limit, None when nothing is."""
+    text = connection.scalar(
+        sa.select(_R.learned).where(_R.api_key_fingerprint == api_key_fingerprint)
+    )
+    return _learned(text) if text else None
+
+
+def save_rate(
+    connection: sa.Connection, api_key_fingerprint: str, learned: Learned, now: Stamp
+) -> None:
+    """Keep what was learned of a key's limit."""
+    insert = sqlite.insert(tables.rate).values(
+        api_key_fingerprint=api_key_fingerprint,
+        learned=json.dumps(dataclasses.asdict(learned)),
+        learned_at=now.micros,
+    )
+    changed = {name: insert.excluded[name] for name in ("learned", "learned_at")}
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["api_key_fingerprint"], set_=changed)
+    )
+
+
+def known_rates(connection: sa.Connection) -> dict[str, Learned]:
+    """Return the limits that are known, by the fingerprints of their API keys."""
+    rows = connection.execute(sa.select(_R.api_key_fingerprint, _R.learned))
+    return {row.api_key_fingerprint: _learned(row.learned) for row in rows}
+
+
+def _learned(text: str) -> Learned:
+    content = json.loads(text)
+    return Learned(**{**content, "kind": Kind(content["kind"])})

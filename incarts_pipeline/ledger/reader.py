@@ -1,0 +1,107 @@
+"""The ledger as planning sees it: read only, and fine with a ledger that isn't there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
+from incarts_pipeline.ledger.limits import load_rate
+from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
+from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.tables import SCHEMA_VERSION
+from incarts_pipeline.models import Kind
+from incarts_pipeline.rate_limit import Learned
+from incarts_pipeline.settings import Settings
+
+T = TypeVar("T")
+
+
+class LedgerView:
+    """Reads one ledger file; `path` is None while there is no ledger yet.
+
+    Raises, from the constructor:
+        LedgerForeignError: the ledger belongs to another base URL or a newer version.
+        LedgerDamagedError: the file is not an intact ledger.
+        LedgerError: it is of an older version, and can't be written to lift it.
+    """
+
+    def __init__(self, path: Path, *, base_url: str | None = None) -> None:
+        self.file = path
+        self.path: Path | None = path if path.exists() and path.stat().st_size else None
+        self.facts = self.read(read_facts) if self.path else {}
+        if not self.facts:
+            self.path = None
+        else:
+            check_facts(self.facts, base_url, path)
+            if int(self.facts["schema_version"]) < SCHEMA_VERSION:
+                lift(path)
+                self.facts = self.read(read_facts)
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger's UUID, empty while there is no ledger."""
+        return self.facts.get("ledger_id", "")
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` on a read-only connection."""
+        with once(self.file, read_only=True) as connection:
+            return work(connection)
+
+    def set_ids(
+        self, project_id: str, names: Sequence[str], kind: Kind = Kind.LINKS
+    ) -> dict[str, int]:
+        """Return the ids of those link sets that the ledger has."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: set_ids_of(connection, project_id, names, kind))
+
+    def learned(self, api_key_fingerprint: str | None) -> Learned | None:
+        """Return what is known of a key's rate limit, None when nothing is."""
+        if self.path is None or api_key_fingerprint is None:
+            return None
+        return self.read(lambda connection: load_rate(connection, api_key_fingerprint))
+
+    def living_runs(self, now: Stamp) -> dict[str, LivingRun]:
+        """Return the runs that may be sending now, by their ids."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: living_runs(connection, Process.current(), now))
+
+    def known_links(self, link_ids: Sequence[str]) -> set[str]:
+        """Return those of the link ids that the ledger has."""
+        if self.path is None:
+            return set()
+        return self.read(lambda connection: known_links(connection, link_ids))
+
+    def known_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the idempotency keys that the ledger has."""
+        if self.path is None:
+            return set()
+        return self.read(lambda connection: known_keys(connection, keys))
+
+    def labels(self, link_ids: Sequence[str]) -> dict[str, Label]:
+        """Return what links were called when they were sent, by their ids."""
+        if self.path is None:
+            return {}
+        return self.read(lambda connection: labels_of(connection, link_ids))
+
+
+def existing_ledger(settings: Settings) -> LedgerView:
+    """Return the ledger that the settings name.
+
+    Raises:
+        LedgerError: there is none, or it can't be read.
+    """
+    view = LedgerView(Path(settings.ledger))
+    if view.path is None:
+        raise LedgerError(
+            f"There is no ledger {settings.ledger} yet.",
+            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
+        )
+    return view

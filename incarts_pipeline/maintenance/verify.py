@@ -1,0 +1,362 @@
+"""Links read back: how each one stands at Incarts, against what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from incarts_pipeline.api import IncartsClient, client_of, is_id, new_correlation_id
+from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.display.progress import progress as progress_of
+from incarts_pipeline.errors import CatalogError, RefusedError
+from incarts_pipeline.ledger import (
+    LedgerView,
+    MadeLink,
+    Target,
+    existing_ledger,
+    links_made,
+    links_to_read,
+    load_rate,
+    new_run_id,
+)
+from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
+from incarts_pipeline.models import Answer, AnswerKind, Reason, State
+from incarts_pipeline.prepare import Columns, Findings
+from incarts_pipeline.publish import check_place, metadata_of, write_table
+from incarts_pipeline.rate_limit import pacing
+from incarts_pipeline.schemas import VERIFIED
+from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
+from incarts_pipeline.sync import Stop, run_blocking
+from incarts_pipeline.write import Circuits, End, EndKind, Gate, InFlight, Tally
+
+SCOPE = "links:read"
+
+_PAGE = 500  # links whose tasks wait at the gate together
+_TRIES = 5  # of one link, 429s aside
+_GRACE_SECONDS = 5.0  # for what is in flight when the end is asked for; reading again costs nothing
+_AGAIN = (AnswerKind.UNKNOWN, AnswerKind.NOT_SENT, AnswerKind.WRONG_ENDPOINT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """Which links to read back; the fields are as `verify_links` takes them."""
+
+    links: object | None = None
+    link_sets: Sequence[str] = ()
+    only: Sequence[str] = ()
+    sample: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """How the links stand; `table` has the columns of `schemas.VERIFIED`, a row per link.
+
+    `end` says why not all could be read, None when nothing kept them from it but being stopped.
+    """
+
+    table: pa.Table
+    counts: Mapping[Verdict, int]
+    requests: int
+    seconds: float
+    end: End | None = None
+    stopped: Reason | None = None
+    output: str | None = None
+
+    def exit_code(self) -> int:
+        """Return the shell's exit code: 0 all ok, 1 none was read, 3 not all ok, 4 stopped early.
+
+        A run that was stopped says so even when something is not ok.
+        """
+        left = self.counts[Verdict.NOT_CHECKED]
+        unread = left + self.counts[Verdict.UNREADABLE]
+        if self.end is not None and unread == self.table.num_rows:
+            return 1
+        if left:
+            return 4
+        return 0 if self.counts[Verdict.OK] == self.table.num_rows else 3
+
+
+def verify_links(
+    links: object | None = None,
+    settings: Settings | None = None,
+    *,
+    link_sets: Sequence[str] = (),
+    only: Sequence[str] = (),
+    sample: int | None = None,
+    output: str | Path | None = None,
+    max_duration: float | None = None,
+    progress: bool = True,
+) -> Verification:
+    """Read links back and compare them with what was sent; changes nothing at Incarts.
+
+    Reads go at the pace that all runs of the API key share. What is compared, and why,
+    `drift.differences` says.
+
+    Args:
+        links: any table with a column `link_id`, such as a links.parquet of long ago; by default
+            the links in use, as the ledger knows them.
+        settings: by default those of the environment and incarts.toml.
+        link_sets: only links of these sets.
+        only: only these rows or links, by row key or link id.
+        sample: so many of what is left, chosen by chance.
+        output: where the table goes as Parquet, besides into the result.
+        max_duration: seconds after which to stop; the links that are left are `not_checked`.
+        progress: show how it gets on, in a terminal or a notebook.
+
+    Raises:
+        RefusedError: the key has no scope `links:read`, as far as `INCARTS_SCOPES` says, or the
+            ledger has no such row or link.
+        SettingsError: the base URL, the key or the project is missing.
+        LedgerError: there is no ledger, or it can't be read.
+        CatalogError: the table of links can't be read.
+        PublishError: the output can't be written.
+    """
+    known, tally = settings or load_settings(), Tally()
+    request = VerifyRequest(links=links, link_sets=link_sets, only=only, sample=sample)
+    with progress_of(tally) if progress else nullcontext():
+        return run_blocking(
+            lambda stop: verify(
+                request, known, output=output, max_duration=max_duration, tally=tally, stop=stop
+            )
+        )
+
+
+async def verify(
+    request: VerifyRequest,
+    settings: Settings,
+    *,
+    output: str | Path | None = None,
+    max_duration: float | None = None,
+    tally: Tally | None = None,
+    stop: Stop | None = None,
+    clock: Clock | None = None,
+) -> Verification:
+    """Do what `verify_links` does within a running event loop."""
+    began, clock = time.monotonic(), clock or Clock()
+    settings.require("base_url", "api_key", "project_id")
+    _check_scope(settings)
+    if output is not None:
+        check_place(str(output))
+    existing_ledger(settings)
+    ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    targets = await asyncio.to_thread(_targets, request, settings, ledger)
+    tally, stop = tally or Tally(), stop or Stop()
+    tally.planned += len(targets)
+    if max_duration is not None:
+        asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
+    run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
+    learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
+    async with client_of(settings) as client, pacing(settings, run_id, learned, clock) as rate:
+        gate = Gate(
+            rate=rate,
+            circuits=Circuits(),
+            clock=clock,
+            stop=stop,
+            tally=tally,
+            in_flight=InFlight(settings.max_in_flight),
+        )
+        batches = [
+            await _page(_Reader(client, gate), await asyncio.to_thread(_load, ledger, page), clock)
+            for page in _pages(targets)
+        ]
+    table = pa.Table.from_batches(batches, schema=VERIFIED)
+    if output is not None:
+        facts = {"project_id": settings.project_id or "", "ledger_id": ledger.ledger_id}
+        await asyncio.to_thread(_write, table, str(output), facts | {"run_id": run_id})
+    counted = Counter(table["verdict"].to_pylist())
+    return Verification(
+        table=table,
+        counts={verdict: counted[verdict.value] for verdict in Verdict},
+        requests=tally.requests,
+        seconds=time.monotonic() - began,
+        end=gate.circuits.end or _forbidden(gate.circuits),
+        stopped=stop.reason,
+        output=None if output is None else str(output),
+    )
+
+
+def _write(table: pa.Table, output: str, facts: Mapping[str, str]) -> None:
+    write_table(table.to_batches(), VERIFIED.with_metadata(metadata_of(facts)), output)
+
+
+def _check_scope(settings: Settings) -> None:
+    if settings.scopes is not None and SCOPE not in settings.scopes:
+        raise RefusedError(
+            f"The API key lacks the scope {SCOPE}.",
+            fix="Use a key that has it, or correct INCARTS_SCOPES.",
+            guard="missing_scope",
+        )
+
+
+def _targets(request: VerifyRequest, settings: Settings, ledger: LedgerView) -> list[Target]:
+    """Return the links to read, in the order of their sets and rows."""
+    wanted = _link_ids(request.links) if request.links is not None else None
+    found = ledger.read(
+        lambda connection: links_to_read(
+            connection, settings.project_id or "", request.link_sets, wanted
+        )
+    )
+    if request.only:
+        chosen = set(request.only)
+        found = [one for one in found if chosen & {one.row_key, one.link_id}]
+        unknown = chosen - {name for one in found for name in (one.row_key, one.link_id)}
+        if unknown:
+            raise RefusedError(
+                f"The ledger has no row and no link {min(unknown)!r}.",
+                fix="Give row keys or link ids as links.parquet shows them.",
+                guard="unknown_link",
+            )
+    if request.sample is not None and request.sample < len(found):
+        chance = random.SystemRandom()
+        places = sorted(chance.sample(range(len(found)), request.sample))
+        found = [found[place] for place in places]
+    return found
+
+
+def _link_ids(source: object) -> list[str]:
+    catalog = open_catalog(source)
+    if "link_id" not in catalog.schema.names:
+        raise CatalogError(
+            f"{catalog.name} has no column 'link_id'; it has {', '.join(catalog.schema.names)}.",
+            fix="Give a published links.parquet, or rename the column.",
+            column="link_id",
+        )
+    found: dict[str, None] = {}
+    for batch in catalog.batches():
+        texts = Columns(batch, Findings(batch.num_rows)).text("link_id")
+        found.update(dict.fromkeys(texts.drop_null().to_pylist()))
+    wrong = next((text for text in found if not is_id(text)), None)
+    if wrong is not None:
+        raise CatalogError(
+            f"{catalog.name} has {wrong!r} in 'link_id', which is no link's id.",
+            fix="Leave the cell empty where there is no link.",
+            column="link_id",
+        )
+    return list(found)
+
+
+def _pages(targets: Sequence[Target]) -> Iterator[Sequence[Target]]:
+    for start in range(0, len(targets), _PAGE):
+        yield targets[start : start + _PAGE]
+
+
+def _load(ledger: LedgerView, page: Sequence[Target]) -> list[MadeLink]:
+    return ledger.read(lambda connection: links_made(connection, page))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads links back through the gate."""
+
+    client: IncartsClient
+    gate: Gate
+
+    async def read(self, link_id: str) -> Answer | None:
+        """Return the answer to reading a link, None when it wasn't asked for.
+
+        Reading is safe to repeat: trouble is retried a few times, a 429 until the gate gives up.
+        """
+        answer: Answer | None = None
+        tries = 0
+        while tries < _TRIES:
+            entered_at = await self.gate.enter("", SCOPE)
+            if entered_at is None:
+                return answer
+            try:
+                if not await self.gate.depart(entered_at):
+                    continue
+                answer = await self._once(link_id, retry=tries > 0)
+            finally:
+                self.gate.leave(entered_at)
+            if answer.kind is AnswerKind.RATE_LIMITED:
+                continue
+            if answer.kind not in _AGAIN:
+                return answer
+            tries += 1
+            await self.gate.stop.sleep(_pause(tries))
+        return answer
+
+    async def _once(self, link_id: str, *, retry: bool) -> Answer:
+        sent_at = self.gate.clock.monotonic()
+        self.gate.tally.requests += 1
+        try:
+            answer = await self.client.look_up(link_id, correlation_id=new_correlation_id())
+        finally:
+            self.gate.land()
+        again = answer.kind is AnswerKind.RATE_LIMITED or answer.kind in _AGAIN
+        state = State.IN_DOUBT if again else State.DONE
+        self.gate.heard(answer, "", SCOPE, state=state, sent_at=sent_at, retry=retry)
+        return answer
+
+
+def _pause(tries: int) -> float:
+    """Return the seconds to back off after so many tries: 0.25, doubled each time, with jitter."""
+    jitter = 0.75 + random.random() / 2  # noqa: S311
+    return min(10.0, 0.125 * float(2**tries)) * jitter
+
+
+async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.RecordBatch:
+    """Read some links at once, and return their rows of the table."""
+    answers: dict[str, Answer | None] = {}
+    at: dict[str, float] = {}
+
+    async def one(link_id: str) -> None:
+        answers[link_id] = await reader.read(link_id)
+        at[link_id] = clock.now().wall
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(link.link_id)) for link in made]
+        cutting = asyncio.create_task(_cut_off(reader.gate, tasks))
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            cutting.cancel()
+    rows = [
+        _row(link, judge(link, answers.get(link.link_id)), at.get(link.link_id)) for link in made
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
+
+
+async def _cut_off(gate: Gate, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Give what is in flight a moment once the end was asked for, then cut it off."""
+    await gate.stop.wait()
+    gate.wake_one()
+    await asyncio.sleep(_GRACE_SECONDS)
+    for task in tasks:
+        task.cancel()
+
+
+def _row(made: MadeLink, found: Finding, at: float | None) -> dict[str, object]:
+    checked = found.verdict is not Verdict.NOT_CHECKED and at is not None
+    return {
+        "link_set": made.link_set,
+        "row_key": made.row_key,
+        "link_id": made.link_id,
+        "verdict": found.verdict.value,
+        "differences": [
+            {"field": one.field, "sent": one.sent, "found": one.found} for one in found.differences
+        ],
+        "status": found.status,
+        "http_status": found.http_status,
+        "checked_at": dt.datetime.fromtimestamp(at, dt.UTC) if checked and at else None,
+    }
+
+
+def _forbidden(circuits: Circuits) -> End | None:
+    for said in circuits.forbidden.values():
+        return End(
+            kind=EndKind.FORBIDDEN,
+            message=f"Incarts doesn't let this key read links (403{f': {said}' if said else ''}).",
+            fix=f"Use a key that has the scope {SCOPE} and access to the project.",
+        )
+    return None

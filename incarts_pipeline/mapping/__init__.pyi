@@ -1,0 +1,24 @@
+from .expressions import (
+    Column as Column,
+    Constant as Constant,
+    Kind as Kind,
+    Members as Members,
+    Node as Node,
+    Source as Source,
+    Template as Template,
+    columns_of as columns_of,
+    named_group as named_group,
+    parse_source as parse_source,
+)
+from .mapping import (
+    LinkMapping as LinkMapping,
+    LocationMapping as LocationMapping,
+    Mapping as Mapping,
+    ProductMapping as ProductMapping,
+    TooLong as TooLong,
+    TrackingMapping as TrackingMapping,
+    default_mapping as default_mapping,
+    load_mapping as load_mapping,
+    mapping_content as mapping_content,
+)
+from .type_rules import is_list as is_list, is_text as is_text

@@ -1,0 +1,206 @@
+"""Where a link's field gets its value from: a constant, a column, or a template of columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping as Dict
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from incarts_pipeline.text import suggest
+
+_GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\((?!\?))|\(\?P?<(?P<name>\w+)>", re.DOTALL)
+
+
+class Kind(StrEnum):
+    """What a field's value must be; decides which column types may feed it."""
+
+    TEXT = "text"
+    ID = "id"  # like TEXT, but never from a float column: digits would be lost
+    LIST = "list"  # texts: a list column, or one text that is split
+    COUNT = "count"  # whole numbers
+    NUMBER = "number"
+    FLAG = "flag"
+    JSON = "json"  # an object: a struct column, or JSON text
+    VALUE = "value"  # one value inside an object: any JSON type, text stays text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """The same value in every row: text, number, boolean, list or object."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A catalog column; `default` stands in for nulls.
+
+    `extract` is a regular expression (RE2 syntax) of which the one group, or else the whole match,
+    is taken. `split` cuts a text into a list.
+    """
+
+    column: str
+    default: object = None
+    split: str | None = None
+    extract: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """Text with columns in braces: `"{brand} {title}"`; `{{` and `}}` stand for braces.
+
+    `literals` has one element more than `columns`: the texts around and between them.
+    """
+
+    template: str
+    columns: tuple[str, ...]
+    literals: tuple[str, ...]
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """An object whose members have sources of their own."""
+
+    members: tuple[tuple[str, Node], ...]
+
+
+Source = Constant | Column | Template
+Node = Constant | Column | Template | Members
+
+_COLUMN_KEYS = tuple(f.name for f in fields(Column))
+_TEMPLATE_KEYS = ("template", "default")
+
+
+def parse_source(value: object) -> Source:
+    """Read a source as it stands in the mapping.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if isinstance(value, Constant | Column | Template):
+        return value
+    if isinstance(value, str):
+        return _text(value, None)
+    if isinstance(value, Dict):
+        if "column" in value or "template" in value:
+            return _described(value)
+        raise ValueError(
+            "expected a plain value, {column: NAME} or a template like "
+            f'"{{brand}} {{title}}", but the keys are {_listed(value)}.'
+            + "".join(suggest(str(key), _COLUMN_KEYS) for key in list(value)[:1])
+        )
+    if value is None:
+        raise ValueError("is empty: give it a value, or take the line out.")
+    if isinstance(value, bool | int | float | list):
+        return Constant(value=value)
+    raise ValueError(f"can't be {type(value).__name__}; put quotes around it to make it text.")
+
+
+def parse_node(value: object) -> Node:
+    """Read a member of an object: a source, or an object of such members again."""
+    if isinstance(value, Members):
+        return value
+    if isinstance(value, Dict) and not _is_described(value):
+        return Members(members=tuple((str(key), parse_node(item)) for key, item in value.items()))
+    return parse_source(value)
+
+
+def columns_of(node: Node) -> Iterator[Column]:
+    """Yield each column that a node reads; those of a template come as plain columns."""
+    if isinstance(node, Column):
+        yield node
+    elif isinstance(node, Template):
+        yield from (Column(column=name) for name in node.columns)
+    elif isinstance(node, Members):
+        for _, member in node.members:
+            yield from columns_of(member)
+
+
+def named_group(pattern: str) -> tuple[str, str]:
+    """Return `pattern` with its group named, and that name; the whole match when it has none.
+
+    Raises:
+        ValueError: it has several groups, or isn't a regular expression of RE2.
+    """
+    groups = [m for m in _GROUP.finditer(pattern) if m.group(1) or m.group("name")]
+    if len(groups) > 1:
+        raise ValueError(f"extract: {pattern!r} has {len(groups)} groups; make all but one (?:…).")
+    name, named = "found", f"(?P<found>{pattern})"
+    if groups and groups[0].group("name"):
+        name, named = groups[0].group("name"), pattern
+    elif groups:
+        at = groups[0].start()
+        named = f"{pattern[:at]}(?P<found>{pattern[at + 1 :]}"
+    try:
+        pc.extract_regex(pa.array([], pa.string()), pattern=named)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"extract: {pattern!r} is no regular expression of RE2: {error}") from None
+    return named, name
+
+
+def _is_described(value: Dict[object, object]) -> bool:
+    return any(isinstance(value.get(key), str) for key in ("column", "template"))
+
+
+def _described(value: Dict[object, object]) -> Source:
+    keys = _COLUMN_KEYS if "column" in value else _TEMPLATE_KEYS
+    for key in value:
+        if key not in keys:
+            near = suggest(str(key), keys)
+            raise ValueError(f'has the unknown key "{key}"; known are {", ".join(keys)}.{near}')
+    default = value.get("default")
+    if "template" in value:
+        return _text(_string(value, "template"), None if default is None else str(default))
+    extract = _optional(value, "extract")
+    if extract is not None:
+        named_group(extract)
+    split = _optional(value, "split")
+    if split == "":
+        raise ValueError("split: is empty; name the separator.")
+    return Column(column=_string(value, "column"), default=default, split=split, extract=extract)
+
+
+def _text(text: str, default: str | None) -> Source:
+    literals, columns, at = [""], [], 0
+    while at < len(text):
+        pair = text[at : at + 2]
+        if pair in ("{{", "}}"):
+            literals[-1] += pair[0]
+            at += 2
+        elif text[at] == "{":
+            end = text.find("}", at)
+            if end < 0 or not text[at + 1 : end].strip():
+                raise ValueError(f"{text!r} has a {{ without a column's name and }}; write {{{{.")
+            columns.append(text[at + 1 : end])
+            literals.append("")
+            at = end + 1
+        elif text[at] == "}":
+            raise ValueError(f"{text!r} has a }} without {{; write }}}} for a brace.")
+        else:
+            literals[-1] += text[at]
+            at += 1
+    if not columns:
+        return Constant(value=literals[0])
+    return Template(
+        template=text, columns=tuple(columns), literals=tuple(literals), default=default
+    )
+
+
+def _string(value: Dict[object, object], key: str) -> str:
+    text = value[key]
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{key}: must be text; put quotes around it.")
+    return text
+
+
+def _optional(value: Dict[object, object], key: str) -> str | None:
+    return None if value.get(key) is None else _string(value, key) if value[key] != "" else ""
+
+
+def _listed(value: Dict[object, object]) -> str:
+    return ", ".join(map(str, value)) or "none"

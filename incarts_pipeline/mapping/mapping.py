@@ -1,0 +1,394 @@
+"""How catalog columns become a link's fields: the mapping, as YAML or as Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping as Dict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+
+from incarts_pipeline.errors import MappingError
+from incarts_pipeline.mapping.expressions import (
+    Column,
+    Kind,
+    Node,
+    Source,
+    columns_of,
+    parse_node,
+    parse_source,
+)
+from incarts_pipeline.mapping.type_rules import is_list, plain_type, refusal_of, refusal_of_key
+from incarts_pipeline.mapping.validation_errors import explain
+from incarts_pipeline.mapping.yaml import load_yaml
+from incarts_pipeline.models import Policy
+from incarts_pipeline.text import suggest, suggest_file
+
+_From = Annotated[Source, PlainValidator(parse_source)]
+_FromNode = Annotated[Node, PlainValidator(parse_node)]
+
+
+class TooLong(StrEnum):
+    """What happens to a name longer than the API takes."""
+
+    REJECT = "reject"  # the row has a problem
+    TRUNCATE = "truncate"  # the name is cut at a character, and the row carries a note
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ProductMapping(_Model):
+    """One product per catalog row; `quantity` is 1 when it isn't mapped."""
+
+    retailer_product_id: _From
+    quantity: _From | None = None
+    backup_product_ids: _From | None = None
+
+
+class LocationMapping(_Model):
+    """Where the shopper is; turns on Walmart's choice of the store."""
+
+    zip_code: _From | None = None
+    store_id: _From | None = None
+
+
+class UtmMapping(_Model):
+    """The utm_ parameters."""
+
+    source: _From | None = None
+    medium: _From | None = None
+    campaign: _From | None = None
+    term: _From | None = None
+    content: _From | None = None
+
+
+class TrackingMapping(_Model):
+    """How visits are counted."""
+
+    utm: UtmMapping | None = None
+    tags: _From | None = None
+
+
+class InstacartMapping(_Model):
+    """Instacart's own objects, passed on as they are: a struct column, JSON text, or in place."""
+
+    shopping_list: _FromNode | None = None
+    recipe: _FromNode | None = None
+
+
+class OptionsMapping(_Model):
+    """Options by retailer."""
+
+    instacart: InstacartMapping | None = None
+
+
+class LinkMapping(_Model):
+    """The fields of one link; names are the API's in snake case.
+
+    With `basket`, rows that share the unique key are one link with all their products.
+    """
+
+    name: _From
+    retailer: _From
+    intent: _From
+    public_name: _From | None = None
+    products: ProductMapping | None = None
+    basket: bool = False
+    location: LocationMapping | None = None
+    custom_url: _From | None = None
+    fallback_url: _From | None = None
+    tracking: TrackingMapping | None = None
+    options: OptionsMapping | None = None
+    metadata: _FromNode | None = None
+
+    @model_validator(mode="after")
+    def _basket_has_products(self) -> Self:
+        if self.basket and self.products is None:
+            raise ValueError("basket: needs products, but none are mapped.")
+        return self
+
+    def sources(self) -> Iterator[tuple[str, Kind, Node]]:
+        """Yield each mapped field: its dotted path, what it must be, and where it comes from."""
+        for path, kind in _KINDS.items():
+            value: Any = self
+            for name in path.split("."):
+                value = getattr(value, name, None)
+            if value is not None:
+                yield path, kind, value
+
+
+_KINDS = {
+    "name": Kind.TEXT,
+    "retailer": Kind.TEXT,
+    "intent": Kind.TEXT,
+    "public_name": Kind.TEXT,
+    "products.retailer_product_id": Kind.ID,
+    "products.quantity": Kind.COUNT,
+    "products.backup_product_ids": Kind.LIST,
+    "location.zip_code": Kind.ID,
+    "location.store_id": Kind.ID,
+    "custom_url": Kind.TEXT,
+    "fallback_url": Kind.TEXT,
+    "tracking.utm.source": Kind.TEXT,
+    "tracking.utm.medium": Kind.TEXT,
+    "tracking.utm.campaign": Kind.TEXT,
+    "tracking.utm.term": Kind.TEXT,
+    "tracking.utm.content": Kind.TEXT,
+    "tracking.tags": Kind.LIST,
+    "options.instacart.shopping_list": Kind.JSON,
+    "options.instacart.recipe": Kind.JSON,
+    "metadata": Kind.JSON,
+}
+
+
+class OnChange(_Model):
+    """What a change does to a row that has a link, by group of fields."""
+
+    destination: Policy = Policy.REPLACE
+    tracking: Policy = Policy.REPLACE
+    label: Policy = Policy.IGNORE
+
+    def as_policies(self) -> dict[str, Policy]:
+        """Return the policy of each group by the group's name."""
+        return {
+            "destination": self.destination,
+            "tracking": self.tracking,
+            "label": self.label,
+        }
+
+
+class Mapping(_Model):
+    """Which columns identify a row, and which make up its link.
+
+    `link` makes one link per row; `links` one per entry and row, each entry in a link set of its
+    own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
+    itself) are optional columns. `allow_unknown` lets retailers and intents through that this
+    version doesn't know.
+    """
+
+    link_set: str = Field(min_length=1, max_length=128)
+    unique_key: Annotated[list[str], Field(min_length=1)]
+    link: LinkMapping | None = None
+    links: dict[str, LinkMapping] | None = None
+    priority: _From | None = None
+    pinned: _From | None = None
+    on_change: OnChange = OnChange()
+    on_too_long: TooLong = TooLong.REJECT
+    allow_unknown: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_key_is_a_list(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("unique_key"), str):
+            return {**value, "unique_key": [value["unique_key"]]}
+        return value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.link is None) == (not self.links):
+            raise ValueError("give either link (one per row) or links (one per entry and row).")
+        if len(set(self.unique_key)) < len(self.unique_key):
+            raise ValueError("unique_key: names a column twice.")
+        for name in [self.link_set, *(self.links or {})]:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"link_set: {name!r} is no name; use letters, digits and dashes.")
+        for name in self.links or {}:
+            if "/" in name:
+                raise ValueError(f"links: {name!r} has a slash; the entry's name comes after one.")
+        return self
+
+    def entries(self) -> list[tuple[str, str, LinkMapping]]:
+        """Return the links made of each row: path in the mapping, link set, fields."""
+        if self.link is not None:
+            return [("link", self.link_set, self.link)]
+        return [
+            (f"links.{name}", f"{self.link_set}/{name}", link)
+            for name, link in (self.links or {}).items()
+        ]
+
+    def link_sets(self) -> list[str]:
+        """Return the link sets that the mapping makes links in."""
+        return [link_set for _, link_set, _ in self.entries()]
+
+    def sources(self) -> Iterator[tuple[str, Kind, Node]]:
+        """Yield every mapped field of every entry: dotted path, kind, source."""
+        for at, _, link in self.entries():
+            for path, kind, node in link.sources():
+                yield f"{at}.{path}", kind, node
+        if self.priority is not None:
+            yield "priority", Kind.NUMBER, self.priority
+        if self.pinned is not None:
+            yield "pinned", Kind.FLAG, self.pinned
+
+    def columns(self) -> list[str]:
+        """Return the catalog columns that are read, the key's first, each once."""
+        read = [c.column for _, _, node in self.sources() for c in columns_of(node)]
+        return list(dict.fromkeys([*self.unique_key, *read]))
+
+    def key_fields(self, schema: pa.Schema) -> list[pa.Field]:
+        """Return the unique key's fields as the catalog has them.
+
+        Raises:
+            MappingError: the catalog lacks one.
+        """
+        return [_field(schema, name, "unique_key") for name in self.unique_key]
+
+    def check(self, schema: pa.Schema) -> None:
+        """Check that the catalog has the columns, and that their types fit.
+
+        Raises:
+            MappingError: one doesn't; the message names the column, the field and the fix.
+        """
+        self._check_names(schema)
+        for field in self.key_fields(schema):
+            if refusal := refusal_of_key(field.type):
+                raise _unfit(field, "unique_key", refusal)
+        for path, kind, node in self.sources():
+            for source in columns_of(node):
+                field = _field(schema, source.column, path)
+                used_as = kind if isinstance(node, Column) else _inside(kind)
+                if refusal := refusal_of(field.type, used_as, source):
+                    raise _unfit(field, path, refusal)
+
+    def _check_names(self, schema: pa.Schema) -> None:
+        """Name all columns that the catalog lacks, each once, where there are several."""
+        places = [(name, "unique_key") for name in self.unique_key]
+        places += [(c.column, path) for path, _, node in self.sources() for c in columns_of(node)]
+        lacking = {name: path for name, path in reversed(places) if name not in schema.names}
+        if len(lacking) < 2:
+            return
+        listed = [
+            f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}'
+            for name, path in reversed(lacking.items())
+        ]
+        raise MappingError(
+            "\n".join(listed),
+            fix=f"Its columns are {', '.join(schema.names)}.",
+            path=next(reversed(lacking.values())),
+        )
+
+
+def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
+    """Read a mapping: a Mapping, a dict, YAML text (anything with a line break), or a file's path.
+
+    Raises:
+        MappingError: it can't be read, has unknown keys, or makes no sense.
+    """
+    if isinstance(source, Mapping):
+        return source
+    content = mapping_content(source)
+    try:
+        return Mapping.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, Mapping) from None
+
+
+def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]:
+    """Read what a mapping says, without judging it; raises as `load_mapping` does."""
+    content: object = source
+    if not isinstance(source, Dict):
+        is_text = isinstance(source, str) and "\n" in source
+        content = load_yaml(_read(source), "" if is_text else str(source))
+    if not isinstance(content, dict):
+        raise MappingError(
+            f"A mapping is an object with link_set, unique_key and link, not {content!r}."
+        )
+    return content
+
+
+def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) -> Mapping:
+    """Return the mapping of a catalog whose columns carry the fields' own names.
+
+    Read are `name`, `retailer` and `intent` (required), `public_name`, `retailer_product_id`,
+    `quantity`, `backup_product_ids` and `tags` (lists, or text split at commas), `zip_code`,
+    `store_id`, `custom_url`, `fallback_url`, `utm_source` and its like, `shopping_list`, `recipe`
+    and `metadata` (structs, or JSON text), `priority` and `pinned`; other columns are left alone.
+
+    Raises:
+        MappingError: a required column or a key column is missing.
+    """
+    content: dict[str, Any] = {"link_set": link_set, "unique_key": unique_key}
+    for name in schema.names:
+        if name not in _OWN_NAMES:
+            continue
+        *way, last = _OWN_NAMES[name]
+        place = content
+        for step in way:
+            place = place.setdefault(step, {})
+        splits = last in ("backup_product_ids", "tags") and not is_list(_type(schema, name))
+        place[last] = {"column": name, "split": ","} if splits else {"column": name}
+    link = content.setdefault("link", {})
+    for name in ("name", "retailer", "intent"):
+        if name not in link:
+            _field(schema, name, f"link.{name}")
+    if "retailer_product_id" not in link.get("products", {"retailer_product_id": None}):
+        _field(schema, "retailer_product_id", "link.products.retailer_product_id")
+    mapping = load_mapping(content)
+    mapping.check(schema)
+    return mapping
+
+
+def _own_names() -> dict[str, tuple[str, ...]]:
+    names = {path.rpartition(".")[2]: ("link", *path.split(".")) for path in _KINDS}
+    for utm in ("source", "medium", "campaign", "term", "content"):
+        names[f"utm_{utm}"] = names.pop(utm)
+    return {**names, "priority": ("priority",), "pinned": ("pinned",)}
+
+
+_OWN_NAMES = _own_names()
+
+
+def _type(schema: pa.Schema, name: str) -> pa.DataType:
+    return plain_type(schema.field(schema.get_all_field_indices(name)[0]).type)
+
+
+def _read(source: str | Path) -> str:
+    if isinstance(source, str) and "\n" in source:
+        return source
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        path = Path(source).absolute()
+        raise MappingError(f"There is no mapping file {path}.{suggest_file(path)}") from error
+    except UnicodeDecodeError as error:
+        raise MappingError(
+            f"The mapping file {source} is not UTF-8 text.", fix="Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise MappingError(
+            f"The mapping file {source} can't be read: {error.strerror or error}."
+        ) from error
+
+
+def _inside(kind: Kind) -> Kind:
+    return Kind.VALUE if kind is Kind.JSON else kind
+
+
+def _field(schema: pa.Schema, name: str, path: str) -> pa.Field:
+    found = schema.get_all_field_indices(name)
+    if len(found) == 1:
+        return schema.field(found[0])
+    if found:
+        raise MappingError(
+            f'{path}: the catalog has {len(found)} columns named "{name}".',
+            fix="Rename them.",
+            path=path,
+        )
+    raise MappingError(
+        f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}',
+        fix=f"Its columns are {', '.join(schema.names)}.",
+        path=path,
+    )
+
+
+def _unfit(field: pa.Field, path: str, refusal: tuple[str, str]) -> MappingError:
+    return MappingError(
+        f'{path}: the column "{field.name}" is of type {field.type}, {refusal[0]}',
+        fix=refusal[1],
+        path=path,
+        column=field.name,
+    )

@@ -1,0 +1,104 @@
+"""A plan as a file: looked at by one person, applied by another, and refused when it has moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from incarts_pipeline.errors import CatalogError, MappingError
+from incarts_pipeline.mapping import Mapping, mapping_content
+from incarts_pipeline.plan.plan import Plan
+from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.prepare import Partition
+from incarts_pipeline.settings import Settings
+
+SUFFIX = ".incarts"
+_FORMAT = "incarts plan 1"
+# What a plan is made of beside the catalog and its mapping, by the names of PlanRequest.
+_REQUEST = (
+    "link_set",
+    "catalog_format",
+    "encoding",
+    "delimiter",
+    "retry_rejected",
+    "refuse_over",
+    "allow_empty",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPlan:
+    """What a plan file holds: what to plan, for which project and target, and what came out."""
+
+    request: PlanRequest
+    digest: str
+    project_id: str
+    base_url: str | None
+    made_at: str
+
+
+def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | Path) -> None:
+    """Write a plan to a file (`.incarts`, JSON) that `load_plan` and `incarts apply` take.
+
+    It holds the request, not the rows: applying it reads the catalog again.
+
+    Raises:
+        CatalogError: the catalog is not a path or a URI that can be read again.
+        MappingError: the mapping is a Mapping, not what one is written as.
+    """
+    catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
+    if catalog == "-":
+        raise CatalogError(
+            "A plan file needs a catalog that can be read again.",
+            fix="Write the catalog to a file first, and plan that.",
+        )
+    if isinstance(request.mapping, Mapping):
+        raise MappingError(
+            "A plan file needs the mapping as it is written.",
+            fix="Pass the mapping's path, its YAML or its dict instead of a Mapping.",
+        )
+    mapping = mapping_content(request.mapping) if request.mapping is not None else None
+    content: dict[str, Any] = {
+        "format": _FORMAT,
+        "made_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "digest": plan.figures.digest,
+        "project_id": plan.options.project_id,
+        "base_url": settings.base_url,
+        "calls": plan.figures.calls,
+        "actions": {action.value: n for action, n in plan.figures.rows_by_action().items()},
+        "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
+        "mapping": mapping,
+        "unique_key": list(request.unique_key),
+        "partition": dataclasses.asdict(request.partition) if request.partition else None,
+        **{name: getattr(request, name) for name in _REQUEST},
+    }
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load_plan(path: str | Path) -> SavedPlan:
+    """Read a plan file.
+
+    Raises:
+        CatalogError: it is not one.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content.get("format") != _FORMAT:
+            raise ValueError(f"its format is {content.get('format')!r}, not {_FORMAT!r}")
+        request = PlanRequest(
+            catalog=content["catalog"],
+            mapping=content["mapping"],
+            unique_key=tuple(content["unique_key"]),
+            partition=Partition(**content["partition"]) if content.get("partition") else None,
+            **{name: content[name] for name in _REQUEST},
+        )
+        facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogError(
+            f"{path} is not a plan file ({error}).", fix="Make one with `incarts plan --out`."
+        ) from error
+    return SavedPlan(request=request, **facts)

@@ -1,0 +1,33 @@
+"""TODO: incarts_pipeline.plan.request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from incarts_pipeline.mapping import Mapping
+from incarts_pipeline.prepare import Partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What to plan: any catalog, its mapping, and how careful to be.
+
+    `catalog` is whatever `catalog.open_catalog` takes; `mapping` a Mapping, a dict, YAML text or a
+    path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
+    `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
+    counts and missing rows are the partition's own.
+    """
+
+    catalog: object
+    mapping: Mapping | Dict[str, object] | str | Path | None = None
+    link_set: str | None = None
+    unique_key: Sequence[str] = ()
+    catalog_format: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    retry_rejected: bool = False
+    refuse_over: int | None = None
+    allow_empty: bool = False
+    partition: Partition | None = None

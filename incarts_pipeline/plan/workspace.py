@@ -1,0 +1,270 @@
+"""The workspace of one run: a temporary DuckDB database that joins more than memory holds.
+
+It lives in memory up to a bound, and beyond that in a temporary folder. A database file instead
+would compress every column on its way in: five times the work, for what is read once or twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from incarts_pipeline.ledger import Reading, bulk_queries as snapshot, bulk_read as bulk
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+_MEMORY = "512MB"
+_PUBLISH_MEMORY = "1GB"  # every published column takes part in one join and one sort
+
+# Catalog rows that don't simply have their link already, each beside the link that its row uses
+# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
+# are few, and all that follows looks at them alone.
+_COMPARED = """
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
+FULL JOIN (
+    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
+    WHERE link_set = $link_set
+) AS current USING (row_key)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+"""
+_COMPARED_SCHEMA = pa.schema(
+    [
+        ("catalog_row", pa.int64()),
+        ("link_set", pa.string()),
+        ("row_key", pa.string()),
+        ("current_op", pa.int64()),
+        ("link_hash", pa.binary()),
+        ("is_missing", pa.int64()),
+    ]
+)
+_OPEN = """
+CREATE OR REPLACE VIEW open_request AS
+SELECT request.*, current_op, link_hash
+FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
+    USING (link_set, catalog_row)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
+"""
+
+# The rows that a run answers for: the whole set's, or those that were last in its partition.
+_OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
+_OF_PARTITION = """
+SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
+USING (link_set, row_key)
+"""
+
+# Catalog rows whose content is not their link's: an earlier link may have it.
+_STRAYING = (
+    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+)
+_HASHED_AT_ONCE = 50_000  # rows
+_LOOKED_UP_AT_ONCE = 10_000  # rows
+_SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
+
+
+class Stage:
+    """A temporary database with a bound on its memory; close it to remove it."""
+
+    def __init__(self) -> None:
+        self.key_fields: list[pa.Field] = []
+        self.requests_digest = ""  # of all that the requests are, but for the bodies
+        self._folder = tempfile.TemporaryDirectory(prefix="incarts-")
+        self.db = duckdb.connect(
+            config={
+                "memory_limit": _MEMORY,
+                "preserve_insertion_order": "false",
+                "temp_directory": self._folder.name,
+            },
+        )
+
+    def close(self) -> None:
+        """Drop everything."""
+        self.db.close()
+        self._folder.cleanup()
+
+    def stream(
+        self, query: str, batch_rows: int, parameters: Mapping[str, str] | None = None
+    ) -> pa.RecordBatchReader:
+        """Run a query on a connection of its own and stream its result."""
+        return self.db.cursor().sql(query, params=parameters).to_arrow_reader(batch_rows)
+
+    def digest(self, query: str) -> str:
+        """Return a hash of what a query finds, in whatever order."""
+        digest = hashlib.sha256()
+        for _ in _hashed(self.stream(f"{query} ORDER BY ALL", _HASHED_AT_ONCE), digest):
+            pass
+        return digest.hexdigest()
+
+    def load(
+        self,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        path: Path | None,
+        set_ids: Mapping[str, int],
+        partition: str | None = None,
+    ) -> None:
+        """Store link requests in the table `request`, and read the ledger at the same time."""
+        self.key_fields = list(schema.field("key").type.fields)
+        with ThreadPoolExecutor(1, thread_name_prefix="incarts-stage") as pool:
+            ledger = pool.submit(self.load_ledger, path, set_ids, partition)
+            digest = hashlib.sha256()
+            incoming = _hashed(_until_failed(batches, ledger), digest)
+            reader = pa.RecordBatchReader.from_batches(schema, incoming)
+            self.db.register("incoming", reader)
+            try:
+                self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
+            finally:
+                self.db.unregister("incoming")
+            ledger.result()
+            self.requests_digest = digest.hexdigest()
+
+    def load_ledger(
+        self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
+    ) -> None:
+        """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
+        with _maybe_reading(path) as ledger:
+            self._fill("ledger_row", snapshot.ROWS, snapshot.ROWS_SCHEMA, ledger, set_ids)
+            self._load_unlinked(ledger, set_ids, partition)
+
+    def load_links(
+        self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
+    ) -> None:
+        """Read the link that each row uses into the table `made`, and the operations without.
+
+        What the plan was made from makes room for it.
+        """
+        self.db.execute(f"SET memory_limit = '{_PUBLISH_MEMORY}'")
+        self.fill("ledger_row", pa.schema([("link_set", pa.string()), *snapshot.ROWS_SCHEMA]), [])
+        with _maybe_reading(path) as ledger:
+            self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, ledger, set_ids)
+            self._load_unlinked(ledger, set_ids, partition)
+        self._own("made", partition)
+
+    def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read which QR codes were made, for which links, into the table `made_code`."""
+        with _maybe_reading(path) as ledger:
+            query, schema = snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA
+            self._fill("made_code", query, schema, ledger, set_ids)
+
+    def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
+        """Read what the runs of a plan file have come to into the table `begun`."""
+        with _maybe_reading(path) as ledger:
+            query, schema = snapshot.BEGUN, snapshot.BEGUN_SCHEMA
+            self._fill("begun", query, schema, ledger, set_ids, digest)
+
+    def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
+        """Fill the table `compared`, once requests and ledger have been loaded."""
+        self.fill("compared", _COMPARED_SCHEMA, [])
+        for name in link_sets:  # each by itself, as a join on one column takes half of the time
+            self.db.execute(f"INSERT INTO compared {_COMPARED}", {"link_set": name})
+        self.db.execute(_OPEN)
+        self._own("ledger_row", partition)
+        self._own("compared", partition)
+
+    def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+        """Read the earlier links of rows whose content is not their link's; after the requests."""
+        [(straying, links)] = self.db.execute(
+            f"SELECT (SELECT COUNT(*) {_STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
+            {"link_sets": list(set_ids)},
+        ).fetchall()
+        few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
+        with _maybe_reading(path if straying else None) as ledger:
+            self._fill(
+                "past", snapshot.PAST, snapshot.PAST_SCHEMA, None if few else ledger, set_ids
+            )
+            if few and ledger is not None:
+                self._look_up_past(ledger, set_ids)
+
+    def fill(self, table: str, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
+        """Make a table of a few rows."""
+        with self.db.cursor() as db:
+            db.register("incoming", pa.Table.from_pylist(list(rows), schema=schema))
+            db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608
+
+    def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
+        for name, set_id in set_ids.items():
+            query = f"SELECT DISTINCT row_key {_STRAYING}"
+            found = self.db.cursor().execute(query, {"link_sets": [name]})
+            while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
+                keys = json.dumps([key for (key,) in rows])
+                self._add(
+                    "past", name, snapshot.PAST_OF, snapshot.PAST_SCHEMA, ledger, keys, set_id
+                )
+
+    def _load_unlinked(
+        self, ledger: Reading | None, set_ids: Mapping[str, int], partition: str | None
+    ) -> None:
+        self._fill("unlinked", snapshot.UNLINKED, snapshot.UNLINKED_SCHEMA, ledger, set_ids)
+        if partition is not None:
+            self._fill("member", snapshot.MEMBERS, snapshot.MEMBERS_SCHEMA, ledger, set_ids)
+
+    def _own(self, table: str, partition: str | None) -> None:
+        """Make the view of a table's rows that the run answers for."""
+        own = _OWN.format(table=table)
+        if partition is not None:
+            quoted = "'" + partition.replace("'", "''") + "'"
+            own += _OF_PARTITION.format(partition=quoted)
+        self.db.execute(own)
+
+    def _fill(
+        self,
+        table: str,
+        query: str,
+        schema: pa.Schema,
+        ledger: Reading | None,
+        set_ids: Mapping[str, int],
+        *parameters: str,
+    ) -> None:
+        """Make a table of what a query finds for each link set."""
+        self.fill(table, pa.schema([("link_set", pa.string()), *schema]), [])
+        if ledger is not None:
+            for name, set_id in set_ids.items():
+                self._add(table, name, query, schema, ledger, set_id, *parameters)
+
+    def _add(
+        self,
+        table: str,
+        link_set: str,
+        query: str,
+        schema: pa.Schema,
+        ledger: Reading,
+        *parameters: str | int,
+    ) -> None:
+        with self.db.cursor() as db:
+            db.register("incoming", bulk.scan(ledger, query, schema, *parameters))
+            db.execute(
+                f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
+                {"name": link_set},
+            )
+
+
+def _until_failed(
+    batches: Iterable[pa.RecordBatch], other: Future[None]
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches, but no more once the other work has failed."""
+    for batch in batches:
+        if other.done() and other.exception() is not None:
+            return
+        yield batch
+
+
+def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.RecordBatch]:
+    """Pass batches on, and add them to a hash; a body is there by its content hash."""
+    for batch in batches:
+        names = [name for name in batch.schema.names if name != "body"]
+        digest.update(batch.select(names).serialize())
+        yield batch
+
+
+def _maybe_reading(path: Path | None) -> AbstractContextManager[Reading | None]:
+    return nullcontext() if path is None else bulk.reading(path)

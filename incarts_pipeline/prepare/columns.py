@@ -1,0 +1,246 @@
+"""Catalog columns as text: one canonical spelling for each Arrow type, and sources evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+import rfc8785
+
+from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.mapping import (
+    Column,
+    Constant,
+    Source,
+    Template,
+    is_list,
+    is_text,
+    named_group,
+)
+from incarts_pipeline.models import ProblemCode
+from incarts_pipeline.prepare.json_columns import data_of, offsets_of
+from incarts_pipeline.prepare.problems import Findings
+
+_BLANK = r"^[\p{Z}\s\x00-\x1f\x{85}]*$"
+_SPACE_BYTES = np.zeros(256, np.bool_)
+_SPACE_BYTES[:0x21] = True  # ASCII white space and control characters
+_SPACE_BYTES[[0xC2, 0xE1, 0xE2, 0xE3]] = True  # first bytes of the other white space
+
+
+class Columns:
+    """One batch's columns, each turned into plain arrays and text once."""
+
+    def __init__(self, batch: pa.RecordBatch, findings: Findings) -> None:
+        self.rows = batch.num_rows
+        self.findings = findings
+        self._batch = batch
+        self._texts: dict[str, pa.StringArray] = {}
+
+    def plain(self, name: str) -> pa.Array:
+        """Return a column without dictionaries, run ends, extensions and large or view types."""
+        return plain_array(self._batch.column(name))
+
+    def text(self, name: str) -> pa.StringArray:
+        """Return a column as text, blank ones null.
+
+        Raises:
+            CatalogError: it holds bytes that are not UTF-8.
+        """
+        if name not in self._texts:
+            self._texts[name] = without_blanks(valid_utf8(text_of(self.plain(name)), name))
+        return self._texts[name]
+
+    def is_given(self, name: str) -> pa.BooleanArray:
+        """Return in which rows a column has a value; a blank text is none."""
+        array = self.plain(name)
+        return (self.text(name) if array.type == pa.string() else array).is_valid()
+
+    def constant(self, source: Source) -> str | None:
+        """Return the text that all rows share, if they do."""
+        return constant_text(source.value) if isinstance(source, Constant) else None
+
+    def evaluate(
+        self, source: Source, field: str, *, required: bool
+    ) -> pa.StringArray | str | None:
+        """Return a source's texts: one for all rows, or one per row with nulls; None for nothing.
+
+        Nulls of a template are recorded as problems, those of a column when it is `required`; so
+        is a value in which `extract` finds nothing.
+        """
+        if isinstance(source, Constant):
+            text = constant_text(source.value)
+            return text if text.strip() else None
+        if isinstance(source, Template):
+            return self._template(source, field)
+        texts = self.text(source.column)
+        found = texts
+        if source.extract is not None:
+            found = _extracted(texts, source.extract)
+            if source.default is None and found.null_count > texts.null_count:
+                self._unmatched(source, field, texts, found)
+        if source.default is not None and found.null_count:
+            found = pc.fill_null(found, constant_text(source.default))
+        if required and texts.null_count and source.default is None:
+            self.missing(texts.is_null(), source.column, field)
+        return found
+
+    def _template(self, source: Template, field: str) -> pa.StringArray:
+        texts = {name: self.text(name) for name in source.columns}
+        parts: list[Any] = [source.literals[0]]
+        for name, literal in zip(source.columns, source.literals[1:], strict=True):
+            parts.extend((texts[name], literal))
+        filled = pc.binary_join_element_wise(*parts, "")
+        if not filled.null_count:
+            return filled
+        if source.default is not None:
+            return pc.fill_null(filled, source.default)
+        for name, column in texts.items():
+            message = f'The column "{name}" of the template is empty; fill it or give a default.'
+            self.findings.add(column.is_null(), field, ProblemCode.MISSING, message)
+        return filled
+
+    def missing(self, where: pa.BooleanArray, column: str, field: str) -> None:
+        """Record that a required column is empty."""
+        message = f'The column "{column}" is empty; fill it or give a default.'
+        self.findings.add(where, field, ProblemCode.MISSING, message)
+
+    def _unmatched(
+        self, source: Column, field: str, texts: pa.StringArray, found: pa.StringArray
+    ) -> None:
+        self.findings.add(
+            pc.and_(found.is_null(), texts.is_valid()),
+            field,
+            ProblemCode.NO_MATCH,
+            f'The expression {source.extract} finds nothing in "',
+            texts,
+            f'" of the column "{source.column}"; correct the value or the expression.',
+        )
+
+
+def constant_text(value: object) -> str:
+    """Return a constant as text, spelled as a column's value would be."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else _number(value)
+
+
+def _number(value: Any) -> str:
+    return str(value) if isinstance(value, int) else rfc8785.dumps(value).decode()
+
+
+def plain_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return an array without dictionary, run-end encoding, extension, large or view type."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        return plain_array(array.storage)
+    if pt.is_dictionary(array.type):
+        return plain_array(array.cast(array.type.value_type))
+    if pt.is_run_end_encoded(array.type):
+        return plain_array(pc.run_end_decode(array))
+    if is_text(array.type) and array.type != pa.string():
+        return array.cast(pa.string())
+    if is_list(array.type) and not pt.is_list(array.type):
+        return _plain_list(array)
+    return array
+
+
+def _plain_list(array: pa.Array) -> pa.ListArray:
+    # Built by hand: Arrow's cast of list views gets their offsets wrong.
+    lengths = pc.if_else(array.is_valid(), pc.list_value_length(array), 0).to_numpy()
+    offsets = np.zeros(len(array) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), array.flatten(), mask=array.is_null())
+
+
+def text_of(array: pa.Array) -> pa.StringArray:
+    """Return the canonical text of a plain array.
+
+    Strings as they are, whole numbers in decimal, booleans `true` and `false`, dates and times in
+    ISO 8601 (with `Z` for zoned ones, in UTC; a fraction only where there is one), other numbers
+    as ECMAScript writes them.
+    """
+    kind = array.type
+    if kind == pa.string():
+        return array
+    if pt.is_floating(kind):
+        return float_text(array)
+    if pt.is_timestamp(kind):
+        return _timestamp_text(array)
+    if pt.is_time(kind):
+        return _without_zero_fraction(array.cast(pa.string()))
+    if pt.is_date(kind):
+        return array.cast(pa.date32()).cast(pa.string())
+    return array.cast(pa.string())
+
+
+def float_text(array: pa.Array) -> pa.StringArray:
+    """Return numbers as ECMAScript writes them (RFC 8785, section 3.2.2.3); NaN is null."""
+    encoded = array.cast(pa.float64()).dictionary_encode()
+    texts = [_finite(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(texts, pa.string()).take(encoded.indices)
+
+
+def _finite(value: float | None) -> str | None:
+    if value is None or value != value:
+        return None
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return rfc8785.dumps(value).decode()
+
+
+def _timestamp_text(array: pa.Array) -> pa.StringArray:
+    zoned = array.type.tz is not None
+    naive = array.cast(pa.timestamp(array.type.unit)) if zoned else array
+    texts = _without_zero_fraction(naive.cast(pa.string()))
+    texts = pc.replace_substring(texts, " ", "T")
+    return pc.binary_join_element_wise(texts, "Z", "") if zoned else texts
+
+
+def _without_zero_fraction(texts: pa.StringArray) -> pa.StringArray:
+    if not _has_dot(texts):
+        return texts
+    texts = pc.replace_substring_regex(texts, r"\.0+$", "")
+    return pc.replace_substring_regex(texts, r"(\.\d*[1-9])0+$", r"\1")
+
+
+def _has_dot(texts: pa.StringArray) -> bool:
+    return bool((data_of(texts) == ord(".")).any())
+
+
+def without_blanks(texts: pa.StringArray) -> pa.StringArray:
+    """Return texts with null for those that are empty or only white space."""
+    if texts.null_count == len(texts):
+        return texts
+    offsets = offsets_of(texts)
+    data = np.frombuffer(texts.buffers()[2] or b"\0", np.uint8)
+    valid = texts.is_valid().to_numpy(zero_copy_only=False)
+    blank = (offsets[1:] == offsets[:-1]) & valid
+    firsts = data[np.minimum(offsets[:-1], max(len(data) - 1, 0))]
+    doubtful = np.flatnonzero(_SPACE_BYTES[firsts] & valid & ~blank)
+    if len(doubtful):
+        spaces = pc.match_substring_regex(texts.take(pa.array(doubtful)), _BLANK)
+        blank[doubtful] = spaces.to_numpy(zero_copy_only=False)
+    return (
+        pc.if_else(pa.array(blank), pa.scalar(None, pa.string()), texts) if blank.any() else texts
+    )
+
+
+def _extracted(texts: pa.StringArray, pattern: str) -> pa.StringArray:
+    named, group = named_group(pattern)
+    found = pc.struct_field(pc.extract_regex(texts, pattern=named), group)
+    return without_blanks(found)
+
+
+def valid_utf8(texts: pa.StringArray, name: str) -> pa.StringArray:
+    """Return the texts when they are UTF-8, as Arrow demands but doesn't check on reading."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise CatalogError(
+            f'The column "{name}" holds bytes that are not UTF-8: {error}',
+            fix="Read the file with its own encoding, or write it as UTF-8.",
+            column=name,
+        ) from error
+    return texts

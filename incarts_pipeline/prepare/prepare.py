@@ -1,0 +1,271 @@
+"""Catalog batches to link requests: mapped, checked, written canonically and hashed.
+
+Everything works on whole columns; the only loop over rows is the hash. A batch depends on nothing
+but itself, except in baskets, whose rows may be anywhere; so batches are prepared on all cores at
+once. Threads do for that: Arrow works outside of Python's lock, and hashing, which doesn't, is less
+than half of the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from incarts_pipeline.errors import SettingsError
+from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
+from incarts_pipeline.models import Limits
+from incarts_pipeline.prepare.baskets import BasketBatch, fold, lines_of
+from incarts_pipeline.prepare.columns import Columns
+from incarts_pipeline.prepare.json_columns import joined, offsets_of
+from incarts_pipeline.prepare.link_fields import Links, Rules, evaluate_link, wanted
+from incarts_pipeline.prepare.literals import check_constants
+from incarts_pipeline.prepare.problems import Findings
+from incarts_pipeline.prepare.row_keys import note_padding, row_keys
+from incarts_pipeline.prepare.row_options import evaluate_order
+from incarts_pipeline.prepare.rules import PROJECT_ID_CHARACTERS, check_body_size
+from incarts_pipeline.schemas import link_request_schema
+
+T = TypeVar("T")
+
+_BATCH_ROWS = 32_768
+_BATCH_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparePlan:
+    """What turns one batch into link requests; shared by all batches, never changed."""
+
+    mapping: Mapping
+    schema: pa.Schema
+    output: pa.Schema
+    project_id: str
+    rules: Rules
+
+
+def prepare(
+    batches: Iterable[pa.RecordBatch],
+    mapping: Mapping,
+    *,
+    schema: pa.Schema,
+    project_id: str,
+    limits: Limits,
+) -> Iterator[pa.RecordBatch]:
+    """Turn catalog batches into batches of link requests, in the catalog's order.
+
+    Args:
+        batches: Record batches of `schema`.
+        mapping: Which columns make up the links.
+        schema: The catalog's columns.
+        project_id: The Incarts project that will own the links, 1 to 128 characters.
+        limits: Bounds that the API doesn't publish.
+
+    Yields:
+        Batches of `schemas.link_request_schema(mapping.key_fields(schema))`, a row per catalog row
+        and entry of the mapping. Broken rules are in `problems`, and such a row has no body.
+
+    Raises:
+        MappingError: the mapping doesn't fit the schema.
+        SettingsError: the project id has the wrong length.
+        CatalogError: a column holds bytes that are not UTF-8.
+    """
+    plan = make_plan(mapping, schema=schema, project_id=project_id, limits=limits)
+    return _prepared(batches, plan)
+
+
+def make_plan(
+    mapping: Mapping, *, schema: pa.Schema, project_id: str, limits: Limits
+) -> PreparePlan:
+    """Check everything that doesn't depend on the rows.
+
+    Raises:
+        MappingError: the mapping doesn't fit the schema.
+        SettingsError: the project id has the wrong length.
+    """
+    if not 1 <= len(project_id.strip()) <= PROJECT_ID_CHARACTERS:
+        raise SettingsError(
+            f"The project id must have 1 to {PROJECT_ID_CHARACTERS} characters.",
+            fix="Set INCARTS_PROJECT_ID.",
+        )
+    mapping.check(schema)
+    check_constants(mapping, limits)
+    return PreparePlan(
+        mapping=mapping,
+        schema=schema,
+        output=link_request_schema(mapping.key_fields(schema)),
+        project_id=project_id,
+        rules=Rules(
+            limits=limits,
+            truncate=mapping.on_too_long is TooLong.TRUNCATE,
+            allow_unknown=mapping.allow_unknown,
+        ),
+    )
+
+
+def _prepared(batches: Iterable[pa.RecordBatch], plan: PreparePlan) -> Iterator[pa.RecordBatch]:
+    parts = parts_of(batches)
+    if not any(link.basket for _, _, link in plan.mapping.entries()):
+        yield from _on_all_cores(lambda part, row: prepare_batch(part, row, plan), parts)
+        return
+    lines = _on_all_cores(lambda part, row: _lines(part, row, plan), parts)
+    for batch in fold(lines, plan.output, plan.rules.limits):
+        yield _hashed(batch)
+
+
+def _on_all_cores(
+    work: Callable[[pa.RecordBatch, int], T], parts: Iterator[tuple[pa.RecordBatch, int]]
+) -> Iterator[T]:
+    """Yield each part's result, in order; only as many more as there are cores are worked on."""
+    first = list(islice(parts, 2))
+    if len(first) < 2:
+        yield from (work(*part) for part in first)
+        return
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores, thread_name_prefix="incarts-prepare") as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for part in chain(first, parts):
+                waiting.append(pool.submit(work, *part))
+                if len(waiting) > cores:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def parts_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Cut batches into parts that fit the caches and Arrow's 2 GiB; each with its first row."""
+    first = 0
+    for batch in batches:
+        bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
+        rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // bytes_each))
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows), first + start
+        first += batch.num_rows
+
+
+def prepare_batch(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> pa.RecordBatch:
+    """Turn one batch, whose first row is catalog row `first_row`, into link requests.
+
+    Baskets are left open: their rows have no body until they are folded.
+    """
+    return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, plan)]))
+
+
+def _lines(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> BasketBatch:
+    entries = _entries(batch, first_row, plan)
+    return BasketBatch(
+        requests=_by_row([entry.requests for entry in entries]),
+        lines=_by_row([lines_of(e.requests, e.links, basket=e.mapping.basket) for e in entries]),
+    )
+
+
+def _by_row(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    order = np.arange(sum(batch.num_rows for batch in batches))
+    return pa.concat_batches(batches).take(pa.array(order.reshape(len(batches), -1).T.ravel()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One entry's requests in a batch, not hashed yet."""
+
+    mapping: LinkMapping
+    links: Links
+    requests: pa.RecordBatch
+
+
+def _entries(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> list[_Entry]:
+    return [
+        _entry(batch, first_row, plan, link_set, mapping)
+        for _, link_set, mapping in plan.mapping.entries()
+    ]
+
+
+def _entry(
+    batch: pa.RecordBatch, first_row: int, plan: PreparePlan, link_set: str, mapping: LinkMapping
+) -> _Entry:
+    rows = batch.num_rows
+    columns, notes = Columns(batch, Findings(rows)), Findings(rows)
+    keys = row_keys(columns, plan.mapping.unique_key)
+    note_padding(columns, plan.mapping.unique_key, notes)
+    links = evaluate_link(mapping, columns, notes, plan.rules, plan.project_id)
+    order = evaluate_order(plan.mapping, columns, notes)
+    bodies = _bodies(mapping, links, plan)
+    want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
+    unwanted = ~want.to_numpy(zero_copy_only=False)
+    without = links.findings.mask() | unwanted
+    values = {
+        "catalog_row": pa.array(np.arange(first_row, first_row + rows)),
+        "link_set": pa.repeat(link_set, rows),
+        "row_key": keys,
+        "retailer": links.retailer,
+        "intent": links.intent,
+        "wanted": want,
+        "body": _blanked(bodies, without),
+        "content_hash": pa.nulls(rows, pa.binary()),
+        "priority": order.priority,
+        "pinned": order.pinned,
+        "problems": links.findings.lists(without=unwanted),
+        "notes": links.notes.lists(without=unwanted),
+        "key": _keys(batch, plan),
+    }
+    requests = pa.RecordBatch.from_arrays(
+        [values[name] for name in plan.output.names], schema=plan.output
+    )
+    return _Entry(mapping=mapping, links=links, requests=requests)
+
+
+def _bodies(mapping: LinkMapping, links: Links, plan: PreparePlan) -> pa.StringArray:
+    rows = links.findings.rows
+    if mapping.basket:
+        return pa.nulls(rows, pa.string())
+    body = links.body(list(links.fields), rows)
+    bodies = joined(body.parts if body else [], rows)
+    check_body_size(bodies, links.findings, plan.rules.limits)
+    return bodies
+
+
+def _blanked(texts: pa.StringArray, where: npt.NDArray[np.bool_]) -> pa.StringArray:
+    if not where.any():
+        return texts
+    return pc.if_else(pa.array(where), pa.scalar(None, pa.string()), texts)
+
+
+def _keys(batch: pa.RecordBatch, plan: PreparePlan) -> pa.StructArray:
+    return pa.StructArray.from_arrays(
+        [batch.column(name) for name in plan.mapping.unique_key],
+        fields=list(plan.output.field("key").type.fields),
+    )
+
+
+def _hashed(requests: pa.RecordBatch) -> pa.RecordBatch:
+    at = requests.schema.get_field_index("content_hash")
+    return requests.set_column(
+        at, requests.schema.field(at), content_hashes(requests.column("body"))
+    )
+
+
+def content_hashes(bodies: pa.StringArray) -> pa.BinaryArray:
+    """Return the SHA-256 of each body, 32 bytes; null where there is none."""
+    offsets = offsets_of(bodies).tolist()
+    data = memoryview(bodies.buffers()[2] or b"")
+    sha256 = hashlib.sha256
+    digests = b"".join([sha256(data[a:b]).digest() for a, b in pairwise(offsets)])
+    ends = pa.array(np.arange(len(bodies) + 1, dtype=np.int32) * 32)
+    valid = None if not bodies.null_count else bodies.is_valid().buffers()[1]
+    return pa.Array.from_buffers(
+        pa.binary(), len(bodies), [valid, ends.buffers()[1], pa.py_buffer(digests)]
+    )

@@ -1,0 +1,18 @@
+from .files import (
+    check_place as check_place,
+    exists as exists,
+    resolve as resolve,
+    write_table as write_table,
+)
+from .output import (
+    Output as Output,
+    Published as Published,
+    facts_of as facts_of,
+    metadata_of as metadata_of,
+)
+from .ownership import (
+    check_codes_output as check_codes_output,
+    check_output as check_output,
+    check_project as check_project,
+)
+from .qr_codes import publish_codes as publish_codes

@@ -1,0 +1,141 @@
+"""Places where tables go: a local path or a URI, written whole and put in place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from incarts_pipeline.errors import PublishError
+from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.publish.freshness import sha256_of
+from incarts_pipeline.schemas import DISTINCT
+
+_PART = ".incarts-"
+_OLD_PART_SECONDS = 3_600.0
+
+
+def resolve(target: str) -> tuple[fs.FileSystem, str]:
+    """Return the filesystem and the path of a local path or a URI."""
+    if "://" not in target:
+        return fs.LocalFileSystem(), str(Path(target).absolute())
+    try:
+        filesystem, path = fs.FileSystem.from_uri(target)
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise PublishError(f"{target} is not a place that can be written ({error}).") from error
+    return filesystem, path
+
+
+def local_file(target: str) -> Path | None:
+    """Return the path of a local file, None for one on an object store."""
+    filesystem, path = resolve(target)
+    return Path(path) if isinstance(filesystem, fs.LocalFileSystem) else None
+
+
+def exists(target: str) -> bool:
+    """Say whether there is a file at a path or a URI."""
+    filesystem, path = resolve(target)
+    return bool(filesystem.get_file_info(path).type is fs.FileType.File)
+
+
+def check_place(target: str) -> None:
+    """Refuse a place where no Parquet file can be written; a quick look before the long work.
+
+    Raises:
+        PublishError: it is a folder, is named like another kind of file, or can't be written.
+    """
+    filesystem, path = resolve(target)
+    if filesystem.get_file_info(path).type is fs.FileType.Directory:
+        raise PublishError(f"{target} is a folder.", fix="Name a file in it, like links.parquet.")
+    if PurePosixPath(path).suffix.lower() != ".parquet":
+        raise PublishError(
+            f"{target} isn't named like what would be in it, which is Parquet.",
+            fix="Let its name end with .parquet; pandas, Polars and DuckDB make a CSV file of it.",
+        )
+    _check_writable(filesystem, path, target)
+
+
+def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: str) -> bytes:
+    """Write a table to a finished local file, then put it in place in one step.
+
+    Returns:
+        The SHA-256 of what was written.
+    """
+    filesystem, path = resolve(target)
+    local = isinstance(filesystem, fs.LocalFileSystem)
+    folder = Path(path).parent if local else Path(tempfile.gettempdir())
+    _drop_old_parts(folder)
+    part = folder / f"{_PART}{uuid.uuid4().hex}.parquet"
+    try:
+        _write_file(batches, schema, part)
+        sha256 = sha256_of(part)
+        passing(Place.MID_PUBLISH)
+        if local:
+            part.replace(path)
+            _sync_folder(folder)
+        else:
+            fs.copy_files(str(part), path, destination_filesystem=filesystem)
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return sha256
+
+
+def _drop_old_parts(folder: Path) -> None:
+    """Remove what a run that was killed while publishing left behind."""
+    for part in folder.glob(f"{_PART}*.parquet"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _OLD_PART_SECONDS:
+                part.unlink()
+
+
+def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path) -> None:
+    repeating = [name for name in schema.names if name not in DISTINCT]
+    with part.open("xb") as file:
+        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as writer:
+            for batch in batches:
+                columns = [
+                    column.cast(field.type)
+                    for column, field in zip(batch.columns, schema, strict=True)
+                ]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        return
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise PublishError(f"The folder of {shown} doesn't exist.", fix=f"Create {folder}.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _cannot_write(shown, error) from error
+
+
+def _cannot_write(target: str, error: OSError) -> PublishError:
+    return PublishError(
+        f"{target} can't be written ({error.strerror or error}).",
+        fix="Make room or give access, or choose another output. What was answered is in the "
+        "ledger: running again writes the file without sending anything twice.",
+    )

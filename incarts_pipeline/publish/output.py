@@ -1,0 +1,73 @@
+"""TODO: incarts_pipeline.publish.output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.schemas import OUTPUT_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the tables go: a path or a URI of `links.parquet`, its companions beside it."""
+
+    links: str
+
+    @property
+    def missing(self) -> str:
+        """The table of links whose row left the catalog."""
+        return _beside(self.links, "missing")
+
+    @property
+    def history(self) -> str:
+        """The table of everything ever sent for the link sets."""
+        return _beside(self.links, "history")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What was published: rows per (status, reason).
+
+    `made_by` is the run that wrote the table: an earlier one where the table is as it was.
+    """
+
+    output: Output
+    counts: Mapping[tuple[Status, Reason], int]
+    made_by: str = ""
+
+    @property
+    def by_status(self) -> dict[Status, int]:
+        """Rows per status, in the order of the enum."""
+        totals = dict.fromkeys(Status, 0)
+        for (status, _), n in self.counts.items():
+            totals[status] += n
+        return totals
+
+
+def metadata_of(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return facts as the metadata of a published table."""
+    named = {f"incarts.{name}": value for name, value in facts.items()}
+    return named | {"incarts.version": str(OUTPUT_VERSION)}
+
+
+def facts_of(schema: pa.Schema) -> dict[str, str]:
+    """Return the facts that `metadata_of` wrote, none for a table of another origin."""
+    prefix = b"incarts."
+    return {
+        name.removeprefix(prefix).decode(): value.decode()
+        for name, value in (schema.metadata or {}).items()
+        if name.startswith(prefix)
+    }
+
+
+def _beside(links: str, what: str) -> str:
+    """Return the name of a companion; a URI's options stay behind it."""
+    place, mark, options = links.partition("?") if "://" in links else (links, "", "")
+    folder, slash, name = place.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    companion = f"{stem}.{what}.{suffix}" if dot else f"{name}.{what}"
+    return f"{folder}{slash}{companion}{mark}{options}"

@@ -1,0 +1,144 @@
+"""Whose a published table is: nothing is sent for, or written over, what belongs to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.ledger import LedgerView
+from incarts_pipeline.models import Status
+from incarts_pipeline.publish.files import check_place, local_file, resolve
+from incarts_pipeline.publish.freshness import stands
+from incarts_pipeline.publish.output import Output, facts_of
+
+_BATCH = 50_000
+
+
+def check_output(
+    output: Output, ledger: LedgerView, project: str, link_sets: Sequence[str]
+) -> None:
+    """Refuse, before anything is sent, tables of links that can't be written or that aren't ours.
+
+    Ours are tables of this project, of one of these link sets, whose links the ledger knows. It
+    knows those of a file that is as it was published from the ledger as it is. A table that
+    doesn't say whose it is may be anybody's.
+
+    Raises:
+        PublishError: as `check_place` raises.
+        RefusedError: one of them is another project's or link set's, `output.links` holds links
+            that the ledger doesn't know, or is no table of links.
+    """
+    check_place(output.links)
+    for target in (output.missing, output.history, output.links):
+        facts = _facts(target)
+        check_project(target, facts, project)
+        _check_link_sets(target, facts, link_sets)
+    with _existing(output.links) as file:
+        if file is not None and not stands(ledger.file, local_file(output.links)):
+            _check_known(output.links, file, ledger, "link_id")
+
+
+def check_codes_output(target: str, ledger: LedgerView, project: str) -> None:
+    """Refuse the same for a table of QR codes; it may have been another link set's.
+
+    Nothing is made anew for that, since the ledger knows its codes.
+    """
+    check_place(target)
+    with _existing(target) as file:
+        if file is not None:
+            check_project(target, facts_of(file.schema_arrow), project)
+            _check_known(target, file, ledger, "qr_code_id")
+
+
+def _facts(target: str) -> dict[str, str]:
+    """Return whose a table says it is; nothing for one that isn't there, or can't be read."""
+    try:
+        with _existing(target) as file:
+            return {} if file is None else facts_of(file.schema_arrow)
+    except RefusedError:
+        return {}
+
+
+@contextmanager
+def _existing(target: str) -> Iterator[pq.ParquetFile | None]:
+    """Open a table, None when there is none.
+
+    Raises:
+        RefusedError: there is something else, also when that only shows within the block.
+    """
+    filesystem, path = resolve(target)
+    if filesystem.get_file_info(path).type is fs.FileType.NotFound:
+        yield None
+        return
+    try:
+        with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
+            yield file
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise RefusedError(
+            f"{target} exists but is not a table of links ({error}).",
+            fix="Choose another output, or move the file away.",
+            guard="unknown_output",
+        ) from error
+
+
+def check_project(target: str, facts: Mapping[str, str], project: str) -> None:
+    """Refuse a table whose facts name another project; raises RefusedError."""
+    owner = facts.get("project_id", project)
+    if owner != project:
+        raise RefusedError(
+            f"{target} holds links of the project {owner}, not of {project}.",
+            fix="Set INCARTS_PROJECT_ID, choose the right --target, or another output.",
+            guard="another_project",
+        )
+
+
+def _check_link_sets(target: str, facts: Mapping[str, str], link_sets: Sequence[str]) -> None:
+    """Refuse a table that has none of these link sets: it would be lost, and all made anew.
+
+    A mapping may gain or lose one of several. Names may have spaces, and are joined by one.
+    """
+    owners = facts.get("link_sets", "")
+    if owners and not any(f" {name} " in f" {owners} " for name in link_sets):
+        raise RefusedError(
+            f"{target} holds links of {owners!r}, not of the link set {', '.join(link_sets)!r}: "
+            "every link would be made anew.",
+            fix="Correct link_set, or choose another output for a new set.",
+            guard="another_link_set",
+        )
+
+
+def _check_known(target: str, file: pq.ParquetFile, ledger: LedgerView, id_column: str) -> None:
+    """Refuse a table with ids, or keys in doubt, that the ledger doesn't have."""
+    unknown = _unknown_links(file, ledger, id_column)
+    if unknown:
+        raise RefusedError(
+            f"{target} holds {len(unknown):,} links or doubts that the ledger {ledger.file} "
+            f"doesn't know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going "
+            "on would make them again.",
+            fix="Point INCARTS_LEDGER at the ledger that made them; if it is lost, take them over "
+            f"with `incarts import {target}` (or `incarts apply --adopt`).",
+            guard="unknown_output",
+        )
+
+
+def _unknown_links(file: pq.ParquetFile, ledger: LedgerView, id_column: str) -> list[str]:
+    """Return the links and the keys in doubt of an output that the ledger doesn't have."""
+    unknown: list[str] = []
+    names = file.schema_arrow.names
+    if id_column not in names:
+        raise KeyError(id_column)
+    wanted = [name for name in (id_column, "status", "idempotency_key") if name in names]
+    for batch in file.iter_batches(_BATCH, columns=wanted):
+        ids = pc.unique(batch.column(id_column).drop_null()).to_pylist()
+        unknown += sorted(set(ids) - ledger.known_links(ids))
+        if len(wanted) == 3:
+            doubts = batch.filter(pc.equal(batch.column("status"), Status.IN_DOUBT.value))
+            keys = doubts.column("idempotency_key").drop_null().to_pylist()
+            unknown += sorted(set(keys) - ledger.known_keys(keys))
+    return unknown

@@ -1,0 +1,5 @@
+"""Rate control: when the next request may go. Given, learned, and shared by processes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,37 @@
+"""TODO: incarts_pipeline.rate_limit.factory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.rate_limit.controller import RateController
+from incarts_pipeline.rate_limit.leases import Shared
+from incarts_pipeline.rate_limit.limit import Learned, Pacer
+from incarts_pipeline.rate_limit.shared import SharedRate
+from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name
+from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.rate_limit.worker import Slots
+from incarts_pipeline.settings import Settings, key_fingerprint
+
+
+@asynccontextmanager
+async def pacing(
+    settings: Settings, run_id: str, learned: Learned | None, clock: Clock
+) -> AsyncIterator[Pacer]:
+    """Yield what says when to send; every run of the same key and ledger shares it."""
+    fixed = settings.rate.removeprefix("fixed:") if settings.rate != "adaptive" else None
+    if fixed == "none":
+        yield TokenBucket(None)
+        return
+    ceiling = settings.max_rps if fixed is None else float(fixed)
+
+    def fresh() -> Shared:
+        return Shared(RateController(ceiling, learned) if fixed is None else TokenBucket(ceiling))
+
+    name = pace_name(key_fingerprint(settings.require_key()), fixed=fixed is not None)
+    file = PaceFile(Path(settings.ledger), name, fresh, clock)
+    async with SharedRate(file, Slots(run_id, ceiling, learned), clock) as rate:
+        yield rate

@@ -1,0 +1,158 @@
+"""One rate for all processes of an API key: send slots are leased, answers are reported. Pure.
+
+A process asks about ten times a second for as many slots as it can use, and tells what it heard.
+So a request costs no lock of its own, and what a process that dies can waste is a lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from incarts_pipeline.models import Answer
+from incarts_pipeline.rate_limit.controller import RateController
+from incarts_pipeline.rate_limit.limit import NEVER, Learned, Phase
+from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+
+HORIZON = 0.2  # seconds of sending that are leased at once
+POLL = 0.25  # seconds after which one that got nothing asks again, at the latest
+_ALIVE = 2.0  # seconds without a word, after which a worker has no share
+_LEAD = 3  # slots that a worker may be ahead of another that wants some; more if it takes 2 s
+_MAKE_WAY = 0.05  # seconds that it then waits
+
+
+class Heard(NamedTuple):
+    """An answer, when its request left and when it came."""
+
+    answer: Answer
+    sent_at: float
+    now: float
+    canary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker tells and wants: `wants` slots, at no more than `ceiling` a second in all."""
+
+    worker: str
+    ceiling: float | None
+    heard: Sequence[Heard]
+    wants: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """When the worker may send; `wait` is the seconds until it may ask again.
+
+    `canary`: the only slot is the one request that tries a limit which was exhausted.
+    """
+
+    slots: Sequence[float]
+    canary: bool
+    wait: float
+    pace: float | None  # requests a second, this worker's share
+    learned: Learned | None
+    hopeless: float | None
+    waiting: str
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process at work: its ceiling, when it was last heard of, and the slots that it got."""
+
+    ceiling: float | None
+    seen: float
+    served: int
+    wants: bool = False
+
+
+@dataclass(slots=True)
+class Shared:
+    """The state that all processes of a key share; plain enough to be written as JSON."""
+
+    controller: RateController | TokenBucket
+    workers: dict[str, Worker] = field(default_factory=dict)
+    wanted_at: float = NEVER  # when anybody wanted to send last
+    latest: float = NEVER  # time that was ever heard of: it never goes back
+
+    def exchange(self, report: Report, now: float) -> Lease:
+        """Take in what a worker heard, and lease slots to it."""
+        now = self.latest = max(now, self.latest)
+        self._attend(report, now)
+        controller = self.controller
+        for one in report.heard:
+            if isinstance(controller, RateController):
+                controller.answered(one.answer, sent_at=one.sent_at, now=one.now, canary=one.canary)
+            else:
+                controller.answered(one.answer, sent_at=one.sent_at, now=one.now)
+        served = [worker.served for worker in self.workers.values() if worker.wants]
+        pace = controller.pace
+        share = None if pace is None else pace / max(1, len(served))
+        slots, canary, wait = (
+            self._lease(report, now, share, min(served)) if report.wants else ([], False, POLL)
+        )
+        self.workers[report.worker].served += len(slots)
+        return Lease(
+            slots=slots,
+            canary=canary,
+            wait=wait,
+            pace=share,
+            learned=controller.known if isinstance(controller, RateController) else None,
+            hopeless=controller.hopeless_for(now),
+            waiting=controller.waiting_for(now),
+        )
+
+    def is_at_work(self, now: float) -> bool:
+        """Say whether any worker was heard of just now."""
+        return any(now - worker.seen < _ALIVE for worker in self.workers.values())
+
+    def _attend(self, report: Report, now: float) -> None:
+        """Keep the list of workers, and note when nobody wanted to send for a while."""
+        for name in [name for name, one in self.workers.items() if now - one.seen >= _ALIVE]:
+            del self.workers[name]
+        least = min([one.served for one in self.workers.values() if one.wants], default=0)
+        worker = self.workers.setdefault(report.worker, Worker(report.ceiling, now, least))
+        if report.wants and not worker.wants:
+            worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
+        worker.ceiling, worker.seen, worker.wants = report.ceiling, now, report.wants > 0
+        controller = self.controller
+        ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
+        if isinstance(controller, TokenBucket):
+            controller.rate = min(ceilings, default=None)
+        else:
+            controller.ceiling = min(ceilings, default=None)
+            if report.wants and now - self.wanted_at > _ALIVE:
+                controller.interrupted(now)
+        if report.wants:
+            self.wanted_at = now
+
+    def _horizon(self) -> float:
+        """Return the seconds of sending that are leased: few where a 429 may come any time."""
+        controller = self.controller
+        cruises = isinstance(controller, TokenBucket) or controller.phase is Phase.CRUISE
+        return HORIZON if cruises else HORIZON * 0.3
+
+    def _lease(
+        self, report: Report, now: float, share: float | None, least: int
+    ) -> tuple[list[float], bool, float]:
+        """Return slots, whether they are the canary's, and the seconds until asking again."""
+        share = share or 1e9
+        lead = self.workers[report.worker].served - least
+        if lead > max(_LEAD, share * _ALIVE):
+            return [], False, _MAKE_WAY
+        horizon = self._horizon()
+        most = min(report.wants, max(1, round(share * horizon)))
+        slots: list[float] = []
+        at = now
+        while len(slots) < most:
+            wait = self.controller.ask(at)
+            if wait > 0:
+                at += wait
+                if at > now + horizon:
+                    return slots, False, min(at - now, POLL)
+            elif isinstance(self.controller, RateController) and self.controller.block:
+                return [at], True, POLL
+            else:
+                slots.append(at)
+        return slots, False, 0.0

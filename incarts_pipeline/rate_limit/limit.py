@@ -1,0 +1,73 @@
+"""The learned limit, the controller's phases, and the protocol of whatever says when to send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from incarts_pipeline.models import Answer
+
+
+class Kind(StrEnum):
+    """How the server seems to count."""
+
+    WINDOW = "window"
+    BUCKET = "bucket"
+    OPEN = "open"  # no limit was met
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What the limit was measured to be; `window` in seconds is None unless it is one."""
+
+    kind: Kind
+    rate: float  # requests a second
+    budget: int | None = None  # requests per window
+    window: float | None = None
+
+    def __str__(self) -> str:
+        if self.kind is Kind.OPEN:
+            return f"none met up to {self.rate:.3g} requests a second"
+        if self.window is None:
+            return f"about {self.rate:.3g} requests a second"
+        return f"{self.budget:,} requests per {self.window:g} s"
+
+
+# Seconds that are as good as none: a clock that counts from the boot may not be able to tell less,
+# and whoever waited so long would ask at the same instant for ever.
+NO_TIME = 1e-6
+NEVER = -1e18  # seconds: before everything, and unlike an infinity it can be written as JSON
+
+
+class Pacer(Protocol):
+    """Says when to send, and learns from the answers; all times are on one monotonic clock."""
+
+    @property
+    def learned(self) -> Learned | None:
+        """What is known of the limit."""
+
+    @property
+    def pace(self) -> float | None:
+        """Requests a second that this sender may count on now, None when nobody knows."""
+
+    def ask(self, now: float) -> float:
+        """Take a permit and return 0.0, or return the seconds to wait before asking again."""
+
+    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
+        """Learn from an answer."""
+
+    def hopeless_for(self, now: float, /) -> float | None:
+        """Return the seconds until the next try when waiting for it is no use in this run."""
+
+    def waiting_for(self, now: float, /) -> str:
+        """Say in words what is being waited for, empty when nothing is."""
+
+
+class Phase(StrEnum):
+    """What the controller is about."""
+
+    START = "start"  # faster and faster, until the first 429
+    MEASURE = "measure"  # a limit was met, or is higher than was thought: where is it?
+    CRUISE = "cruise"  # just below the limit
+    PROBE = "probe"  # just above it: is it still there?

@@ -1,0 +1,145 @@
+"""The synchronous door: run the asynchronous pipeline from a script, a notebook or Dagster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from incarts_pipeline.models import Reason
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.1
+
+
+def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` to its end in a thread with an event loop of its own, and return its result.
+
+    That works whether or not this thread runs a loop, as a notebook's does. The first Ctrl-C or
+    SIGTERM asks `work` to stop, finishes what is in flight and returns; a second Ctrl-C does not
+    wait. Any other interruption, such as Dagster's, is raised again once all is recorded.
+    """
+    door = _Door(work)
+    thread = threading.Thread(target=door.run, name="incarts-pipeline", daemon=True)
+    with _sigterm(door.stop_soon):
+        thread.start()
+        try:
+            return door.wait()
+        except KeyboardInterrupt:
+            door.stop_soon()
+            return door.wait()
+        except BaseException:
+            if thread.is_alive():
+                door.stop_soon()
+                thread.join()
+            raise
+
+
+async def run_beside(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
+    """Await `work` in a thread with an event loop of its own: nothing of it delays this loop.
+
+    The first cancellation asks `work` to stop, waits until what is in flight is finished, and is
+    raised again then; a second one does not wait.
+    """
+    door = _Door(work)
+    threading.Thread(target=door.run, name="incarts-pipeline", daemon=True).start()
+    ended = asyncio.wrap_future(door.result)
+    try:
+        # A notebook's interrupt doesn't wake its loop, so look now and then.
+        while not ended.done():
+            await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+        return ended.result()
+    except asyncio.CancelledError:
+        door.stop_soon()
+        await asyncio.wait([ended])
+        ended.exception()  # looked at, so that asyncio doesn't complain; the cancellation wins
+        raise
+
+
+class _Door(Generic[T]):
+    """The thread's side: a loop, the stop that belongs to it, and the result."""
+
+    def __init__(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: Stop | None = None
+        self._stop_early = False
+        self.result: Future[T] = Future()
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self.result.set_result(asyncio.run(self._main()))
+        except BaseException as error:  # handed to the waiting thread
+            self.result.set_exception(error)
+        finally:
+            self._done.set()
+
+    async def _main(self) -> T:
+        self._loop, self._stop = asyncio.get_running_loop(), Stop()
+        if self._stop_early:
+            self._stop.request(Reason.STOPPED)
+        return await self._work(self._stop)
+
+    def wait(self) -> T:
+        # A signal that the kernel hands to another thread wakes nobody here, so look now and then.
+        while not self._done.wait(_LOOK_SECONDS):
+            pass
+        return self.result.result()
+
+    def stop_soon(self) -> None:
+        self._stop_early = True
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.request, Reason.STOPPED)
+
+
+@contextmanager
+def _sigterm(handler: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM call `handler`, where that is ours to say: the main thread, nobody else's."""
+    default = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None)
+    if threading.current_thread() is not threading.main_thread() or not default:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: handler())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Stop:
+    """The wish to end a run: set once, seen by everything that waits."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason: Reason | None = None
+
+    def request(self, reason: Reason) -> None:
+        """Ask for the end; the first reason stays."""
+        if self.reason is None:
+            self.reason = reason
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait until the end is asked for."""
+        await self._event.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, or return early when the end is asked for."""
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,33 @@
+"""TODO: incarts_pipeline.write.options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+SAMPLE_PER = ("retailer", "intent", "link_set")  # what a limit may be spread over
+
+
+class IfRunning(StrEnum):
+    """What to do about rows that another run is sending."""
+
+    WAIT = "wait"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How far a run goes.
+
+    `max_duration` is in seconds; `sample_per` spreads `limit` over kinds; `max_in_flight` None
+    leaves it to the settings, and they to the pace.
+    """
+
+    limit: int | None = None
+    sample_per: Sequence[str] = ()
+    max_duration: float | None = None
+    if_running: IfRunning = IfRunning.WAIT
+    max_in_flight: int | None = None
+    approved: str | None = None

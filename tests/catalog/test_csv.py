@@ -1,0 +1,219 @@
+"""CSV catalogs: all text, nothing guessed, and every broken file named with its place."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.errors import CatalogError
+
+BLOCK = 4 * 1024 * 1024
+
+
+def rows_of(source: object, **options: Any) -> list[dict[str, Any]]:
+    catalog = open_catalog(source, **options)
+    return [row for batch in catalog.batches() for row in batch.to_pylist()]
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_all_columns_are_text(tmp_path: Path) -> None:
+    """Ids keep their zeros, and words that look like nulls, numbers or dates stay as they are."""
+    file = write(tmp_path / "a.csv", b"sku,qty,day\n000000545155200,NA,2026-01-02\nnull,1.0,nan\n")
+    catalog = open_catalog(file)
+    assert catalog.schema == pa.schema([(name, pa.string()) for name in ("sku", "qty", "day")])
+    assert rows_of(file) == [
+        {"sku": "000000545155200", "qty": "NA", "day": "2026-01-02"},
+        {"sku": "null", "qty": "1.0", "day": "nan"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b'a,b\n1,\n"",2\n', [["1", None], ["", "2"]]),
+        (b"a,b\r\n1,2\r\n", [["1", "2"]]),
+        (b"a,b\r1,2\r3,4", [["1", "2"], ["3", "4"]]),
+        (b"\xef\xbb\xbfa,b\n1,2\n", [["1", "2"]]),
+        (b'"a","b"\n"x\ny","say ""hi"""\n', [["x\ny", 'say "hi"']]),
+        (b'a,b\n1,15.6" screen\n', [["1", '15.6" screen']]),
+        (b"\n\na,b\n\n1,2\n\n\n3,4\n", [["1", "2"], ["3", "4"]]),
+        (b"a,b\n1,2", [["1", "2"]]),
+        (b"a,b\n", []),
+        (b"a,b", []),
+    ],
+    ids=[
+        "nulls", "crlf", "cr", "bom", "quotes", "inches", "blank-lines", "no-newline", "header",
+        "header-only",
+    ],
+)  # fmt: skip
+def test_forms_of_csv(tmp_path: Path, content: bytes, rows: list[list[str | None]]) -> None:
+    """Line ends, marks and quotes of all kinds are read; an empty field is null, a quoted text."""
+    file = write(tmp_path / "a.csv", content)
+    assert rows_of(file) == [dict(zip("ab", row, strict=True)) for row in rows]
+
+
+def test_delimiters_and_compression(tmp_path: Path) -> None:
+    """Tabs go with .tsv, any other delimiter is said, and compressed files are read."""
+    assert rows_of(write(tmp_path / "a.tsv", b"a\tb\n1\t2,3\n")) == [{"a": "1", "b": "2,3"}]
+    zipped = write(tmp_path / "a.tsv.gz", gzip.compress(b"a\tb\n1\t2\n"))
+    assert rows_of(zipped) == [{"a": "1", "b": "2"}]
+    semicolons = write(tmp_path / "b.csv", b"a;b\n1;2\n")
+    assert rows_of(semicolons, delimiter=";") == [{"a": "1", "b": "2"}]
+    with pytest.raises(CatalogError, match="is ';', with --delimiter ';';"):
+        open_catalog(semicolons)
+    assert rows_of(semicolons, delimiter=",") == [{"a;b": "1;2"}]
+
+
+def test_rows_across_blocks(tmp_path: Path) -> None:
+    """Rows, quotes and characters that lie across the blocks of reading come out whole."""
+    text = "é\n" * 1000
+    lines = [[str(i), text] for i in range(3 * BLOCK // len(text.encode()))]
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows([["id", "text"], *lines])
+    file = write(tmp_path / "a.csv", buffer.getvalue().encode())
+    catalog = open_catalog(file, batch_rows=100)
+    batches = list(catalog.batches())
+    assert max(batch.num_rows for batch in batches) <= 100
+    assert [list(row.values()) for b in batches for row in b.to_pylist()] == lines
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "message"),
+    [
+        (b"a,b\n1,2\n3\n", 1, "has 1 fields, the header has 2"),
+        (b'a,b\n"1\n\n",2\n\n\n3,4,5\n', 1, "has 3 fields"),
+        (b'a,b\n1,2\n3,"x\n5,6\n', 1, "opens a quote that is never closed"),
+        (b'a,b\n1,2\n"3,x\n5,6\n', 1, "opens a quote that is never closed"),
+    ],
+    ids=["short", "long", "quote-at-last", "quote-at-first"],
+)
+def test_broken_rows_are_named(tmp_path: Path, content: bytes, row: int, message: str) -> None:
+    """A ragged row and an open quote are errors that carry the catalog row."""
+    with pytest.raises(CatalogError, match=message) as caught:
+        rows_of(write(tmp_path / "a.csv", content))
+    assert caught.value.row == row
+    assert caught.value.fix
+
+
+def test_ragged_row_behind_the_first_block(tmp_path: Path) -> None:
+    """Row numbers go on from block to block."""
+    good = 2 * BLOCK // 10
+    file = write(tmp_path / "a.csv", b"a,b\n" + b"1234,6789\n" * good + b"1,2,3\n")
+    with pytest.raises(CatalogError) as caught:
+        rows_of(file)
+    assert caught.value.row == good
+
+
+def test_open_quote_in_a_large_file(tmp_path: Path) -> None:
+    """A quote that swallows more than a block is recognized for what it is."""
+    file = write(tmp_path / "a.csv", b'a,b\n1,"x\n' + b"1234,6789\n" * BLOCK)
+    with pytest.raises(CatalogError, match="a quote is opened and never closed"):
+        rows_of(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"a,b,a\n1,2,3\n", "Columns 1 and 3 of .* are both named 'a'"),
+        (b"a,,b\n1,2,3\n", "Column 2 of .* has no name"),
+        (b"a,b, \n1,2,3\n", "Column 3 of .* has no name"),
+        (b"\x1f\x8b\x08\x00", "looks like gzip"),
+        (b"PK\x03\x04\x90", "zip or Excel"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "looks like utf-16-le"),
+        ("a,b\n1,2\n".encode("utf-16"), "looks like utf-16"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_csv(tmp_path: Path, content: bytes, message: str) -> None:
+    """Empty files, bad headers and files of another kind are refused with what they look like."""
+    with pytest.raises(CatalogError, match=message):
+        open_catalog(write(tmp_path / "a.csv", content))
+
+
+def test_wrong_encoding_names_offset_and_guess(tmp_path: Path) -> None:
+    """The first byte that doesn't fit is named by its offset in the file, also behind a mark."""
+    content = b"\xef\xbb\xbfa,b\n" + b"1,2\n" * BLOCK + "é,1\n".encode("cp1252")
+    file = write(tmp_path / "a.csv", content)
+    with pytest.raises(CatalogError, match=r"0xe9 at offset .* may be cp1252") as caught:
+        rows_of(file)
+    assert caught.value.byte_offset == content.index(b"\xe9")
+    latin = write(tmp_path / "b.csv", b"a,b\n\x81,1\n")
+    with pytest.raises(CatalogError, match="may be latin-1"):
+        rows_of(latin)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig", "latin-1", "utf-16-be"])
+def test_said_encoding_is_used(tmp_path: Path, encoding: str) -> None:
+    """A file in another encoding is read when the encoding is said."""
+    file = write(tmp_path / "a.csv", "é,b\nü,2\n".encode(encoding))
+    assert rows_of(file, encoding=encoding) == [{"é": "ü", "b": "2"}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoding": "utf-9"},
+        {"format": "cvs"},
+        {"delimiter": ";;"},
+        {"delimiter": '"'},
+        {"batch_rows": 0},
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Unknown formats and encodings and impossible delimiters are refused before reading."""
+    with pytest.raises(CatalogError):
+        open_catalog(write(tmp_path / "a.csv", b"a,b\n"), **options)
+
+
+def test_truncated_gzip_is_no_shorter_catalog(tmp_path: Path) -> None:
+    """Half a compressed file is an error, not fewer rows."""
+    whole = gzip.compress(b"a,b\n" + b"".join(b"%d,x\n" % i for i in range(100_000)))
+    file = write(tmp_path / "a.csv.gz", whole[: len(whole) // 2])
+    with pytest.raises(CatalogError):
+        rows_of(file)
+
+
+def test_files_of_a_folder_follow_each_other(tmp_path: Path) -> None:
+    """Files are read in the order of their names, columns by name, rows counted through."""
+    write(tmp_path / "1.csv", b"a,b\n1,2\n")
+    write(tmp_path / "2.csv", b"b,a\n4,3\n")
+    write(tmp_path / "_SUCCESS", b"")
+    write(tmp_path / "notes.md", b"")
+    assert rows_of(tmp_path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    write(tmp_path / "3.csv", b"a,b\n1,2,3\n")
+    with pytest.raises(CatalogError, match="Row 2 ") as caught:
+        rows_of(tmp_path)
+    assert caught.value.row == 2
+    write(tmp_path / "3.csv", b"a,c\n1,2\n")
+    with pytest.raises(CatalogError, match="different columns: 'b'"):
+        rows_of(tmp_path)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+tables = st.lists(st.tuples(st.none() | texts, texts), max_size=20)
+
+
+@given(tables, st.sampled_from(["\n", "\r\n"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_round_trips(tmp_path: Path, rows: list[tuple[str | None, str]], end: str) -> None:
+    """Whatever text a CSV writer quotes comes back, character for character."""
+
+    def field(value: str | None) -> str:
+        return "" if value is None else '"' + value.replace('"', '""') + '"'
+
+    lines = ["a,b", *(f"{field(a)},{field(b)}" for a, b in rows), ""]
+    file = write(tmp_path / "a.csv", end.join(lines).encode())
+    assert [(row["a"], row["b"]) for row in rows_of(file)] == rows

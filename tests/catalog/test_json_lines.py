@@ -1,0 +1,137 @@
+"""JSON lines catalogs: text stays text, whole numbers stay whole, broken lines are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.errors import CatalogError
+
+BLOCK = 4 * 1024 * 1024
+
+
+def rows_of(source: object, **options: Any) -> list[dict[str, Any]]:
+    catalog = open_catalog(source, **options)
+    return [row for batch in catalog.batches() for row in batch.to_pylist()]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "a.jsonl"
+
+
+def test_values_keep_their_types(file: Path) -> None:
+    """Text that looks like a time or a number is text, whole numbers are int64, objects structs."""
+    rows = [
+        {"sku": "0012", "day": "2026-01-02", "n": 2**62, "o": {"at": "2026-01-02T03:04:05Z"}},
+        {"sku": "0013", "day": None, "n": -1, "o": {"at": None}},
+    ]
+    file.write_text("\n\n".join(json.dumps(row) for row in rows))
+    schema = open_catalog(file).schema
+    at = pa.struct([("at", pa.string())])
+    assert schema == pa.schema(
+        [("sku", pa.string()), ("day", pa.string()), ("n", pa.int64()), ("o", at)]
+    )
+    assert rows_of(file) == rows
+
+
+def test_fields_that_come_late_or_widen(file: Path) -> None:
+    """A field may appear, or get a fraction, blocks after the first; all rows get its type."""
+    line = json.dumps({"a": 1, "b": None, "s": {"x": 1}}) + "\n"
+    n = BLOCK // len(line) + 1
+    late = json.dumps({"a": 1.5, "b": ["t"], "c": "new", "s": {"x": 1, "y": True}})
+    file.write_text(line * n + late)
+    rows = rows_of(file)
+    assert len(rows) == n + 1
+    assert rows[0] == {"a": 1.0, "b": None, "c": None, "s": {"x": 1, "y": None}}
+    assert rows[-1] == json.loads(late)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ('{"a": }', "is not JSON"),
+        ("[1]", "is a list, not an object"),
+        ('{"a": "x"}', "has text in 'a', which was a number before"),
+        ('{"a": true}', "has true or false in 'a'"),
+        ('{"a": 1} {"a": 2}', "is not JSON: Extra data"),
+        ('{"a": 1, "a": 2}', "twice"),
+        ('{"a": 1', "is not JSON"),
+        ('{"a": "\\ud800"}', "surrogate|text in 'a'"),
+        ('{"a": 1.5, "n": 9007199254740993}', ""),
+    ],
+)
+@pytest.mark.parametrize("before", [1, BLOCK // 4], ids=["same-block", "later-block"])
+def test_bad_lines_are_named(file: Path, bad: str, message: str, before: int) -> None:
+    """What can't be read is named by its line in the file, in the first block and behind it."""
+    good = '{"a": 1, "n": 0.5}\n'
+    file.write_text(good * before + "\n" + bad + "\n")
+    with pytest.raises(CatalogError, match=rf"Line {before + 2} of .*({message})") as caught:
+        rows_of(file)
+    assert caught.value.fix
+
+
+def test_long_numbers_are_never_rounded(file: Path) -> None:
+    """Numbers that a double would round are refused, also inside of objects and lists."""
+    file.write_text('{"o": [{"n": 1.5}]}\n{"o": []}\n{"o": [{"n": 1}, {"n": 12345678901234567}]}\n')
+    with pytest.raises(CatalogError, match=r"Line 3 of .*'o' .*too long") as caught:
+        rows_of(file)
+    assert (caught.value.row, caught.value.column) == (2, "o")
+    file.write_text(f'{{"n": {2**63}}}\n')
+    with pytest.raises(CatalogError, match=r"Line 1 of .*'n' .*too long"):
+        rows_of(file)
+
+
+def test_empty_and_other_json(tmp_path: Path, file: Path) -> None:
+    """An empty file is refused, and so is one JSON document, however long its line."""
+    file.write_text("\n \n")
+    with pytest.raises(CatalogError, match="is empty"):
+        open_catalog(file)
+    document = tmp_path / "a.json"
+    document.write_text("[" + '{"a": 1},' * BLOCK + "{}]")
+    with pytest.raises(CatalogError, match=r"Line 1 of .* is a list, not an object"):
+        open_catalog(document)
+    document.write_text('{\n  "a": 1\n}\n')
+    with pytest.raises(CatalogError, match=r"Line 1 of .* is not JSON"):
+        open_catalog(document)
+
+
+def test_encoding_is_checked_and_used(file: Path) -> None:
+    """A mark is skipped, a wrong byte is named by offset, a said encoding is used."""
+    line = '{"a": "é"}\n'
+    file.write_bytes(b"\xef\xbb\xbf" + line.encode())
+    assert rows_of(file) == [{"a": "é"}]
+    file.write_bytes(line.encode("latin-1"))
+    with pytest.raises(CatalogError, match="0xe9 at offset 7"):
+        open_catalog(file)
+    assert rows_of(file, encoding="latin-1") == [{"a": "é"}]
+
+
+def test_files_are_one_table(tmp_path: Path) -> None:
+    """Several files have the columns of all; a field with two types is refused."""
+    (tmp_path / "1.jsonl").write_text('{"a": 1}\n')
+    (tmp_path / "2.ndjson").write_text('{"b": "x", "a": 2}\n')
+    assert rows_of(tmp_path) == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+    (tmp_path / "3.jsonl").write_text('{"a": "x"}\n')
+    with pytest.raises(CatalogError, match="don't make one table"):
+        open_catalog(tmp_path)
+
+
+values = (
+    st.none() | st.text(st.characters(exclude_categories=["Cs"])) | st.dates().map(str)
+)  # as text
+numbers = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(st.lists(st.fixed_dictionaries({"t": values, "n": st.none() | numbers}), min_size=1))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_row_round_trips(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Whatever text and whole numbers are written as JSON come back equal."""
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert rows_of(file) == rows

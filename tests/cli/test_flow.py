@@ -1,0 +1,429 @@
+"""The shell's commands: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from incarts_pipeline.cli import main
+from incarts_pipeline.sandbox import ApiKey, Sandbox
+from tests.support.processes import NO_MAPPING, start, wait_for_links
+from tests.support.runs import products
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], box: Sandbox
+) -> Shell:
+    """Run `incarts` with the sandbox's environment: exit code, standard output, standard error."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", box.base_url)
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    monkeypatch.setenv("INCARTS_PROJECT_ID", box.project_id)
+    monkeypatch.setenv("INCARTS_RATE", "fixed:none")
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def go(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["incarts", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return go
+
+
+@pytest.fixture
+def catalog() -> str:
+    """A CSV of twelve products."""
+    pacsv.write_csv(products(12), "catalog.csv")
+    return "catalog.csv"
+
+
+def test_plan_shows_and_makes_nothing(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`plan` prints counts, scopes and digest, sends nothing and leaves no ledger."""
+    code, out, _ = shell("plan", catalog, *NO_MAPPING)
+    assert code == 0
+    assert "12 links to make" in out
+    assert "retailers:walmart (12)" in out
+    assert box.audit().requests == 0
+    assert not Path("incarts-ledger.db").exists()
+
+
+def test_rows_that_share_a_link_are_told(shell: Shell) -> None:
+    """Links and rows may differ in number; plan and result say how."""
+    pacsv.write_csv(products(3, sku=["a", "b", "a"], name=["A", "B", "A"],
+                             retailer_product_id=["1", "2", "1"]), "catalog.csv")  # fmt: skip
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING)
+    assert "\n2 links to make for 3 rows (1 shares another row's)\n" in out
+    _, _, err = shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    assert "\n2 links for 3 rows, 2 requests in " in err
+
+
+def test_apply_then_again(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`apply` makes the links; a second time it prints that nothing was sent."""
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--json")
+    code, out, _ = shell(*arguments)
+    assert (code, json.loads(out)["statuses"]["created"]) == (0, 12)
+    code, out, _ = shell(*arguments)
+    assert (code, json.loads(out)["requests"]) == (0, 0)
+    assert box.audit().links == 12
+
+
+def test_apply_leaves_a_report(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`--report` writes a page, also when Incarts ends the run; its place is checked before."""
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert shell(*arguments, "--limit", "5", "--report", "run.html")[0] == 4
+    page = Path("run.html").read_text(encoding="utf-8")
+    assert "over the limit given" in page
+    assert box.api_key not in page
+    code, _, err = shell(*arguments, "--report", "nowhere/run.html")
+    assert (code, "nowhere/run.html can't be written" in " ".join(err.split())) == (1, True)
+    assert box.audit().links == 5
+
+
+def test_plan_as_json_has_the_digest_that_apply_takes(shell: Shell, catalog: str) -> None:
+    """The digest of `plan --json` approves the same plan."""
+    arguments = (catalog, *NO_MAPPING, "--refuse-over", "5")
+    code, out, _ = shell("plan", *arguments, "--json")
+    plan = json.loads(out)
+    assert (code, plan["refusals"][0]["guard"]) == (1, "too_many_new")
+    code, _, err = shell("apply", *arguments, "-o", "links.parquet")
+    assert code == 1
+    assert plan["digest"] in err
+    code, _, _ = shell("apply", *arguments, "-o", "links.parquet", "--approve", plan["digest"])
+    assert code == 0
+
+
+def test_limit_exits_4(shell: Shell, catalog: str) -> None:
+    """Rows that are left over make the exit code 4."""
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--limit", "5")
+    assert code == 4
+    assert "run the same command again" in err
+
+
+def test_fail_on(shell: Shell, catalog: str) -> None:
+    """Statuses in --fail-on make the exit code 3."""
+    Path(catalog).write_text(Path(catalog).read_text().replace(",1\n", ",0\n", 1))
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert shell(*arguments)[0] == 0
+    assert shell(*arguments, "--fail-on", "rejected")[0] == 3
+    _, out, _ = shell(*arguments, "--fail-on", "rejected", "--json")
+    assert json.loads(out)["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--unique-key", "skuu", "--link-set", "x"), 'Did you mean "sku"'),
+        (("--link-set", "x"), "--unique-key"),
+        (("--mapping", "nowhere.yaml"), "nowhere.yaml"),
+        ((*NO_MAPPING, "--fail-on", "broken"), "--fail-on"),
+        ((*NO_MAPPING, "--sample-per", "colour"), "--sample-per"),
+    ],
+)
+def test_wrong_usage_exits_2(
+    shell: Shell, catalog: str, box: Sandbox, arguments: tuple[str, ...], said: str
+) -> None:
+    """A broken mapping or option ends with exit 2 before anything is sent, and says the fix."""
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *arguments)
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+    assert box.audit().requests == 0
+
+
+def test_missing_catalog_exits_1(shell: Shell) -> None:
+    """A file that isn't there is named, in one paragraph."""
+    code, _, err = shell("plan", "nothing.csv", *NO_MAPPING)
+    assert code == 1
+    assert "nothing.csv" in err
+
+
+def test_wrong_key_ends_the_run(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 401 ends the run with exit 1; every row is pending, none is lost."""
+    monkeypatch.setenv("INCARTS_API_KEY", "ic_live_wrong_but_long_enough")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "API key" in err
+    assert "ic_live_wrong" not in err
+    assert set(pq.read_table("links.parquet")["status"].to_pylist()) == {"pending"}
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    assert shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert box.audit().links == 12
+
+
+def test_missing_scope_opens_the_circuit(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """A 403 for every kind of link ends with exit 1 and says what the key lacks."""
+    weak = ApiKey(scopes=frozenset({"links:write"}))
+    box.reconfigure(keys=(weak,))
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "403 for walmart/add_to_cart" in err
+    assert box.audit().requests <= 12
+
+
+def test_wrong_project_is_named(
+    shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 403 names the project and its variable, and running again is not the first thing to do."""
+    monkeypatch.setenv("INCARTS_PROJECT_ID", "misspelt")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "the key may not access this project. Check the project misspelt (INCARTS_PROJ" in err
+    assert "once that is put right, run the same command again" in err
+
+
+def test_wrong_base_path(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base URL with a wrong path is recognized by its first answers."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", f"{box.base_url}/api")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "not the Incarts API" in err
+
+
+def test_unreachable_host(shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port where nobody listens ends the run with exit 1 and says so."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", "http://127.0.0.1:1")
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "can't be reached" in err
+
+
+def test_ledger_of_another_host(
+    shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger serves one base URL only."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    monkeypatch.setenv("INCARTS_API_BASE_URL", "https://api.incarts.example")
+    code, _, err = shell("plan", catalog, *NO_MAPPING)
+    assert code == 1
+    assert "belongs to" in err
+    assert "sandbox" not in err
+
+
+def test_ledger_and_output_of_an_earlier_sandbox(
+    shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The links of a sandbox are gone with it; the error says how to begin anew, and that works."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    with Sandbox() as later:
+        monkeypatch.setenv("INCARTS_API_BASE_URL", later.base_url)
+        code, _, err = shell("plan", catalog, *NO_MAPPING)
+        assert code == 1
+        [(name, value)] = re.findall(r"`export (\w+)=([^`]+)`", err)
+        assert "an output of its own" in err
+        monkeypatch.setenv(name, value)
+        assert shell("apply", catalog, "-o", "later.parquet", *NO_MAPPING)[0] == 0
+        assert later.audit().links == 12
+
+
+def test_locked_and_foreign_ledgers(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """A ledger that can't be used stops the run before the first call."""
+    Path("junk.db").write_bytes(b"this is no database, but long enough to look at" * 40)
+    arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--ledger")
+    code, _, err = shell(*arguments, "junk.db")
+    assert (code, "damaged" in err) == (1, True)
+    code, _, err = shell(*arguments, "nowhere/ledger.db")
+    assert (code, "doesn't exist" in err) == (1, True)
+    assert box.audit().requests == 0
+
+
+def test_unwritable_output(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """An output folder that isn't there is refused before anything is planned or asked."""
+    code, _, err = shell("apply", catalog, "-o", "nowhere/links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "doesn't exist" in err
+    assert "links to make" not in err
+    assert box.audit().requests == 0
+
+
+def test_output_that_is_no_table(shell: Shell, catalog: str) -> None:
+    """A file that isn't ours is not overwritten."""
+    Path("links.parquet").write_text("my notes")
+    code, _, _ = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert Path("links.parquet").read_text() == "my notes"
+
+
+def test_status_counts(shell: Shell, catalog: str) -> None:
+    """`status` counts links per set and says that the file is intact."""
+    shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    code, out, _ = shell("status", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["sets"][0]["links"] == 12
+    assert found["damage"] == ""
+    out = shell("status")[1]
+    assert "\nnothing is running\n" in out
+    assert "\nthe file is intact\n" in out
+    assert shell("status", "--ledger", "none.db")[0] == 1
+
+
+def test_doctor(shell: Shell, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` tells a good key from a bad one, and a wrong host, without making a link."""
+    code, out, _ = shell("doctor")
+    assert code == 0
+    assert "project: not checked  whether the key may use demo only shows" in out
+    checks = json.loads(shell("doctor", "--json")[1])
+    assert (checks["ok"], checks["checks"][-1]["ok"]) == (True, None)
+    monkeypatch.setenv("INCARTS_API_KEY", "ic_live_wrong_but_long_enough")
+    code, out, _ = shell("doctor", "--json")
+    assert (code, json.loads(out)["ok"]) == (1, False)
+    monkeypatch.setenv("INCARTS_API_BASE_URL", "http://127.0.0.1:1")
+    code, out, _ = shell("doctor")
+    assert code == 1
+    assert box.audit().links == 0
+
+
+def test_killed_in_the_middle(box: Sandbox, shell: Shell) -> None:
+    """After SIGKILL the next run settles what was in flight: one link for each row."""
+    pacsv.write_csv(products(200), "catalog.csv")
+    box.reconfigure(latency=0.05)
+    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    wait_for_links(box, 40)
+    process.kill()
+    process.communicate()
+    assert not Path("links.parquet").exists()
+    doubts = sqlite3.connect("incarts-ledger.db").execute(
+        "SELECT COUNT(*) FROM operation WHERE state = 'sent'"
+    )
+    assert doubts.fetchone()[0] > 0
+    box.reconfigure(latency=0.0)
+    code, out, _ = shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
+    assert (code, json.loads(out)["statuses"]["in_doubt"]) == (0, 0)
+    audit = box.audit()
+    assert (audit.links, audit.duplicates) == (200, 0)
+    ids = pq.read_table("links.parquet")["link_id"].to_pylist()
+    assert len(set(ids)) == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(box: Sandbox, shell: Shell, number: signal.Signals) -> None:
+    """SIGTERM and SIGINT finish what is in flight, publish, and exit 4; nothing is in doubt."""
+    pacsv.write_csv(products(300), "catalog.csv")
+    box.reconfigure(latency=0.05)
+    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
+    wait_for_links(box, 40)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 4, err
+    result = json.loads(out)
+    assert result["stopped"] == "stopped"
+    assert result["statuses"]["created"] == box.audit().links
+    assert result["statuses"]["in_doubt"] == 0
+    box.reconfigure(latency=0.0)
+    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert box.audit().links == 300
+
+
+def test_sandbox_on_a_port_in_use(shell: Shell, box: Sandbox) -> None:
+    """It names the port and the way out, and no ledger; one that can't be is a matter of usage."""
+    port = box.base_url.rpartition(":")[2]
+    code, _, err = shell("sandbox", "--port", port)
+    assert code == 1
+    assert f"Port {port} is in use.\n  Choose another --port, or leave it out." in err
+    assert shell("sandbox", "--port", "65536")[0] == 2
+
+
+def test_stop_command(box: Sandbox, shell: Shell) -> None:
+    """`incarts stop` asks a running process to end through the ledger."""
+    pacsv.write_csv(products(400), "catalog.csv")
+    box.reconfigure(latency=0.3)
+    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    wait_for_links(box, 20)
+    code, out, _ = shell("stop")
+    assert (code, "asked to stop" in out) == (0, True)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, 4)
+    assert shell("stop")[1].strip() == "nothing is running"
+    box.reconfigure(latency=0.0)
+    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert (box.audit().links, box.audit().duplicates) == (400, 0)
+
+
+def test_two_processes_share_the_work(box: Sandbox) -> None:
+    """Two runs of the same catalog at once make each link once, and both publish all of them."""
+    pacsv.write_csv(products(150), "catalog.csv")
+    box.reconfigure(latency=0.02)
+    outputs = ("a.parquet", "b.parquet")
+    started = [start(box, "apply", "catalog.csv", "-o", one, *NO_MAPPING) for one in outputs]
+    for process in started:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert (box.audit().links, box.audit().duplicates) == (150, 0)
+    tables = [pq.read_table(one)["link_id"].to_pylist() for one in outputs]
+    assert tables[0] == tables[1]
+    assert None not in tables[0]
+
+
+def test_plan_says_which_rules_are_broken(shell: Shell) -> None:
+    """Rejected rows are grouped by field and rule, with an example and the fix, which is said once.
+
+    One row is left, so that one link is to make.
+    """
+    pacsv.write_csv(products(3, name=["x" * 999, "y" * 999, "fine"]), "catalog.csv")
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING)
+    assert "\nRows are counted from 0; row 0 is the first below a header.\n" in out
+    [line] = [line for line in out.splitlines() if "name: too_long, e.g. row 0 (000000): " in line]
+    assert line.strip().startswith("2  ")
+    assert line.endswith('…"; shorten it, or set on_too_long: truncate.')
+    assert "\n1 link to make\n" in out
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING, "--json")
+    [group] = json.loads(out)["problems"]
+    assert (group["field"], group["code"], group["rows"]) == ("name", "too_long", 2)
+    assert group["example"]["key"] == "000000"
+
+
+def test_a_terminal_is_asked_even_when_the_output_is_piped(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody at the keyboard decides; no answer is no."""
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert "Make 12 links?" in err
+    assert box.audit().requests == 0
+
+
+def test_approved_is_not_called_refused(shell: Shell, catalog: str) -> None:
+    """What a guard said stands there as approved once it was; a refusal has its fix apart."""
+    arguments = (catalog, *NO_MAPPING, "--refuse-over", "5")
+    _, out, _ = shell("plan", *arguments)
+    assert "refused: 12 new links would be made, --refuse-over is 5.\n  Look at" in out
+    digest = out.rsplit("--approve ", 1)[1].split()[0]
+    code, _, err = shell("apply", *arguments, "-o", "links.parquet", "--approve", digest)
+    assert (code, "approved: 12 new links" in err, "refused:" in err) == (0, True, False)
+
+
+def test_version(shell: Shell) -> None:
+    """`--version` says it in one line."""
+    code, out, _ = shell("--version")
+    assert (code, out.startswith("incarts ")) == (0, True)
+
+
+def test_errors_as_json(shell: Shell, catalog: str) -> None:
+    """With --json a refusal or failure is one object on standard output, and words beside it."""
+    arguments = ("apply", catalog, *NO_MAPPING, "--json")
+    code, out, err = shell(*arguments, "-o", "links.parquet", "--refuse-over", "5")
+    told = json.loads(out)
+    assert (code, told["exit_code"], told["guard"]) == (1, 1, "too_many_new")
+    assert told["digest"] in told["fix"]
+    assert "12 new links" in err
+    code, out, _ = shell(*arguments, "-o", "nowhere/links.parquet")
+    told = json.loads(out)
+    assert (code, told["guard"], "doesn't exist" in told["error"]) == (1, None, True)

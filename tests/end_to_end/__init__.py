@@ -1,0 +1,1 @@
+"""Tests of real processes, kills, faults, browsers, Dagster and simulations."""

@@ -1,0 +1,139 @@
+"""Many seeds at once: play each, check it, and say which ones went wrong."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from incarts_pipeline.ledger.database import prepare_file
+from incarts_pipeline.ledger.queries import ensure_sets
+from tests.end_to_end.simulation import checks
+from tests.end_to_end.simulation.ledgers import Known, Ledger, MemoryLedger, SqliteLedger
+from tests.end_to_end.simulation.world import World, calm, review, schedule
+
+_CHUNK = 2_000
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a campaign saw: problems by seed, and how often what happened."""
+
+    schedules: int = 0
+    links: int = 0
+    problems: dict[int, list[str]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Findings) -> None:
+        """Take in another campaign's findings."""
+        self.schedules += other.schedules
+        self.links += other.links
+        self.problems |= other.problems
+        self.counts += other.counts
+
+    def __str__(self) -> str:
+        befell = ", ".join(f"{name} {n:,}" for name, n in self.counts.most_common())
+        seeds = "".join(
+            f"\n  seed {seed}: {'; '.join(said[:3])}"
+            f"\n    python -m tests.end_to_end.simulation {seed}"
+            for seed, said in list(self.problems.items())[:5]
+        )
+        return (
+            f"{self.schedules:,} schedules, {self.links:,} links, "
+            f"{len(self.problems):,} with problems{seeds}\n  {befell}"
+        )
+
+
+def play(world: World) -> list[str]:
+    """Play a world's schedule to its end; return what is wrong, in order."""
+    wrong = checks.always(schedule(world))
+    wrong += checks.always(calm(world)) + checks.forgotten(world)
+    calm(calm(review(world)))
+    return wrong + checks.always(world) + checks.forgotten(world, reviewed=True)
+
+
+def pure(seeds: Iterable[int]) -> Findings:
+    """Play schedules on the model."""
+    found = Findings()
+    for seed in seeds:
+        _count(found, seed, world := World(seed, MemoryLedger()), play(world))
+    return found
+
+
+def _count(found: Findings, seed: int, world: World, wrong: list[str]) -> None:
+    found.schedules += 1
+    found.links += len(world.server.links)
+    found.counts.update(world.befell)
+    found.counts["requests"] += world.requests
+    if wrong:
+        found.problems[seed] = wrong
+
+
+def pure_on_all_cores(first: int, last: int) -> Findings:
+    """Play the schedules from `first` up to, not including, `last`, on every core."""
+    chunks = [range(at, min(at + _CHUNK, last)) for at in range(first, last, _CHUNK)]
+    found = Findings()
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        for part in pool.map(pure, chunks):
+            found.add(part)
+    return found
+
+
+def on_sqlite(seeds: Iterable[int], file: Path) -> Findings:
+    """Play schedules on real SQLite, each also on the model: both must end alike."""
+    found = Findings()
+    engine = prepare_file(file, "https://api.incarts.example")
+    sa.event.listen(engine, "connect", _without_fsync)
+    engine.dispose()
+    with engine.begin() as connection:
+        ensure_sets(connection, "demo", ["s"], ["sku"])
+    for seed in seeds:
+        _empty(engine)
+        world = World(seed, SqliteLedger(engine))
+        model = World(seed, MemoryLedger())
+        wrong = play(world)
+        play(model)
+        if (ours := _ends(world.ledger)) != (theirs := _ends(model.ledger)):
+            wrong.append(f"SQLite ends with {ours}, the model with {theirs}")
+        _count(found, seed, world, wrong)
+    engine.dispose()
+    return found
+
+
+def _ends(ledger: Ledger) -> list[tuple[object, ...]]:
+    def end(op: Known) -> tuple[object, ...]:
+        return op.key, op.state, sorted(op.links)
+
+    rows = [(key, ledger.row(key).content_hash) for key in ("1", "2")]
+    return [*sorted(map(end, ledger.operations())), *rows]
+
+
+def _empty(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        for table in ("link", "attempt", "body", "row", "operation"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+
+
+def _without_fsync(connection: sa.pool.PoolProxiedConnection, _: object) -> None:
+    """Speed schedules up: what they look for is not what a power cut leaves behind."""
+    connection.execute("PRAGMA synchronous=OFF")  # type: ignore[attr-defined]
+
+
+Careless = Callable[[World], None]
+
+
+def careless(seeds: Iterable[int], change: Careless) -> Counter[str]:
+    """Play schedules in worlds that `change` made careless; count what the checks notice."""
+    noticed: Counter[str] = Counter()
+    for seed in seeds:
+        world = World(seed, MemoryLedger())
+        change(world)
+        calm(schedule(world))
+        noticed["duplicated"] += bool(checks.duplicates(world))
+        noticed["lost"] += bool(checks.lost(world))
+    return noticed

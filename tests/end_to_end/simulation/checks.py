@@ -1,0 +1,73 @@
+"""What must be true of a world, whatever befell it; each check names what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from incarts_pipeline.models import State
+from tests.end_to_end.simulation.process import content_hash
+from tests.end_to_end.simulation.world import World
+
+_FLAGGED = (State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
+
+
+def duplicates(world: World) -> list[str]:
+    """Return the rows for whose content the server made more than one link."""
+    owner = {op.key: op for op in world.ledger.operations()}
+    made: Counter[tuple[str, bytes]] = Counter()
+    for key, body, _ in world.server.links:
+        op = owner.get(key) or owner.get(key.rpartition("-")[0])
+        made[op.row_key if op else key, body] += 1
+    return [f"{n} links for row {row} with {body!r}" for (row, body), n in made.items() if n > 1]
+
+
+def lost(world: World) -> list[str]:
+    """Return links that neither the ledger has nor a flagged row stands for."""
+    owner = {op.key: op for op in world.ledger.operations()}
+    found = []
+    for key, _, link_id in world.server.links:
+        op = owner.get(key)
+        if op is None:
+            found.append(f"{link_id}: the ledger doesn't know its key {key}")
+        elif link_id not in op.links and op.state not in _FLAGGED:
+            found.append(f"{link_id} of row {op.row_key}: {op.state}, without it")
+    return found
+
+
+def forgotten(world: World, *, reviewed: bool = False) -> list[str]:
+    """Return the rows of the catalog that have no link, and nothing that says why.
+
+    A flagged row says why, until a person has reviewed it.
+    """
+    found = []
+    for row_key, body in world.catalog.items():
+        row = world.ledger.row(row_key)
+        if row.content_hash == content_hash(body):
+            continue
+        states = {op.state for op in row.operations if op.content_hash == content_hash(body)}
+        flagged = any(op.state in _FLAGGED for op in row.operations)
+        if State.REJECTED not in states and (reviewed or not flagged):
+            found.append(f"row {row_key} has no link for {body!r}: {sorted(states)}")
+    return found
+
+
+def undone(world: World) -> list[str]:
+    """Return what was done once and isn't any more."""
+    known = {op.op_id: op for op in world.ledger.operations()}
+    return [
+        f"operation {op_id} was done with {sorted(links)}"
+        for op_id, links in world.settled.items()
+        if op_id not in known
+        or known[op_id].state is not State.DONE
+        or not links <= known[op_id].links
+    ]
+
+
+def rewritten(world: World) -> list[str]:
+    """Return the keys under which different bytes were sent."""
+    return [f"{key}: {bodies}" for key, bodies in world.server.bodies.items() if len(bodies) > 1]
+
+
+def always(world: World) -> list[str]:
+    """Return what is wrong at any moment."""
+    return [*duplicates(world), *lost(world), *undone(world), *rewritten(world)]

@@ -1,0 +1,135 @@
+"""What one run does, a step at a time: between two yields it is atomic, at a yield it can die."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from incarts_pipeline.ledger.attempts import Outcome, Sent
+from incarts_pipeline.ledger.claims import Claim, Operation
+from incarts_pipeline.ledger.runs import LEASE_SECONDS
+from incarts_pipeline.ledger.state_machine import Replay, Standing
+from incarts_pipeline.models import Answer, AnswerKind, Link, State
+from tests.end_to_end.simulation.ledgers import Row, call_for
+
+if TYPE_CHECKING:
+    from tests.end_to_end.simulation.world import Process, World
+
+_PATIENCE = 4  # attempts for one operation within one run
+_OPEN = (State.INTENDED, State.IN_DOUBT)
+_DOUBTS = (State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
+
+
+def run(world: World, me: Process) -> Iterator[str]:
+    """Settle doubts, then make what the catalog wants: the order of the library's writer."""
+    yield "begun"
+    while found := world.ledger.doubts(me.run_id, world.living(me)):
+        yield "claimed doubts"
+        for operation in found:
+            row = world.ledger.row(operation.row_key)
+            settled = row.content_hash == content_hash(world.catalog.get(operation.row_key))
+            yield from _carry(world, me, replace(operation, for_history=settled))
+    for row_key, body in sorted(world.catalog.items()):
+        yield from _make(world, me, row_key, body)
+    me.ended = True
+
+
+def content_hash(body: bytes | None) -> bytes | None:
+    """Return the hash of a row's content, None when it left the catalog."""
+    return hashlib.sha256(body).digest() if body is not None else None
+
+
+def _make(world: World, me: Process, row_key: str, body: bytes) -> Iterator[str]:
+    for _ in range(3):
+        row = world.ledger.row(row_key)
+        past = _past(row, body)
+        yield "planned"
+        if past is not None:
+            world.ledger.reuse(row_key, past, row.op_id, me.run_id, world.now(me))
+            return
+        if not _wants_call(row, body):
+            return
+        call = call_for(row_key, body, row.op_id)
+        claim, operation = world.ledger.claim(call, me.run_id, world.living(me), world.now(me))
+        yield "claimed"
+        if operation is not None:
+            yield from _carry(world, me, operation)
+        if claim is not Claim.BUSY:
+            return
+
+
+def _past(row: Row, body: bytes) -> int | None:
+    """Return the operation of an earlier link with this content, when the row may go back to it."""
+    wanted = content_hash(body)
+    if row.content_hash == wanted or any(op.state in _DOUBTS for op in row.operations):
+        return None
+    done = [o.op_id for o in row.operations if o.state is State.DONE and o.content_hash == wanted]
+    return max(done, default=None)
+
+
+def _wants_call(row: Row, body: bytes) -> bool:
+    wanted = content_hash(body)
+    if row.content_hash == wanted or any(op.state in _DOUBTS for op in row.operations):
+        return False
+    return not any(
+        op.state is State.REJECTED and op.content_hash == wanted for op in row.operations
+    )
+
+
+def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
+    """Send one operation until it is settled or this run's patience ends."""
+    standing = operation.standing
+    for _ in range(_PATIENCE):
+        now = world.now(me)
+        if standing.first_sent is not None:
+            verdict = world.rule(me).judge(standing.first_sent, now, standing.api_key_fingerprint)
+            if verdict is not Replay.ALLOWED:
+                yield "judged"
+                outcome = Outcome(operation=operation, state=State.NEEDS_REVIEW, at=now)
+                world.record(me, outcome)
+                return
+        standing = standing.sent(now, me.fingerprint)
+        sent = Sent(
+            operation=operation,
+            number=standing.attempts,
+            correlation_id=f"{me.run_id}-{operation.op_id}-{standing.attempts}",
+            api_key_fingerprint=me.fingerprint,
+            at=now,
+        )
+        standing = yield from _attempt(world, me, sent, standing)
+        if standing is None or standing.state not in _OPEN:
+            return
+        world.pass_time(world.chance() * 20)
+        yield "backed off"
+
+
+def _attempt(world: World, me: Process, sent: Sent, standing: Standing) -> Iterator[str]:
+    """Mark, send, hear, record; return where the operation stands, None when it isn't ours."""
+    if world.marks_first:
+        yield "about to mark"
+        if not world.ledger.mark_sent(me.run_id, sent):
+            return None
+    yield "marked"
+    overslept = world.now(me).boot - sent.at.boot > LEASE_SECONDS
+    kind, link_id = (AnswerKind.NOT_SENT, None) if overslept else world.send(sent)
+    yield "in flight"
+    if not world.marks_first and not world.ledger.mark_sent(me.run_id, sent):
+        return None
+    link = Link(id=link_id) if link_id else None
+    answer = Answer(kind=kind, correlation_id=sent.correlation_id, link=link)
+    standing = standing.answered(kind)
+    yield "answered"
+    world.record(
+        me,
+        Outcome(
+            operation=sent.operation,
+            state=standing.state,
+            at=world.now(me),
+            number=sent.number,
+            answer=answer,
+        ),
+    )
+    yield "recorded"
+    return standing

@@ -1,0 +1,91 @@
+"""Exactly once under seeded schedules of faults, crashes, freezes and overlapping runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import state_machine as states
+from incarts_pipeline.ledger.state_machine import Replay, ReplayRule
+from incarts_pipeline.models import AnswerKind, State
+from tests.end_to_end.simulation.__main__ import tell
+from tests.end_to_end.simulation.campaign import careless, on_sqlite, pure_on_all_cores
+from tests.end_to_end.simulation.world import World
+
+CARELESS = range(1_500)
+
+# Tracing would double their time, and they reach nothing that other tests don't.
+pytestmark = pytest.mark.no_cover
+
+
+def test_a_hundred_thousand_schedules() -> None:
+    """Nothing is duplicated, lost, forgotten or undone, and a review settles what is left."""
+    found = pure_on_all_cores(0, 100_000)
+    assert not found.problems, str(found)
+    assert found.schedules == 100_000
+    befell = dict(found.counts)
+    assert min(befell.values()) > 1_000, f"a fault hardly ever happens: {befell}"
+
+
+def test_a_thousand_schedules_on_sqlite(tmp_path: Path) -> None:
+    """The real statements pass the same schedules, and end where the model does."""
+    found = on_sqlite(range(1_000), tmp_path / "simulated.db")
+    assert not found.problems, str(found)
+    assert found.schedules == 1_000
+
+
+class Blind(ReplayRule):
+    """Replays whatever its age."""
+
+    __slots__ = ()
+
+    def judge(self, first_sent: Stamp, now: Stamp, api_key_fingerprint: str | None) -> Replay:
+        """Say yes."""
+        return Replay.ALLOWED
+
+
+def blind(world: World) -> None:
+    """Replay a key that the server may have forgotten."""
+    world.judges = Blind
+
+
+def marks_late(world: World) -> None:
+    """Record an attempt only after it has left."""
+    world.marks_first = False
+
+
+def new_keys(world: World) -> None:
+    """Send every attempt under a key of its own."""
+    world.keys_per_attempt = True
+
+
+@pytest.mark.parametrize("change", [blind, marks_late, new_keys])
+def test_the_simulation_notices_carelessness(change: object) -> None:
+    """A writer that breaks one rule makes duplicates that the checks see."""
+    noticed = careless(CARELESS, change)  # type: ignore[arg-type]
+    assert noticed["duplicated"] > 5
+    assert noticed["lost"] > 5
+
+
+def test_the_simulation_notices_a_doubt_that_is_not_sticky(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believing a 429 or a 422 on a replay loses links, and duplicates some."""
+    sticky = states.after_answer
+
+    def believing(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> State:
+        return sticky(kind, doubtful=False, attempts_before=attempts_before)
+
+    monkeypatch.setattr(states, "after_answer", believing)
+    noticed = careless(CARELESS, lambda _: None)
+    assert noticed["duplicated"] > 5
+    assert noticed["lost"] > 5
+
+
+def test_a_seed_tells_the_same_story_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    """A schedule can be replayed from its seed, step by step."""
+    assert tell(7) == []
+    first = capsys.readouterr().out
+    tell(7)
+    assert capsys.readouterr().out == first
+    assert "run-1 starts" in first

@@ -1,0 +1,1 @@
+"""Tests of review, import, verify and status."""

@@ -1,0 +1,230 @@
+"""What needs a person: listed, proven, adopted or made anew; and one row's history."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import ForbiddenError, MappingError, RefusedError
+from incarts_pipeline.identity import ENDPOINT_LINKS, idempotency_key
+from incarts_pipeline.maintenance.review import adopt, evidence, open_cases, recreate, row_history
+from incarts_pipeline.models import State
+from incarts_pipeline.pipeline import plan_catalog
+from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.sandbox import ApiKey, Sandbox
+from incarts_pipeline.settings import Settings
+from tests.support.runs import Run, products
+from tests.write.test_run import LaterClock, apply_at, row
+
+
+@pytest.fixture
+def doubtful(run: Run, box: Sandbox, settings: Settings) -> str:
+    """One row in doubt whose link exists; its idempotency key."""
+    box.fail_next("error_after", times=50)
+    run(products(1), until=1)
+    box.fail_next("error_after", times=0)
+    [case] = open_cases(settings)
+    return case.idempotency_key
+
+
+@pytest.fixture
+def overdue(doubtful: str, settings: Settings) -> str:
+    """The same, once it is too old to be replayed."""
+    apply_at(settings, LaterClock(3600))
+    return doubtful
+
+
+@pytest.fixture
+def link_of(overdue: str, box: Sandbox) -> dict[str | None, str]:
+    """The links that the sandbox has, by their idempotency keys."""
+    return {one.idempotency_key: one.link_id for one in box.requests() if one.link_id}
+
+
+def test_doubt_is_listed_as_settling_by_itself(doubtful: str, settings: Settings) -> None:
+    """A young doubt needs no person yet, and can't be made anew."""
+    [case] = open_cases(settings)
+    assert (case.state, case.needs_person) == (State.IN_DOUBT, False)
+    with pytest.raises(RefusedError, match="can still be settled"):
+        recreate([doubtful], settings)
+
+
+def test_old_doubt_needs_a_person(overdue: str, settings: Settings) -> None:
+    """Past the window it is listed with its reason."""
+    [case] = open_cases(settings)
+    assert (case.state, case.needs_person, case.reason) == (State.NEEDS_REVIEW, True, "too_old")
+
+
+def test_evidence_holds_all_that_support_needs(
+    overdue: str, settings: Settings, box: Sandbox
+) -> None:
+    """Keys, correlation ids, times, bytes and hashes; and no API key."""
+    found = evidence(settings)
+    [operation] = found.content["operations"]
+    assert operation["idempotency_key"] == overdue
+    sent = [one for one in box.requests() if one.idempotency_key == overdue]
+    assert [one["correlation_id"] for one in operation["attempts"]] == [
+        one.correlation_id for one in sent
+    ]
+    assert operation["body"]["name"] == "Product 0"
+    assert len(operation["body_sha256"]) == 64
+    assert operation["attempts"][0]["sent_at"].endswith("+00:00")
+    assert box.api_key not in json.dumps(found.content)
+
+
+def test_adopted_link_is_used(
+    overdue: str, settings: Settings, run: Run, link_of: dict[str | None, str]
+) -> None:
+    """A link that a person found becomes the row's, with what Incarts says of it."""
+    link = adopt(overdue, link_of[overdue], settings)
+    assert link.short_link
+    assert run(products(1)).written.requests == 0
+    published = row()
+    assert published["link_id"] == link.id
+    assert published["short_link"] == link.short_link
+    assert open_cases(settings) == []
+
+
+def test_adopting_works_in_a_notebook(
+    overdue: str, settings: Settings, link_of: dict[str | None, str]
+) -> None:
+    """A running event loop, as a notebook's cell has, doesn't keep the link from being read."""
+
+    async def cell() -> str:
+        return adopt(overdue, link_of[overdue], settings).id
+
+    assert asyncio.run(cell()) == link_of[overdue]
+
+
+def test_link_of_another_row_is_refused(overdue: str, settings: Settings, run: Run) -> None:
+    """A link that holds something else, or belongs to another row, is not adopted by mistake."""
+    run(products(2))
+    other = pq.read_table("links.parquet").to_pylist()[1]["link_id"]
+    with pytest.raises(RefusedError, match="name is 'Product 1', not 'Product 0'"):
+        adopt(overdue, other, settings)
+    with pytest.raises(RefusedError, match="already the link of row 000001"):
+        adopt(overdue, other, settings, unchecked=True)
+    with pytest.raises(RefusedError, match="Incarts knows no link"):
+        adopt(overdue, "lnk_nowhere", settings)
+
+
+def test_adopting_without_reading(
+    overdue: str, settings: Settings, box: Sandbox, run: Run, link_of: dict[str | None, str]
+) -> None:
+    """A key that can't read links says so; `unchecked` takes the id alone."""
+    scopes = frozenset({"links:write", "retailers:walmart"})
+    box.reconfigure(keys=(ApiKey(scopes=scopes),))
+    with pytest.raises(ForbiddenError, match="--unchecked"):
+        adopt(overdue, link_of[overdue], settings)
+    adopt(overdue, link_of[overdue], settings, unchecked=True)
+    run(products(1))
+    assert row()["link_id"] == link_of[overdue]
+
+
+def test_recreated_row_gets_a_link_under_a_new_key(
+    run: Run, box: Sandbox, settings: Settings
+) -> None:
+    """Where Incarts says that there is no link, the next run makes one, in generation 1."""
+    box.fail_next("lost_before", times=50)
+    run(products(1), until=1)
+    box.fail_next("lost_before", times=0)
+    apply_at(settings, LaterClock(3600))
+    [case] = open_cases(settings)
+    recreate([case.idempotency_key], settings)
+    assert run(products(1)).exit_code() == 0
+    published = row()
+    assert published["generation"] == 1
+    assert published["idempotency_key"] != case.idempotency_key
+    assert (box.audit().links, box.audit().duplicates) == (1, 0)
+
+
+def test_only_open_keys_can_be_settled(run: Run, settings: Settings) -> None:
+    """A key that is done, or unknown, is refused."""
+    run(products(1))
+    for key in (str(row()["idempotency_key"]), "incarts1-unknown"):
+        with pytest.raises(RefusedError, match="is not open"):
+            recreate([key], settings)
+
+
+def test_conflict_on_the_first_attempt_needs_review(
+    run: Run, box: Sandbox, settings: Settings
+) -> None:
+    """A 409 on a key that was never tried before is nothing to guess about."""
+    key = key_of(settings, products(1))
+    asyncio.run(use_key(settings, key))
+    assert run(products(1)).exit_code() == 3
+    [case] = open_cases(settings)
+    assert (case.needs_person, case.http_status, case.attempts) == (True, 409, 1)
+    assert apply_at(settings, Clock()).written.requests == 0
+
+
+def key_of(settings: Settings, catalog: object) -> str:
+    """Return the idempotency key under which a catalog's only row would be sent."""
+    request = PlanRequest(catalog=catalog, link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        [[call]] = plan.calls({"test": 1})
+    return idempotency_key(
+        endpoint=ENDPOINT_LINKS,
+        project_id=call.project_id,
+        link_set=call.link_set,
+        row_key=call.row_key,
+        content_hash=call.content_hash,
+        generation=0,
+    )
+
+
+async def use_key(settings: Settings, key: str) -> None:
+    """Send something else under a key."""
+    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
+    body = {"projectId": settings.project_id, "name": "x", "retailer": "shop"}
+    url = {"intent": "custom_url", "customUrl": "https://shop.example/"}
+    async with client:
+        await client.create_link(body | url, idempotency_key=key)
+
+
+def test_a_case_is_settled_with_the_environments_settings(
+    overdue: str, box: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs a person is found, adopted and asked for without settings too."""
+    monkeypatch.setenv("INCARTS_API_BASE_URL", box.base_url)
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    monkeypatch.setenv("INCARTS_PROJECT_ID", box.project_id)
+    monkeypatch.setenv("INCARTS_LEDGER", str(settings.ledger))
+    [case] = open_cases()
+    assert adopt(overdue, "lnk_somewhere", unchecked=True).id == "lnk_somewhere"
+    with pytest.raises(RefusedError, match="is not open"):
+        recreate([case.idempotency_key])
+
+
+def test_history_of_a_row(run: Run, box: Sandbox, settings: Settings) -> None:
+    """Every operation, attempt and link of a row, and what changed in between."""
+    run(products(2))
+    box.fail_next("error_before")
+    run(products(2, quantity=[1, 5]))
+    first, second = row_history({"sku": "000001"}, settings)
+    assert (first.action, first.state, first.links[0].in_use) == ("create", State.DONE, False)
+    assert (second.action, list(second.changed)) == ("replace", ["products"])
+    assert [one.http_status for one in second.attempts] == [500, 201]
+    assert second.links[0].in_use
+    assert row_history("000001", settings, link_set="other") == []
+    with pytest.raises(MappingError, match="known by sku"):
+        row_history({"upc": "1"}, settings)
+
+
+def test_history_finds_composite_keys_in_any_order(run: Run, settings: Settings) -> None:
+    """The order of the words doesn't matter: the ledger knows the unique key's columns."""
+    run(products(1, store=["7|8"]), unique_key=("sku", "store"))
+    [chapter] = row_history({"store": "7|8", "sku": "000000"}, settings)
+    assert chapter.row_key == "000000|7\\|8"
+
+
+def test_missing_ledger_is_named(settings: Settings) -> None:
+    """Without a ledger there is nothing to review, and the message says where it was looked for."""
+    with pytest.raises(Exception, match="There is no ledger"):
+        open_cases(settings)
+    assert not Path("ledger.db").exists()

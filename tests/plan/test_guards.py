@@ -1,0 +1,55 @@
+"""Guards as pure functions of a plan's figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from incarts_pipeline.plan.guards import SetFigures, refusals
+
+
+def guards(refuse_over: int | None = None, allow_empty: bool = False, **figures: int) -> list[str]:
+    """Return the guards that stand against one set's figures."""
+    numbers = {"rows": 100, "live": 100, "create": 0, "replace": 0, "newly_missing": 0} | figures
+    one = SetFigures(link_set="s", **numbers)
+    found = refusals([one], refuse_over=refuse_over, allow_empty=allow_empty, missing_scopes=[])
+    return [refusal.guard for refusal in found]
+
+
+@pytest.mark.parametrize(
+    ("figures", "refused"),
+    [
+        ({"replace": 30}, False),
+        ({"replace": 31}, True),
+        ({"newly_missing": 31}, True),
+        ({"newly_missing": 31, "create": 31}, True),
+        ({"replace": 16, "newly_missing": 15}, True),
+        ({"live": 19, "replace": 19}, False),
+        ({"live": 20, "replace": 7}, True),
+        ({"create": 10_000}, False),
+    ],
+)
+def test_mass_change(figures: dict[str, int], refused: bool) -> None:
+    """More than 30 % replaced or missing is refused, once there are 20 links."""
+    assert (guards(**figures) == ["mass_change"]) is refused
+
+
+def test_empty_catalog() -> None:
+    """An empty catalog is refused over live links only, and can be allowed."""
+    assert guards(rows=0) == ["empty_catalog"]
+    assert guards(rows=0, live=0) == []
+    assert guards(rows=0, allow_empty=True) == []
+
+
+def test_refuse_over_counts_replacements_too() -> None:
+    """New links are new links, whether they replace one or not."""
+    assert guards(refuse_over=10, create=6, replace=5) == ["too_many_new"]
+    assert guards(refuse_over=11, create=6, replace=5) == []
+
+
+def test_missing_scopes_can_not_be_approved() -> None:
+    """No digest gives a key a scope that it lacks."""
+    [refusal] = refusals(
+        [], refuse_over=None, allow_empty=False, missing_scopes=["retailers:walmart"]
+    )
+    assert not refusal.approvable
+    assert "retailers:walmart" in refusal.message

@@ -1,0 +1,168 @@
+"""A plan as a file: applied as it was seen, or refused."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pytest
+
+from incarts_pipeline.errors import CatalogError, RefusedError
+from incarts_pipeline.models import Status
+from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog, plan_saved
+from incarts_pipeline.plan.plan_file import load_plan, save_plan
+from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.sandbox import Sandbox
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.write.options import WriteOptions
+from tests.support.runs import Run, products, run_until
+
+MAPPING = {
+    "link_set": "wide",
+    "unique_key": ["sku"],
+    "links": {
+        "walmart": {
+            "name": "{name} for {sku}",
+            "retailer": "walmart",
+            "intent": "add_to_cart",
+            "products": {"retailer_product_id": {"column": "retailer_product_id"}},
+        }
+    },
+    "on_change": {"label": "hold"},
+}
+
+
+def saved(settings: Settings, catalog: str, **keywords: object) -> str:
+    """Plan a catalog into a file."""
+    fields = {"link_set": "test", "unique_key": ("sku",)} | keywords
+    request = PlanRequest(catalog=catalog, **fields)  # type: ignore[arg-type]
+    with plan_catalog(request, settings) as plan:
+        save_plan(plan, request, settings, "plan.incarts")
+    return "plan.incarts"
+
+
+@pytest.fixture
+def catalog() -> str:
+    """A catalog of 5 products in a file."""
+    pacsv.write_csv(products(5), "catalog.csv")
+    return "catalog.csv"
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_saved_plan_is_carried_out(
+    settings: Settings, box: Sandbox, catalog: str, mapped: bool
+) -> None:
+    """It plans the same, also with a mapping of many parts, and from another folder."""
+    keywords = {"mapping": MAPPING, "link_set": None, "unique_key": ()} if mapped else {}
+    path = saved(settings, catalog, **keywords)
+    plan = load_plan(path)
+    with plan_saved(plan, settings) as again:
+        result = run_blocking(lambda stop: apply_plan(again, settings, "out.parquet", stop=stop))
+    assert result.exit_code() == 0
+    assert result.figures.digest == plan.digest
+    assert box.audit().links == 5
+
+
+def test_moved_catalog_is_refused(settings: Settings, box: Sandbox, catalog: str) -> None:
+    """A row more, or another content, is not what was looked at."""
+    path = saved(settings, catalog)
+    pacsv.write_csv(products(5, quantity=[1, 1, 2, 1, 1]), "catalog.csv")
+    with pytest.raises(RefusedError, match="has moved"):
+        plan_saved(load_plan(path), settings)
+    assert box.audit().requests == 0
+
+
+def test_moved_ledger_is_refused(settings: Settings, run: Run, catalog: str) -> None:
+    """Links that were made meanwhile make it another plan."""
+    path = saved(settings, catalog)
+    run(products(2))
+    with pytest.raises(RefusedError, match="has moved"):
+        plan_saved(load_plan(path), settings)
+
+
+def test_another_target_is_refused(settings: Settings, catalog: str) -> None:
+    """A plan for staging isn't carried out on production."""
+    path = saved(settings, catalog)
+    other = settings.model_copy(update={"base_url": "https://api.incarts.example"})
+    with pytest.raises(RefusedError, match="The plan is for demo at http"):
+        plan_saved(load_plan(path), other)
+
+
+def test_catalog_in_memory_can_not_be_saved(settings: Settings) -> None:
+    """A plan file needs a catalog that can be read again."""
+    request = PlanRequest(catalog=products(1), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan, pytest.raises(CatalogError, match="read again"):
+        save_plan(plan, request, settings, "plan.incarts")
+    assert not Path("plan.incarts").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"format": "incarts plan 1"})])
+def test_other_files_are_refused(text: str) -> None:
+    """A file that is no plan says how to make one."""
+    Path("other.incarts").write_text(text)
+    with pytest.raises(CatalogError, match="incarts plan --out"):
+        load_plan("other.incarts")
+
+
+def test_plan_holds_no_secret(settings: Settings, box: Sandbox, catalog: str) -> None:
+    """The file can be mailed around."""
+    assert box.api_key not in Path(saved(settings, catalog)).read_text()
+
+
+def test_rows_in_another_order_are_the_same_plan(settings: Settings, catalog: str) -> None:
+    """What would be done to which row counts, not where the row stands."""
+    path = saved(settings, catalog)
+    table = products(5)
+    pacsv.write_csv(pa.concat_tables([table.slice(3), table.slice(0, 3)]), "catalog.csv")
+    with plan_saved(load_plan(path), settings) as plan:
+        assert (plan.figures.calls, plan.figures.digest) == (5, load_plan(path).digest)
+
+
+def carry_out(
+    settings: Settings, path: str, until: int | None = None, **options: object
+) -> RunResult:
+    """Plan a plan file again and apply it, as the fixture `run` does."""
+    with plan_saved(load_plan(path), settings) as plan:
+        options_ = WriteOptions(**options)  # type: ignore[arg-type]
+        work = partial(apply_plan, plan, settings, "out.parquet", options=options_)
+        return run_until(until, lambda stop, tally: work(stop=stop, tally=tally))
+
+
+def test_a_plan_file_goes_on(settings: Settings, box: Sandbox, run: Run) -> None:
+    """What its own runs did is put back as the file had it: made, replaced, refused, in doubt."""
+    run(products(4))
+    box.reconfigure(max_quantity=3)
+    pacsv.write_csv(products(12, quantity=[2, 2, 1, 1, 5, *[1] * 7]), "catalog.csv")
+    path = saved(settings, "catalog.csv")
+    assert carry_out(settings, path, limit=4).exit_code() == 4
+    box.fail_next("error_after", times=50)
+    broken_off = carry_out(settings, path, limit=4, until=4)
+    assert broken_off.published.by_status[Status.IN_DOUBT] == 4
+    box.fail_next("error_after", times=0)
+    assert carry_out(settings, path, limit=2).figures.digest == load_plan(path).digest
+    last = carry_out(settings, path)
+    assert last.exit_code() == 0
+    assert last.published.by_status[Status.REJECTED] == 1
+    audit = box.audit()
+    assert (audit.links, audit.duplicates) == (4 + 2 + 8 - 1, 0)
+
+
+@pytest.mark.parametrize("change", ["catalog", "ledger"])
+def test_a_begun_plan_file_that_has_moved(
+    settings: Settings, run: Run, box: Sandbox, catalog: str, change: str
+) -> None:
+    """A row that changed, or that another run made, is not the rest of what was looked at."""
+    path = saved(settings, catalog)
+    carry_out(settings, path, limit=2)
+    if change == "catalog":
+        pacsv.write_csv(products(5, quantity=[1, 1, 1, 1, 2]), "catalog.csv")
+    else:
+        run(products(3))
+    made = box.audit().requests
+    with pytest.raises(RefusedError, match="has moved"):
+        carry_out(settings, path)
+    assert box.audit().requests == made

@@ -1,0 +1,103 @@
+"""Publishing: atomic on disk, whole files on an object store, and what can't be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow import fs
+
+from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.pipeline import apply_plan, plan_catalog
+from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.publish.files import check_place, resolve
+from incarts_pipeline.publish.output import Output
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.sync import run_blocking
+from tests.support.runs import Run, products
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 bucket on this machine, as the start of a URI and its options."""
+    for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="links")
+    client.close()
+    yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    server.stop()
+
+
+def test_companions_stand_beside_the_output() -> None:
+    """The missing and history tables take the output's folder and suffix."""
+    output = Output(links="a/links.parquet")
+    assert (output.missing, output.history) == (
+        "a/links.missing.parquet",
+        "a/links.history.parquet",
+    )
+    uri = Output(links="s3://b/links.parquet?region=us-east-1")
+    assert uri.missing == "s3://b/links.missing.parquet?region=us-east-1"
+
+
+def test_object_store_gets_finished_files(settings: Settings, bucket: str) -> None:
+    """All three tables are uploaded; a second run knows the first one's links."""
+    target = f"s3://links/out/links.parquet?{bucket}"
+    for requests in (5, 0):
+        request = PlanRequest(catalog=products(5), link_set="s", unique_key=("sku",))
+        with plan_catalog(request, settings) as plan:
+            result = run_blocking(
+                lambda stop, plan=plan: apply_plan(plan, settings, target, stop=stop)
+            )
+        assert result.written.requests == requests
+    filesystem, path = resolve(target)
+    assert pq.read_table(path, filesystem=filesystem).num_rows == 5
+    names = {info.base_name for info in filesystem.get_file_info(fs.FileSelector("links/out"))}
+    assert names == {"links.parquet", "links.missing.parquet", "links.history.parquet"}
+
+
+def test_nothing_half_written_is_left(run: Run, tmp_path: Path) -> None:
+    """Only the three tables and the ledger remain in the folder."""
+    run(products(3))
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith("ledger.db")}
+    assert left == {"links.parquet", "links.missing.parquet", "links.history.parquet"}
+
+
+def test_output_in_no_folder(run: Run) -> None:
+    """A folder that isn't there is named before anything is sent."""
+    with pytest.raises(PublishError, match="doesn't exist"):
+        run(products(2), output="nowhere/links.parquet")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("links.csv", r"links\.csv isn't named like"),
+        ("links", r"Let its name end with \.parquet"),
+        ("folder", r"is a folder.* Name a file in it"),
+        ("folder.parquet", r"is a folder"),
+        ("nowhere/links.parquet", r"doesn't exist"),
+    ],
+)
+def test_place_where_no_table_can_be(tmp_path: Path, place: str, message: str) -> None:
+    """What can't be, or wouldn't be, a Parquet file is refused with what to do."""
+    for name in ("folder", "folder.parquet"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(PublishError, match=message):
+        check_place(str(tmp_path / place))
+    check_place(str(tmp_path / "links.Parquet"))
+
+
+def test_output_that_is_something_else(run: Run, tmp_path: Path) -> None:
+    """A Parquet file without links is not overwritten."""
+    pq.write_table(products(2), tmp_path / "links.parquet")
+    with pytest.raises(RefusedError, match="not a table of links"):
+        run(products(2))

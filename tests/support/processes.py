@@ -1,0 +1,178 @@
+"""`incarts` as a process of its own, killed on purpose, and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from incarts_pipeline.sandbox.audit import Audit
+from tests.support.runs import products
+
+NO_MAPPING = ("--unique-key", "sku", "--link-set", "test")
+_COMMAND = (sys.executable, "-c", "from incarts_pipeline.cli import main; main()")
+_WAIT = 120.0
+
+
+class Box(Protocol):
+    """A sandbox, in this process or in its own."""
+
+    base_url: str
+
+    @property
+    def api_key(self) -> str: ...
+    @property
+    def project_id(self) -> str: ...
+    def audit(self) -> Audit: ...
+    def reconfigure(self, **changes: object) -> None: ...
+
+
+def start(
+    box: Box, *arguments: str, folder: Path | None = None, failpoint: str = ""
+) -> subprocess.Popen[str]:
+    """Start `incarts` in a folder, armed with a failpoint perhaps."""
+    environment = os.environ | {
+        "INCARTS_API_BASE_URL": box.base_url,
+        "INCARTS_API_KEY": box.api_key,
+        "INCARTS_PROJECT_ID": box.project_id,
+        "INCARTS_RATE": "fixed:none",
+        "INCARTS_READ_TIMEOUT": "2",
+        "INCARTS_FAILPOINT": failpoint,
+    }
+    return subprocess.Popen(
+        [*_COMMAND, *arguments],
+        env=environment,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Started from a script in the background, a process would be deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for_links(box: Box, n: int) -> None:
+    """Wait until the sandbox has made `n` links."""
+    end = time.monotonic() + 60
+    while box.audit().links < n:
+        assert time.monotonic() < end, "the run made no links"
+        time.sleep(0.02)
+
+
+def wait_until_stopped(ledger: Path, *processes: subprocess.Popen[str]) -> None:
+    """Wait until processes have stopped themselves with SIGSTOP, and none holds the ledger's lock.
+
+    One whose other thread was writing when it stopped would keep the rest from getting there.
+    """
+    end = time.monotonic() + 60
+    stopped: list[subprocess.Popen[str]] = []
+    while len(stopped) < len(processes) or _is_locked(ledger):
+        assert time.monotonic() < end, "they did not stop"
+        if stopped and _is_locked(ledger):
+            for process in stopped:
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.001)
+                process.send_signal(signal.SIGSTOP)
+        time.sleep(0.02)
+        stopped = [process for process in processes if _is_stopped(process)]
+
+
+def _is_stopped(process: subprocess.Popen[str]) -> bool:
+    assert process.poll() is None, process.communicate()
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def _is_locked(ledger: Path) -> bool:
+    connection = sqlite3.connect(ledger, timeout=0.0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    else:
+        return False
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What became of a catalog whose run was killed: `wrong` is empty when all is right."""
+
+    was_killed: bool
+    runs: int
+    requests: int
+    wrong: list[str]
+
+
+def kill_and_run_again(
+    box: Box, folder: Path, n: int, *, failpoint: str = "", after: float | None = None
+) -> Recovery:
+    """Kill a run over `n` rows at a failpoint, or `after` seconds; then run until all is settled.
+
+    The sandbox's faults stay in force while it is killed, and once more; then they are taken off.
+    """
+    pacsv.write_csv(products(n), folder / "catalog.csv")
+    before = box.audit()
+    first = _apply(box, folder, failpoint)
+    try:
+        first.communicate(timeout=_WAIT if after is None else after)
+    except subprocess.TimeoutExpired:
+        first.kill()
+        first.communicate()
+    codes = [first.returncode]
+    for attempt in range(4):
+        if attempt:
+            box.reconfigure(faults=0.0)
+        again = _apply(box, folder)
+        _, said = again.communicate(timeout=_WAIT)
+        codes.append(again.returncode)
+        if again.returncode == 0:
+            break
+    after_all = box.audit()
+    wrong = [] if codes[-1] == 0 else [f"exit codes {codes}: {said[-500:]}"]
+    return Recovery(
+        was_killed=codes[0] == -signal.SIGKILL,
+        runs=len(codes),
+        requests=after_all.requests - before.requests,
+        wrong=wrong + _wrong(before, after_all, folder, n),
+    )
+
+
+def _apply(box: Box, folder: Path, failpoint: str = "") -> subprocess.Popen[str]:
+    arguments = ("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    return start(
+        box, *arguments, "--max-in-flight", "8", "--json", folder=folder, failpoint=failpoint
+    )
+
+
+def _wrong(before: Audit, after: Audit, folder: Path, n: int) -> list[str]:
+    """Say what the server and links.parquet disagree about."""
+    wrong = []
+    made = after.links - before.links
+    if made != n:
+        wrong.append(f"{made} links for {n} rows")
+    wrong += [
+        f"{extra} {name}"
+        for name in ("duplicates", "repeated_bodies", "second_bodies")
+        if (extra := getattr(after, name) - getattr(before, name))
+    ]
+    ids = pq.read_table(folder / "links.parquet")["link_id"].to_pylist()
+    if None in ids or len(set(ids)) != n:
+        wrong.append(f"links.parquet has {len(set(ids) - {None})} links for {n} rows")
+    return wrong
+
+
+def result_of(out: str) -> dict[str, object]:
+    """Return the object that `--json` printed."""
+    found: dict[str, object] = json.loads(out)
+    return found

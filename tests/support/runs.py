@@ -1,0 +1,50 @@
+"""Catalogs to send, and runs that end where a test wants them to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pyarrow as pa
+
+from incarts_pipeline.models import Reason
+from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.sync import Stop, run_blocking
+from incarts_pipeline.write.metrics import Tally
+
+Run = Callable[..., RunResult]
+
+
+def products(n: int, **columns: list[object]) -> pa.Table:
+    """Return a catalog of `n` Walmart products that needs no mapping."""
+    base: dict[str, list[object]] = {
+        "sku": [f"{i:06d}" for i in range(n)],
+        "name": [f"Product {i}" for i in range(n)],
+        "retailer": ["walmart"] * n,
+        "intent": ["add_to_cart"] * n,
+        "retailer_product_id": [str(500_000 + i) for i in range(n)],
+        "quantity": [1] * n,
+    }
+    return pa.table(base | columns)
+
+
+def run_until(
+    requests: int | None, work: Callable[[Stop, Tally], Awaitable[RunResult]]
+) -> RunResult:
+    """Run something; end it as --max-duration does, once it has begun so many requests."""
+
+    async def ended(stop: Stop) -> RunResult:
+        tally = Tally()
+
+        async def watch() -> None:
+            while requests is None or tally.requests < requests:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            stop.request(Reason.OUT_OF_TIME)
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await work(stop, tally)
+        finally:
+            watching.cancel()
+
+    return run_blocking(ended)

@@ -1,0 +1,106 @@
+"""Golden vectors of body, hash and key, and what of a body changed."""
+
+import hashlib
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from incarts_pipeline.identity import (
+    ENDPOINT_LINKS,
+    RECIPE,
+    changed_fields,
+    group_hashes,
+    idempotency_key,
+)
+from incarts_pipeline.mapping.mapping import load_mapping
+from incarts_pipeline.models import Limits
+from incarts_pipeline.prepare.prepare import prepare
+from tests.support.paths import GOLDEN as GOLDEN_FILES
+
+GOLDEN = json.loads((GOLDEN_FILES / "links.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda vector: vector["name"])
+def test_bodies_hashes_and_keys_are_pinned(vector: dict[str, Any]) -> None:
+    """An upgrade that changed one of them would silently re-create every link."""
+    mapping = load_mapping(vector["mapping"])
+    table = pa.Table.from_pylist(vector["rows"])
+    batches = prepare(
+        table.to_batches(), mapping, schema=table.schema, project_id="prj_golden", limits=Limits()
+    )
+    found = [row for batch in batches for row in batch.to_pylist()]
+    assert [describe(row) for row in found] == vector["links"]
+
+
+def describe(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the golden file pins of a link request."""
+    body = row["body"].encode()
+    key = idempotency_key(
+        endpoint=ENDPOINT_LINKS,
+        project_id="prj_golden",
+        link_set=row["link_set"],
+        row_key=row["row_key"],
+        content_hash=row["content_hash"],
+        generation=0,
+    )
+    return {
+        "row_key": row["row_key"],
+        "body": row["body"],
+        "content_hash": row["content_hash"].hex(),
+        "group_hashes": [group.hex() for group in group_hashes(body)],
+        "idempotency_key": key,
+    }
+
+
+def test_the_recipe_is_the_pinned_one() -> None:
+    """A new recipe needs new vectors, deliberately."""
+    assert GOLDEN["recipe"] == RECIPE
+
+
+def test_every_part_makes_another_key() -> None:
+    """Project, set, row, content, endpoint and generation each matter, and don't run together."""
+    parts: dict[str, Any] = {
+        "endpoint": ENDPOINT_LINKS, "project_id": "p", "link_set": "ab", "row_key": "c",
+        "content_hash": hashlib.sha256(b"{}").digest(), "generation": 0,
+    }  # fmt: skip
+    others: list[dict[str, Any]] = [
+        {}, {"endpoint": "x"}, {"project_id": "q"}, {"link_set": "a", "row_key": "bc"},
+        {"content_hash": bytes(32)}, {"generation": 1},
+    ]  # fmt: skip
+    keys = [idempotency_key(**{**parts, **other}) for other in others]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 49 and key.startswith("incarts1-") for key in keys)
+
+
+def test_groups_change_on_their_own() -> None:
+    """A new name changes the label only, a new campaign the tracking, products the destination."""
+    body: dict[str, Any] = {
+        "name": "a", "intent": "add_to_cart", "retailer": "walmart", "projectId": "p",
+        "tracking": {"utm": {"source": "x"}}, "products": [{"retailerProductId": "1"}],
+    }  # fmt: skip
+    old = group_hashes(json.dumps(body).encode())
+
+    def differ(**more: object) -> list[bool]:
+        new = group_hashes(json.dumps({**body, **more}).encode())
+        return [was != now for was, now in zip(old, new, strict=True)]
+
+    assert differ() == [False, False, False]
+    assert differ(name="b") == [False, False, True]
+    assert differ(tracking={"tags": ["x"]}) == [False, True, False]
+    assert differ(products=[]) == [True, False, False]
+
+
+def test_large_doubles_are_hashed() -> None:
+    """A double written as whole digits beyond the exact integers is still one number."""
+    body = b'{"metadata":{"big":100000000000000000000,"n":9007199254740991}}'
+    assert group_hashes(body)[2] == hashlib.sha256(body).digest()
+
+
+def test_changed_fields_are_named_by_path() -> None:
+    """Objects are compared by member, lists as a whole, and true is not 1."""
+    old = b'{"a":{"b":1,"c":[1,2]},"d":"x","e":true,"same":{"f":1}}'
+    new = b'{"a":{"b":2,"c":[1]},"e":1,"same":{"f":1},"g":{"h":1}}'
+    assert changed_fields(old, new) == ["a.b", "a.c", "d", "e", "g"]
+    assert changed_fields(old, old) == []
