@@ -1,7 +1,7 @@
 """The program that reads a large ledger for another process: queries in, Arrow streams out.
 
-It is run by its path, `python bulk_read_process.py LEDGER`. Each line on standard input is a JSON list of
-an SQL query and its parameters; each answer on standard output is one Arrow IPC stream. An error
+It is run by its path, with the ledger as its argument. Each line on standard input is a JSON list
+of an SQL query and its parameters; each answer on standard output is one Arrow IPC stream. An error
 goes to standard error and ends the program.
 
 Half of its time would go into starting: pyarrow imports NumPy if it is there, and pandas with the

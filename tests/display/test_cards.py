@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from incarts_pipeline.display import qr_sheet
-from incarts_pipeline.display import link_card, plan_card, result_card
+from incarts_pipeline.display import link_card, plan_card, qr_sheet, result_card
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.ledger.queries import Label
 from incarts_pipeline.models import Action, NoteCode, ProblemCode, Reason, Status

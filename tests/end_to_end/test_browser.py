@@ -14,8 +14,15 @@ import pytest
 import zxingcpp
 from PIL import Image
 
-from incarts_pipeline.display import Reported, code_svg, qr_sheet, run_report
-from incarts_pipeline.display import link_card, plan_card, result_card
+from incarts_pipeline.display import (
+    Reported,
+    code_svg,
+    link_card,
+    plan_card,
+    qr_sheet,
+    result_card,
+    run_report,
+)
 from tests.support.displayed import AT, World, limited_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

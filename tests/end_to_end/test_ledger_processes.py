@@ -29,17 +29,17 @@ while time.time() < at:
 _IMPORTS = """
 import os, sys, time
 from pathlib import Path
-from incarts_pipeline.ledger.file import prepare_file
-from incarts_pipeline.ledger.view import LedgerView
+from incarts_pipeline.ledger import prepare_file
+from incarts_pipeline.ledger import LedgerView
 file, host = Path(sys.argv[1]), sys.argv[2]
 """
 # What each does once all are ready; each ends by saying whose ledger it has.
 WRITE = "prepare_file(file, host).dispose(); print(LedgerView(file).ledger_id)"
 PACE = """
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.ledger.pace import PaceFile
-from incarts_pipeline.pacing.fixed import TokenBucket
-from incarts_pipeline.pacing.shared import Report, Shared
+from incarts_pipeline.rate_limit.shared_file import PaceFile
+from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.errors import LedgerError
 pace = PaceFile(file, "key", lambda: Shared(TokenBucket(100.0)), Clock())
 lease = None
