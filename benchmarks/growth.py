@@ -72,8 +72,8 @@ def night(folder: Path, rows: int, *, publish: bool) -> dict[str, Any]:
 def line(found: dict[str, Any]) -> str:
     """Return one night's figures as text."""
     parts = [
-        f"{stage} {f['seconds']:7.1f} s  {f['cpu']:7.1f} s CPU  {f['megabytes']:6,.0f} MB"
-        for stage, f in found.items()
+        f"{workspace} {f['seconds']:7.1f} s  {f['cpu']:7.1f} s CPU  {f['megabytes']:6,.0f} MB"
+        for workspace, f in found.items()
         if isinstance(f, dict)
     ]
     return f"{found['rows']:>12,} rows   " + "   ".join(parts)

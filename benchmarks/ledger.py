@@ -38,10 +38,10 @@ from incarts_pipeline.models import Action
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits
-from incarts_pipeline.write.concurrency import InFlight
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.concurrency import ConcurrencyLimit
+from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.send import Sender
-from incarts_pipeline.write.throttle import Gate
+from incarts_pipeline.write.throttle import Throttle
 
 IN_FLIGHT = 32
 BATCH = 256
@@ -96,13 +96,13 @@ async def send(base_url: str, variant: str, rate: float | None, work: list[Call]
             sender = Sender(
                 client=client,
                 journal=journal,
-                gate=Gate(
+                throttle=Throttle(
                     rate=TokenBucket(rate),
                     circuits=Circuits(),
                     clock=Clock(),
                     stop=Stop(),
-                    tally=Tally(),
-                    in_flight=InFlight(IN_FLIGHT),
+                    metrics=RunMetrics(),
+                    in_flight=ConcurrencyLimit(IN_FLIGHT),
                 ),
                 rule=RULE,
             )
@@ -120,7 +120,7 @@ async def carry(sender: Sender, work: list[Call], journal: Journal | None) -> No
     room = asyncio.Semaphore(IN_FLIGHT * 8)
 
     async def one(operation: Operation) -> None:
-        entered_at = await sender.gate.enter(operation.retailer, operation.intent)
+        entered_at = await sender.throttle.enter(operation.retailer, operation.intent)
         if entered_at is not None:
             await sender.carry(operation, entered_at)
         room.release()

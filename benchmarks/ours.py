@@ -32,7 +32,7 @@ from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.limits import save_rate
 from incarts_pipeline.rate_limit.limit import Kind, Learned
 from incarts_pipeline.settings import key_fingerprint
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.run import Writer
 
 KEY = "ic_benchmark_key"
@@ -90,7 +90,7 @@ def send(
                 plan,
                 settings,
                 ledger.with_name(f"{name}.parquet"),
-                tally=Tally(planned=rows),
+                metrics=RunMetrics(planned=rows),
                 stop=stop,
             )
         )

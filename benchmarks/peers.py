@@ -57,7 +57,7 @@ def by_hand(url: str, rows: list[dict[str, Any]]) -> int:
     import tenacity
 
     async def run() -> int:
-        gate = asyncio.Semaphore(IN_FLIGHT)
+        throttle = asyncio.Semaphore(IN_FLIGHT)
         limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
         async with httpx.AsyncClient(limits=limits) as client:
 
@@ -66,7 +66,7 @@ def by_hand(url: str, rows: list[dict[str, Any]]) -> int:
             )
             async def send(row: dict[str, Any]) -> str:
                 headers = {KEY: "k", "Idempotency-Key": uuid.uuid4().hex}
-                async with gate:
+                async with throttle:
                     answer = await client.post(url, json=body_of(row), headers=headers)
                 answer.raise_for_status()
                 return str(answer.json()["data"]["id"])

@@ -17,7 +17,7 @@ from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     History,
-    LedgerView,
+    LedgerReader,
     ReplayRule,
     ensure_sets,
     existing_ledger,
@@ -63,7 +63,7 @@ from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.write import Tally, WriteOptions, WriteResult, carry_out, left_over
+from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_out, left_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     mapping = _mapping(request, catalog)
     mapping.check(catalog.schema)
-    ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     rule = replay_rule(settings)
     options = PlanOptions(
         project_id=settings.project_id or "",
@@ -149,7 +149,7 @@ async def apply_plan(
     output: str | Path,
     *,
     options: WriteOptions | None = None,
-    tally: Tally | None = None,
+    metrics: RunMetrics | None = None,
     stop: Stop | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
@@ -167,20 +167,23 @@ async def apply_plan(
     settings.require("base_url", "api_key")
     ledger, target = Path(settings.ledger), Output(links=str(output))
     project = plan.options.project_id
-    view = LedgerView(ledger, base_url=settings.base_url)
+    view = LedgerReader(ledger, base_url=settings.base_url)
     check_output(target, view, project, plan.options.link_sets)
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with transaction(engine, ledger) as connection:
             set_ids = ensure_sets(
-                connection, project, plan.options.link_sets, [f.name for f in plan.stage.key_fields]
+                connection,
+                project,
+                plan.options.link_sets,
+                [f.name for f in plan.workspace.key_fields],
             )
             sequence = next_sequence(connection)
             for rows in plan.moved_rows(set_ids):
                 join_partition(connection, rows, plan.options.partition or "")
         figures = plan.figures
         written = await carry_out(
-            plan, settings, engine, set_ids, options, tally or Tally(), stop or Stop(), clock
+            plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
     finally:
         engine.dispose()
@@ -214,16 +217,16 @@ def _publish(
     """Write the output from the ledger as it is now."""
     partition = plan.options.partition
     facts = {
-        "ledger_id": LedgerView(ledger).ledger_id,
+        "ledger_id": LedgerReader(ledger).ledger_id,
         "ledger_sequence": str(sequence),
         "link_sets": " ".join(set_ids),
         "project_id": plan.options.project_id,
         "run_id": written.run_id,
-        "key_columns": json.dumps([field.name for field in plan.stage.key_fields]),
+        "key_columns": json.dumps([field.name for field in plan.workspace.key_fields]),
         **({"partition": partition} if partition is not None else {}),
     }
     return publish(
-        plan.stage,
+        plan.workspace,
         target,
         ledger=ledger,
         history=History(set_ids=set_ids, partition=partition),
@@ -243,7 +246,7 @@ def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     )
 
 
-def pace_of(settings: Settings, ledger: LedgerView, rule: ReplayRule) -> ExpectedPace | None:
+def pace_of(settings: Settings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:
     """Return the pace that a plan may count on, None when nobody knows."""
     if settings.rate == "adaptive":
         return expected_pace(settings.max_rps, ledger.learned(rule.api_key_fingerprint))
@@ -335,7 +338,7 @@ def plan_qr_codes(
     settings.require("project_id")
     project_id = settings.project_id or ""
     existing_ledger(settings)
-    ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     catalog = open_catalog(
         request.source,
         format=request.catalog_format,
@@ -368,7 +371,7 @@ def plan_qr_codes(
     return plan
 
 
-def _options(request: QrRequest, settings: Settings, ledger: LedgerView) -> PlanOptions:
+def _options(request: QrRequest, settings: Settings, ledger: LedgerReader) -> PlanOptions:
     rule = replay_rule(settings)
     return PlanOptions(
         project_id=settings.project_id or "",
@@ -387,7 +390,7 @@ async def apply_qr_codes(
     output: str | Path,
     *,
     options: WriteOptions | None = None,
-    tally: Tally | None = None,
+    metrics: RunMetrics | None = None,
     stop: Stop | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
@@ -404,7 +407,7 @@ async def apply_qr_codes(
     refuse(plan.figures, None)
     settings.require("base_url", "api_key")
     ledger, project_id = Path(settings.ledger), plan.options.project_id
-    view = LedgerView(ledger, base_url=settings.base_url)
+    view = LedgerReader(ledger, base_url=settings.base_url)
     check_codes_output(str(output), view, project_id)
     engine = prepare_file(ledger, settings.base_url or "")
     try:
@@ -414,7 +417,7 @@ async def apply_qr_codes(
             sequence = next_sequence(connection)
         figures = plan.figures
         written = await carry_out(
-            plan, settings, engine, set_ids, options, tally or Tally(), stop or Stop(), clock
+            plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
     finally:
         engine.dispose()
@@ -437,7 +440,7 @@ async def apply_qr_codes(
 def _publish_codes(
     plan: CodePlan,
     target: str,
-    ledger: LedgerView,
+    ledger: LedgerReader,
     set_ids: dict[str, int],
     sequence: int,
     written: WriteResult,

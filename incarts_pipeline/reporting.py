@@ -20,7 +20,7 @@ from incarts_pipeline.plan import Plan
 from incarts_pipeline.publish import check_place, resolve
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.write import Tally, WriteOptions
+from incarts_pipeline.write import RunMetrics, WriteOptions
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ async def apply_and_report(
     *,
     report: Path | None,
     options: WriteOptions,
-    tally: Tally,
+    metrics: RunMetrics,
     stop: Stop,
 ) -> RunResult:
     """Do what `apply_plan` does, and write a report when it is over, also when it fails.
@@ -42,13 +42,15 @@ async def apply_and_report(
         IncartsError: as `apply_plan` raises; the report tells it.
     """
     if report is None:
-        return await apply_plan(plan, settings, output, options=options, tally=tally, stop=stop)
+        return await apply_plan(plan, settings, output, options=options, metrics=metrics, stop=stop)
     _check_report(report)
     figures, sets = plan.figures, plan.options.link_sets
     result: RunResult | None = None
     said: str | None = "It was broken off."
     try:
-        result = await apply_plan(plan, settings, output, options=options, tally=tally, stop=stop)
+        result = await apply_plan(
+            plan, settings, output, options=options, metrics=metrics, stop=stop
+        )
         said = None
     except Exception as error:
         said = str(error)
@@ -57,7 +59,7 @@ async def apply_and_report(
         made = Reported(
             link_sets=sets,
             figures=figures,
-            tally=tally,
+            metrics=metrics,
             at=dt.datetime.now(dt.UTC),
             result=result,
             error=said,
@@ -79,7 +81,7 @@ def check_places(output: str | None, report: Path | None) -> None:
         _check_report(report)
 
 
-def report_of(result: RunResult, tally: Tally, rows: pa.Table) -> str:
+def report_of(result: RunResult, metrics: RunMetrics, rows: pa.Table) -> str:
     """Return the report of a run that came to its end, with the rows of its links.parquet."""
     figures = result.figures
     sets = [count.link_set for count in figures.counts] + list(figures.missing)
@@ -87,7 +89,7 @@ def report_of(result: RunResult, tally: Tally, rows: pa.Table) -> str:
         Reported(
             link_sets=tuple(dict.fromkeys(sets)),
             figures=figures,
-            tally=tally,
+            metrics=metrics,
             at=dt.datetime.now(dt.UTC),
             result=result,
             failed=rows,

@@ -83,8 +83,8 @@ def run(settings: Settings, tmp_path: Path) -> Run:
         with plan_catalog(request, used) as plan:
             return run_until(
                 until,
-                lambda stop, tally: apply_plan(
-                    plan, used, tmp_path / output, options=options, stop=stop, tally=tally
+                lambda stop, metrics: apply_plan(
+                    plan, used, tmp_path / output, options=options, stop=stop, metrics=metrics
                 ),
             )
 

@@ -13,7 +13,7 @@ import pytest
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Status
 from incarts_pipeline.pipeline import plan_catalog
-from incarts_pipeline.plan import workspace as stage
+from incarts_pipeline.plan import workspace
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Faults, Sandbox
 from incarts_pipeline.settings import Settings
@@ -92,7 +92,7 @@ def test_earlier_links_are_found_either_way(
     """Earlier links of many rows are read with one query, those of a few by their rows' keys."""
     run(products(4))
     run(products(4, quantity=[2, 2, 1, 1]))
-    monkeypatch.setattr(stage, "_LOOKED_UP_AT_ONCE", at_once)
+    monkeypatch.setattr(workspace, "_LOOKED_UP_AT_ONCE", at_once)
     result = run(products(5, quantity=[1, 1, 1, 1, 1]))
     assert result.written.requests == 1
     assert statuses() == {"reused": 2, "unchanged": 2, "created": 1}

@@ -71,8 +71,8 @@ def make(settings: Settings) -> Make:
         with plan_qr_codes(request, used, clock=clock) as plan:
             return run_until(
                 until,
-                lambda stop, tally: apply_qr_codes(
-                    plan, used, output, options=options, stop=stop, tally=tally, clock=clock
+                lambda stop, metrics: apply_qr_codes(
+                    plan, used, output, options=options, stop=stop, metrics=metrics, clock=clock
                 ),
             )
 

@@ -50,17 +50,17 @@ def test_interrupt_stops_and_returns(monkeypatch: pytest.MonkeyPatch) -> None:
         await stop.wait()
         return stop.reason
 
-    from incarts_pipeline import sync as door
+    from incarts_pipeline import sync
 
-    original, interrupted = door._Door.wait, []
+    original, interrupted = sync._Door.wait, []
 
-    def wait(self: door._Door[object]) -> object:
+    def wait(self: sync._Door[object]) -> object:
         if not interrupted:
             interrupted.append(waiting.wait(10))
             raise KeyboardInterrupt
         return original(self)
 
-    monkeypatch.setattr(door._Door, "wait", wait)
+    monkeypatch.setattr(sync._Door, "wait", wait)
     assert run_blocking(patient) is Reason.STOPPED
 
 

@@ -23,7 +23,7 @@ from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
-from incarts_pipeline.write import SAMPLE_PER, IfRunning, Tally, WriteOptions
+from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
 
 CatalogArg = Annotated[
     str,
@@ -236,11 +236,11 @@ def _planned(request: PlanRequest, settings: Settings) -> Plan:
 def _carry_out(
     made: Plan, settings: Settings, output: str, options: WriteOptions, report: Path | None
 ) -> RunResult:
-    tally = Tally()
-    with progress(tally):
+    metrics = RunMetrics()
+    with progress(metrics):
         return run_blocking(
             lambda stop: apply_and_report(
-                made, settings, output, report=report, options=options, tally=tally, stop=stop
+                made, settings, output, report=report, options=options, metrics=metrics, stop=stop
             )
         )
 

@@ -16,7 +16,7 @@ from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger import LedgerView, Overview
+from incarts_pipeline.ledger import LedgerReader, Overview
 from incarts_pipeline.ledger.overview import OPEN_STATES
 from incarts_pipeline.maintenance import ledger_overview, stop_runs
 from incarts_pipeline.models import Kind
@@ -134,8 +134,8 @@ def _complete(settings: Settings) -> tuple[Settings, str]:
     return settings, f"project {settings.project_id} at {settings.base_url}"
 
 
-def _ledger_line(settings: Settings) -> tuple[LedgerView, str]:
-    view = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+def _ledger_line(settings: Settings) -> tuple[LedgerReader, str]:
+    view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return view, f"{view.file} will be made by the first run"
     return view, f"{view.file} ({view.ledger_id})"

@@ -30,7 +30,7 @@ from incarts_pipeline.plan import CodePlan, refuse
 from incarts_pipeline.settings import CALLS, Settings, parse_duration
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
-from incarts_pipeline.write import IfRunning, Tally, WriteOptions
+from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
 
 _WHAT = "QR code"
 
@@ -145,11 +145,11 @@ def _ask(plan: CodePlan, *, yes: bool, quiet: bool, piped: bool) -> None:
 
 
 def _carry_out(plan: CodePlan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
-    tally = Tally()
-    with progress(tally, f"{_WHAT}s"):
+    metrics = RunMetrics()
+    with progress(metrics, f"{_WHAT}s"):
         return run_blocking(
             lambda stop: apply_qr_codes(
-                plan, settings, output, options=options, tally=tally, stop=stop
+                plan, settings, output, options=options, metrics=metrics, stop=stop
             )
         )
 

@@ -17,7 +17,7 @@ from incarts_pipeline.cli import asking
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.ledger import Case, Chapter, Try
+from incarts_pipeline.ledger import Case, HistoryEntry, Try
 from incarts_pipeline.maintenance import review
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.text import counted
@@ -215,7 +215,7 @@ def _row(given: Sequence[str]) -> str | dict[str, str]:
     return pairs
 
 
-def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
+def _tell(console: Console, row: str, chapters: Sequence[HistoryEntry]) -> None:
     if not chapters:
         told = f"Nothing was ever sent for row {escape(row)}. {_NEVER_SENT}"
         console.print(told, highlight=False, soft_wrap=True)
@@ -241,7 +241,7 @@ def _tell(console: Console, row: str, chapters: Sequence[Chapter]) -> None:
         console.print(_AS_IT_STANDS, highlight=False, soft_wrap=True)
 
 
-def _action(chapter: Chapter) -> str:
+def _action(chapter: HistoryEntry) -> str:
     if chapter.for_link_id is None:
         return chapter.action
     return f"{chapter.action} a QR code of {escape(chapter.for_link_id)}"

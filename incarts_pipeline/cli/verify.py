@@ -19,7 +19,7 @@ from incarts_pipeline.maintenance.verify import verify as read_back
 from incarts_pipeline.settings import parse_duration
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
-from incarts_pipeline.write import Tally
+from incarts_pipeline.write import RunMetrics
 
 _MEANING = {
     Verdict.OK: "as it was sent",
@@ -66,12 +66,12 @@ def verify(
     request = VerifyRequest(
         links=links, link_sets=tuple(link_set or ()), only=tuple(only or ()), sample=sample
     )
-    tally = Tally()
+    metrics = RunMetrics()
     seconds = parse_duration(max_duration) if max_duration else None
-    with progress(tally):
+    with progress(metrics):
         result = run_blocking(
             lambda stop: read_back(
-                request, settings, output=output, max_duration=seconds, tally=tally, stop=stop
+                request, settings, output=output, max_duration=seconds, metrics=metrics, stop=stop
             )
         )
     if as_json:

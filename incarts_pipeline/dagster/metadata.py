@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from incarts_pipeline.mapping import Mapping as LinkMapping
     from incarts_pipeline.pipeline import RunResult
     from incarts_pipeline.plan import Plan, PlanFigures
-    from incarts_pipeline.write import Tally
+    from incarts_pipeline.write import RunMetrics
 
 Metadata = dict[str, Any]
 
@@ -24,10 +24,10 @@ _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
 _CELL = 160  # characters
 
 
-def run_metadata(result: RunResult, tally: Tally) -> Metadata:
+def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
     """Return what one run over one catalog, or partition, did."""
     counts = {f"incarts/{status.value}": n for status, n in result.published.by_status.items()}
-    refused = tally.errors["429"]
+    refused = metrics.errors["429"]
     links = result.published.output.links
     found: Metadata = {
         "dagster/row_count": sum(counts.values()),
@@ -40,9 +40,9 @@ def run_metadata(result: RunResult, tally: Tally) -> Metadata:
         "dagster/uri": links,
         "path": dg.MetadataValue.path(links),
     }
-    if tally.limit is not None:
-        found["incarts/rate_limit"] = str(tally.limit)
-        found["incarts/limit_per_second"] = float(tally.limit.rate)
+    if metrics.limit is not None:
+        found["incarts/rate_limit"] = str(metrics.limit)
+        found["incarts/limit_per_second"] = float(metrics.limit.rate)
     if result.figures.scopes:
         found["incarts/scopes"] = ", ".join(sorted(result.figures.scopes))
     failures = failures_table(links)

@@ -192,10 +192,10 @@ class LinksRun:
         from incarts_pipeline.plan import refuse
         from incarts_pipeline.settings import parse_duration
         from incarts_pipeline.sync import run_blocking
-        from incarts_pipeline.write import Tally, WriteOptions
+        from incarts_pipeline.write import RunMetrics, WriteOptions
 
         place = with_partition(self.source.output, partition)
-        tally, named = Tally(), _named(partition)
+        metrics, named = RunMetrics(), _named(partition)
         before = rejects_of(place)
         with self._planned(settings, value, partition) as plan:
             approved = self._approved(plan)
@@ -211,9 +211,9 @@ class LinksRun:
 
             async def work(stop: Any) -> RunResult:
                 result = await apply_plan(
-                    plan, settings, place, options=options, tally=tally, stop=stop
+                    plan, settings, place, options=options, metrics=metrics, stop=stop
                 )
-                done[partition] = md.run_metadata(result, tally)
+                done[partition] = md.run_metadata(result, metrics)
                 return result
 
             result = run_blocking(work)

@@ -25,7 +25,7 @@ from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
-from incarts_pipeline.write import SAMPLE_PER, IfRunning, Tally, WriteOptions
+from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
 
 AnyMapping = Mapping | Dict[str, object] | str | Path | None
 
@@ -129,9 +129,9 @@ def write_links(
     with _in_words():
         writing = _writing(locals())
         with _plan_of(frame_or_plan, _planning(locals())) as plan:
-            tally = Tally()
-            with progress_of(tally) if progress else nullcontext():
-                result = run_blocking(lambda stop: _carry_out(plan, writing, tally, stop))
+            metrics = RunMetrics()
+            with progress_of(metrics) if progress else nullcontext():
+                result = run_blocking(lambda stop: _carry_out(plan, writing, metrics, stop))
             _say_how_to_go_on(result)
             return result
 
@@ -164,14 +164,14 @@ async def awrite_links(
     """
     with _in_words():
         writing, planning = _writing(locals()), _planning(locals())
-        tally, results = Tally(), list[LinksResult]()
+        metrics, results = RunMetrics(), list[LinksResult]()
 
         async def work(stop: Stop) -> None:
             with _plan_of(frame_or_plan, planning) as plan:
-                results.append(await _carry_out(plan, writing, tally, stop))
+                results.append(await _carry_out(plan, writing, metrics, stop))
 
         try:
-            with progress_of(tally) if progress else nullcontext():
+            with progress_of(metrics) if progress else nullcontext():
                 await run_beside(work)
         finally:
             for result in results:
@@ -303,7 +303,9 @@ def _plan_of(frame_or_plan: Any, planning: _Planning) -> Iterator[LinksPlan]:
     yield frame_or_plan
 
 
-async def _carry_out(plan: LinksPlan, writing: _Writing, tally: Tally, stop: Stop) -> LinksResult:
+async def _carry_out(
+    plan: LinksPlan, writing: _Writing, metrics: RunMetrics, stop: Stop
+) -> LinksResult:
     plan.renew()
     output = writing.output or plan.output
     run = await apply_and_report(
@@ -312,10 +314,10 @@ async def _carry_out(plan: LinksPlan, writing: _Writing, tally: Tally, stop: Sto
         output,
         report=writing.report,
         options=writing.options,
-        tally=tally,
+        metrics=metrics,
         stop=stop,
     )
-    return LinksResult(plan.kept, run, tally)
+    return LinksResult(plan.kept, run, metrics)
 
 
 def _say_how_to_go_on(result: LinksResult) -> None:

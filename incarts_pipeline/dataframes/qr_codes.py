@@ -15,7 +15,7 @@ from incarts_pipeline.pipeline import (
 )
 from incarts_pipeline.settings import CALLS, Settings, load_settings
 from incarts_pipeline.sync import run_blocking
-from incarts_pipeline.write import IfRunning, Tally, WriteOptions
+from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
 
 
 def create_qr_codes(
@@ -50,7 +50,7 @@ def create_qr_codes(
     Raises:
         IncartsError: as `plan_qr_codes` and `apply_qr_codes` do.
     """
-    settings, tally = settings or load_settings(), Tally()
+    settings, metrics = settings or load_settings(), RunMetrics()
     settings.require(*CALLS)
     request = QrRequest(
         source=source,
@@ -62,10 +62,10 @@ def create_qr_codes(
     options = WriteOptions(limit=limit, max_duration=max_duration, if_running=if_running)
     with (
         plan_qr_codes(request, settings) as plan,
-        progress_of(tally, "QR codes") if progress else nullcontext(),
+        progress_of(metrics, "QR codes") if progress else nullcontext(),
     ):
         return run_blocking(
             lambda stop: apply_qr_codes(
-                plan, settings, output, options=options, tally=tally, stop=stop
+                plan, settings, output, options=options, metrics=metrics, stop=stop
             )
         )

@@ -21,18 +21,18 @@ from incarts_pipeline.display import (
     made_line,
     qr_sheet,
     result_card,
-    row_reasons as explanations,
+    row_reasons,
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.errors import PublishError
-from incarts_pipeline.ledger import Label, LedgerView
+from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.publish import resolve
 from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import counted
-from incarts_pipeline.write import Tally, WriteResult
+from incarts_pipeline.write import RunMetrics, WriteResult
 
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
@@ -50,12 +50,12 @@ class LinksResult:
 
     Attributes:
         run: the run's figures, its end, and what was published.
-        tally: what the run counted while it went: requests, errors, latencies, the learned limit.
+        metrics: what the run counted while it went: requests, errors, latencies, the learned limit.
     """
 
-    def __init__(self, kept: KeptFrame, run: RunResult, tally: Tally) -> None:
+    def __init__(self, kept: KeptFrame, run: RunResult, metrics: RunMetrics) -> None:
         self.run = run
-        self.tally = tally
+        self.metrics = metrics
         self._kept = kept
         # A frame in memory has its links there too: a later run may replace the file.
         self._table = _read(run) if kept.in_memory else None
@@ -100,10 +100,10 @@ class LinksResult:
         `fix` (sentences).
         """
         table = self.table
-        open_rows = pc.is_in(table["status"], pa.array([s.value for s in explanations.OPEN]))
+        open_rows = pc.is_in(table["status"], pa.array([s.value for s in row_reasons.OPEN]))
         found = table.filter(open_rows)
         rows = found.select(LINKS.names).to_pylist()
-        texts = {"why": map(explanations.why, rows), "fix": map(explanations.fix, rows)}
+        texts = {"why": map(row_reasons.why, rows), "fix": map(row_reasons.fix, rows)}
         told = found.select(["link_set", "status", "reason"])
         for name, text in texts.items():
             told = told.append_column(name, pa.array(text, pa.string()))
@@ -175,7 +175,7 @@ class LinksResult:
         Raises:
             PublishError: the page can't be written.
         """
-        return write_text(Path(path), report_of(self.run, self.tally, self._shown()))
+        return write_text(Path(path), report_of(self.run, self.metrics, self._shown()))
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self))
@@ -196,7 +196,7 @@ class LinksResult:
         """Return what links were called when they were sent."""
         wanted = [link_id for link_id in link_ids if link_id is not None]
         ledger = self.run.ledger
-        return LedgerView(ledger).labels(wanted) if ledger is not None and wanted else {}
+        return LedgerReader(ledger).labels(wanted) if ledger is not None and wanted else {}
 
     def _whole(self, kind: FrameKind) -> Any:
         table = self.table
@@ -319,7 +319,7 @@ def _lines(result: LinksResult) -> list[str]:
 def _status_line(result: LinksResult, status: str) -> str:
     reasons = [r for (s, r) in result.run.published.counts if s == status]
     told = "; ".join(REASONS[reason].meaning for reason in reasons)
-    is_open = Status(status) in explanations.OPEN
+    is_open = Status(status) in row_reasons.OPEN
     return f"{status:<10} {told}" if is_open else status
 
 
@@ -335,7 +335,7 @@ def how_to_go_on(by_status: Mapping[Status, int], written: WriteResult) -> list[
         )
     if doubts := by_status[Status.IN_DOUBT]:
         lines.append(f"{_are(doubts)} in doubt: run again soon to settle them.")
-    if any(by_status[status] for status in explanations.OPEN):
+    if any(by_status[status] for status in row_reasons.OPEN):
         lines.append("result.failed says for each such row why, and what to do.")
     return lines
 

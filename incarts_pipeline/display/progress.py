@@ -1,4 +1,4 @@
-"""Live progress of a run, in a terminal or a notebook, fed from its tally; else lines in a log."""
+"""Progress of a run: live in a terminal or a notebook, fed from its metrics; else log lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from incarts_pipeline.write import Tally
+from incarts_pipeline.write import RunMetrics
 
 _TERMINAL_SECONDS = 0.2
 _NOTEBOOK_SECONDS = 0.5
@@ -52,10 +52,10 @@ class Glance:
 
 
 class Watch:
-    """Looks at a tally now and then; times are in seconds of any one clock."""
+    """Looks at metrics now and then; times are in seconds of any one clock."""
 
-    def __init__(self, tally: Tally, began: float) -> None:
-        self._tally = tally
+    def __init__(self, metrics: RunMetrics, began: float) -> None:
+        self._tally = metrics
         self._began = began
         self._last = began
         self._done = 0
@@ -63,21 +63,21 @@ class Watch:
 
     def look(self, now: float) -> Glance:
         """Return how the run stands; the rate is smoothed over the looks."""
-        tally, done = self._tally, self._tally.done
+        metrics, done = self._tally, self._tally.done
         current = (done - self._done) / max(now - self._last, 1e-9)
         first = self._last == self._began
         self._rate = current if first else _SMOOTHING * self._rate + (1 - _SMOOTHING) * current
         self._last, self._done = now, done
-        remaining = max(tally.planned - done, 0)
-        errors = tally.errors.most_common(_SHOWN_ERRORS)
+        remaining = max(metrics.planned - done, 0)
+        errors = metrics.errors.most_common(_SHOWN_ERRORS)
         return Glance(
             done=done,
-            planned=tally.planned,
+            planned=metrics.planned,
             rate=self._rate,
             left=remaining / self._rate if self._rate > 0 and remaining else None,
-            limit=str(tally.limit) if tally.limit else "",
+            limit=str(metrics.limit) if metrics.limit else "",
             errors=", ".join(f"{n:,}× {what}" for what, n in errors),
-            waiting=tally.waiting,
+            waiting=metrics.waiting,
         )
 
     def over(self, now: float) -> Glance:
@@ -95,18 +95,18 @@ class Watch:
 
 
 @contextmanager
-def progress(tally: Tally, what: str = "links") -> Iterator[None]:
+def progress(metrics: RunMetrics, what: str = "links") -> Iterator[None]:
     """Show how a run gets on while the block runs; a line every 30 s where nobody can watch it.
 
     `what` says in one or two words what is counted.
     """
     if in_notebook():
-        with _fed(tally, _notebook(what), _NOTEBOOK_SECONDS):
+        with _fed(metrics, _notebook(what), _NOTEBOOK_SECONDS):
             yield
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        with _fed(tally, _log(what), _LOG_SECONDS, end=False):
+        with _fed(metrics, _log(what), _LOG_SECONDS, end=False):
             yield
         return
     bar = Progress(
@@ -117,7 +117,7 @@ def progress(tally: Tally, what: str = "links") -> Iterator[None]:
         console=console,
         transient=True,
     )
-    with bar, _fed(tally, _terminal(bar), _TERMINAL_SECONDS):
+    with bar, _fed(metrics, _terminal(bar), _TERMINAL_SECONDS):
         yield
 
 
@@ -129,9 +129,9 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def _fed(tally: Tally, draw: Draw, seconds: float, *, end: bool = True) -> Iterator[None]:
+def _fed(metrics: RunMetrics, draw: Draw, seconds: float, *, end: bool = True) -> Iterator[None]:
     """Draw every so many seconds in a thread, and with `end` how it ended at the end."""
-    watch, over = Watch(tally, time.monotonic()), threading.Event()
+    watch, over = Watch(metrics, time.monotonic()), threading.Event()
 
     def feed() -> None:
         while not over.wait(seconds):

@@ -39,7 +39,7 @@ def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
     query = decisions.PROBLEMS.format(row=made.row_number)
     asked = {"notes": [code.value for code in NoteCode], "most": most}
     names = ("field", "code", "rows", "row", "key", "message")
-    found = made.stage.db.execute(query, asked).fetchall()
+    found = made.workspace.db.execute(query, asked).fetchall()
     return [ProblemGroup(**dict(zip(names, one, strict=True))) for one in found]
 
 

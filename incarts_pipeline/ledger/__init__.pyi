@@ -23,7 +23,12 @@ from .database import (
     prepare_file as prepare_file,
     transaction as transaction,
 )
-from .history import Chapter as Chapter, Try as Try, key_columns as key_columns, story as story
+from .history import (
+    HistoryEntry as HistoryEntry,
+    Try as Try,
+    entries_of as entries_of,
+    key_columns as key_columns,
+)
 from .journal import Journal as Journal
 from .limits import load_rate as load_rate, save_rate as save_rate
 from .overview import Overview as Overview
@@ -43,7 +48,7 @@ from .queries import (
     links_used_for as links_used_for,
     next_sequence as next_sequence,
 )
-from .reader import LedgerView as LedgerView, existing_ledger as existing_ledger
+from .reader import LedgerReader as LedgerReader, existing_ledger as existing_ledger
 from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
 from .review import Case as Case
 from .runs import (
@@ -59,8 +64,8 @@ from .runs import (
     start_run as start_run,
 )
 from .state_machine import (
+    OperationState as OperationState,
     Replay as Replay,
     ReplayRule as ReplayRule,
-    Standing as Standing,
     replay_rule as replay_rule,
 )

@@ -16,7 +16,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import ENDPOINT_LINKS, ENDPOINT_QR_CODES, RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.publications import forget
-from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, Standing
+from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State
 
@@ -61,7 +61,7 @@ class Operation:
     content_hash: bytes
     body: bytes
     epoch: int
-    standing: Standing = field(default_factory=Standing)
+    operation_state: OperationState = field(default_factory=OperationState)
     for_history: bool = False
     for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
 
@@ -329,7 +329,7 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent = Stamp(
             wall=row.first_sent_at / 1e6, boot=row.first_sent_boot, boot_id=row.boot_id
         )
-    standing = Standing(
+    operation_state = OperationState(
         attempts=row.attempts,
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
@@ -344,6 +344,6 @@ def operation_of(row: Any, body: bytes) -> Operation:
         content_hash=row.content_hash,
         body=body,
         epoch=row.epoch + 1,
-        standing=standing.claimed(),
+        operation_state=operation_state.claimed(),
         for_link_id=row.for_link_id,
     )

@@ -45,7 +45,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chapter:
+class HistoryEntry:
     """One operation of a row; `changed` are the fields that differ from the operation before.
 
     `for_link_id` is the link that a QR code is for, None when the operation makes a link.
@@ -73,7 +73,9 @@ def key_columns(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
     return {row.name: tuple(json.loads(row.key_columns)) for row in rows if row.key_columns}
 
 
-def story(connection: sa.Connection, row_key: str, link_set: str | None = None) -> list[Chapter]:
+def entries_of(
+    connection: sa.Connection, row_key: str, link_set: str | None = None
+) -> list[HistoryEntry]:
     """Return all operations of a row and of its QR codes, in one link set or in all.
 
     Each row's links come oldest first, then its codes, identifier by identifier.
@@ -106,7 +108,7 @@ def story(connection: sa.Connection, row_key: str, link_set: str | None = None) 
     )
     if link_set is not None:
         query = query.where(_S.name == link_set)
-    chapters: list[Chapter] = []
+    chapters: list[HistoryEntry] = []
     before: dict[tuple[int, str], bytes] = {}
     for row in connection.execute(query).all():
         old = before.get((row.set_id, row.row_key))
@@ -117,7 +119,7 @@ def story(connection: sa.Connection, row_key: str, link_set: str | None = None) 
     return chapters
 
 
-def _chapter(connection: sa.Connection, row: Any, changed: Sequence[str]) -> Chapter:
+def _chapter(connection: sa.Connection, row: Any, changed: Sequence[str]) -> HistoryEntry:
     attempts = connection.execute(
         sa.select(tables.attempt).where(_A.op_id == row.op_id).order_by(_A.number)
     )
@@ -125,7 +127,7 @@ def _chapter(connection: sa.Connection, row: Any, changed: Sequence[str]) -> Cha
         sa.select(tables.link).where(_K.op_id == row.op_id).order_by(_K.received_at)
     )
     in_use = row.used_link if row.used_op == row.op_id else None
-    return Chapter(
+    return HistoryEntry(
         project_id=row.project_id,
         link_set=row.name,
         row_key=row.row_key,

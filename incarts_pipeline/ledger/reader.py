@@ -22,7 +22,7 @@ from incarts_pipeline.settings import Settings
 T = TypeVar("T")
 
 
-class LedgerView:
+class LedgerReader:
     """Reads one ledger file; `path` is None while there is no ledger yet.
 
     Raises, from the constructor:
@@ -92,13 +92,13 @@ class LedgerView:
         return self.read(lambda connection: labels_of(connection, link_ids))
 
 
-def existing_ledger(settings: Settings) -> LedgerView:
+def existing_ledger(settings: Settings) -> LedgerReader:
     """Return the ledger that the settings name.
 
     Raises:
         LedgerError: there is none, or it can't be read.
     """
-    view = LedgerView(Path(settings.ledger))
+    view = LedgerReader(Path(settings.ledger))
     if view.path is None:
         raise LedgerError(
             f"There is no ledger {settings.ledger} yet.",

@@ -83,14 +83,14 @@ def cases(
 
 
 def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
-    standing = operation_of(row, b"").standing
+    operation_state = operation_of(row, b"").operation_state
     reason = row.error_code or f"status {row.http_status}" if row.http_status else row.error_code
     person, until = row.state == State.NEEDS_REVIEW, None
-    if not person and standing.first_sent is not None:
-        verdict = rule.judge(standing.first_sent, now, standing.api_key_fingerprint)
+    if not person and operation_state.first_sent is not None:
+        verdict = rule.judge(operation_state.first_sent, now, operation_state.api_key_fingerprint)
         person = verdict is not Replay.ALLOWED
         reason = verdict.value if person else reason
-        until = None if person else round((standing.first_sent.wall + rule.deadline) * 1e6)
+        until = None if person else round((operation_state.first_sent.wall + rule.deadline) * 1e6)
     return Case(
         op_id=row.op_id,
         idempotency_key=row.idempotency_key,

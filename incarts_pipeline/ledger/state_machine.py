@@ -58,7 +58,7 @@ def after_answer(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class OperationState:
     """Where one operation stands, as its ledger row says; every step returns a new one.
 
     `first_sent` and `api_key_fingerprint` are those of the oldest attempt that may have taken
@@ -72,16 +72,16 @@ class Standing:
     api_key_fingerprint: str | None = None
     doubtful: bool = False
 
-    def claimed(self) -> Standing:
+    def claimed(self) -> OperationState:
         """Return it taken on by a run: what its last owner left as sent is in doubt."""
         doubtful = self.first_sent is not None
         state = State.IN_DOUBT if doubtful else State.INTENDED
         return replace(self, state=state, doubtful=doubtful)
 
-    def sent(self, now: Stamp, api_key_fingerprint: str | None) -> Standing:
+    def sent(self, now: Stamp, api_key_fingerprint: str | None) -> OperationState:
         """Return it with one more attempt about to leave."""
         first = self.first_sent is None
-        return Standing(
+        return OperationState(
             state=State.SENT,
             attempts=self.attempts + 1,
             first_sent=now if first else self.first_sent,
@@ -89,11 +89,11 @@ class Standing:
             doubtful=not first,
         )
 
-    def answered(self, kind: AnswerKind) -> Standing:
+    def answered(self, kind: AnswerKind) -> OperationState:
         """Return it after the answer to the attempt that was sent."""
         state = after_answer(kind, doubtful=self.doubtful, attempts_before=self.attempts - 1)
         undone = state in NOT_EFFECTED_STATES
-        return Standing(
+        return OperationState(
             state=state,
             attempts=self.attempts,
             first_sent=None if undone else self.first_sent,

@@ -16,16 +16,16 @@ from incarts_pipeline.errors import ApiError, MappingError, NotFoundError, Refus
 from incarts_pipeline.identity import joined_key
 from incarts_pipeline.ledger import (
     Case,
-    Chapter,
+    HistoryEntry,
     Process,
     bodies_of,
+    entries_of,
     existing_ledger,
     key_columns,
     living_runs,
     once,
     replay_rule,
     review,
-    story,
 )
 from incarts_pipeline.models import Link, QrCode
 from incarts_pipeline.settings import Settings, load_settings
@@ -145,7 +145,7 @@ def row_history(
     settings: Settings | None = None,
     *,
     link_set: str | None = None,
-) -> list[Chapter]:
+) -> list[HistoryEntry]:
     """Return all that was ever sent for a row, oldest first, in one link set or in all.
 
     `row` is a row key, or its key columns' values by their names.
@@ -158,7 +158,7 @@ def row_history(
     known = view.read(key_columns)
     columns = {names for name, names in known.items() if link_set in (None, name)}
     row_key = row if isinstance(row, str) else _row_key(row, columns)
-    return view.read(lambda connection: story(connection, row_key, link_set))
+    return view.read(lambda connection: entries_of(connection, row_key, link_set))
 
 
 def _row_key(row: Mapping[str, object], columns: set[tuple[str, ...]]) -> str:

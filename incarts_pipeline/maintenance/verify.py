@@ -20,7 +20,7 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.display.progress import progress as progress_of
 from incarts_pipeline.errors import CatalogError, RefusedError
 from incarts_pipeline.ledger import (
-    LedgerView,
+    LedgerReader,
     MadeLink,
     Target,
     existing_ledger,
@@ -37,7 +37,7 @@ from incarts_pipeline.rate_limit import pacing
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
-from incarts_pipeline.write import Circuits, End, EndKind, Gate, InFlight, Tally
+from incarts_pipeline.write import Circuits, ConcurrencyLimit, End, EndKind, RunMetrics, Throttle
 
 SCOPE = "links:read"
 
@@ -121,12 +121,12 @@ def verify_links(
         CatalogError: the table of links can't be read.
         PublishError: the output can't be written.
     """
-    known, tally = settings or load_settings(), Tally()
+    known, metrics = settings or load_settings(), RunMetrics()
     request = VerifyRequest(links=links, link_sets=link_sets, only=only, sample=sample)
-    with progress_of(tally) if progress else nullcontext():
+    with progress_of(metrics) if progress else nullcontext():
         return run_blocking(
             lambda stop: verify(
-                request, known, output=output, max_duration=max_duration, tally=tally, stop=stop
+                request, known, output=output, max_duration=max_duration, metrics=metrics, stop=stop
             )
         )
 
@@ -137,7 +137,7 @@ async def verify(
     *,
     output: str | Path | None = None,
     max_duration: float | None = None,
-    tally: Tally | None = None,
+    metrics: RunMetrics | None = None,
     stop: Stop | None = None,
     clock: Clock | None = None,
 ) -> Verification:
@@ -148,25 +148,27 @@ async def verify(
     if output is not None:
         check_place(str(output))
     existing_ledger(settings)
-    ledger = LedgerView(Path(settings.ledger), base_url=settings.base_url)
+    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     targets = await asyncio.to_thread(_targets, request, settings, ledger)
-    tally, stop = tally or Tally(), stop or Stop()
-    tally.planned += len(targets)
+    metrics, stop = metrics or RunMetrics(), stop or Stop()
+    metrics.planned += len(targets)
     if max_duration is not None:
         asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
     run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
     async with client_of(settings) as client, pacing(settings, run_id, learned, clock) as rate:
-        gate = Gate(
+        throttle = Throttle(
             rate=rate,
             circuits=Circuits(),
             clock=clock,
             stop=stop,
-            tally=tally,
-            in_flight=InFlight(settings.max_in_flight),
+            metrics=metrics,
+            in_flight=ConcurrencyLimit(settings.max_in_flight),
         )
         batches = [
-            await _page(_Reader(client, gate), await asyncio.to_thread(_load, ledger, page), clock)
+            await _page(
+                _Reader(client, throttle), await asyncio.to_thread(_load, ledger, page), clock
+            )
             for page in _pages(targets)
         ]
     table = pa.Table.from_batches(batches, schema=VERIFIED)
@@ -177,9 +179,9 @@ async def verify(
     return Verification(
         table=table,
         counts={verdict: counted[verdict.value] for verdict in Verdict},
-        requests=tally.requests,
+        requests=metrics.requests,
         seconds=time.monotonic() - began,
-        end=gate.circuits.end or _forbidden(gate.circuits),
+        end=throttle.circuits.end or _forbidden(throttle.circuits),
         stopped=stop.reason,
         output=None if output is None else str(output),
     )
@@ -198,7 +200,7 @@ def _check_scope(settings: Settings) -> None:
         )
 
 
-def _targets(request: VerifyRequest, settings: Settings, ledger: LedgerView) -> list[Target]:
+def _targets(request: VerifyRequest, settings: Settings, ledger: LedgerReader) -> list[Target]:
     """Return the links to read, in the order of their sets and rows."""
     wanted = _link_ids(request.links) if request.links is not None else None
     found = ledger.read(
@@ -250,7 +252,7 @@ def _pages(targets: Sequence[Target]) -> Iterator[Sequence[Target]]:
         yield targets[start : start + _PAGE]
 
 
-def _load(ledger: LedgerView, page: Sequence[Target]) -> list[MadeLink]:
+def _load(ledger: LedgerReader, page: Sequence[Target]) -> list[MadeLink]:
     return ledger.read(lambda connection: links_made(connection, page))
 
 
@@ -259,7 +261,7 @@ class _Reader:
     """Reads links back through the gate."""
 
     client: IncartsClient
-    gate: Gate
+    throttle: Throttle
 
     async def read(self, link_id: str) -> Answer | None:
         """Return the answer to reading a link, None when it wasn't asked for.
@@ -269,33 +271,33 @@ class _Reader:
         answer: Answer | None = None
         tries = 0
         while tries < _TRIES:
-            entered_at = await self.gate.enter("", SCOPE)
+            entered_at = await self.throttle.enter("", SCOPE)
             if entered_at is None:
                 return answer
             try:
-                if not await self.gate.depart(entered_at):
+                if not await self.throttle.depart(entered_at):
                     continue
                 answer = await self._once(link_id, retry=tries > 0)
             finally:
-                self.gate.leave(entered_at)
+                self.throttle.leave(entered_at)
             if answer.kind is AnswerKind.RATE_LIMITED:
                 continue
             if answer.kind not in _AGAIN:
                 return answer
             tries += 1
-            await self.gate.stop.sleep(_pause(tries))
+            await self.throttle.stop.sleep(_pause(tries))
         return answer
 
     async def _once(self, link_id: str, *, retry: bool) -> Answer:
-        sent_at = self.gate.clock.monotonic()
-        self.gate.tally.requests += 1
+        sent_at = self.throttle.clock.monotonic()
+        self.throttle.metrics.requests += 1
         try:
             answer = await self.client.look_up(link_id, correlation_id=new_correlation_id())
         finally:
-            self.gate.land()
+            self.throttle.land()
         again = answer.kind is AnswerKind.RATE_LIMITED or answer.kind in _AGAIN
         state = State.IN_DOUBT if again else State.DONE
-        self.gate.heard(answer, "", SCOPE, state=state, sent_at=sent_at, retry=retry)
+        self.throttle.heard(answer, "", SCOPE, state=state, sent_at=sent_at, retry=retry)
         return answer
 
 
@@ -316,7 +318,7 @@ async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.R
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(link.link_id)) for link in made]
-        cutting = asyncio.create_task(_cut_off(reader.gate, tasks))
+        cutting = asyncio.create_task(_cut_off(reader.throttle, tasks))
         try:
             await asyncio.wait(tasks)
         finally:
@@ -327,10 +329,10 @@ async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.R
     return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
 
 
-async def _cut_off(gate: Gate, tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _cut_off(throttle: Throttle, tasks: Sequence[asyncio.Task[None]]) -> None:
     """Give what is in flight a moment once the end was asked for, then cut it off."""
-    await gate.stop.wait()
-    gate.wake_one()
+    await throttle.stop.wait()
+    throttle.wake_one()
     await asyncio.sleep(_GRACE_SECONDS)
     for task in tasks:
         task.cancel()

@@ -14,4 +14,4 @@ from .plan_file import (
 )
 from .qr_codes import ON_CHANGE as ON_CHANGE, CodePlan as CodePlan, make_code_plan as make_code_plan
 from .request import PlanRequest as PlanRequest
-from .workspace import Stage as Stage
+from .workspace import Workspace as Workspace

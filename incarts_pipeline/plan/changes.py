@@ -11,7 +11,7 @@ from incarts_pipeline.identity import changed_fields, group_hashes
 from incarts_pipeline.ledger import GroupHashes, group_hashes_of, open_engine
 from incarts_pipeline.models import Policy
 from incarts_pipeline.plan import decisions
-from incarts_pipeline.plan.workspace import Stage
+from incarts_pipeline.plan.workspace import Workspace
 
 GROUPS = ("destination", "tracking", "label")
 _BATCH = 20_000
@@ -41,34 +41,34 @@ def policy_for(groups: list[str], on_change: Mapping[str, Policy]) -> Policy:
     return Policy.IGNORE
 
 
-def compare(stage: Stage, ledger: Path | None, on_change: Mapping[str, Policy]) -> None:
+def compare(workspace: Workspace, ledger: Path | None, on_change: Mapping[str, Policy]) -> None:
     """Fill the table `changed`: the groups that differ, and the policy, of each differing row."""
-    stage.fill("changed", _SCHEMA, [])
+    workspace.fill("changed", _SCHEMA, [])
     if ledger is None:
         return
-    reader = stage.stream(decisions.DIFFERING, _BATCH)
+    reader = workspace.stream(decisions.DIFFERING, _BATCH)
     engine = open_engine(ledger, read_only=True)
     try:
         for batch in reader:
             with engine.begin() as connection:
                 old = group_hashes_of(connection, batch.column("current_op").to_pylist())
             rows = [_compare_row(row, old, on_change) for row in batch.to_pylist()]
-            stage.db.register("incoming", pa.Table.from_pylist(rows, schema=_SCHEMA))
-            stage.db.execute("INSERT INTO changed SELECT * FROM incoming")
-            stage.db.unregister("incoming")
+            workspace.db.register("incoming", pa.Table.from_pylist(rows, schema=_SCHEMA))
+            workspace.db.execute("INSERT INTO changed SELECT * FROM incoming")
+            workspace.db.unregister("incoming")
     finally:
         engine.dispose()
 
 
-def tell_clashes(stage: Stage) -> None:
+def tell_clashes(workspace: Workspace) -> None:
     """Note in the table `shared` which fields differ between rows that share a key."""
     found = [
         {"link_set": link_set, "row_key": row_key, "fields": _listed(*bodies)}
-        for link_set, row_key, bodies in stage.db.execute(decisions.CLASHING).fetchall()
+        for link_set, row_key, bodies in workspace.db.execute(decisions.CLASHING).fetchall()
     ]
     if found:
-        stage.fill("clash", _CLASH_SCHEMA, found)
-        stage.db.execute(decisions.CLASHES)
+        workspace.fill("clash", _CLASH_SCHEMA, found)
+        workspace.db.execute(decisions.CLASHES)
 
 
 def _listed(one: str, other: str) -> str:

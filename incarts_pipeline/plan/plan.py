@@ -19,7 +19,7 @@ from incarts_pipeline.identity import group_hashes
 from incarts_pipeline.ledger import (
     Call,
     Content,
-    LedgerView,
+    LedgerReader,
     Move,
     Replay,
     ReplayRule,
@@ -30,7 +30,7 @@ from incarts_pipeline.models import Action, Policy, Reason, State
 from incarts_pipeline.plan import changes, decisions, guards
 from incarts_pipeline.plan.figures import Count, Example, PlanFigures, example_of
 from incarts_pipeline.plan.guards import SetFigures
-from incarts_pipeline.plan.workspace import Stage
+from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
 
@@ -63,8 +63,8 @@ class Plan:
     call_columns = ""  # SQL: what a call needs of its request beside what every call does
     row_number = "catalog_row"  # SQL: the row that examples name
 
-    def __init__(self, stage: Stage, ledger: LedgerView, options: PlanOptions) -> None:
-        self.stage = stage
+    def __init__(self, workspace: Workspace, ledger: LedgerReader, options: PlanOptions) -> None:
+        self.workspace = workspace
         self.options = options
         self._ledger = ledger
         self.figures: PlanFigures
@@ -84,11 +84,11 @@ class Plan:
 
     def close(self) -> None:
         """Drop the plan's workspace."""
-        self.stage.close()
+        self.workspace.close()
 
     def refresh(self, now: Stamp) -> None:
         """Decide anew from the ledger as it is now, without reading the catalog again."""
-        self._ledger = LedgerView(self._ledger.file)
+        self._ledger = LedgerReader(self._ledger.file)
         self.load_ledger()
         self.decide(now)
 
@@ -99,8 +99,8 @@ class Plan:
         it, beside what is still to be made, the whole has the file's digest.
         """
         if self.figures.digest != digest:
-            self.stage.load_begun(self._ledger.path, self._set_ids(), digest)
-            self.stage.db.execute(decisions.BEGUN)
+            self.workspace.load_begun(self._ledger.path, self._set_ids(), digest)
+            self.workspace.db.execute(decisions.BEGUN)
             if self._digest("begun_decision") != digest:
                 return False
             self.figures = replace(self.figures, digest=digest)
@@ -109,26 +109,28 @@ class Plan:
 
     def load_ledger(self) -> None:
         """Read the ledger into the workspace."""
-        self.stage.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
+        self.workspace.load_ledger(self._ledger.path, self._set_ids(), self.options.partition)
 
     def load(self, schema: pa.Schema, requests: Iterable[pa.RecordBatch]) -> None:
         """Store the requests and read the ledger."""
-        self.stage.load(
+        self.workspace.load(
             schema, requests, self._ledger.path, self._set_ids(), self.options.partition
         )
 
     def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
-        self.stage.compare(self.options.link_sets, self.options.partition)
+        self.workspace.compare(self.options.link_sets, self.options.partition)
         self._judge_doubts(now, self._ledger.living_runs(now))
-        self.stage.load_past(self._ledger.path, self._set_ids())
-        self.stage.db.execute(decisions.SHARED)
-        changes.tell_clashes(self.stage)
-        changes.compare(self.stage, self._ledger.path, self.options.on_change)
-        self.stage.db.execute(decisions.DECISION, {"retry_rejected": self.options.retry_rejected})
-        self.stage.db.execute(decisions.JUDGED)
-        self.stage.db.execute(decisions.NO_CALLS)
-        self.stage.db.execute(decisions.MISSING)
+        self.workspace.load_past(self._ledger.path, self._set_ids())
+        self.workspace.db.execute(decisions.SHARED)
+        changes.tell_clashes(self.workspace)
+        changes.compare(self.workspace, self._ledger.path, self.options.on_change)
+        self.workspace.db.execute(
+            decisions.DECISION, {"retry_rejected": self.options.retry_rejected}
+        )
+        self.workspace.db.execute(decisions.JUDGED)
+        self.workspace.db.execute(decisions.NO_CALLS)
+        self.workspace.db.execute(decisions.MISSING)
         self.figures = self._figures()
 
     def calls(
@@ -146,9 +148,9 @@ class Plan:
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
         query = decisions.CALLS.format(sample_per=kinds, order=order, columns=self.call_columns)
-        self.stage.db.execute(query)
+        self.workspace.db.execute(query)
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
-        reader = self.stage.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
+        reader = self.workspace.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
         for batch in reader:
             rows = batch.to_pylist()
             for start in range(0, len(rows), _CALL_BATCH):
@@ -156,19 +158,19 @@ class Plan:
 
     def reuses(self, set_ids: Mapping[str, int]) -> list[Move]:
         """Return the rows that go back to an earlier link."""
-        rows = self.stage.db.execute(
+        rows = self.workspace.db.execute(
             "SELECT link_set, row_key, past_op, current_op FROM decision WHERE is_reuse"
         ).fetchall()
         return [Move(set_ids[name], *rest) for name, *rest in rows]
 
     def rows_at_home(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
         """Return (set id, row key) of the rows in doubt that keep the link that they use."""
-        rows = self.stage.db.execute(decisions.AT_HOME).fetchall()
+        rows = self.workspace.db.execute(decisions.AT_HOME).fetchall()
         return {(set_ids[name], row_key) for name, row_key in rows}
 
     def unknown_contents(self) -> Iterator[list[Content]]:
         """Yield the catalog's content of rows whose link was imported without any."""
-        for batch in self.stage.stream(decisions.UNKNOWN, _CALL_BATCH):
+        for batch in self.workspace.stream(decisions.UNKNOWN, _CALL_BATCH):
             yield [
                 Content(
                     op_id=row["current_op"],
@@ -183,17 +185,17 @@ class Plan:
         self, set_ids: Mapping[str, int]
     ) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
         """Return (set id, row key) of the rows that newly left the catalog, and that came back."""
-        newly = self.stage.db.execute(
+        newly = self.workspace.db.execute(
             "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
         ).fetchall()
-        back = self.stage.db.execute(decisions.BACK).fetchall()
+        back = self.workspace.db.execute(decisions.BACK).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
     def moved_rows(self, set_ids: Mapping[str, int]) -> Iterator[list[tuple[int, str]]]:
         """Yield (set id, row key) of the rows that are new to the plan's partition."""
         partition = self.options.partition
         if partition is not None:
-            found = self.stage.db.execute(decisions.MOVED, {"partition": partition})
+            found = self.workspace.db.execute(decisions.MOVED, {"partition": partition})
             while rows := found.fetchmany(_MOVED_BATCH):
                 yield [(set_ids[name], row_key) for name, row_key in rows]
 
@@ -211,7 +213,7 @@ class Plan:
             "link_set": link_set,
             "n": n,
         }
-        rows = self.stage.db.execute(
+        rows = self.workspace.db.execute(
             decisions.EXAMPLES.format(row=self.row_number), asked
         ).fetchall()
         op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
@@ -239,7 +241,7 @@ class Plan:
 
     def _judge_doubts(self, now: Stamp, living: Collection[str]) -> None:
         """Fill the table `doubt`: whether each open operation may still be settled by replaying."""
-        rows = self.stage.db.execute(
+        rows = self.workspace.db.execute(
             "SELECT op_id, state, run_id, first_sent_at, first_sent_boot, boot_id, "
             "api_key_fingerprint FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')"
         ).fetchall()
@@ -259,10 +261,10 @@ class Plan:
             for op_id, state, run_id, at, boot, boot_id, fingerprint in rows
         ]
         schema = pa.schema([("op_id", pa.int64()), ("may_settle", pa.bool_())])
-        self.stage.fill("doubt", schema, judged)
+        self.workspace.fill("doubt", schema, judged)
 
     def _figures(self) -> PlanFigures:
-        db = self.stage.db
+        db = self.workspace.db
         counts = [
             Count(link_set=s, action=Action(a), reason=Reason(r), rows=n, calls=calls)
             for s, a, r, n, calls in db.execute(decisions.COUNTS).fetchall()
@@ -297,7 +299,7 @@ class Plan:
     def _set_figures(
         self, counts: Sequence[Count], newly_missing: Mapping[str, int]
     ) -> list[SetFigures]:
-        live = dict(self.stage.db.execute(decisions.LIVE).fetchall())
+        live = dict(self.workspace.db.execute(decisions.LIVE).fetchall())
         calls: dict[tuple[str, Action], int] = {}
         rows: dict[str, int] = {}
         for count in counts:
@@ -321,7 +323,7 @@ class Plan:
         shown = [str(e) for e in self.examples(Action.REPLACE, link_set=link_set)]
         if replaced and shown:
             return shown
-        rows = self.stage.db.execute(
+        rows = self.workspace.db.execute(
             "SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0 "
             "ORDER BY row_key LIMIT 3",
             {"name": link_set},
@@ -331,7 +333,7 @@ class Plan:
         return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
     def _digest(self, decision: str = "decision") -> str:
-        rows = self.stage.db.execute(decisions.DIGEST.format(decision=decision)).fetchall()
+        rows = self.workspace.db.execute(decisions.DIGEST.format(decision=decision)).fetchall()
         facts = [self.options.project_id, [list(map(str, row)) for row in rows]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
@@ -340,12 +342,12 @@ def make_plan(
     schema: pa.Schema,
     requests: Iterable[pa.RecordBatch],
     *,
-    ledger: LedgerView,
+    ledger: LedgerReader,
     options: PlanOptions,
     now: Stamp,
 ) -> Plan:
     """Stage link requests (`schemas.link_request_schema`) and decide what to do with each."""
-    plan = Plan(Stage(), ledger, options)
+    plan = Plan(Workspace(), ledger, options)
     try:
         plan.load(schema, requests)
         plan.decide(now)

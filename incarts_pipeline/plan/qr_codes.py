@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import qr_content_hash
-from incarts_pipeline.ledger import Call, LedgerView
+from incarts_pipeline.ledger import Call, LedgerReader
 from incarts_pipeline.models import Kind, NoteCode, Policy
 from incarts_pipeline.plan import guards
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.plan import Plan, PlanOptions
-from incarts_pipeline.plan.workspace import Stage
+from incarts_pipeline.plan.workspace import Workspace
 
 SCOPE = "qr-codes:write"
 
@@ -46,11 +46,11 @@ class CodePlan(Plan):
     def load_ledger(self) -> None:
         """Read the ledger into the workspace, and which codes the links have."""
         super().load_ledger()
-        self.stage.load_made_codes(self._ledger.path, self._set_ids())
+        self.workspace.load_made_codes(self._ledger.path, self._set_ids())
 
     def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
-        self.stage.db.execute(_KEEP_MADE, {"code": NoteCode.KEPT.value})
+        self.workspace.db.execute(_KEEP_MADE, {"code": NoteCode.KEPT.value})
         super().decide(now)
 
     def missing_changes(
@@ -89,7 +89,7 @@ def make_code_plan(
     schema: pa.Schema,
     requests: Iterable[pa.RecordBatch],
     *,
-    ledger: LedgerView,
+    ledger: LedgerReader,
     options: PlanOptions,
     now: Stamp,
 ) -> CodePlan:
@@ -97,10 +97,10 @@ def make_code_plan(
 
     The link sets are those that the requests name.
     """
-    plan = CodePlan(Stage(), ledger, options)
+    plan = CodePlan(Workspace(), ledger, options)
     try:
-        plan.stage.load(schema, requests, None, {})
-        names = plan.stage.db.execute(
+        plan.workspace.load(schema, requests, None, {})
+        names = plan.workspace.db.execute(
             "SELECT DISTINCT link_set FROM request WHERE link_set <> '' ORDER BY ALL"
         ).fetchall()
         plan.options = replace(options, link_sets=tuple(name for (name,) in names))

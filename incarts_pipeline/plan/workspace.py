@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from incarts_pipeline.ledger import Reading, bulk_queries as snapshot, bulk_read as bulk
+from incarts_pipeline.ledger import Reading, bulk_queries, bulk_read
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -72,7 +72,7 @@ _LOOKED_UP_AT_ONCE = 10_000  # rows
 _SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
 
 
-class Stage:
+class Workspace:
     """A temporary database with a bound on its memory; close it to remove it."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Stage:
     ) -> None:
         """Store link requests in the table `request`, and read the ledger at the same time."""
         self.key_fields = list(schema.field("key").type.fields)
-        with ThreadPoolExecutor(1, thread_name_prefix="incarts-stage") as pool:
+        with ThreadPoolExecutor(1, thread_name_prefix="incarts-workspace") as pool:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
             digest = hashlib.sha256()
             incoming = _hashed(_until_failed(batches, ledger), digest)
@@ -133,7 +133,7 @@ class Stage:
     ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         with _maybe_reading(path) as ledger:
-            self._fill("ledger_row", snapshot.ROWS, snapshot.ROWS_SCHEMA, ledger, set_ids)
+            self._fill("ledger_row", bulk_queries.ROWS, bulk_queries.ROWS_SCHEMA, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
 
     def load_links(
@@ -144,22 +144,24 @@ class Stage:
         What the plan was made from makes room for it.
         """
         self.db.execute(f"SET memory_limit = '{_PUBLISH_MEMORY}'")
-        self.fill("ledger_row", pa.schema([("link_set", pa.string()), *snapshot.ROWS_SCHEMA]), [])
+        self.fill(
+            "ledger_row", pa.schema([("link_set", pa.string()), *bulk_queries.ROWS_SCHEMA]), []
+        )
         with _maybe_reading(path) as ledger:
-            self._fill("made", snapshot.CURRENT, snapshot.CURRENT_SCHEMA, ledger, set_ids)
+            self._fill("made", bulk_queries.CURRENT, bulk_queries.CURRENT_SCHEMA, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
         self._own("made", partition)
 
     def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read which QR codes were made, for which links, into the table `made_code`."""
         with _maybe_reading(path) as ledger:
-            query, schema = snapshot.MADE_CODES, snapshot.MADE_CODES_SCHEMA
+            query, schema = bulk_queries.MADE_CODES, bulk_queries.MADE_CODES_SCHEMA
             self._fill("made_code", query, schema, ledger, set_ids)
 
     def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
         """Read what the runs of a plan file have come to into the table `begun`."""
         with _maybe_reading(path) as ledger:
-            query, schema = snapshot.BEGUN, snapshot.BEGUN_SCHEMA
+            query, schema = bulk_queries.BEGUN, bulk_queries.BEGUN_SCHEMA
             self._fill("begun", query, schema, ledger, set_ids, digest)
 
     def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
@@ -180,7 +182,11 @@ class Stage:
         few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
         with _maybe_reading(path if straying else None) as ledger:
             self._fill(
-                "past", snapshot.PAST, snapshot.PAST_SCHEMA, None if few else ledger, set_ids
+                "past",
+                bulk_queries.PAST,
+                bulk_queries.PAST_SCHEMA,
+                None if few else ledger,
+                set_ids,
             )
             if few and ledger is not None:
                 self._look_up_past(ledger, set_ids)
@@ -198,15 +204,21 @@ class Stage:
             while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
                 keys = json.dumps([key for (key,) in rows])
                 self._add(
-                    "past", name, snapshot.PAST_OF, snapshot.PAST_SCHEMA, ledger, keys, set_id
+                    "past",
+                    name,
+                    bulk_queries.PAST_OF,
+                    bulk_queries.PAST_SCHEMA,
+                    ledger,
+                    keys,
+                    set_id,
                 )
 
     def _load_unlinked(
         self, ledger: Reading | None, set_ids: Mapping[str, int], partition: str | None
     ) -> None:
-        self._fill("unlinked", snapshot.UNLINKED, snapshot.UNLINKED_SCHEMA, ledger, set_ids)
+        self._fill("unlinked", bulk_queries.UNLINKED, bulk_queries.UNLINKED_SCHEMA, ledger, set_ids)
         if partition is not None:
-            self._fill("member", snapshot.MEMBERS, snapshot.MEMBERS_SCHEMA, ledger, set_ids)
+            self._fill("member", bulk_queries.MEMBERS, bulk_queries.MEMBERS_SCHEMA, ledger, set_ids)
 
     def _own(self, table: str, partition: str | None) -> None:
         """Make the view of a table's rows that the run answers for."""
@@ -241,7 +253,7 @@ class Stage:
         *parameters: str | int,
     ) -> None:
         with self.db.cursor() as db:
-            db.register("incoming", bulk.scan(ledger, query, schema, *parameters))
+            db.register("incoming", bulk_read.scan(ledger, query, schema, *parameters))
             db.execute(
                 f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
                 {"name": link_set},
@@ -267,4 +279,4 @@ def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.Reco
 
 
 def _maybe_reading(path: Path | None) -> AbstractContextManager[Reading | None]:
-    return nullcontext() if path is None else bulk.reading(path)
+    return nullcontext() if path is None else bulk_read.reading(path)

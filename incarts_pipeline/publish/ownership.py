@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.ledger import LedgerView
+from incarts_pipeline.ledger import LedgerReader
 from incarts_pipeline.models import Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
@@ -21,7 +21,7 @@ _BATCH = 50_000
 
 
 def check_output(
-    output: Output, ledger: LedgerView, project: str, link_sets: Sequence[str]
+    output: Output, ledger: LedgerReader, project: str, link_sets: Sequence[str]
 ) -> None:
     """Refuse, before anything is sent, tables of links that can't be written or that aren't ours.
 
@@ -44,7 +44,7 @@ def check_output(
             _check_known(output.links, file, ledger, "link_id")
 
 
-def check_codes_output(target: str, ledger: LedgerView, project: str) -> None:
+def check_codes_output(target: str, ledger: LedgerReader, project: str) -> None:
     """Refuse the same for a table of QR codes; it may have been another link set's.
 
     Nothing is made anew for that, since the ledger knows its codes.
@@ -113,7 +113,7 @@ def _check_link_sets(target: str, facts: Mapping[str, str], link_sets: Sequence[
         )
 
 
-def _check_known(target: str, file: pq.ParquetFile, ledger: LedgerView, id_column: str) -> None:
+def _check_known(target: str, file: pq.ParquetFile, ledger: LedgerReader, id_column: str) -> None:
     """Refuse a table with ids, or keys in doubt, that the ledger doesn't have."""
     unknown = _unknown_links(file, ledger, id_column)
     if unknown:
@@ -127,7 +127,7 @@ def _check_known(target: str, file: pq.ParquetFile, ledger: LedgerView, id_colum
         )
 
 
-def _unknown_links(file: pq.ParquetFile, ledger: LedgerView, id_column: str) -> list[str]:
+def _unknown_links(file: pq.ParquetFile, ledger: LedgerReader, id_column: str) -> list[str]:
     """Return the links and the keys in doubt of an output that the ledger doesn't have."""
     unknown: list[str] = []
     names = file.schema_arrow.names

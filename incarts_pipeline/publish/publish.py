@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline.ledger import History, reading
 from incarts_pipeline.models import Reason, Status
-from incarts_pipeline.plan import Stage
+from incarts_pipeline.plan import Workspace
 from incarts_pipeline.publish import outcomes
 from incarts_pipeline.publish.files import local_file, resolve, write_table
 from incarts_pipeline.publish.freshness import Noting, keep, stands
@@ -35,7 +35,7 @@ _NULLS = {pa.int64(): -1, pa.string(): ""}
 
 
 def publish(
-    stage: Stage,
+    workspace: Workspace,
     output: Output,
     *,
     ledger: Path,
@@ -52,27 +52,27 @@ def publish(
         PublishError: a table can't be written; the old one is untouched.
     """
     _publish_history(ledger, history, output.history, facts)
-    load_left_over(stage, left)
-    keys = key_columns(stage.key_fields, LINKS)
+    load_left_over(workspace, left)
+    keys = key_columns(workspace.key_fields, LINKS)
     select = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
     query = outcomes.rows(outcomes.LINK_COLUMNS.format(key_columns=select, action=outcomes.ACTION))
     code = [query, str(schema), outcomes.LATEST, outcomes.MISSING_ROWS, str(MISSING)]
-    data = [stage.requests_digest, *(stage.digest(table) for table in outcomes.INPUTS)]
+    data = [workspace.requests_digest, *(workspace.digest(table) for table in outcomes.INPUTS)]
     made_from = _made_from([*code, *data, left.reason.value], history, facts)
     links, missing = local_file(output.links), local_file(output.missing)
     if stands(ledger, links, made_from) and stands(ledger, missing, made_from):
         return _kept(output)
     with Noting(ledger, links, missing) as noting:
-        stage.load_links(ledger, history.set_ids, history.partition)
+        workspace.load_links(ledger, history.set_ids, history.partition)
         # One after the other: an open stream holds on to the memory of its joins.
-        gone = stage.stream(outcomes.MISSING_ROWS, _BATCH)
+        gone = workspace.stream(outcomes.MISSING_ROWS, _BATCH)
         sha256 = write_table(gone, MISSING.with_metadata(metadata_of(facts)), output.missing)
         del gone
         noting.made(missing, made_from, sha256)
-        counts, sha256 = write_rows(stage, query, left.reason, facts, schema, output.links)
+        counts, sha256 = write_rows(workspace, query, left.reason, facts, schema, output.links)
         # What this run did is told in other words by the next one, which did nothing.
-        did = stage.db.execute(outcomes.DONE_BY, {"run": facts["run_id"]}).fetchall()
+        did = workspace.db.execute(outcomes.DONE_BY, {"run": facts["run_id"]}).fetchall()
         noting.made(links, _NOT_TO_KEEP if did else made_from, sha256)
     return Published(output=output, counts=counts, made_by=facts["run_id"])
 
@@ -111,7 +111,7 @@ def _kept(output: Output) -> Published:
 
 
 def write_rows(
-    stage: Stage,
+    workspace: Workspace,
     query: str,
     pending: Reason,
     facts: Mapping[str, str],
@@ -126,10 +126,10 @@ def write_rows(
     Returns:
         The rows per status and reason, and the SHA-256 of what was written.
     """
-    stage.db.execute(outcomes.LATEST)
+    workspace.db.execute(outcomes.LATEST)
     counts: Counter[tuple[Status, Reason]] = Counter()
     run = {"pending": pending.value, "run": facts["run_id"]}
-    rows = _counted(stage.stream(query, _BATCH, run), counts)
+    rows = _counted(workspace.stream(query, _BATCH, run), counts)
     sha256 = write_table(rows, schema.with_metadata(metadata_of(facts)), target)
     return dict(sorted(counts.items())), sha256
 
@@ -145,18 +145,18 @@ def _counted(
         yield batch
 
 
-def load_left_over(stage: Stage, left: LeftOver) -> None:
+def load_left_over(workspace: Workspace, left: LeftOver) -> None:
     """Fill the table `left_over`: the calls that were not tried for a reason of their own."""
     names = ("link_set", "row_key", "reason")
     rows = [dict(zip(names, (*row, reason), strict=True)) for row, reason in left.rows]
     table = pa.Table.from_pylist(rows, schema=pa.schema([(name, pa.string()) for name in names]))
-    stage.db.register("incoming", table)
-    stage.db.execute("CREATE OR REPLACE TABLE left_over AS SELECT * FROM incoming")
-    stage.db.unregister("incoming")
+    workspace.db.register("incoming", table)
+    workspace.db.execute("CREATE OR REPLACE TABLE left_over AS SELECT * FROM incoming")
+    workspace.db.unregister("incoming")
     if left.limit is not None:
-        stage.db.execute(outcomes.OVER_LIMIT, {"limit": left.limit})
+        workspace.db.execute(outcomes.OVER_LIMIT, {"limit": left.limit})
     for retailer, intent in left.closed:
-        stage.db.execute(outcomes.CLOSED, {"retailer": retailer, "intent": intent})
+        workspace.db.execute(outcomes.CLOSED, {"retailer": retailer, "intent": intent})
 
 
 def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, pa.Field]:

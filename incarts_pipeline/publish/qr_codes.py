@@ -82,8 +82,8 @@ def publish_codes(
     Raises:
         PublishError: it can't be written; the old one is untouched.
     """
-    stage = plan.stage
-    stage.load_links(ledger, set_ids)
+    workspace = plan.workspace
+    workspace.load_links(ledger, set_ids)
     names = key_columns(plan.key_fields, QR_CODES)
     select = "".join(f"r.key.key_{at} AS {quote(name)}, " for at, name in enumerate(names))
     schema = pa.schema([*(field.with_name(name) for name, field in names.items()), *QR_CODES])
@@ -93,6 +93,6 @@ def publish_codes(
         taken=ProblemCode.IDENTIFIER_TAKEN.value,
         taken_message=_TAKEN,
     )
-    load_left_over(stage, left)
-    counts, _ = write_rows(stage, outcomes.rows(columns), left.reason, facts, schema, target)
+    load_left_over(workspace, left)
+    counts, _ = write_rows(workspace, outcomes.rows(columns), left.reason, facts, schema, target)
     return Published(output=Output(links=target), counts=counts)

@@ -18,7 +18,7 @@ _SMOOTHING = 0.1
 
 
 @dataclass(slots=True)
-class InFlight:
+class ConcurrencyLimit:
     """Counts what is under way; `most` None derives the cap from pace and latency in seconds."""
 
     most: int | None = None

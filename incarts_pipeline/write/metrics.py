@@ -127,7 +127,7 @@ def upper(at: int) -> float:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunMetrics:
     """Counts of one run, and its history in bounded memory."""
 
     planned: int = 0  # calls that the run means to make

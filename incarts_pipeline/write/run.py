@@ -48,12 +48,12 @@ from incarts_pipeline.rate_limit import Learned, pacing
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, EndKind
-from incarts_pipeline.write.concurrency import InFlight
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.concurrency import ConcurrencyLimit
+from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult
 from incarts_pipeline.write.send import Sender
-from incarts_pipeline.write.throttle import Gate
+from incarts_pipeline.write.throttle import Throttle
 
 
 async def carry_out(
@@ -62,7 +62,7 @@ async def carry_out(
     engine: sa.Engine,
     set_ids: Dict[str, int],
     options: WriteOptions,
-    tally: Tally,
+    metrics: RunMetrics,
     stop: Stop,
     clock: Clock | None,
 ) -> WriteResult:
@@ -77,15 +77,17 @@ async def carry_out(
         Journal(engine, Path(settings.ledger), run_id) as journal,
         pacing(settings, run_id, learned, clock) as rate,
     ):
-        gate = Gate(
+        throttle = Throttle(
             rate=rate,
             circuits=Circuits(),
             clock=clock,
             stop=stop,
-            tally=tally,
-            in_flight=InFlight(most),
+            metrics=metrics,
+            in_flight=ConcurrencyLimit(most),
         )
-        sender = Sender(client=client, journal=journal, gate=gate, rule=replay_rule(settings))
+        sender = Sender(
+            client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
+        )
         return await Writer(plan, sender, set_ids, run_id, options).run()
 
 
@@ -124,8 +126,8 @@ class Writer:
         self._approved = {refusal.guard for refusal in plan.figures.refusals}
         self._me = Process.current()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.gate.in_flight.most or 0)))
-        self._kept_rate: Learned | None = sender.gate.rate.learned
+        self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.throttle.in_flight.most or 0)))
+        self._kept_rate: Learned | None = sender.throttle.rate.learned
         self._busy: list[Call] = []
         self._moved: list[tuple[str, str]] = []
 
@@ -165,7 +167,7 @@ class Writer:
             names = {set_id: name for name, set_id in self._set_ids.items()}
             self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
         calls, limit = self._plan.figures.calls, self._options.limit
-        self._sender.tally.planned += calls if limit is None else min(calls, limit)
+        self._sender.metrics.planned += calls if limit is None else min(calls, limit)
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()
@@ -178,7 +180,7 @@ class Writer:
         await asyncio.to_thread(self._plan.refresh, self._clock.now())
         for refusal in self._plan.figures.refusals:
             if refusal.guard not in self._approved:
-                self._sender.gate.end(
+                self._sender.throttle.end(
                     EndKind.REFUSED,
                     f"Now that what was in doubt is settled: {refusal.message}",
                     f"Plan again and look. {refusal.fix}",
@@ -208,7 +210,7 @@ class Writer:
             if not found:
                 break
             count += len(found)
-            self._sender.tally.planned += len(found)
+            self._sender.metrics.planned += len(found)
             at_home = await asyncio.to_thread(self._plan.rows_at_home, self._set_ids)
             async with asyncio.TaskGroup() as group:
                 for operation in found:
@@ -225,7 +227,7 @@ class Writer:
         try:
             return await self._journal.run(work)
         except LedgerError as error:
-            self._sender.gate.end_for_ledger(error)
+            self._sender.throttle.end_for_ledger(error)
             return None
 
     def _batches(self) -> Iterator[list[Call]]:
@@ -271,7 +273,7 @@ class Writer:
     async def _start(self, group: asyncio.TaskGroup, operation: Operation) -> None:
         """Carry an operation out once the gate lets it in; at the end of the run, not at all."""
         await self._room.acquire()
-        entered_at = await self._sender.gate.enter(operation.retailer, operation.intent)
+        entered_at = await self._sender.throttle.enter(operation.retailer, operation.intent)
         if entered_at is None:
             self._room.release()
             return
@@ -296,7 +298,7 @@ class Writer:
                 await self._make(iter([calls]))
             if not self._busy and not (waiting and self._plan.figures.doubts):
                 return
-            self._sender.tally.waiting = "another run is sending rows of this link set"
+            self._sender.metrics.waiting = "another run is sending rows of this link set"
             await self._stop.sleep(_POLL_SECONDS)
 
     def _others(self, connection: sa.Connection) -> list[str]:
@@ -320,7 +322,7 @@ class Writer:
     async def _keep_rate(self) -> None:
         """Keep what was learned of the rate limit for the next run."""
         fingerprint = self._sender.rule.api_key_fingerprint
-        learned = self._sender.gate.rate.learned
+        learned = self._sender.throttle.rate.learned
         if fingerprint is None or learned is None or learned == self._kept_rate:
             return
         now = self._clock.now()
@@ -334,7 +336,7 @@ class Writer:
     async def _cut_off(self) -> None:
         """Give what is in flight its time once the end was asked for, then cut it off."""
         await self._stop.wait()
-        self._sender.gate.wake_one()
+        self._sender.throttle.wake_one()
         await asyncio.sleep(_GRACE_SECONDS)
         for task in list(self._tasks):
             task.cancel()
@@ -359,7 +361,7 @@ class Writer:
             stopped=self._stop.reason,
             forbidden=dict(circuits.forbidden),
             accepted=circuits.accepted,
-            requests=self._sender.tally.requests,
+            requests=self._sender.metrics.requests,
             unrecorded=[
                 f"{o.operation.idempotency_key} → "
                 f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"

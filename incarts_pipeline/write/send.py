@@ -17,17 +17,17 @@ from incarts_pipeline.ledger import (
     LEASE_SECONDS,
     Journal,
     Operation,
+    OperationState,
     Outcome,
     Replay,
     ReplayRule,
     Sent,
-    Standing,
 )
 from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits
-from incarts_pipeline.write.metrics import Tally
-from incarts_pipeline.write.throttle import Gate
+from incarts_pipeline.write.metrics import RunMetrics
+from incarts_pipeline.write.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class _Life:
     """What changes while an operation is carried."""
 
     operation: Operation
-    standing: Standing
+    operation_state: OperationState
     doubts: int = 0
     vain: int = 0
     last: AnswerKind | None = None
@@ -55,35 +55,35 @@ class Sender:
 
     client: IncartsClient
     journal: Journal
-    gate: Gate
+    throttle: Throttle
     rule: ReplayRule
 
     @property
     def stop(self) -> Stop:
         """The wish to end the run."""
-        return self.gate.stop
+        return self.throttle.stop
 
     @property
-    def tally(self) -> Tally:
+    def metrics(self) -> RunMetrics:
         """What the run has done so far."""
-        return self.gate.tally
+        return self.throttle.metrics
 
     @property
     def circuits(self) -> Circuits:
         """What makes going on useless."""
-        return self.gate.circuits
+        return self.throttle.circuits
 
     @property
     def clock(self) -> Clock:
         """The clocks that the run goes by."""
-        return self.gate.clock
+        return self.throttle.clock
 
     async def carry(self, operation: Operation, entered_at: float) -> None:
         """Send an operation until it is settled, the run ends, or this run's patience does.
 
         `entered_at` is what the gate said when it let the operation in.
         """
-        life = _Life(operation=operation, standing=operation.standing)
+        life = _Life(operation=operation, operation_state=operation.operation_state)
         # Nearly every operation is settled at the first go, so tenacity is set up only when needed.
         if await self._go(life, entered_at):
             await self._go_again(life)
@@ -109,7 +109,7 @@ class Sender:
 
     async def _enter_and_go(self, life: _Life) -> bool:
         operation = life.operation
-        entered_at = await self.gate.enter(operation.retailer, operation.intent)
+        entered_at = await self.throttle.enter(operation.retailer, operation.intent)
         return entered_at is not None and await self._go(life, entered_at)
 
     async def _go(self, life: _Life, entered_at: float) -> bool:
@@ -118,14 +118,14 @@ class Sender:
             now = self.clock.now()
             return self._may_go(life, now) and await self._attempt(life, now, entered_at)
         finally:
-            self.gate.leave(entered_at)
+            self.throttle.leave(entered_at)
 
     def _may_go(self, life: _Life, now: Stamp) -> bool:
         """Say whether an attempt is allowed; a doubt that is past replaying goes to review."""
-        first_sent = life.standing.first_sent
+        first_sent = life.operation_state.first_sent
         if first_sent is None:
             return True
-        verdict = self.rule.judge(first_sent, now, life.standing.api_key_fingerprint)
+        verdict = self.rule.judge(first_sent, now, life.operation_state.api_key_fingerprint)
         if verdict is Replay.ALLOWED:
             return True
         self.journal.record(
@@ -137,15 +137,15 @@ class Sender:
                 error_message=_TOO_LATE[verdict],
             )
         )
-        self.tally.settled(State.NEEDS_REVIEW)
+        self.metrics.settled(State.NEEDS_REVIEW)
         return False
 
     async def _attempt(self, life: _Life, now: Stamp, entered_at: float) -> bool:
         correlation_id = new_correlation_id()
-        life.standing = life.standing.sent(now, self.rule.api_key_fingerprint)
+        life.operation_state = life.operation_state.sent(now, self.rule.api_key_fingerprint)
         sent = Sent(
             operation=life.operation,
-            number=life.standing.attempts,
+            number=life.operation_state.attempts,
             correlation_id=correlation_id,
             api_key_fingerprint=self.rule.api_key_fingerprint,
             at=now,
@@ -154,10 +154,10 @@ class Sender:
             if not await self.journal.mark_sent(sent):
                 return False
         except LedgerError as error:
-            self.gate.end_for_ledger(error)
+            self.throttle.end_for_ledger(error)
             return False
         passing(Place.MARKED)
-        if not await self.gate.depart(entered_at):
+        if not await self.throttle.depart(entered_at):
             return self._keep_back(life, sent)
         try:
             if self._overslept(now):
@@ -165,7 +165,7 @@ class Sender:
             sent_at = self.clock.monotonic()
             answer = await self._post(life.operation, correlation_id)
         finally:
-            self.gate.land()
+            self.throttle.land()
         state = self._learn(life, sent, answer)
         self._tell(life, answer, state, sent_at)
         return state in (State.INTENDED, State.IN_DOUBT)
@@ -190,7 +190,7 @@ class Sender:
         return self.clock.now().boot - marked.boot > min(LEASE_SECONDS, self.rule.margin)
 
     async def _post(self, operation: Operation, correlation_id: str) -> Answer:
-        self.tally.requests += 1
+        self.metrics.requests += 1
         passing_soon(Place.IN_FLIGHT)
         try:
             send = self.client.post_link
@@ -216,8 +216,8 @@ class Sender:
         return state
 
     def _record(self, life: _Life, sent: Sent, answer: Answer) -> State:
-        life.standing = life.standing.answered(answer.kind)
-        state = life.standing.state
+        life.operation_state = life.operation_state.answered(answer.kind)
+        state = life.operation_state.state
         self.journal.record(
             Outcome(
                 operation=life.operation,
@@ -231,7 +231,7 @@ class Sender:
 
     def _tell(self, life: _Life, answer: Answer, state: State, sent_at: float) -> None:
         operation = life.operation
-        self.gate.heard(
+        self.throttle.heard(
             answer,
             operation.retailer,
             operation.intent,

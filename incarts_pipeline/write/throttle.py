@@ -14,14 +14,14 @@ from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.rate_limit import Pacer
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, End, EndKind
-from incarts_pipeline.write.concurrency import InFlight
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.concurrency import ConcurrencyLimit
+from incarts_pipeline.write.metrics import RunMetrics
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Gate:
+class Throttle:
     """What all requests of a run pass; everything that it stands on is passed in.
 
     Whoever entered may make ready what must be on disk first, and then departs: no more are under
@@ -33,8 +33,8 @@ class Gate:
     circuits: Circuits
     clock: Clock
     stop: Stop
-    tally: Tally
-    in_flight: InFlight
+    metrics: RunMetrics
+    in_flight: ConcurrencyLimit
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _inside: int = 0
     _void_before: float = float("-inf")
@@ -59,7 +59,7 @@ class Gate:
                     self.end_for_ledger(error)
                     return None
                 if wait <= 0:
-                    self.tally.waiting = ""
+                    self.metrics.waiting = ""
                     self._inside += 1
                     self.circuits.started(now)
                     return now
@@ -115,7 +115,7 @@ class Gate:
             )
             self.stop.request(Reason.CIRCUIT_OPEN)
         elif wait > 1.0:
-            self.tally.waiting = self.rate.waiting_for(now) or self.circuits.reason
+            self.metrics.waiting = self.rate.waiting_for(now) or self.circuits.reason
 
     def heard(
         self,
@@ -135,7 +135,7 @@ class Gate:
         is_trouble = answer.kind is AnswerKind.RATE_LIMITED or self.circuits.wait(now) > 0
         if is_trouble and sent_at >= self._void_before:  # else it left before we knew
             self._void_before = now
-        self.tally.answered(
+        self.metrics.answered(
             answer,
             state,
             latency=now - sent_at,

@@ -23,7 +23,7 @@ from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.publish.output import Output, Published
 from incarts_pipeline.schemas import LINKS
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.result import WriteResult
 
 FIGURES = PlanFigures(
@@ -64,7 +64,7 @@ def result(tmp_path: Path, frame: object, places: Sequence[int], **columns: Any)
         {"catalog_row": place, "link_id": f"lnk_{i}"} | {n: v[i] for n, v in columns.items()}
         for i, place in enumerate(places)
     ]
-    return LinksResult(keep(frame), published(tmp_path / "links.parquet", rows), Tally())
+    return LinksResult(keep(frame), published(tmp_path / "links.parquet", rows), RunMetrics())
 
 
 INDEXES = {

@@ -14,43 +14,43 @@ from incarts_pipeline.display import progress
 from incarts_pipeline.display.progress import Watch
 from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.rate_limit.limit import Kind, Learned
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.metrics import RunMetrics
 
 
-def busy_tally() -> Tally:
+def busy_tally() -> RunMetrics:
     """Return the tally of a run that met errors and waits."""
-    tally = Tally(planned=100, waiting="the limit's window is used up")
+    metrics = RunMetrics(planned=100, waiting="the limit's window is used up")
     for status in (429, 429, 503):
         answer = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="c", status=status)
-        tally.answered(answer, State.INTENDED, latency=0.1, now=1.0)
-    tally.states[State.DONE] = 20
-    return tally
+        metrics.answered(answer, State.INTENDED, latency=0.1, now=1.0)
+    metrics.states[State.DONE] = 20
+    return metrics
 
 
 def test_a_glance_says_all_that_matters() -> None:
     """Rate, errors by kind, why nothing goes out and the time left are there, and smoothed."""
-    tally = busy_tally()
-    watch = Watch(tally, 0.0)
+    metrics = busy_tally()
+    watch = Watch(metrics, 0.0)
     first = watch.look(2.0)
     assert (first.done, first.planned, first.rate, first.left) == (20, 100, 10.0, 8.0)
     assert first.note == "10/s  2× 429, 1× 503  the limit's window is used up  0:08 left"
-    tally.states[State.DONE] = 20 + 30
+    metrics.states[State.DONE] = 20 + 30
     assert watch.look(3.0).rate == pytest.approx(0.8 * 10 + 0.2 * 30)
-    tally.states[State.DONE] = 100
+    metrics.states[State.DONE] = 100
     assert watch.look(4.0).left is None
     assert watch.over(10.0).note == "10/s  2× 429, 1× 503"
 
 
 def test_nothing_known_yet() -> None:
     """Before the first answer there is no time left to tell, and nothing to divide by."""
-    glance = Watch(Tally(planned=5), 1.0).look(1.0)
+    glance = Watch(RunMetrics(planned=5), 1.0).look(1.0)
     assert (glance.note, glance.left) == ("0/s", None)
 
 
 def test_the_learned_limit_is_told() -> None:
     """What was learned of the limit stands behind the rate."""
-    tally = Tally(planned=9, limit=Learned(kind=Kind.BUCKET, rate=10.0))
-    assert "limit about 10 requests a second" in Watch(tally, 0.0).look(1.0).note
+    metrics = RunMetrics(planned=9, limit=Learned(kind=Kind.BUCKET, rate=10.0))
+    assert "limit about 10 requests a second" in Watch(metrics, 0.0).look(1.0).note
 
 
 def test_a_log_gets_plain_lines(
@@ -79,9 +79,9 @@ def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     on_screen = Console(file=screen, force_terminal=True, width=160)
     monkeypatch.setattr(progress, "Console", lambda **_: on_screen)
-    tally = busy_tally()
-    tally.errors["[/bold]"] = 9
-    with progress.progress(tally):
+    metrics = busy_tally()
+    metrics.errors["[/bold]"] = 9
+    with progress.progress(metrics):
         pass
     assert "20/100" in screen.getvalue()
     assert "9× [/bold]" in screen.getvalue()
@@ -101,9 +101,9 @@ def test_a_notebook_is_told_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_html_is_escaped() -> None:
     """What comes from the API can't become part of the page."""
-    tally = busy_tally()
-    tally.errors["<script>"] = 9
-    bundle = progress._bundle(Watch(tally, 0.0).look(1.0))
+    metrics = busy_tally()
+    metrics.errors["<script>"] = 9
+    bundle = progress._bundle(Watch(metrics, 0.0).look(1.0))
     assert "<script>" not in bundle["text/html"]
     assert "9× &lt;script&gt;" in bundle["text/html"]
     assert "9× <script>" in bundle["text/plain"]

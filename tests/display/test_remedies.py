@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from incarts_pipeline.api.responses import classify
 from incarts_pipeline.cli.app import app
-from incarts_pipeline.display import remedies as fixes
+from incarts_pipeline.display import remedies
 from incarts_pipeline.ledger.state_machine import Replay
 from incarts_pipeline.models import AnswerKind, NoteCode, ProblemCode, Reason
 
@@ -21,20 +21,20 @@ FINE = (Reason.NEW, Reason.CHANGED, Reason.CHANGED_BACK, Reason.SAME, Reason.IGN
 
 def test_no_reason_and_no_rule_is_left_out() -> None:
     """Every reason, rule and note has its meaning; all that are trouble have a fix."""
-    assert set(fixes.REASONS) == set(Reason)
-    assert set(fixes.PROBLEMS) == {*ProblemCode, *NoteCode, Reason.DUPLICATE_KEY}
-    for reason, fix in fixes.REASONS.items():
+    assert set(remedies.REASONS) == set(Reason)
+    assert set(remedies.PROBLEMS) == {*ProblemCode, *NoteCode, Reason.DUPLICATE_KEY}
+    for reason, fix in remedies.REASONS.items():
         assert bool(fix.fix) != (reason in (*FINE, Reason.NO_PRODUCTS)), reason
-    for code, fix in fixes.PROBLEMS.items():
+    for code, fix in remedies.PROBLEMS.items():
         assert bool(fix.fix) != (code in list(NoteCode)), code
-    assert {verdict.value for verdict in Replay} - {"allowed"} <= set(fixes.CODES)
+    assert {verdict.value for verdict in Replay} - {"allowed"} <= set(remedies.CODES)
 
 
 @pytest.mark.parametrize("status", [*map(int, HTTPStatus), 299, 499, 599, 999])
 def test_every_http_status_has_a_fix(status: int) -> None:
     """Also statuses that nobody has thought of."""
     if status >= 300:
-        fix = fixes.of_status(status)
+        fix = remedies.of_status(status)
         assert fix.meaning
         assert fix.fix
 
@@ -43,23 +43,23 @@ def test_every_http_status_has_a_fix(status: int) -> None:
 def test_doubt_is_never_told_as_a_refusal(status: int) -> None:
     """Where the link may exist, the fix is to run again, and the meaning says so."""
     assert classify(status, {}, b"", correlation_id="x", now=NOW).kind is AnswerKind.UNKNOWN
-    assert "may have been made" in fixes.of_status(status).meaning
+    assert "may have been made" in remedies.of_status(status).meaning
 
 
 def test_an_answer_makes_a_fix_more_exact() -> None:
     """What Incarts said, or why nothing was sent again, decides what is to be done."""
-    by_rule = fixes.of_row(Reason.REFUSED_BY_API, http_status=422)
-    assert by_rule == fixes.STATUSES[422]
-    assert fixes.of_row(Reason.REFUSED_BY_API) == fixes.REASONS[Reason.REFUSED_BY_API]
-    rotated = fixes.of_row(Reason.NEEDS_REVIEW, error_code="key_rotated")
+    by_rule = remedies.of_row(Reason.REFUSED_BY_API, http_status=422)
+    assert by_rule == remedies.STATUSES[422]
+    assert remedies.of_row(Reason.REFUSED_BY_API) == remedies.REASONS[Reason.REFUSED_BY_API]
+    rotated = remedies.of_row(Reason.NEEDS_REVIEW, error_code="key_rotated")
     assert "another API key" in rotated.meaning
-    assert fixes.of_row(Reason.NEEDS_REVIEW, http_status=409) == fixes.STATUSES[409]
-    assert fixes.of_row(Reason.PINNED, http_status=500) == fixes.REASONS[Reason.PINNED]
+    assert remedies.of_row(Reason.NEEDS_REVIEW, http_status=409) == remedies.STATUSES[409]
+    assert remedies.of_row(Reason.PINNED, http_status=500) == remedies.REASONS[Reason.PINNED]
 
 
 def test_commands_in_fixes_exist() -> None:
     """What a fix tells somebody to type is a command of the shell."""
-    tables = (fixes.REASONS, fixes.PROBLEMS, fixes.STATUSES, fixes.CODES)
+    tables = (remedies.REASONS, remedies.PROBLEMS, remedies.STATUSES, remedies.CODES)
     texts = [fix.fix for table in tables for fix in table.values()]
     named = {
         tuple(words.split()) for text in texts for words in re.findall(r"`incarts ([a-z ]+)", text)

@@ -10,24 +10,24 @@ from incarts_pipeline.display import Reported, run_report
 from incarts_pipeline.display.html.chart import Series, clock, over_time, round_ticks
 from incarts_pipeline.display.html.html import render
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State, Status
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.metrics import RunMetrics
 from tests.display.test_cards import links, result
 from tests.support.displayed import AT, World, limited_run
 from tests.support.parsed_html import TEXTS, Seen, parsed
 
 
 @pytest.fixture(scope="module")
-def limited() -> Tally:
+def limited() -> RunMetrics:
     """What was counted in a run against an unknown limit of 30 a second."""
     return limited_run()
 
 
-def report(made: World, tally: Tally, **changes: object) -> Seen:
+def report(made: World, metrics: RunMetrics, **changes: object) -> Seen:
     """Return the report of the world's run."""
     fields = {
         "link_sets": ("summer-campaign",),
         "figures": made.plan.figures,
-        "tally": tally,
+        "metrics": metrics,
         "at": AT,
         "result": made.result,
         "failed": made.table,
@@ -35,7 +35,7 @@ def report(made: World, tally: Tally, **changes: object) -> Seen:
     return parsed(run_report(Reported(**(fields | changes))))  # type: ignore[arg-type]
 
 
-def test_report_reads_in_order(made: World, limited: Tally) -> None:
+def test_report_reads_in_order(made: World, limited: RunMetrics) -> None:
     """From how it came out, over why and how fast, to what to do about what failed."""
     text = report(made, limited, approved=made.plan.figures.digest).text
     parts = [
@@ -66,8 +66,8 @@ def test_report_reads_in_order(made: World, limited: Tally) -> None:
 
 def test_report_without_result_says_why(made: World) -> None:
     """A run that ended by an error still has its plan, what was sent, and the error."""
-    tally = Tally(planned=5, requests=2)
-    text = report(made, tally, result=None, failed=None, error="No room on the disk.").text
+    metrics = RunMetrics(planned=5, requests=2)
+    text = report(made, metrics, result=None, failed=None, error="No room on the disk.").text
     assert "The run ended by an error: No room on the disk." in text
     assert "calls planned5" in text
     assert "Refused: nothing is sent." in text
@@ -77,14 +77,14 @@ def test_report_without_result_says_why(made: World) -> None:
 def test_clean_run_says_so(made: World) -> None:
     """Where every row has its link, that is what stands at the end."""
     fine = result("x", {(Status.CREATED, Reason.NEW): 3})
-    text = report(made, Tally(), result=fine, failed=links([])).text
+    text = report(made, RunMetrics(), result=fine, failed=links([])).text
     assert "Every row has what it asked for." in text
 
 
 def test_rows_that_share_a_link_are_not_counted_as_links(made: World) -> None:
     """Three rows that one link was made for are one link, and three rows."""
     shared = result("x", {(Status.CREATED, Reason.NEW): 3})
-    text = report(made, Tally(), result=shared, failed=links([])).text
+    text = report(made, RunMetrics(), result=shared, failed=links([])).text
     assert "links made1rows with a new link3" in text
 
 
@@ -92,12 +92,12 @@ def test_rows_that_share_a_link_are_not_counted_as_links(made: World) -> None:
 @given(TEXTS, st.lists(TEXTS, max_size=3))
 def test_report_escapes_everything(made: World, said: str, codes: list[str]) -> None:
     """Paths, errors and codes of answers are text."""
-    tally = Tally()
+    metrics = RunMetrics()
     for code in codes:
         answer = Answer(kind=AnswerKind.UNKNOWN, correlation_id="x", error_code=code)
-        tally.answered(answer, State.IN_DOUBT, latency=0.1, now=1.0)
+        metrics.answered(answer, State.IN_DOUBT, latency=0.1, now=1.0)
     came = result(said, {(Status.IN_DOUBT, Reason.ANSWER_UNKNOWN): 1})
-    seen = report(made, tally, result=came, failed=None, error=said, link_sets=(said,))
+    seen = report(made, metrics, result=came, failed=None, error=said, link_sets=(said,))
     assert seen.has(said)
     assert all(seen.has(code) for code in codes)
 
@@ -144,4 +144,4 @@ def test_times_on_an_axis(seconds: float, said: str) -> None:
 def test_table_of_nothing_is_no_trouble(made: World) -> None:
     """A report over an empty catalog is a page like any other."""
     empty = pa.Table.from_pylist([], schema=made.table.schema)
-    assert "summer-campaign" in report(made, Tally(), failed=empty).text
+    assert "summer-campaign" in report(made, RunMetrics(), failed=empty).text

@@ -57,7 +57,7 @@ def files(made: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     reported = Reported(
         link_sets=("summer-campaign",),
         figures=made.result.figures,
-        tally=limited_run(),
+        metrics=limited_run(),
         at=AT,
         result=made.result,
         failed=made.table,

@@ -30,11 +30,11 @@ _IMPORTS = """
 import os, sys, time
 from pathlib import Path
 from incarts_pipeline.ledger import prepare_file
-from incarts_pipeline.ledger import LedgerView
+from incarts_pipeline.ledger import LedgerReader
 file, host = Path(sys.argv[1]), sys.argv[2]
 """
 # What each does once all are ready; each ends by saying whose ledger it has.
-WRITE = "prepare_file(file, host).dispose(); print(LedgerView(file).ledger_id)"
+WRITE = "prepare_file(file, host).dispose(); print(LedgerReader(file).ledger_id)"
 PACE = """
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.rate_limit.shared_file import PaceFile
@@ -52,7 +52,7 @@ while lease is None:
 pace.close()
 print(len(lease.slots) <= 10)
 """
-LOOK = "print(LedgerView(file, base_url=host).ledger_id)"
+LOOK = "print(LedgerReader(file, base_url=host).ledger_id)"
 
 
 def at_once(file: Path, *works: str) -> list[str]:

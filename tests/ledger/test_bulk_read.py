@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError
-from incarts_pipeline.ledger import bulk_queries as snapshot, bulk_read as bulk
+from incarts_pipeline.ledger import bulk_queries, bulk_read
 from tests.support.runs import Run, products
 
 _WRITE = """
@@ -27,11 +27,11 @@ except sqlite3.OperationalError as error:
 @pytest.mark.parametrize(
     ("query", "schema"),
     [
-        (snapshot.ROWS, snapshot.ROWS_SCHEMA),
-        (snapshot.UNLINKED, snapshot.UNLINKED_SCHEMA),
-        (snapshot.PAST, snapshot.PAST_SCHEMA),
-        (snapshot.CURRENT, snapshot.CURRENT_SCHEMA),
-        (snapshot.MEMBERS, snapshot.MEMBERS_SCHEMA),
+        (bulk_queries.ROWS, bulk_queries.ROWS_SCHEMA),
+        (bulk_queries.UNLINKED, bulk_queries.UNLINKED_SCHEMA),
+        (bulk_queries.PAST, bulk_queries.PAST_SCHEMA),
+        (bulk_queries.CURRENT, bulk_queries.CURRENT_SCHEMA),
+        (bulk_queries.MEMBERS, bulk_queries.MEMBERS_SCHEMA),
     ],
     ids=["rows", "unlinked", "past", "current", "members"],
 )
@@ -41,12 +41,12 @@ def test_both_ways_read_the_same(run: Run, tmp_path: Path, query: str, schema: p
     run(products(30, quantity=[2] * 5 + [1] * 25), limit=0, refuse_over=None)
     found = []
     for large in (False, True):
-        with bulk.reading(tmp_path / "ledger.db", large=large) as ledger:
-            found.append(bulk.scan(ledger, query, schema, 1).read_all().sort_by("row_key"))
-            assert bulk.scan(ledger, query, schema, 99).read_all().num_rows == 0
+        with bulk_read.reading(tmp_path / "ledger.db", large=large) as ledger:
+            found.append(bulk_read.scan(ledger, query, schema, 1).read_all().sort_by("row_key"))
+            assert bulk_read.scan(ledger, query, schema, 99).read_all().num_rows == 0
     assert found[0].equals(found[1])
     assert found[0].schema == schema
-    if schema is snapshot.ROWS_SCHEMA:
+    if schema is bulk_queries.ROWS_SCHEMA:
         assert found[0].num_rows == 20
 
 
@@ -60,8 +60,13 @@ def test_reading_keeps_our_locks(run: Run, tmp_path: Path, large: bool) -> None:
     path = tmp_path / "ledger.db"
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
-    with bulk.reading(path, large=large) as ledger:
-        assert bulk.scan(ledger, snapshot.ROWS, snapshot.ROWS_SCHEMA, 1).read_all().num_rows == 3
+    with bulk_read.reading(path, large=large) as ledger:
+        assert (
+            bulk_read.scan(ledger, bulk_queries.ROWS, bulk_queries.ROWS_SCHEMA, 1)
+            .read_all()
+            .num_rows
+            == 3
+        )
     other = subprocess.run(
         [sys.executable, "-c", _WRITE, str(path)], capture_output=True, text=True, check=True
     )
@@ -76,9 +81,9 @@ def test_ledger_that_cannot_be_read(tmp_path: Path, large: bool) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with (
         pytest.raises(LedgerDamagedError, match="not a database"),
-        bulk.reading(path, large=large) as ledger,
+        bulk_read.reading(path, large=large) as ledger,
     ):
-        list(ledger.batches(snapshot.ROWS, (1,), snapshot.ROWS_SCHEMA))
+        list(ledger.batches(bulk_queries.ROWS, (1,), bulk_queries.ROWS_SCHEMA))
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -87,9 +92,9 @@ def test_query_that_fails(run: Run, tmp_path: Path, large: bool) -> None:
     run(products(3))
     with (
         pytest.raises(LedgerError, match="no such table"),
-        bulk.reading(tmp_path / "ledger.db", large=large) as ledger,
+        bulk_read.reading(tmp_path / "ledger.db", large=large) as ledger,
     ):
-        list(ledger.batches("SELECT * FROM nowhere", (), snapshot.ROWS_SCHEMA))
+        list(ledger.batches("SELECT * FROM nowhere", (), bulk_queries.ROWS_SCHEMA))
 
 
 def test_a_large_ledger_is_read_elsewhere(
@@ -97,6 +102,6 @@ def test_a_large_ledger_is_read_elsewhere(
 ) -> None:
     """A run over a ledger beyond the bound changes nothing and sends nothing again."""
     run(products(30))
-    monkeypatch.setattr(bulk, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(bulk_read, "_LARGE_BYTES", 0)
     again = run(products(30, quantity=[2] + [1] * 29))
     assert again.written.requests == 1

@@ -30,7 +30,7 @@ from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.overview import overview
 from incarts_pipeline.ledger.queries import ensure_sets
-from incarts_pipeline.ledger.reader import LedgerView
+from incarts_pipeline.ledger.reader import LedgerReader
 from incarts_pipeline.ledger.review import cases
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
 from incarts_pipeline.ledger.state_machine import ReplayRule
@@ -222,7 +222,7 @@ def test_older_schema_is_lifted(engine: sa.Engine, opened: str, version: str) ->
     connection.close()
     for _ in range(2):
         if opened == "for reading":
-            view = LedgerView(FILE)
+            view = LedgerReader(FILE)
             assert view.known_links(["lnk_old"]) == {"lnk_old"}
             assert view.facts["schema_version"] == str(SCHEMA_VERSION)
         else:
@@ -242,8 +242,8 @@ def test_codes_of_a_set_stand_apart_from_its_links(engine: sa.Engine) -> None:
         codes = ensure_sets(connection, "demo", ["s"], [], Kind.QR_CODES)
         assert ensure_sets(connection, "demo", ["s"], []) == {"s": 1}
     assert codes != {"s": 1}
-    assert LedgerView(FILE).set_ids("demo", ["s"]) == {"s": 1}
-    assert LedgerView(FILE).set_ids("demo", ["s"], Kind.QR_CODES) == codes
+    assert LedgerReader(FILE).set_ids("demo", ["s"]) == {"s": 1}
+    assert LedgerReader(FILE).set_ids("demo", ["s"], Kind.QR_CODES) == codes
 
 
 def test_damaged_file_is_named() -> None:
@@ -340,7 +340,7 @@ def test_doubt_is_taken_over_with_its_bytes_and_age(engine: sa.Engine) -> None:
         assert claim_doubts(connection, [1], "r2", []) == []
     assert found.idempotency_key == operation.idempotency_key
     assert found.body == operation.body
-    assert found.standing.first_sent == Stamp(
+    assert found.operation_state.first_sent == Stamp(
         wall=NOW.micros / 1e6, boot=NOW.boot, boot_id=NOW.boot_id
     )
 

@@ -129,7 +129,7 @@ def carry_out(
     with plan_saved(load_plan(path), settings) as plan:
         options_ = WriteOptions(**options)  # type: ignore[arg-type]
         work = partial(apply_plan, plan, settings, "out.parquet", options=options_)
-        return run_until(until, lambda stop, tally: work(stop=stop, tally=tally))
+        return run_until(until, lambda stop, metrics: work(stop=stop, metrics=metrics))
 
 
 def test_a_plan_file_goes_on(settings: Settings, box: Sandbox, run: Run) -> None:

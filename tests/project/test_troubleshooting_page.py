@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from incarts_pipeline import errors
-from incarts_pipeline.api import responses as answers
+from incarts_pipeline.api import responses
 from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger.state_machine import Replay
@@ -107,11 +107,11 @@ def test_http_statuses_are_there() -> None:
     """Every status that is told from others is in the table, below what is done about it."""
     rows = rows_of(section(PAGE, "Answers of Incarts").split("Where no answer came")[0])
     shown = {code: cells[2] for cells in rows for code in codes_in(cells[0])}
-    known = {*answers._BY_STATUS, *answers._REFUSED, *answers._NOT_THERE, *answers._ERRORS}
+    known = {*responses._BY_STATUS, *responses._REFUSED, *responses._NOT_THERE, *responses._ERRORS}
     assert set(map(str, known)) <= shown.keys()
-    for status in answers._NOT_THERE:
+    for status in responses._NOT_THERE:
         assert "`wrong_endpoint`" in shown[str(status)]
-    for status in answers._REFUSED:
+    for status in responses._REFUSED:
         assert "`refused_by_api`" in shown[str(status)]
     unknown = {int(code) for code in shown if code.isdecimal()} - {200, 201, 403} - set(known)
     assert all("`in_doubt`" in shown[str(status)] for status in unknown)

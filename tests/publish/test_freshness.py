@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.ledger import bulk_queries as snapshot, tables
+from incarts_pipeline.ledger import bulk_queries, tables
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.prepare.partition import Partition
-from incarts_pipeline.publish import freshness as standing, publish
+from incarts_pipeline.publish import freshness, publish
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products
@@ -53,9 +53,9 @@ def kept(again: Callable[[], object]) -> list[str]:
     return [file.name for file in FILES if file.stat().st_ino == before[file]]
 
 
-def standing_files() -> list[str]:
+def fresh_files() -> list[str]:
     """Return the files that are what was published from the ledger as it is."""
-    return [file.name for file in FILES if standing.stands(LEDGER.absolute(), file.absolute())]
+    return [file.name for file in FILES if freshness.stands(LEDGER.absolute(), file.absolute())]
 
 
 ALL = [file.name for file in FILES]
@@ -148,18 +148,18 @@ def test_an_import_is_noticed(run: Run, settings: Settings) -> None:
         file.unlink()
     run(products(0), allow_empty=True, link_set="other", output="other.parquet")
     other = Path("other.history.parquet").absolute()
-    assert standing.stands(LEDGER, other)
+    assert freshness.stands(LEDGER, other)
     import_links("more.parquet", settings)
-    assert not standing.stands(LEDGER, other)
+    assert not freshness.stands(LEDGER, other)
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        snapshot.CURRENT,
-        snapshot.UNLINKED,
-        snapshot.MEMBERS,
-        snapshot.History(set_ids={}, partition="south").query,
+        bulk_queries.CURRENT,
+        bulk_queries.UNLINKED,
+        bulk_queries.MEMBERS,
+        bulk_queries.History(set_ids={}, partition="south").query,
     ],
     ids=["current", "unlinked", "members", "history"],
 )
@@ -296,29 +296,29 @@ def test_a_change_while_a_file_is_made(run: Run) -> None:
     """What changes after the ledger was read isn't in the file, so nothing is confirmed."""
     quiet(run)
     file = HISTORY.absolute()
-    with standing.Noting(LEDGER, file) as noting:
+    with freshness.Noting(LEDGER, file) as noting:
         change("UPDATE link SET short_link = 'https://short.example/late'")
-        noting.made(file, "test", standing.sha256_of(file))
-    assert not standing.stands(LEDGER, file)
-    with standing.Noting(LEDGER, file) as noting:
-        noting.made(file, "test", standing.sha256_of(file))
-    assert standing.stands(LEDGER, file, "test")
-    assert not standing.stands(LEDGER, file, "another test")
+        noting.made(file, "test", freshness.sha256_of(file))
+    assert not freshness.stands(LEDGER, file)
+    with freshness.Noting(LEDGER, file) as noting:
+        noting.made(file, "test", freshness.sha256_of(file))
+    assert freshness.stands(LEDGER, file, "test")
+    assert not freshness.stands(LEDGER, file, "another test")
 
 
 def test_two_runs_that_make_one_file(run: Run) -> None:
     """The later one's note counts, and only for its own file."""
     quiet(run)
     file = HISTORY.absolute()
-    with standing.Noting(LEDGER, file) as first:
-        with standing.Noting(LEDGER, file) as second:
+    with freshness.Noting(LEDGER, file) as first:
+        with freshness.Noting(LEDGER, file) as second:
             file.write_bytes(b"second")
-            second.made(file, "second", standing.sha256_of(file))
+            second.made(file, "second", freshness.sha256_of(file))
         file.write_bytes(b"first")
-        first.made(file, "first", standing.sha256_of(file))
-    assert not standing.stands(LEDGER, file)
+        first.made(file, "first", freshness.sha256_of(file))
+    assert not freshness.stands(LEDGER, file)
     file.write_bytes(b"second")
-    assert standing.stands(LEDGER, file, "second")
+    assert freshness.stands(LEDGER, file, "second")
 
 
 def test_an_old_ledger_knows_only_its_own_files(run: Run, tmp_path: Path) -> None:
@@ -328,12 +328,12 @@ def test_an_old_ledger_knows_only_its_own_files(run: Run, tmp_path: Path) -> Non
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     shutil.copy(LEDGER, "backup.db")
-    assert standing_files() == ALL
+    assert fresh_files() == ALL
     quiet(run, products(6))
     for file in tmp_path.glob("ledger.db*"):
         file.unlink()
     shutil.copy("backup.db", LEDGER)
-    assert standing_files() == []
+    assert fresh_files() == []
     with pytest.raises(RefusedError, match="doesn't know"):
         run(products(6))
 
@@ -343,8 +343,8 @@ def test_a_ledger_that_takes_no_note(run: Run) -> None:
     run(products(2))
     broken = Path("broken.db")
     broken.write_bytes(b"this is no ledger" * 500)
-    with standing.Noting(broken, HISTORY.absolute()) as noting:
+    with freshness.Noting(broken, HISTORY.absolute()) as noting:
         noting.made(HISTORY.absolute(), "test", b"")
-    assert not standing.stands(broken, HISTORY.absolute())
-    assert not standing.stands(Path("nowhere.db"), HISTORY.absolute())
-    assert not standing.stands(LEDGER, None)
+    assert not freshness.stands(broken, HISTORY.absolute())
+    assert not freshness.stands(Path("nowhere.db"), HISTORY.absolute())
+    assert not freshness.stands(LEDGER, None)

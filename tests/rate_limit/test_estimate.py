@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from incarts_pipeline.ledger.reader import LedgerView
+from incarts_pipeline.ledger.reader import LedgerReader
 from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
@@ -73,7 +73,7 @@ def test_a_first_plan_reckons_with_the_climb(settings: Settings, run: Run) -> No
 
     assert seconds() == pytest.approx(math.log2(100) + 1.01)
     run(products(3), rate="adaptive", max_rps=100.0)
-    learned = LedgerView(settings.ledger, base_url=settings.base_url).learned(
+    learned = LedgerReader(settings.ledger, base_url=settings.base_url).learned(
         key_fingerprint(settings.require_key())
     )
     expected = expected_pace(100.0, learned)

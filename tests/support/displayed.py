@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from incarts_pipeline.ledger.queries import Label
-from incarts_pipeline.ledger.reader import LedgerView
+from incarts_pipeline.ledger.reader import LedgerReader
 from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
 from incarts_pipeline.plan.plan import Plan
@@ -22,7 +22,7 @@ from incarts_pipeline.rate_limit.limit import Learned
 from incarts_pipeline.sandbox import Sandbox, SandboxConfig
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import WriteOptions
 from tests.support.rates.limiters import Fixed
 from tests.support.rates.simulator import Simulation
@@ -107,7 +107,7 @@ def world(folder: Path) -> Iterator[World]:
         box.reconfigure(max_quantity=1)
         result = _run(changed(), settings, folder, plan.figures.digest)
     table = pq.read_table(folder / "links.parquet")
-    labels = LedgerView(folder / "ledger.db").labels(table["link_id"].drop_null().to_pylist())
+    labels = LedgerReader(folder / "ledger.db").labels(table["link_id"].drop_null().to_pylist())
     with plan:
         yield World(plan=plan, result=result, table=table, labels=labels)
 
@@ -129,8 +129,8 @@ def _run(table: pa.Table, settings: Settings, folder: Path, approved: str | None
 class Watched:
     """A rate controller whose answers a tally counts, as a run's sender does."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, metrics: RunMetrics) -> None:
+        self._tally = metrics
         self._controller = RateController(100.0, None)
 
     @property
@@ -150,15 +150,15 @@ class Watched:
     def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
         """Learn from an answer, and count it; every hundredth one is an error."""
         self._controller.answered(answer, sent_at=sent_at, now=now)
-        tally = self._tally
-        tally.requests += 1
+        metrics = self._tally
+        metrics.requests += 1
         state = State.INTENDED
         if answer.kind is AnswerKind.LINK:
             state = State.DONE
-        if tally.requests % 100 == 7:
+        if metrics.requests % 100 == 7:
             answer = Answer(kind=AnswerKind.UNKNOWN, correlation_id="x", status=503)
-        spread = (1.0 + (tally.requests * 7919 % 100) / 40) ** 2 / 4
-        tally.answered(
+        spread = (1.0 + (metrics.requests * 7919 % 100) / 40) ** 2 / 4
+        metrics.answered(
             answer,
             state,
             latency=(now - sent_at) * spread,
@@ -176,11 +176,11 @@ class Watched:
         return self._controller.waiting_for(now)
 
 
-def limited_run(seconds: float = 240.0) -> Tally:
+def limited_run(seconds: float = 240.0) -> RunMetrics:
     """Return what a tally has after a run against 300 requests per 10 s, in simulated time."""
-    tally = Tally(planned=9_000)
-    Simulation(Fixed(300, 10.0), Watched(tally)).run(seconds)
-    return tally
+    metrics = RunMetrics(planned=9_000)
+    Simulation(Fixed(300, 10.0), Watched(metrics)).run(seconds)
+    return metrics
 
 
 AT = dt.datetime(2026, 5, 4, 9, 30, tzinfo=dt.UTC)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.sync import Stop, run_blocking
-from incarts_pipeline.write.metrics import Tally
+from incarts_pipeline.write.metrics import RunMetrics
 
 Run = Callable[..., RunResult]
 
@@ -29,21 +29,21 @@ def products(n: int, **columns: list[object]) -> pa.Table:
 
 
 def run_until(
-    requests: int | None, work: Callable[[Stop, Tally], Awaitable[RunResult]]
+    requests: int | None, work: Callable[[Stop, RunMetrics], Awaitable[RunResult]]
 ) -> RunResult:
     """Run something; end it as --max-duration does, once it has begun so many requests."""
 
     async def ended(stop: Stop) -> RunResult:
-        tally = Tally()
+        metrics = RunMetrics()
 
         async def watch() -> None:
-            while requests is None or tally.requests < requests:  # noqa: ASYNC110
+            while requests is None or metrics.requests < requests:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             stop.request(Reason.OUT_OF_TIME)
 
         watching = asyncio.create_task(watch())
         try:
-            return await work(stop, tally)
+            return await work(stop, metrics)
         finally:
             watching.cancel()
 

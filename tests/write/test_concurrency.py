@@ -6,19 +6,19 @@ import pytest
 
 from incarts_pipeline.settings import MOST
 from incarts_pipeline.write.circuit_breaker import Breaker
-from incarts_pipeline.write.concurrency import InFlight
+from incarts_pipeline.write.concurrency import ConcurrencyLimit
 
 
 def test_cap_follows_pace_and_latency() -> None:
     """Little's law, with some to spare; a cap that was asked for stays."""
-    under_way = InFlight()
+    under_way = ConcurrencyLimit()
     assert under_way.cap(None) == under_way.cap(50.0) == 32, "nothing is known yet"
     for _ in range(100):
         under_way.took(0.4)
     assert 100 * 0.4 < under_way.cap(100.0) < 2 * 100 * 0.4
     assert under_way.cap(1.0) == 8
     assert under_way.cap(1e9) == MOST
-    assert InFlight(5).cap(100.0) == 5
+    assert ConcurrencyLimit(5).cap(100.0) == 5
 
 
 def test_budget_is_used_up_by_retries_and_earned_by_successes() -> None:

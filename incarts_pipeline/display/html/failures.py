@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.display import remedies as fixes
+from incarts_pipeline.display import remedies
 from incarts_pipeline.models import NoteCode, Reason, Status
 
 FAILED = (Status.REJECTED, Status.IN_DOUBT, Status.HELD, Status.PENDING)
@@ -94,11 +94,14 @@ def _group(flat: pa.Table, key: Mapping[str, object], examples: int) -> Group:
     shown = flat.filter(mask).slice(0, examples)
     reason, code, http_status = Reason(str(key["reason"])), key["code"], key["http_status"]
     if key["field"] is not None:
-        fix, what = fixes.PROBLEMS.get(str(code), fixes.REASONS[reason]), f"{key['field']}: {code}"
+        fix, what = (
+            remedies.PROBLEMS.get(str(code), remedies.REASONS[reason]),
+            f"{key['field']}: {code}",
+        )
     else:
         status = http_status if isinstance(http_status, int) else None
         said = str(code) if code is not None else None
-        fix = fixes.of_row(reason, http_status=status, error_code=said)
+        fix = remedies.of_row(reason, http_status=status, error_code=said)
         what = " ".join(str(part) for part in (reason.value, status, said) if part is not None)
     return Group(
         status=Status(str(key["status"])),

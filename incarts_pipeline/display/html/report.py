@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from incarts_pipeline.display import remedies as fixes
+from incarts_pipeline.display import remedies
 from incarts_pipeline.display.html.chart import Series, latencies, milliseconds, over_time
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.display.html.html import Child, Element, el, page, said
@@ -23,7 +23,7 @@ from incarts_pipeline.display.html.result_card import (
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import PlanFigures
 from incarts_pipeline.text import duration
-from incarts_pipeline.write import Latencies, Tally, Timeline
+from incarts_pipeline.write import Latencies, RunMetrics, Timeline
 
 _QUANTILES = (
     ("half of them", 0.5),
@@ -44,7 +44,7 @@ class Reported:
 
     link_sets: tuple[str, ...]
     figures: PlanFigures
-    tally: Tally
+    metrics: RunMetrics
     at: dt.datetime
     result: RunResult | None = None
     failed: pa.Table | None = None
@@ -62,9 +62,9 @@ def run_report(run: Reported) -> str:
         *_outcome(run),
         el("h2", "What was planned, and why"),
         *_planned(run),
-        *_over_time(run.tally.timeline),
-        *_latency(run.tally.latencies),
-        *_answers(run.tally),
+        *_over_time(run.metrics.timeline),
+        *_latency(run.metrics.latencies),
+        *_answers(run.metrics),
         *_failures(run),
         el("footer", "incarts_pipeline · this page loads nothing and runs no script"),
         class_="incarts ic-doc",
@@ -86,18 +86,18 @@ def _outcome(run: Reported) -> Iterator[Element]:
     if run.error is not None:
         yield note("ic-bad", el("b", "The run ended by an error: "), said(run.error))
     if run.result is None:
-        yield _so_far(run.tally)
+        yield _so_far(run.metrics)
         return
     yield run_facts(run.result)
     yield from endings(run.result)
     yield status_table(run.result.published.counts)
 
 
-def _so_far(tally: Tally) -> Element:
+def _so_far(metrics: RunMetrics) -> Element:
     return facts(
-        ("calls planned", number(tally.planned)),
-        ("calls done", number(tally.done)),
-        ("requests", number(tally.requests)),
+        ("calls planned", number(metrics.planned)),
+        ("calls done", number(metrics.done)),
+        ("requests", number(metrics.requests)),
     )
 
 
@@ -119,7 +119,7 @@ def _planned(run: Reported) -> Iterator[Element]:
             badge(count.action),
             number(count.rows),
             bar(count.rows, most, TONES[count.action]),
-            fixes.REASONS[count.reason].meaning,
+            remedies.REASONS[count.reason].meaning,
             said(count.link_set),
         )
         for count in counts
@@ -180,19 +180,19 @@ def _latency(taken: Latencies) -> Iterator[Element]:
     )
 
 
-def _answers(tally: Tally) -> Iterator[Element]:
-    if not tally.errors:
+def _answers(metrics: RunMetrics) -> Iterator[Element]:
+    if not metrics.errors:
         return
-    rows = ((said(what), number(n), *_meaning(what)) for what, n in tally.errors.most_common(20))
+    rows = ((said(what), number(n), *_meaning(what)) for what, n in metrics.errors.most_common(20))
     yield el("h2", "Answers without a link")
     yield table(("answer", "times", "meaning", "what to do"), rows, label="Answers without a link")
 
 
 def _meaning(what: str) -> tuple[str, str]:
     if what.isdecimal():
-        fix = fixes.of_status(int(what))
+        fix = remedies.of_status(int(what))
     else:
-        fix = fixes.CODES.get(what, fixes.Fix(meaning=""))
+        fix = remedies.CODES.get(what, remedies.Fix(meaning=""))
     return fix.meaning, fix.fix
 
 

@@ -1,7 +1,7 @@
 """Two ledgers with one face: a model in memory, and the real statements on real SQLite.
 
-The model decides with the library's own `decide` and `Standing`; what it adds is where rows are
-kept. That SQLite does the same is shown by running the same schedules on both.
+The model decides with the library's own `decide` and `OperationState`; what it adds is where rows
+are kept. That SQLite does the same is shown by running the same schedules on both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation
-from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Standing
+from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OperationState
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
 
 T = TypeVar("T")
@@ -96,13 +96,13 @@ class _Op:
     key: str
     generation: int
     run_id: str | None
-    standing: Standing = field(default_factory=Standing)
+    operation_state: OperationState = field(default_factory=OperationState)
     epoch: int = 1
     links: set[str] = field(default_factory=set)
 
     @property
     def state(self) -> State:
-        return self.standing.state
+        return self.operation_state.state
 
     @property
     def content_hash(self) -> bytes:
@@ -110,7 +110,7 @@ class _Op:
 
     @property
     def first_sent_wall(self) -> float:
-        return self.standing.first_sent.wall if self.standing.first_sent else 0.0
+        return self.operation_state.first_sent.wall if self.operation_state.first_sent else 0.0
 
 
 class MemoryLedger:
@@ -160,7 +160,7 @@ class MemoryLedger:
     def _take(self, op: _Op, run: str) -> Operation:
         op.run_id = run
         op.epoch += 1
-        op.standing = op.standing.claimed()
+        op.operation_state = op.operation_state.claimed()
         return _operation(op)
 
     def mark_sent(self, run: str, sent: Sent) -> bool:
@@ -169,7 +169,7 @@ class MemoryLedger:
         ours = op is not None and op.run_id == run and op.epoch == sent.operation.epoch
         if op is None or not ours or op.state not in (State.INTENDED, State.IN_DOUBT):
             return False
-        op.standing = op.standing.sent(sent.at, sent.api_key_fingerprint)
+        op.operation_state = op.operation_state.sent(sent.at, sent.api_key_fingerprint)
         return True
 
     def record(self, run: str, outcome: Outcome) -> None:
@@ -177,10 +177,10 @@ class MemoryLedger:
         op = self._ops[outcome.operation.op_id]
         link = outcome.answer.link if outcome.answer else None
         if op.state is not State.DONE and (link or op.epoch == outcome.operation.epoch):
-            settled = op.standing
+            settled = op.operation_state
             if outcome.state in (State.INTENDED, State.REJECTED):
                 settled = replace(settled, first_sent=None, api_key_fingerprint=None)
-            op.standing = replace(settled, state=outcome.state)
+            op.operation_state = replace(settled, state=outcome.state)
         if link is None:
             return
         op.links.add(link.id)
@@ -209,7 +209,7 @@ class MemoryLedger:
     def recreate(self, op_id: int, now: Stamp) -> None:
         """Do what a person does who knows that there is no link."""
         op = self._ops[op_id]
-        op.standing = replace(op.standing, state=State.ABANDONED)
+        op.operation_state = replace(op.operation_state, state=State.ABANDONED)
 
     def operations(self) -> list[Known]:
         """Return all operations."""
@@ -238,7 +238,7 @@ def _operation(op: _Op) -> Operation:
         content_hash=op.content_hash,
         body=op.call.body,
         epoch=op.epoch,
-        standing=op.standing,
+        operation_state=op.operation_state,
     )
 
 

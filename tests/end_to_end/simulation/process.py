@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Claim, Operation
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
-from incarts_pipeline.ledger.state_machine import Replay, Standing
+from incarts_pipeline.ledger.state_machine import OperationState, Replay
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 from tests.end_to_end.simulation.ledgers import Row, call_for
 
@@ -80,32 +80,36 @@ def _wants_call(row: Row, body: bytes) -> bool:
 
 def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
     """Send one operation until it is settled or this run's patience ends."""
-    standing = operation.standing
+    operation_state = operation.operation_state
     for _ in range(_PATIENCE):
         now = world.now(me)
-        if standing.first_sent is not None:
-            verdict = world.rule(me).judge(standing.first_sent, now, standing.api_key_fingerprint)
+        if operation_state.first_sent is not None:
+            verdict = world.rule(me).judge(
+                operation_state.first_sent, now, operation_state.api_key_fingerprint
+            )
             if verdict is not Replay.ALLOWED:
                 yield "judged"
                 outcome = Outcome(operation=operation, state=State.NEEDS_REVIEW, at=now)
                 world.record(me, outcome)
                 return
-        standing = standing.sent(now, me.fingerprint)
+        operation_state = operation_state.sent(now, me.fingerprint)
         sent = Sent(
             operation=operation,
-            number=standing.attempts,
-            correlation_id=f"{me.run_id}-{operation.op_id}-{standing.attempts}",
+            number=operation_state.attempts,
+            correlation_id=f"{me.run_id}-{operation.op_id}-{operation_state.attempts}",
             api_key_fingerprint=me.fingerprint,
             at=now,
         )
-        standing = yield from _attempt(world, me, sent, standing)
-        if standing is None or standing.state not in _OPEN:
+        operation_state = yield from _attempt(world, me, sent, operation_state)
+        if operation_state is None or operation_state.state not in _OPEN:
             return
         world.pass_time(world.chance() * 20)
         yield "backed off"
 
 
-def _attempt(world: World, me: Process, sent: Sent, standing: Standing) -> Iterator[str]:
+def _attempt(
+    world: World, me: Process, sent: Sent, operation_state: OperationState
+) -> Iterator[str]:
     """Mark, send, hear, record; return where the operation stands, None when it isn't ours."""
     if world.marks_first:
         yield "about to mark"
@@ -119,17 +123,17 @@ def _attempt(world: World, me: Process, sent: Sent, standing: Standing) -> Itera
         return None
     link = Link(id=link_id) if link_id else None
     answer = Answer(kind=kind, correlation_id=sent.correlation_id, link=link)
-    standing = standing.answered(kind)
+    operation_state = operation_state.answered(kind)
     yield "answered"
     world.record(
         me,
         Outcome(
             operation=sent.operation,
-            state=standing.state,
+            state=operation_state.state,
             at=world.now(me),
             number=sent.number,
             answer=answer,
         ),
     )
     yield "recorded"
-    return standing
+    return operation_state
