@@ -1,4 +1,8 @@
-"""The values that pass between the stages: closed sets as enums, records as frozen dataclasses."""
+"""Values that pass between the folders: closed sets as enums, records as frozen dataclasses.
+
+The comment beside each member is its meaning; docs/vocabulary.md has the same words, and a test
+compares them.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,23 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What the operations of a link set make; a set's codes stand apart from its links."""
+    """What the operations of a link set make; a set's codes are counted apart from its links."""
 
-    LINKS = "links"
-    QR_CODES = "qr_codes"
+    LINKS = "links"  # links of catalog rows
+    QR_CODES = "qr_codes"  # further QR codes of links that exist
 
 
 class Intent(StrEnum):
     """What a link does; the values are the API's."""
 
-    CUSTOM_URL = "custom_url"  # any retailer: goes to customUrl
-    ADD_TO_CART = "add_to_cart"  # walmart
-    PRODUCT_DETAIL = "product_detail"  # target; published as coming soon
-    SHOPPING_LIST = "shopping_list"  # instacart
-    RECIPE = "recipe"  # instacart
+    CUSTOM_URL = "custom_url"  # goes to `customUrl`; any retailer
+    ADD_TO_CART = "add_to_cart"  # fills a cart; walmart
+    PRODUCT_DETAIL = "product_detail"  # shows a product; target; announced as coming soon
+    SHOPPING_LIST = "shopping_list"  # opens a shopping list; instacart
+    RECIPE = "recipe"  # opens a recipe; instacart
 
 
-QR_CODE = "qr_code"  # stands for the intent where an operation makes a further QR code
+QR_CODE = "qr_code"  # takes the intent's place where an operation makes a further QR code
 
 
 class Policy(StrEnum):
@@ -38,62 +42,62 @@ class Policy(StrEnum):
 class Action(StrEnum):
     """What the plan wants to do with a row."""
 
-    CREATE = "create"  # no link yet
-    REPLACE = "replace"  # content changed: a new link
-    REUSE = "reuse"  # content is back to one that has a link already
+    CREATE = "create"  # no link yet: make one
+    REPLACE = "replace"  # content changed: make a new link
+    REUSE = "reuse"  # content is back to one that has a link already: use that, no call
     UNCHANGED = "unchanged"  # same content, or changed only where that is ignored
     SETTLE = "settle"  # sent before, answer unknown: same key and bytes again
-    HOLD = "hold"  # policy, pinned, or a doubt that needs a person
-    REJECT = "reject"  # breaks a rule, or refused by the API before
-    SKIP = "skip"  # an entry of a wide table whose products are null: no link wanted
+    HOLD = "hold"  # policy, pinned, or a doubt that needs a person: keep the link that it has
+    REJECT = "reject"  # breaks a rule, or refused by the API before: send nothing
+    SKIP = "skip"  # an entry of a wide table with nothing to link to: no link wanted
 
 
 class Status(StrEnum):
-    """How a row stands once the run is over."""
+    """What became of a row once the run is over."""
 
-    CREATED = "created"
-    REPLACED = "replaced"
-    REUSED = "reused"
-    UNCHANGED = "unchanged"
-    HELD = "held"
-    IN_DOUBT = "in_doubt"  # sent, answer unknown; the link may exist
-    REJECTED = "rejected"
+    CREATED = "created"  # a new link was made
+    REPLACED = "replaced"  # a new link was made, and follows the row's old one
+    REUSED = "reused"  # the row uses a link again that it had before
+    UNCHANGED = "unchanged"  # the row keeps its link
+    HELD = "held"  # changed, and keeps its link until a person says otherwise
+    IN_DOUBT = "in_doubt"  # sent, answer unknown: the link may exist
+    REJECTED = "rejected"  # breaks a rule, or was refused by the API; no link of this content
     PENDING = "pending"  # not tried; run again to go on
-    SKIPPED = "skipped"
+    SKIPPED = "skipped"  # no link wanted
 
 
 class Reason(StrEnum):
     """Why a row has its action or status."""
 
-    NEW = "new"
-    CHANGED = "changed"
-    CHANGED_BACK = "changed_back"
-    SAME = "same"
-    IGNORED_CHANGE = "ignored_change"
-    ANSWER_UNKNOWN = "answer_unknown"
-    NEEDS_REVIEW = "needs_review"
+    NEW = "new"  # the row has no link yet
+    CHANGED = "changed"  # content changed where the policy is `replace`
+    CHANGED_BACK = "changed_back"  # content is one that the row had a link for before
+    SAME = "same"  # content is the link's
+    IGNORED_CHANGE = "ignored_change"  # content changed only where the policy is `ignore`
+    ANSWER_UNKNOWN = "answer_unknown"  # sent, and no answer says whether the link exists
+    NEEDS_REVIEW = "needs_review"  # in doubt, and only a link id or a person clears it
     EARLIER_IN_DOUBT = "earlier_in_doubt"  # older content of the row is in doubt
-    POLICY_HOLD = "policy_hold"
-    PINNED = "pinned"
-    INVALID = "invalid"
-    DUPLICATE_KEY = "duplicate_key"
-    REFUSED_BY_API = "refused_by_api"
-    NO_PRODUCTS = "no_products"
-    OVER_LIMIT = "over_limit"
-    OUT_OF_TIME = "out_of_time"
-    STOPPED = "stopped"
-    CIRCUIT_OPEN = "circuit_open"
-    CLAIMED_ELSEWHERE = "claimed_elsewhere"
+    POLICY_HOLD = "policy_hold"  # content changed where the policy is `hold`
+    PINNED = "pinned"  # content changed, but the link is in print
+    INVALID = "invalid"  # the row breaks a rule: see its problems
+    DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
+    REFUSED_BY_API = "refused_by_api"  # a 400, 413 or 422; parked until the content changes
+    NO_PRODUCTS = "no_products"  # nothing to link to
+    OVER_LIMIT = "over_limit"  # beyond the number of links that this run may make
+    OUT_OF_TIME = "out_of_time"  # beyond the time that this run may take
+    STOPPED = "stopped"  # somebody ended the run
+    CIRCUIT_OPEN = "circuit_open"  # going on was useless: see why the run ended
+    CLAIMED_ELSEWHERE = "claimed_elsewhere"  # another run is sending the row
     CHANGED_ELSEWHERE = "changed_elsewhere"  # another run moved the row on since the plan
 
 
 class State(StrEnum):
-    """Where one operation (one idempotency key) stands in the ledger."""
+    """How far one operation (one idempotency key) has come in the ledger."""
 
     INTENDED = "intended"  # recorded, provably not at the server
     SENT = "sent"  # an attempt was about to leave; after a crash this means in doubt
     IN_DOUBT = "in_doubt"  # the link may exist; may be replayed inside the idempotency window
-    NEEDS_REVIEW = "needs_review"  # only a link id or a person clears it
+    NEEDS_REVIEW = "needs_review"  # the link may exist; only a link id or a person clears it
     DONE = "done"  # has a link
     REJECTED = "rejected"  # refused by the API; parked until its content changes
     ABANDONED = "abandoned"  # a person said: recreate; a later generation took its place
@@ -206,10 +210,10 @@ class ProblemCode(StrEnum):
     NUMBER_LIKE_ID = "number_like_id"  # a product id that went through a float: 550098461.0
     WHITE_SPACE = "white_space"  # an id begins or ends with white space
     NOT_A_ZIP_CODE = "not_a_zip_code"  # not five digits
-    STORE_WITHOUT_ZIP_CODE = "store_without_zip_code"
+    STORE_WITHOUT_ZIP_CODE = "store_without_zip_code"  # a store, but not where it is
     NOT_A_URL = "not_a_url"  # not http(s) with a host, or with characters that URLs can't have
-    UNKNOWN_INTENT = "unknown_intent"
-    UNKNOWN_RETAILER = "unknown_retailer"
+    UNKNOWN_INTENT = "unknown_intent"  # none of `Intent`, and unknown ones aren't allowed
+    UNKNOWN_RETAILER = "unknown_retailer"  # no intent but custom_url goes with it
     WRONG_RETAILER = "wrong_retailer"  # the intent belongs to another retailer
     WRONG_CASE = "wrong_case"  # `Walmart` for `walmart`
     NEEDED = "needed"  # the intent can't do without a field that is absent

@@ -21,12 +21,19 @@ import typer
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.maintenance.status import ledger_overview
 from incarts_pipeline.mapping.mapping import load_mapping
+from incarts_pipeline.models import Status
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.runs import Run, products
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [
+    ROOT / "README.md",
+    CONTRIBUTING,
+    ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 FRAME = pd.DataFrame(
     {
         "sku": ["1", "2", "3"],
@@ -62,7 +69,8 @@ def test_named_commands_and_options_exist() -> None:
         command = root
         while isinstance(command, click.Group) and words and words[0] in command.commands:
             command = command.commands[words.pop(0)]
-        assert not isinstance(command, click.Group) or not words, f"{page}: incarts {words}"
+        unknown = [word for word in words if not word.startswith("-")]
+        assert not isinstance(command, click.Group) or not unknown, f"{page}: incarts {words}"
         known = {option for parameter in command.params for option in parameter.opts}
         for word in words:
             assert not word.startswith("-") or word in known, f"{page}: {word} of {command.name}"
@@ -82,6 +90,14 @@ def test_backup_has_what_the_wal_has(run: Run, settings: Settings, tmp_path: Pat
     lost = subprocess.run([sys.executable, *words[1:-1], words[-1].replace(".db", "-elsewhere.db")])
     assert lost.returncode, "a backup of nothing would look like one"
     assert len(list(tmp_path.glob("*elsewhere*"))) == 0
+
+
+def test_the_example_of_a_test_passes(run: Run, box: Sandbox) -> None:
+    """The test that shows how tests read is one."""
+    [code] = blocks("python", CONTRIBUTING)
+    names: dict[str, Any] = {"Run": Run, "Sandbox": Sandbox, "Status": Status, "products": products}
+    exec(code, names)
+    names["test_padded_ids_are_refused"](run, box)
 
 
 @pytest.fixture
