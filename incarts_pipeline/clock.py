@@ -1,4 +1,4 @@
-"""Time as the ledger measures it: a wall clock, and a boot clock that nobody can set."""
+"""Clocks as the ledger needs them: a wall clock, and a boot clock that nobody can set."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 # Seconds since the boot; asked for several times a request.
 _boot_seconds: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    # Linux alone: `monotonic` stands still while a laptop sleeps, and a doubt ages all the same.
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
 )
@@ -51,6 +52,8 @@ class Clock:
 def machine_boot_id() -> str:
     """Return an id that changes with each boot; where there is none, one for this process only."""
     try:
+        # Without such an id the boot clocks of two processes can't be compared, and wall clocks
+        # decide.
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"process-{os.getpid()}-{time.time_ns()}"

@@ -1,4 +1,4 @@
-"""Places where a test can kill or stop the process, to show that running it again is safe.
+"""Failpoints: where a test can kill or stop the process, to show that running again is safe.
 
 `INCARTS_FAILPOINT=marked:3` sends SIGKILL the third time that the place `marked` is passed,
 `marked:3:stop` sends SIGSTOP. Without the variable a place costs one comparison. After fail(9) of

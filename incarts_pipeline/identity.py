@@ -1,4 +1,4 @@
-"""Canonical form: hashes of a body's groups of fields, and the idempotency key.
+"""Identity of links: hashes of a body's groups of fields, and the idempotency key.
 
 A body is JSON as RFC 8785 (JSON Canonicalization Scheme) writes it; a content hash is the SHA-256
 of its bytes. Whatever changes here would re-create every link, so golden vectors pin it, and
@@ -14,10 +14,13 @@ from typing import Any
 
 import rfc8785
 
-RECIPE = 1
+RECIPE = 1  # goes into the ledger, so that a later version knows how its hashes came about
 ENDPOINT_LINKS = "POST /v1/links"
 ENDPOINT_QR_CODES = "POST /v1/links/{linkId}/qr-codes"
 
+# What a change does is decided by group: where a link leads, how it counts, what it is called.
+# `intent` and `retailer` are here because another one leads elsewhere; `projectId` is in no group,
+# since a link never moves to another project.
 _DESTINATION = (
     "retailer",
     "intent",
@@ -30,6 +33,7 @@ _DESTINATION = (
 _LABEL = ("name", "publicName", "metadata")
 _PREFIX = "incarts1-"
 _DIGITS = 40
+# 9,007,199,254,740,992, the first whole number that a double can't tell from the next, has 16.
 _EXACT_DIGITS = 16
 
 
@@ -49,6 +53,9 @@ def idempotency_key(
     generation in decimal.
     """
     parts = (endpoint, project_id, link_set, row_key, content_hash.hex(), str(generation))
+    # The endpoint is among the parts, so that a link and a QR code of one body differ. The prefix
+    # names the recipe: a later one can't meet a key of this one. 40 digits are 160 bits, and the
+    # whole stays within the 128 characters that the API takes.
     return _PREFIX + _hash_of([part.encode() for part in parts]).hex()[:_DIGITS]
 
 
@@ -63,6 +70,8 @@ def qr_content_hash(link_id: str, body: bytes) -> bytes:
 
 def joined_key(texts: Sequence[str]) -> str:
     r"""Return the row key of one row's key texts: joined by `|`, of several `\` and `|` escaped."""
+    # Escaped only where there is something to tell apart, so that the key of one column is its
+    # text, which people search for.
     if len(texts) == 1:
         return texts[0]
     return "|".join(text.replace("\\", "\\\\").replace("|", "\\|") for text in texts)
@@ -76,6 +85,7 @@ def qr_row_key(row_key: str, identifier: str) -> str:
 def _hash_of(parts: list[bytes]) -> bytes:
     digest = hashlib.sha256()
     for part in parts:
+        # Without lengths, ("ab", "c") and ("a", "bc") would have one hash, and two rows one key.
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
 
@@ -86,6 +96,8 @@ def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:
     Destination is retailer, intent, products, location, URLs and options; label is name,
     public name and metadata. Each is hashed as the object of those members that the body has.
     """
+    # The body is canonical already, but RFC 8785 knows doubles alone: it has to come out of the
+    # parser as it will go into the encoder.
     content: dict[str, Any] = json.loads(body, parse_int=_number)
     return (
         _hash({name: content[name] for name in _DESTINATION if name in content}),
@@ -103,8 +115,10 @@ def changed_fields(old_body: bytes, new_body: bytes) -> list[str]:
 
 
 def _changed(old: Any, new: Any, path: str) -> list[str]:
+    # 1 and True, or 1 and 1.0, are equal for Python; in JSON they are two contents.
     if old == new and type(old) is type(new):
         return []
+    # Lists too: what moved within one can't be told from what changed.
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [path]
     inner = f"{path}." if path else ""

@@ -1,9 +1,10 @@
-"""The Arrow schemas of what passes between the stages and of what is published."""
+"""Arrow schemas of what passes between the folders and of what is published."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+# The message is in the table, not only its code: it quotes the value and names the fix.
 PROBLEM = pa.struct(
     [
         pa.field("field", pa.string(), nullable=False),
@@ -38,7 +39,7 @@ def link_request_schema(key_fields: list[pa.Field]) -> pa.Schema:
     return pa.schema([*LINK_REQUEST_FIELDS, pa.field("key", pa.struct(key_fields), nullable=False)])
 
 
-OUTPUT_VERSION = 3
+OUTPUT_VERSION = 3  # +1 when a column is added; in the metadata of every published table
 _UTC = pa.timestamp("us", tz="UTC")
 
 # links.parquet behind the key columns; see docs for what each one means.
@@ -178,7 +179,7 @@ DISTINCT = frozenset(
     }
 )
 
-# What verifying found: a row per link that was to be read back, `verdict` one of `drift.Verdict`.
+# What verifying found: a row per link that was to be read back, `verdict` one of `Verdict`.
 VERIFIED = pa.schema(
     [
         pa.field("link_set", pa.string()),

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.sqlite."""
+"""SQLite files: their write-ahead log, and their errors in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from incarts_pipeline.errors import (
     LedgerLockedError,
 )
 
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 5.0  # how long a lock is waited for
 _RETRY_SECONDS = 0.02
 
 
@@ -27,6 +27,7 @@ def write_ahead(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
+            # The lower byte is the error, the upper ones are which kind of it.
             busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > until:
                 raise
@@ -37,7 +38,9 @@ def write_ahead(connection: sqlite3.Connection) -> None:
 
 def explain(error: Exception, path: Path) -> LedgerError:
     """Return the LedgerError that says what an SQLite error means for the user."""
+    # SQLAlchemy wraps the error and adds the statement, with its values: not for a terminal.
     text = str(getattr(error, "orig", None) or error)
+    # By words: ADBC's errors have SQLite's messages, but not its codes.
     low = text.lower()
     if "locked" in low or "busy" in low:
         return LedgerLockedError(

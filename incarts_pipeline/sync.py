@@ -1,4 +1,4 @@
-"""The synchronous door: run the asynchronous pipeline from a script, a notebook or Dagster."""
+"""Bridge from synchronous code: the asynchronous pipeline in a script, a notebook or Dagster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from incarts_pipeline.models import Reason
 
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.1  # how late a Ctrl-C is noticed at most
 
 
 def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
@@ -34,6 +34,8 @@ def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
             door.stop_soon()
             return door.wait()
         except BaseException:
+            # Dagster ends a step by an exception in this thread. The work is asked to stop and
+            # waited for, because what is in flight must be on disk before the process goes.
             if thread.is_alive():
                 door.stop_soon()
                 thread.join()
@@ -82,6 +84,7 @@ class _Door(Generic[T]):
 
     async def _main(self) -> T:
         self._loop, self._stop = asyncio.get_running_loop(), Stop()
+        # The wish may come before there is a loop to tell it to.
         if self._stop_early:
             self._stop.request(Reason.STOPPED)
         return await self._work(self._stop)
@@ -101,6 +104,7 @@ class _Door(Generic[T]):
 @contextmanager
 def _sigterm(handler: Callable[[], None]) -> Iterator[None]:
     """Have SIGTERM call `handler`, where that is ours to say: the main thread, nobody else's."""
+    # A host program that handles SIGTERM itself, such as Dagster or Jupyter, keeps its handler.
     default = signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None)
     if threading.current_thread() is not threading.main_thread() or not default:
         yield
@@ -123,6 +127,7 @@ class Stop:
         """Ask for the end; the first reason stays."""
         if self.reason is None:
             self.reason = reason
+        # Set after the reason, which whoever wakes reads at once.
         self._event.set()
 
     @property

@@ -1,4 +1,4 @@
-"""Words for people: numbers, lists, and what somebody may have meant by a misspelt name."""
+"""Words for people: counts, durations, and what somebody may have meant by a misspelt name."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def duration(seconds: float) -> str:
 def suggest(name: str, candidates: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest candidate, or an empty string."""
     known = list(candidates)
+    # `SKU` for `sku` is the commonest slip, and letters of another case count as other letters.
     by_lower = {candidate.casefold(): candidate for candidate in known}
     near = difflib.get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.6)
     return f' Did you mean "{by_lower[near[0]]}"?' if near else ""

@@ -1,6 +1,6 @@
-"""The catalog: any table as a stream of Arrow record batches, in bounded memory.
+"""Catalog: any table as a stream of Arrow record batches, in bounded memory.
 
-Every kind of source is turned into batches once, at this door, and the caller's own table is never
+Every kind of source is turned into batches once, here, and the caller's own table is never
 changed. All columns of a CSV are text, so that ids keep their zeros.
 """
 

@@ -1,4 +1,4 @@
-"""The few Arrow types that the pipeline works with, and names and text that can be trusted."""
+"""Arrow types that the pipeline works with: few and plain, with names and text to be trusted."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return plain_type(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
         return _plain_extension(kind)
+    # Large and view types differ in their offsets alone. Batches are small enough for 32 bits, and
+    # having one type of text keeps every rule and every kernel behind this to one case.
     if pt.is_large_string(kind) or pt.is_string_view(kind):
         return pa.string()
     if pt.is_large_binary(kind) or pt.is_binary_view(kind):
         return pa.binary()
+    # A fixed-size list becomes a plain one too: what makes it fixed is no part of its meaning.
     if _is_list(kind):
         return pa.list_(plain_type(kind.value_type))
     if pt.is_struct(kind):
@@ -57,10 +60,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def _plain_extension(kind: pa.BaseExtensionType) -> pa.DataType:
     storage = plain_type(kind.storage_type)
+    # A JSON extension is stored as text and stays that; a UUID is stored as 16 bytes, which nobody
+    # has in a spreadsheet, so it is spelled out.
     if pt.is_string(storage) or kind.extension_name == "arrow.uuid":
         return pa.string()
     if kind.extension_name == "arrow.bool8":
         return pa.bool_()
+    # A period or an interval is stored as a number that isn't the value that its owner sees.
     raise TypeError(str(kind))
 
 
@@ -84,9 +90,11 @@ def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _plain_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    # First, because a dictionary may be behind the run ends.
     if pt.is_run_end_encoded(column.type):
         column = pc.run_end_decode(column)
     if pt.is_dictionary(column.type):
+        # The few different values are turned into plain ones, not each row's.
         return _plain_column(column.dictionary, kind).take(column.indices)
     if isinstance(column, pa.ExtensionArray):
         if column.type.extension_name == "arrow.uuid":
@@ -101,6 +109,7 @@ def _plain_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _uuid_text(stored: pa.Array) -> pa.Array:
+    # Arrow has no cast from a UUID to its spelling.
     values = (None if raw is None else str(uuid.UUID(bytes=raw)) for raw in stored.to_pylist())
     return pa.array(values, pa.string())
 
@@ -117,6 +126,7 @@ def check_names(names: Iterable[str], name: str) -> None:
             raise CatalogError(
                 f"Column {position} of {name} has no name.", fix="Name it, or remove the column."
             )
+        # pandas takes any text for a name, also one that no file could hold.
         if not encodable(column):
             raise CatalogError(
                 f"The name of column {position} of {name} holds half a character: {column!a}.",
@@ -150,8 +160,11 @@ def check_text(batch: pa.RecordBatch, first_row: int, name: str) -> None:
         if not _holds_text(field.type):
             continue
         try:
+            # Parquet marks bytes as text on its writer's word. Kernels for text rely on it, so this
+            # comes before any of them.
             column.validate(full=True)
         except pa.ArrowInvalid:
+            # Arrow names the byte, which helps nobody in a table: find the row.
             row = first_row + _first_undecodable(column)
             raise CatalogError(
                 f"Row {row} of {name} (the first is 0) has bytes in the column {field.name!r} "

@@ -1,4 +1,4 @@
-"""A catalog as the rest of the pipeline sees it: one schema, and batches in order."""
+"""Catalog as the rest of the pipeline sees it: one schema, and batches in order."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Catalog:
                 f"{self.name} can be read only once, and was.",
                 fix="Pass a file or a table, or make the reader anew.",
             )
+        # Said here and not in the generator, whose body begins with the first `next`.
         self._opened = True
         return self._read()
 
@@ -73,16 +74,20 @@ class Catalog:
         """Yield plain batches; the engine behind them may raise errors of its own kind."""
         try:
             for batch in self._batches():
+                # Producers choose their own sizes: a Polars frame is one batch, whatever its
+                # length.
                 for start in range(0, batch.num_rows, self._batch_rows):
                     yield plain_batch(batch.slice(start, self._batch_rows), self.schema)
         except CatalogError:
             raise
+        # Engines raise what they like, DuckDB or Polars their own classes, while rows are read.
         except Exception as error:
             raise cannot_read(self.name, error) from error
 
 
 def cannot_read(name: str, error: Exception) -> CatalogError:
     """Return the error for a source that fails while it is opened or read."""
+    # Cloud clients put whole responses into their messages.
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     if len(reason) > _SHOWN:
         reason = reason[:_SHOWN] + "…"

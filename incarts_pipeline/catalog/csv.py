@@ -36,11 +36,14 @@ class DelimitedFile:
         self._name = name
         self._delimiter = options.delimiter or _delimiter_of(name)
         self._source = decoded(stream, name, options.encoding)
+        # Arrow takes the word that all columns are text only by their names, so the header is read
+        # first.
         self._head, self.names = self._read_header()
         if options.delimiter is None:
             self._check_delimiter()
         check_names(self.names, name)
         self._ragged: list[pacsv.InvalidRow] = []
+        # Nobody has such a value, so that a row of it can only be ours.
         self._marker = uuid.uuid4().hex
 
     @property
@@ -55,6 +58,8 @@ class DelimitedFile:
             CatalogError: a row has more or fewer fields than the header, or a quote isn't closed.
         """
         rows = 0
+        # One batch is held back, because only the last one has the marker row. Where the file lacks
+        # it, a quote swallowed it, and these rows are nobody's.
         last: pa.RecordBatch | None = None
         try:
             for batch in self._open():
@@ -66,12 +71,15 @@ class DelimitedFile:
                 last = batch
         except pa.ArrowInvalid as error:
             raise self._explain(error, first_row) from error
+        # A quote that stays open makes the marker a part of the last field, without any error of
+        # the parser: it only shows in what came out.
         if last is None or last.column(0)[-1].as_py() != self._marker:
             at = first_row + rows + (last.num_rows - 1 if last is not None else 0)
             raise self._unclosed(at)
         yield last.slice(0, last.num_rows - 1)
 
     def _read_header(self) -> tuple[bytes, list[str]]:
+        # Exports begin with empty lines; Arrow would take the first of them for the header.
         head = self._source.read(BLOCK).lstrip(b"\r\n")
         if not head.strip():
             raise CatalogError(
@@ -85,6 +93,8 @@ class DelimitedFile:
         return head, names
 
     def _check_delimiter(self) -> None:
+        # A file of one column is fine, unless its name looks like a header of another delimiter.
+        # Guessing it would read some files rightly and others, one day, wrongly.
         if len(self.names) > 1:
             return
         for other in _OTHER_DELIMITERS:
@@ -97,11 +107,15 @@ class DelimitedFile:
                 )
 
     def _open(self) -> Any:
+        # The line feed before it ends a last line that has none; behind one it is an empty line,
+        # which is no row.
         marker = "\n" + self._delimiter.join([self._marker] * len(self.names)) + "\n"
         parts = [io.BytesIO(self._head), self._source, io.BytesIO(marker.encode())]
         return pacsv.open_csv(
             io.BufferedReader(_Joined(parts), BLOCK),
             read_options=pacsv.ReadOptions(
+                # A row longer than a block is an error of Arrow's, which `_explain` turns into
+                # words.
                 block_size=BLOCK,
                 use_threads=False,  # rows have numbers only so
                 column_names=self.names,
@@ -109,11 +123,13 @@ class DelimitedFile:
             ),
             parse_options=pacsv.ParseOptions(
                 delimiter=self._delimiter,
+                # Names and descriptions have line breaks.
                 newlines_in_values=True,
                 invalid_row_handler=self._note_ragged,
             ),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(self.names, pa.string()),
+                # Arrow's own list has NA, NULL and nan, which are somebody's brand.
                 null_values=[""],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
@@ -122,9 +138,12 @@ class DelimitedFile:
 
     def _note_ragged(self, row: pacsv.InvalidRow) -> str:
         self._ragged.append(row)
+        # "skip" would lose the row silently; the parser's own error, which comes next, lacks its
+        # fields.
         return "error"
 
     def _explain(self, error: Exception, first_row: int) -> CatalogError:
+        # Arrow says no more than that; there is no class or code for it.
         if "straddling" in str(error):
             return CatalogError(
                 f"A row of {self._name} is longer than {BLOCK:,} bytes.",

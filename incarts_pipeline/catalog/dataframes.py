@@ -1,4 +1,4 @@
-"""Python values at the door: what Arrow can't take is named, the caller's table is untouched."""
+"""Python values as Arrow columns: what Arrow can't take is named, the caller's table untouched."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _REFUSALS = (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueErr
 def is_pandas(source: object) -> bool:
     """Say whether an object is a pandas DataFrame, or of a kind that is built on one."""
     return any(
+        # By name, so that pandas is loaded only by those who use it; through the bases, because
+        # GeoPandas and others derive from it.
         kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
         for kind in type(source).__mro__
     )
@@ -39,6 +41,7 @@ def from_pandas(frame: Any) -> pa.Table:
             fix="Flatten them: df.columns = ['_'.join(map(str, names)) for names in df.columns].",
         )
     columns: _Columns = list(_index_columns(frame))
+    # By position: a name may be there twice, and is refused by `check_names` with both places.
     columns += [(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
     return _table(columns, "the DataFrame", "df[{!r}] = df[{!r}].astype(str)")
 
@@ -49,6 +52,7 @@ def from_dicts(rows: list[dict[str, Any]]) -> pa.Table:
     Raises:
         CatalogError: there are no rows, or values that don't make a column; names column and row.
     """
+    # In the order of their first appearance; later rows may have more.
     names = dict.fromkeys(name for row in rows for name in row)
     if not names:
         raise CatalogError(
@@ -66,6 +70,7 @@ def _index_columns(frame: Any) -> Iterator[tuple[object, Any]]:
         values = frame.index.get_level_values(level).to_series()
         if name not in frame.columns:
             yield name, values
+        # `set_index(..., drop=False)` leaves the same values in both: no contradiction.
         elif not values.reset_index(drop=True).equals(frame[name].reset_index(drop=True)):
             raise CatalogError(
                 f"The DataFrame has {name!r} as its index and as a column, and they differ.",
@@ -75,6 +80,7 @@ def _index_columns(frame: Any) -> Iterator[tuple[object, Any]]:
 
 
 def _table(columns: _Columns, name: str, as_text: str) -> pa.Table:
+    # A missing name, which reshaping leaves as NaN, is none.
     names = ["" if column is None or column != column else str(column) for column, _ in columns]
     check_names(names, name)
     arrays = [
@@ -84,6 +90,7 @@ def _table(columns: _Columns, name: str, as_text: str) -> pa.Table:
 
 
 def _column(values: Any, name: str, as_text: str) -> pa.Array | pa.ChunkedArray:
+    # Arrow knows no sparse columns.
     if hasattr(values, "sparse"):
         values = values.sparse.to_dense()
     try:
@@ -91,6 +98,8 @@ def _column(values: Any, name: str, as_text: str) -> pa.Array | pa.ChunkedArray:
     except _REFUSALS as error:
         odd = _first_odd(values, error)
     else:
+        # Arrow is generous with objects: it makes something of mixtures that the caller didn't
+        # mean.
         doubt = _doubt(values, column.type)
         if doubt is None:
             return column
@@ -120,6 +129,7 @@ def _doubt(values: Any, kind: pa.DataType) -> Exception | None:
         plain_type(kind)
     except TypeError:
         return TypeError(f"{kind} is no plain text, number or date")
+    # A column with a type of its own can't mix; only columns of objects need the look.
     if getattr(values, "dtype", "object") != "object":
         return None
     if pt.is_binary(kind):
@@ -135,6 +145,7 @@ def _sort(value: Any) -> str | None:
     """Return what a date or a time is besides its type; None for a missing one."""
     if value is None or value != value:  # NaT and NaN
         return None
+    # A datetime is a date too for Python, so this comes first.
     if isinstance(value, dt.datetime):
         return "time" if value.tzinfo is None else "time with a zone"
     return type(value).__name__
@@ -153,6 +164,7 @@ def _first_odd(values: Iterable[Any], error: Exception) -> _Odd:
     """Return the first value that Arrow can't take, that is bytes, or unlike the first one."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     first: Any = None
+    # One by one, which is slow, but only for a column that is refused anyway.
     for row, value in enumerate(values):
         try:
             converted = pa.scalar(value, from_pandas=True)

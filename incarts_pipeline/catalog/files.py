@@ -1,4 +1,4 @@
-"""Catalog files: Parquet, CSV and JSON lines, local, on an object store, or standard input."""
+"""Files as catalogs: Parquet, CSV and JSON lines, local, on a store, or standard input."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def _standard_input(options: ReadOptions) -> Catalog:
             "What standard input holds can't be told from its name.",
             fix="Say the format, csv or jsonl.",
         )
+    # It is read twice, for the columns and for the rows, which a pipe can't be.
     spool = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the catalog)
 
     def again() -> AbstractContextManager[Any]:
@@ -65,6 +66,7 @@ def _standard_input(options: ReadOptions) -> Catalog:
     except BaseException:
         spool.close()
         raise
+    # The catalog has no end of its own: whoever holds it may still read.
     weakref.finalize(catalog, spool.close)
     return catalog
 
@@ -73,6 +75,7 @@ def _text_files(located: Located) -> list[_TextFile]:
     def file(path: str) -> _TextFile:
         compression = COMPRESSIONS.get(PurePosixPath(path).suffix.lower())
         return _TextFile(
+            # A file among several is named by itself, so that a row's number means something.
             name=located.name if len(located.paths) == 1 else path,
             open=lambda: located.filesystem.open_input_stream(path, compression=compression),
         )
@@ -93,6 +96,7 @@ _Batches = tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatch]]]
 
 
 def _csv_batches(name: str, files: list[_TextFile], options: ReadOptions) -> _Batches:
+    # The header alone is read now, so that a wrong mapping is noticed before any row is.
     with files[0].open() as stream:
         schema = DelimitedFile(stream, files[0].name, options).schema
 
@@ -104,6 +108,7 @@ def _csv_batches(name: str, files: list[_TextFile], options: ReadOptions) -> _Ba
                 _check_same_columns(name, schema.names, rows.names, file.name)
                 for batch in rows.batches(row):
                     row += batch.num_rows
+                    # Files of one export may have their columns in another order.
                     yield batch.select(schema.names)
 
     return schema, batches
@@ -126,6 +131,7 @@ def _json_batches(name: str, files: list[_TextFile], options: ReadOptions) -> _B
         with file.open() as stream:
             schemas.append(json_schema(stream, file.name, options.encoding))
     try:
+        # A field that is whole numbers in one file and fractions in the next is fractions in all.
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise CatalogError(

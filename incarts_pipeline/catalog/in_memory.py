@@ -1,4 +1,4 @@
-"""Tables in memory: frames, relations, Arrow tables, datasets and streams, and lists of dicts."""
+"""Tables in memory: frames, relations, Arrow tables, datasets, streams, and lists of dicts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def open_object(source: Any, options: ReadOptions) -> Catalog:
 
 def _open(source: Any, options: ReadOptions) -> Catalog:
     kind = type(source).__name__
+    # By the module's name: a library that the caller didn't load isn't loaded here either.
     module = type(source).__module__.partition(".")[0].lstrip("_")
     if is_pandas(source):
         return _from_table(from_pandas(source), "the DataFrame", options)
@@ -37,6 +38,7 @@ def _open(source: Any, options: ReadOptions) -> Catalog:
         return _from_table(source, "the table", options)
     if isinstance(source, pa.RecordBatch):
         return _from_table(pa.Table.from_batches([source]), "the batch", options)
+    # A reader is used up once it is read; planning it again needs a new one.
     if isinstance(source, pa.RecordBatchReader):
         return _once(source, "the reader", options)
     if isinstance(source, ds.Scanner):
@@ -64,6 +66,7 @@ def _from_table(table: pa.Table, name: str, options: ReadOptions) -> Catalog:
 
 def _from_dataset(source: ds.Dataset, options: ReadOptions) -> Catalog:
     def batches() -> Iterator[pa.RecordBatch]:
+        # The default reads many batches and fragments ahead, which is much memory for wide rows.
         yield from source.to_batches(
             batch_size=options.batch_rows, batch_readahead=2, fragment_readahead=1
         )
@@ -79,6 +82,7 @@ def _once(reader: pa.RecordBatchReader, name: str, options: ReadOptions) -> Cata
 
 def _from_stream_maker(source: Any, name: str, options: ReadOptions) -> Catalog:
     """A Polars frame or a DuckDB relation gives a new stream each time; no row is read for this."""
+    # Asking a relation for its schema would run its whole query.
     none = source.limit(0)
     schema = pa.RecordBatchReader.from_stream(none).schema
     return _catalog(name, schema, lambda: pa.RecordBatchReader.from_stream(source), options)
@@ -88,6 +92,7 @@ def _from_lazy(source: Any, options: ReadOptions) -> Catalog:
     schema = pa.RecordBatchReader.from_stream(source.limit(0).collect()).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
+        # `collect` would hold the whole result; `maintain_order` because rows are known by number.
         for part in source.collect_batches(chunk_size=options.batch_rows, maintain_order=True):
             yield from pa.RecordBatchReader.from_stream(part)
 

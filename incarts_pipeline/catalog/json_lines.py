@@ -54,8 +54,11 @@ def json_schema(stream: Any, name: str, encoding: str) -> pa.Schema:
         CatalogError: the file is empty, a line is no JSON object, or a field changes between types
             that have none in common; names the line.
     """
+    # The first pass, for the types alone: a field may first appear, or first have a fraction, in
+    # the last line, and a batch that is out can't be changed.
     known = pa.schema([])
     for block in _blocks(stream, name, encoding):
+        # Arrow takes text like 2026-01-01 for a time. As an id or in a name it must stay as it is.
         found = _without_times(_parsed(block, known, None).schema)
         try:
             known = pa.unify_schemas([known, found], promote_options="permissive")
@@ -77,6 +80,8 @@ def json_batches(
     for block in _blocks(stream, name, encoding, first_row):
         table = _parsed(block, schema, schema).select(schema.names)
         for column in schema.names:
+            # The types are settled now, so a whole number in a column of doubles is known for what
+            # it is.
             _check_digits(block, table[column].combine_chunks(), column)
         yield from table.to_batches()
 
@@ -86,15 +91,19 @@ def _blocks(stream: Any, name: str, encoding: str, row: int = 0) -> Iterator[_Bl
     line, rest = 0, b""
     while True:
         read = source.read(BLOCK)
+        # Whole lines only: what is behind the last line feed waits for the next block.
         data, end, rest = (rest + read).rpartition(b"\n")
         if not read:
             data, rest = rest, b""
+        # Blank lines are no rows, but they count as lines in messages.
         rows = sum(1 for one in data.split(b"\n") if one.strip())
         if rows:
             yield _Block(data=data, line=line, row=row, rows=rows, name=name)
         line, row = line + data.count(b"\n") + len(end), row + rows
         if not read:
             return
+        # A JSON array of objects is one line, which would be read whole before anybody could say
+        # so.
         if rest.lstrip().startswith(b"["):
             raise _no_object(name, line, "a list, not an object")  # however long it would be
 
@@ -103,9 +112,12 @@ def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.T
     try:
         table = pajson.read_json(
             pa.BufferReader(block.data),
+            # One block of Arrow's for one of ours: it infers types from its first one, and would
+            # refuse what differs in the next.
             read_options=pajson.ReadOptions(block_size=len(block.data) + 1, use_threads=False),
             parse_options=pajson.ParseOptions(explicit_schema=explicit),
         )
+        # Arrow may read two objects from one line without a word.
         if table.num_rows != block.rows:
             raise pa.ArrowInvalid("there must be one object per line")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # by block: find the line
@@ -131,6 +143,7 @@ def _without_time(kind: pa.DataType) -> pa.DataType:
 def _check_digits(block: _Block, values: pa.Array, column: str) -> None:
     """A fraction anywhere makes the column double, and a long id in it would lose digits."""
     for rows, leaves in _doubles(values, None):
+        # A double from 2^53 on may have been another whole number in the file.
         too_long = pc.greater_equal(pc.abs(leaves), _EXACT)
         if not pc.any(too_long).as_py():
             continue
@@ -160,6 +173,7 @@ def _doubles(values: pa.Array, rows: pa.Array | None) -> Iterator[tuple[pa.Array
 def _refuse(block: _Block, known: pa.Schema, error: Exception) -> NoReturn:
     """Raise the error that names the first line of a block that doesn't fit."""
     kinds = {field.name: _kind_of_type(field.type) for field in known}
+    # Arrow says what is wrong, but of its own block and in its own words. Python finds the line.
     for row, (number, line) in enumerate(block.filled()):
         problem, column = _line_problem(line, kinds)
         if column:
@@ -171,6 +185,7 @@ def _refuse(block: _Block, known: pa.Schema, error: Exception) -> NoReturn:
             ) from error
         if problem:
             raise _no_object(block.name, number, problem, block.row + row) from error
+    # Arrow refuses what Python reads, duplicate names for one: its own words must do.
     where = block.name
     if found := re.search(r"in row (\d+)", str(error)):
         where = f"Line {block.line_of(int(found[1]))} of {block.name}"
@@ -196,6 +211,7 @@ def _line_problem(line: bytes, kinds: dict[str, str]) -> tuple[str, str | None]:
     for column, item in value.items():
         kind = _kind(item)
         before = kinds.get(column, "nothing")
+        # null fits any kind, so it neither breaks nor settles one.
         if "nothing" not in (kind, before) and kind != before:
             return f"has {kind} in {column!r}, which was {before} before", column
         kinds[column] = before if kind == "nothing" else kind
@@ -203,6 +219,7 @@ def _line_problem(line: bytes, kinds: dict[str, str]) -> tuple[str, str | None]:
 
 
 def _kind(value: object) -> str:
+    # A bool is an int for Python.
     if isinstance(value, bool):
         return "true or false"
     kinds = {str: "text", int: "a number", float: "a number", dict: "an object", list: "a list"}

@@ -1,4 +1,4 @@
-"""The one door: whatever table somebody has, opened as a catalog."""
+"""Opening of catalogs: whatever table somebody has, by one function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the caller wants a catalog read."""
+"""Options of reading a catalog: format, encoding, delimiter and the size of batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import suggest
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 65_536  # large enough for kernels to pay, small enough to have several at once
 FORMATS = ("parquet", "csv", "jsonl")
 
 
@@ -38,6 +38,7 @@ class ReadOptions:
                 f"There is no encoding {self.encoding!r}.",
                 fix="Say utf-8, utf-16, cp1252 or another that Python knows.",
             ) from None
+        # Arrow takes one byte; a quote or a line break would mean two things.
         mark = self.delimiter
         if mark is not None and (len(mark) != 1 or not mark.isascii() or mark in '"\r\n'):
             raise CatalogError(

@@ -17,7 +17,7 @@ from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.paths import Located
 from incarts_pipeline.errors import CatalogError
 
-_FOOTERS_AT_ONCE = 16
+_FOOTERS_AT_ONCE = 16  # a footer costs a round trip on an object store, and nothing else
 _PROBED_ROWS = 1_024
 
 
@@ -33,6 +33,8 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
     try:
         schema = _merged(located)
         raw = _dataset(located, schema)
+        # Impala, Hive and older Spark write text as bytes without a mark. A guess by the first rows
+        # is enough: the catalog checks every row, and names the one that isn't text.
         unmarked = [field.name for field in schema if pt.is_binary(field.type)]
         text = _decodable(raw, unmarked)
     except (pa.ArrowException, OSError) as error:
@@ -40,6 +42,7 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
     final = pa.schema([pa.field(f.name, pa.string()) if f.name in text else f for f in schema])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        # Arrow's own readahead is made for throughput, and holds many row groups of wide tables.
         read = raw.to_batches(
             batch_size=options.batch_rows, batch_readahead=2, fragment_readahead=1
         )
@@ -51,6 +54,8 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
 
 def _dataset(located: Located, schema: pa.Schema) -> ds.Dataset:
     keys = _partition_keys(located)
+    # By a list of files, not a folder: what is hidden or of another kind is left out already, and a
+    # glob keeps the partitions below its fixed part.
     factory = ds.FileSystemDatasetFactory(
         located.filesystem,
         list(located.paths),
@@ -71,6 +76,7 @@ def _partition_keys(located: Located) -> list[str]:
     """Return the names of `key=value` parts below the base folder, in order."""
     if located.base is None:
         return []
+    # In their order in the paths, which is the order of the columns.
     keys: dict[str, None] = {}
     for path in located.paths:
         for part in PurePosixPath(path).relative_to(located.base).parts[:-1]:
@@ -82,6 +88,7 @@ def _partition_keys(located: Located) -> list[str]:
 
 def _merged(located: Located) -> pa.Schema:
     """Return the columns of all files, plain, followed by the partitions as text."""
+    # Every footer is read: a dataset of Arrow's would take the first file's columns for all.
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         schemas = pool.map(
             lambda path: pq.read_schema(path, filesystem=located.filesystem), located.paths
@@ -110,6 +117,7 @@ def _common(known: tuple[pa.DataType, str], field: pa.Field, path: str) -> pa.Da
         return kind
     if pt.is_null(kind):
         return field.type
+    # int64 holds all signed ones exactly. uint64, or a float beside them, would cost digits of ids.
     if pt.is_signed_integer(kind) and pt.is_signed_integer(field.type):
         return pa.int64()
     raise CatalogError(
@@ -122,6 +130,7 @@ def _common(known: tuple[pa.DataType, str], field: pa.Field, path: str) -> pa.Da
 def _decodable(raw: ds.Dataset, names: list[str]) -> frozenset[str]:
     if not names:
         return frozenset()
+    # Only these columns of the first rows: on an object store the rest would be downloaded.
     start = raw.head(_PROBED_ROWS, columns=names)
     return frozenset(name for name in names if _is_utf8(start[name]))
 

@@ -1,4 +1,4 @@
-"""Which files a path, URI, folder or glob stands for."""
+"""Paths of catalogs: the files that a path, URI, folder or glob means."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
 _GLOB = frozenset("*?[")
 _SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
+# Parameters of a URI that may be shown; whatever else is there may be a token.
 _HARMLESS = ("endpoint_override", "scheme", "region", "retry_limit_seconds")
 _GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
+# Their folders hold old versions of rows beside the new ones; only their own readers know which.
 _LAKES = {
     "_delta_log": ("a Delta table", "DeltaTable(...).to_pyarrow_dataset()"),
     ".metadata.json": ("an Iceberg table", "table.scan().to_arrow_batch_reader()"),
@@ -63,7 +65,10 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         filesystem, path = _filesystem(source)
         paths, base = _paths(filesystem, path, name)
     except (pa.ArrowException, OSError, ValueError) as error:
+        # `from None`: the cause's own message has the URI with its password.
         raise cannot_read(name, _hide(error, source, name)) from None
+    # A folder has a README or a _SUCCESS beside its data; a file that was named is taken at its
+    # word.
     if base is not None and format is None:
         paths = [one for one in paths if format_of(one)]
     if not paths:
@@ -101,6 +106,7 @@ def _one_format(paths: list[str], name: str) -> str:
 def _filesystem(source: str) -> tuple[fs.FileSystem, str]:
     scheme, remote, _ = source.partition("://")
     if not remote:
+        # Not `resolve`: a link such as `latest.parquet` keeps its name in messages and partitions.
         return fs.LocalFileSystem(), str(Path(source).expanduser().absolute())
     if scheme not in _SCHEMES:
         raise CatalogError(
@@ -125,6 +131,7 @@ def _paths(filesystem: fs.FileSystem, path: str, name: str) -> tuple[list[str], 
         return list(_visible(filesystem, path, name)), path
     if _GLOB.intersection(path):
         parts = PurePosixPath(path).parts
+        # Only the folder before the first wildcard is listed, not the whole bucket.
         fixed = next(i for i, part in enumerate(parts) if _GLOB.intersection(part))
         folder, pattern = str(PurePosixPath(*parts[:fixed])), _glob_pattern(path)
         deep = fixed < len(parts) - 1
@@ -140,6 +147,7 @@ def _visible(
     filesystem: fs.FileSystem, folder: str, name: str, *, recursive: bool = True
 ) -> Iterator[str]:
     selector = fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+    # Stores and disks list in any order, and rows are known by their number.
     infos = sorted(filesystem.get_file_info(selector), key=lambda info: str(info.path))
     for info in infos:
         below = PurePosixPath(info.path).relative_to(folder)
@@ -156,6 +164,7 @@ def _visible(
 
 def _glob_pattern(path: str) -> re.Pattern[str]:
     """`*` and `?` stay within a part of the path, `**` crosses parts."""
+    # `fnmatch` lets `*` cross slashes, which no shell does, and Arrow has no globs.
     tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     found = re.findall(r"\*\*/|\*\*|\*|\?|\[[^]/]+\]|[^*?]", path)
     return re.compile(
@@ -167,6 +176,7 @@ def _glob_pattern(path: str) -> re.Pattern[str]:
 
 
 def _not_there(path: str, name: str) -> CatalogError:
+    # `Path("s3://bucket/x")` has one slash less: somebody passed a URI as a Path.
     if re.match(r"[a-z][a-z0-9]+:/[^/]", name):
         scheme, rest = name.split(":/", 1)
         return CatalogError(
@@ -186,6 +196,7 @@ def _without_secrets(source: str) -> str:
 
 
 def _hide(error: Exception, source: str, name: str) -> Exception:
+    # Clients quote the URI that they were given, or single parameters of it.
     text = str(error).replace(source, name)
     parts = urlsplit(source)
     secrets = [value for key, value in parse_qsl(parts.query) if key not in _HARMLESS]

@@ -1,4 +1,4 @@
-"""Files of text as UTF-8, whatever their encoding; a byte that doesn't fit is named."""
+"""Text files as UTF-8, whatever their encoding; a byte that doesn't fit is named."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Decoded(io.RawIOBase):
     def __init__(self, stream: Any, name: str, encoding: str) -> None:
         self._stream = stream
         self._name = name
+        # The mark is taken off below for every encoding, so no codec has to.
         self._encoding = codecs.lookup(encoding).name.removesuffix("-sig")
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
         self._offset = 0
@@ -56,6 +57,7 @@ class Decoded(io.RawIOBase):
         first = self._offset == 0
         if first:
             self._sign = raw[:_SIGN_BYTES]
+        # Bytes of a character that the last block cut in two are counted before this block.
         waiting = len(self._decoder.getstate()[0])
         try:
             text = self._decoder.decode(raw, final=self._over)
@@ -63,7 +65,10 @@ class Decoded(io.RawIOBase):
             at = self._offset - waiting + error.start
             raise self._wrong(error.object, error.start, at) from None
         if first:
+            # Excel marks UTF-8 so; it would become a part of the first column's name.
             text = text.removeprefix("\ufeff")
+            # UTF-16 without a mark is valid UTF-8 as long as it is English: each second byte is
+            # NUL.
             if "\0" in text[:_SIGN_BYTES]:
                 raise self._wrong(raw, raw.find(b"\0"), raw.find(b"\0"))
         self._offset += len(raw)
@@ -84,6 +89,7 @@ class Decoded(io.RawIOBase):
         if b"\0" in self._sign:
             return "it looks like utf-16" + ("-be" if self._sign.startswith(b"\0") else "-le")
         try:
+            # cp1252 has five holes; bytes that fall into one are most likely latin-1.
             raw.decode("cp1252")
         except UnicodeDecodeError:
             return "it may be latin-1"

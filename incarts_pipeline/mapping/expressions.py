@@ -1,4 +1,4 @@
-"""Where a link's field gets its value from: a constant, a column, or a template of columns."""
+"""Expressions of a mapping: a constant, a column, a template of columns, or an object of these."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.text import suggest
 
+# Escapes and character classes first, so that a parenthesis in them is no group. `(?:`, `(?i)` and
+# their like capture nothing; RE2 has no look-around.
 _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\((?!\?))|\(\?P?<(?P<name>\w+)>", re.DOTALL)
 
 
@@ -82,11 +84,13 @@ def parse_source(value: object) -> Source:
     Raises:
         ValueError: it is none; the message says why.
     """
+    # Python callers may give the objects themselves.
     if isinstance(value, Constant | Column | Template):
         return value
     if isinstance(value, str):
         return _text(value, None)
     if isinstance(value, Dict):
+        # Anything else is a mistake here; inside of `metadata` and `options` it would be an object.
         if "column" in value or "template" in value:
             return _described(value)
         raise ValueError(
@@ -105,6 +109,7 @@ def parse_node(value: object) -> Node:
     """Read a member of an object: a source, or an object of such members again."""
     if isinstance(value, Members):
         return value
+    # An object of the API may have a member named `column`: only a text beside it makes a source.
     if isinstance(value, Dict) and not _is_described(value):
         return Members(members=tuple((str(key), parse_node(item)) for key, item in value.items()))
     return parse_source(value)
@@ -115,6 +120,7 @@ def columns_of(node: Node) -> Iterator[Column]:
     if isinstance(node, Column):
         yield node
     elif isinstance(node, Template):
+        # A template needs of its columns only that they have a text form.
         yield from (Column(column=name) for name in node.columns)
     elif isinstance(node, Members):
         for _, member in node.members:
@@ -130,6 +136,7 @@ def named_group(pattern: str) -> tuple[str, str]:
     groups = [m for m in _GROUP.finditer(pattern) if m.group(1) or m.group("name")]
     if len(groups) > 1:
         raise ValueError(f"extract: {pattern!r} has {len(groups)} groups; make all but one (?:…).")
+    # Arrow extracts named groups alone.
     name, named = "found", f"(?P<found>{pattern})"
     if groups and groups[0].group("name"):
         name, named = groups[0].group("name"), pattern
@@ -137,6 +144,7 @@ def named_group(pattern: str) -> tuple[str, str]:
         at = groups[0].start()
         named = f"{pattern[:at]}(?P<found>{pattern[at + 1 :]}"
     try:
+        # Tried on nothing: RE2 says now what it would say in the middle of a run.
         pc.extract_regex(pa.array([], pa.string()), pattern=named)
     except pa.ArrowInvalid as error:
         raise ValueError(f"extract: {pattern!r} is no regular expression of RE2: {error}") from None
@@ -166,6 +174,7 @@ def _described(value: Dict[object, object]) -> Source:
 
 
 def _text(text: str, default: str | None) -> Source:
+    # By hand, since `string.Formatter` reads `{a!r}`, `{a:b}` and `{a.b}` in columns' names.
     literals, columns, at = [""], [], 0
     while at < len(text):
         pair = text[at : at + 2]
@@ -184,6 +193,7 @@ def _text(text: str, default: str | None) -> Source:
         else:
             literals[-1] += text[at]
             at += 1
+    # A text without braces is the commonest constant.
     if not columns:
         return Constant(value=literals[0])
     return Template(

@@ -1,4 +1,4 @@
-"""How catalog columns become a link's fields: the mapping, as YAML or as Python objects."""
+"""Mapping of catalog columns to a link's fields, as YAML or as Python objects."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class TooLong(StrEnum):
 
 
 class _Model(BaseModel):
+    # A misspelt key that is passed over would make 100,000 links without a tag.
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
@@ -113,6 +114,8 @@ class LinkMapping(_Model):
 
     def sources(self) -> Iterator[tuple[str, Kind, Node]]:
         """Yield each mapped field: its dotted path, what it must be, and where it comes from."""
+        # By the table, not by the models' fields, so that each path, with its kind, stands in one
+        # place.
         for path, kind in _KINDS.items():
             value: Any = self
             for name in path.split("."):
@@ -121,6 +124,8 @@ class LinkMapping(_Model):
                 yield path, kind, value
 
 
+# Every field that can be mapped. A zip code is an ID because a column of floats would lose its
+# zeros.
 _KINDS = {
     "name": Kind.TEXT,
     "retailer": Kind.TEXT,
@@ -150,6 +155,7 @@ class OnChange(_Model):
 
     destination: Policy = Policy.REPLACE
     tracking: Policy = Policy.REPLACE
+    # A name is for people; a new link would mean a new code in print for a corrected typing error.
     label: Policy = Policy.IGNORE
 
     def as_policies(self) -> dict[str, Policy]:
@@ -183,6 +189,7 @@ class Mapping(_Model):
     @model_validator(mode="before")
     @classmethod
     def _one_key_is_a_list(cls, value: Any) -> Any:
+        # A text is a sequence of letters for pydantic, and `unique_key: sku` is what people write.
         if isinstance(value, dict) and isinstance(value.get("unique_key"), str):
             return {**value, "unique_key": [value["unique_key"]]}
         return value
@@ -194,6 +201,7 @@ class Mapping(_Model):
         if len(set(self.unique_key)) < len(self.unique_key):
             raise ValueError("unique_key: names a column twice.")
         for name in [self.link_set, *(self.links or {})]:
+            # The name is a part of every idempotency key, of file names and of terminal output.
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"link_set: {name!r} is no name; use letters, digits and dashes.")
         for name in self.links or {}:
@@ -250,14 +258,19 @@ class Mapping(_Model):
         for path, kind, node in self.sources():
             for source in columns_of(node):
                 field = _field(schema, source.column, path)
+                # Inside an object, any JSON value will do; the column that *is* the object must be
+                # one.
                 used_as = kind if isinstance(node, Column) else _inside(kind)
                 if refusal := refusal_of(field.type, used_as, source):
                     raise _unfit(field, path, refusal)
 
     def _check_names(self, schema: pa.Schema) -> None:
         """Name all columns that the catalog lacks, each once, where there are several."""
+        # All at once: whoever maps another export has every name wrong, and would correct one a
+        # run.
         places = [(name, "unique_key") for name in self.unique_key]
         places += [(c.column, path) for path, _, node in self.sources() for c in columns_of(node)]
+        # Reversed, so that each name is told with the first field that needs it.
         lacking = {name: path for name, path in reversed(places) if name not in schema.names}
         if len(lacking) < 2:
             return
@@ -291,6 +304,7 @@ def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]
     """Read what a mapping says, without judging it; raises as `load_mapping` does."""
     content: object = source
     if not isinstance(source, Dict):
+        # A path has no line break, and a mapping of one line says nothing.
         is_text = isinstance(source, str) and "\n" in source
         content = load_yaml(_read(source), "" if is_text else str(source))
     if not isinstance(content, dict):
@@ -319,9 +333,11 @@ def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) 
         place = content
         for step in way:
             place = place.setdefault(step, {})
+        # A CSV has no lists; a comma is what people put between ids.
         splits = last in ("backup_product_ids", "tags") and not is_list(_type(schema, name))
         place[last] = {"column": name, "split": ","} if splits else {"column": name}
     link = content.setdefault("link", {})
+    # Told in terms of columns, before pydantic would tell it in terms of the mapping.
     for name in ("name", "retailer", "intent"):
         if name not in link:
             _field(schema, name, f"link.{name}")
@@ -335,6 +351,7 @@ def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) 
 def _own_names() -> dict[str, tuple[str, ...]]:
     names = {path.rpartition(".")[2]: ("link", *path.split(".")) for path in _KINDS}
     for utm in ("source", "medium", "campaign", "term", "content"):
+        # `source` and `content` are columns of many catalogs, and mean something else there.
         names[f"utm_{utm}"] = names.pop(utm)
     return {**names, "priority": ("priority",), "pinned": ("pinned",)}
 
@@ -369,6 +386,7 @@ def _inside(kind: Kind) -> Kind:
 
 
 def _field(schema: pa.Schema, name: str, path: str) -> pa.Field:
+    # `get_field_index` says -1 for none and for several alike.
     found = schema.get_all_field_indices(name)
     if len(found) == 1:
         return schema.field(found[0])

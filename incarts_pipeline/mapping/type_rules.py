@@ -1,4 +1,4 @@
-"""Which Arrow types may feed which field, and what to do about the others."""
+"""Type rules: which Arrow types may feed which field, and what to do about the others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pyarrow.types as pt
 
 from incarts_pipeline.mapping.expressions import Column, Kind
 
+# Why, to go on with "the column is of type X, …", and the fix.
 Refusal = tuple[str, str]
 
 _FLOAT_ID: Refusal = (
@@ -55,6 +56,7 @@ def refusal_of_key(kind: pa.DataType) -> Refusal | None:
     plain = plain_type(kind)
     if pt.is_floating(plain):
         return _FLOAT_ID
+    # 1.50 and 1.5 are one number, and would be two keys.
     if pt.is_decimal(plain) and plain.scale != 0:
         return _FRACTION
     return None if _has_text(plain) else _no_text(plain)
@@ -67,6 +69,8 @@ def refusal_of(kind: pa.DataType, use: Kind, source: Column) -> Refusal | None:
         return "and split: is given.", "split: is only for backup_product_ids and tags."
     if source.extract is not None and not is_text(plain):
         return "and extract: reads text only.", "Take extract: out, or turn the column into text."
+    # A column that is empty in this file may be full in the next one; its rows are judged one by
+    # one.
     if pt.is_null(plain):
         return None
     if use is Kind.LIST:
@@ -77,8 +81,10 @@ def refusal_of(kind: pa.DataType, use: Kind, source: Column) -> Refusal | None:
         return refusal_of_key(plain)
     if use is Kind.FLAG and not (pt.is_boolean(plain) or pt.is_integer(plain) or is_text(plain)):
         return "but true or false is needed.", "Use a boolean column."
+    # Text too: all columns of a CSV are, and each value is checked.
     if use in (Kind.COUNT, Kind.NUMBER) and not (_is_number(plain) or is_text(plain)):
         return "but a number is needed.", "Use a column of numbers."
+    # A price in a name may be a float; only ids and keys may not, where a digit decides.
     return None if _has_text(plain) or pt.is_floating(plain) else _no_text(plain)
 
 
@@ -95,6 +101,7 @@ def _refusal_of_list(plain: pa.DataType, source: Column) -> Refusal | None:
 def _refusal_of_json(plain: pa.DataType, use: Kind) -> Refusal | None:
     if use is Kind.JSON and not (pt.is_struct(plain) or pt.is_map(plain) or is_text(plain)):
         return "but an object is needed.", "Use a struct column, or JSON text."
+    # All the way down: a struct is sent whole, and its innermost value needs a JSON form as well.
     for child in _children(plain):
         if refusal := _refusal_of_json(plain_type(child), Kind.VALUE):
             return refusal

@@ -1,4 +1,4 @@
-"""A broken mapping's errors in words: where, what, and which name was meant."""
+"""Errors of a broken mapping in words: where, what, and which name was meant."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def _sentence(item: Any, root: type[BaseModel]) -> str:
         return f'There is no field "{name}".{suggest(name, names)} Known are {", ".join(names)}.'
     if item["type"] == "missing":
         return "is required, but isn't there."
+    # Ours already, from a validator above.
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     return f"{item['msg']}, but it is {item['input']!r}."
@@ -40,6 +41,7 @@ def _names_at(root: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     kind: Any = root
     for part in place:
         model = _model_of(kind)
+        # The key of `links` is the entry's name, which is no field of a model.
         if typing.get_origin(kind) is dict or model is None:
             kind = model
         else:
@@ -50,6 +52,7 @@ def _names_at(root: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
 
 
 def _without_none(annotation: Any) -> Any:
+    # Every optional field is `X | None`.
     kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
     return kinds[0] if typing.get_origin(annotation) is not dict and kinds else annotation
 

@@ -15,6 +15,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Build a dict, each key once."""
+        # YAML lets the last one win: of two `products:` blocks the first would be lost in silence.
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -59,6 +60,7 @@ def load_yaml(text: str, name: str = "") -> object:
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as error:
+        # PyYAML calls any text "<unicode string>".
         said = str(error).replace('"<unicode string>"', f'"{name}"' if name else "the mapping")
         raise MappingError(f"The mapping is not valid YAML: {said}", fix=_fix(error)) from error
 
@@ -72,6 +74,7 @@ def _fix(error: yaml.YAMLError) -> str | None:
 
 def _install_scalars() -> None:
     _StrictLoader.yaml_implicit_resolvers = {}
+    # Resolvers are looked up by a scalar's first character.
     firsts = {"null": ["~", "n", "N", ""], "bool": list("tTfF")}
     for tag, pattern in _PLAIN.items():
         first = firsts.get(tag.rpartition(":")[2], list("-+.0123456789"))

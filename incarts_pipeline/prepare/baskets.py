@@ -29,8 +29,8 @@ from incarts_pipeline.prepare.json_columns import Fragment, escaped, joined, lis
 from incarts_pipeline.prepare.link_fields import Links
 from incarts_pipeline.schemas import PROBLEMS
 
-_MEMORY = "256MB"
-_READ_ROWS = 8_192
+_MEMORY = "256MB"  # DuckDB spills beyond it, so baskets need no more memory than other rows
+_READ_ROWS = 8_192  # a basket's problems are repeated on each of its rows, so batches are small
 _PROBLEM_COLUMNS = ["link_set", "row_key", "field", "code", "message"]
 _SHOWN_ROWS = 5  # of those that contradict each other
 
@@ -73,6 +73,8 @@ def fold(
     the iterator ends or is closed.
     """
     with tempfile.TemporaryDirectory(prefix="incarts-") as folder:
+        # What isn't folded (keys, notes, retailer) waits in a file rather than in the database: it
+        # comes back in the same order anyway, and reading it back costs no sort.
         waiting = Path(folder) / "requests.arrow"
         database = duckdb.connect(
             str(Path(folder) / "lines.duckdb"),
@@ -96,6 +98,7 @@ def lines_of(requests: pa.RecordBatch, links: Links, *, basket: bool) -> pa.Reco
     if basket and links.products is not None:
         products = links.products
         columns |= {
+            # A row without a key belongs to no basket: it keeps its own problems.
             "folded": pc.and_(requests["wanted"], requests["row_key"].is_valid()),
             "product_id": products.ids,
             "product": joined(['"', escaped(products.ids), '"'], rows, optional=True),
@@ -125,11 +128,14 @@ def _around(links: Links, rows: int) -> tuple[pa.StringArray, pa.StringArray]:
     `intent` is before it and `projectId` behind it in every row, so neither is ever empty.
     """
     names = list(links.fields)
+    # Members are in canonical order, so a basket's body is everything before `products`, the
+    # products, and everything behind. Rows of one basket must agree in the first and the last.
     at = names.index("products")
     head, tail = links.body(names[:at], rows), links.body(names[at + 1 :], rows)
     if head is None or tail is None:
         raise AssertionError("a body has an intent and a project id")
     return (
+        # The closing brace makes way for the comma before `products`, the opening one behind it.
         joined([*_inside(head)[:-1], ","], rows),
         joined(_inside(tail)[1:], rows),
     )
@@ -151,6 +157,7 @@ def _store(
 ) -> None:
     database.register("incoming", LINES.empty_table())
     database.execute("CREATE TABLE line AS SELECT * FROM incoming")
+    # Link requests are much the same text over and over.
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     done = 0
     with (
@@ -160,6 +167,7 @@ def _store(
         for batch in batches:
             rows = batch.requests.num_rows
             writer.write_batch(batch.requests)
+            # Rows of several entries share a catalog row, so lines are numbered for the way back.
             numbers = pa.array(range(done, done + rows), pa.int64())
             database.register(
                 "incoming",
@@ -171,12 +179,15 @@ def _store(
 
 
 def _fold(database: duckdb.DuckDBPyConnection, limits: Limits) -> None:
+    # The order decides in which order a row's problems are listed: lines' own first, then what
+    # contradicts itself, then what the whole basket exceeds.
     database.execute(queries.PRODUCTS)
     database.execute(queries.LINE_PROBLEMS)
     database.execute(queries.CONTRADICTIONS)
     _explain(database)
     database.execute(queries.BASKETS)
     for check in (queries.BACKUPS_DIFFER, queries.QUANTITIES, queries.SIZES):
+        # DuckDB refuses a parameter that a query doesn't name.
         names = {name: value for name, value in _bounds(limits).items() if f"${name}" in check}
         database.execute(check, names)
     database.execute(queries.PROBLEMS)
@@ -192,7 +203,9 @@ def _bounds(limits: Limits) -> dict[str, int]:
 
 def _explain(database: duckdb.DuckDBPyConnection) -> None:
     """Record in which fields the rows of a basket contradict each other."""
+    # A cursor of its own: inserting on the same connection would end the reading.
     reader = database.cursor().sql(queries.VARIANTS).to_arrow_reader(_READ_ROWS)
+    # Sorted by basket, so that `groupby` needs one basket in memory at a time.
     variants = (row for batch in reader for row in batch.to_pylist())
     baskets = groupby(variants, key=lambda row: (row["link_set"], row["row_key"]))
     found = (
@@ -200,6 +213,7 @@ def _explain(database: duckdb.DuckDBPyConnection) -> None:
         for basket, rows in baskets
         for field, message in [_contradiction(list(rows))]
     )
+    # In Arrow batches: `executemany` inserts row by row, which is slow in DuckDB.
     while some := list(islice(found, _READ_ROWS)):
         columns = [pa.array(column, pa.string()) for column in zip(*some, strict=True)]
         database.register("incoming", pa.Table.from_arrays(columns, names=_PROBLEM_COLUMNS))
@@ -208,6 +222,8 @@ def _explain(database: duckdb.DuckDBPyConnection) -> None:
 
 
 def _contradiction(variants: list[dict[str, Any]]) -> tuple[str, str]:
+    # `head` ends with a comma and `tail` begins a member, so together they are a body without its
+    # products.
     bodies = [(row["head"] + row["tail"]).encode() for row in variants]
     fields = sorted({path for body in bodies[1:] for path in changed_fields(bodies[0], body)})
     names = [_snake(field) for field in fields]
@@ -225,6 +241,8 @@ def _snake(path: str) -> str:
 
 
 def _merged(waiting: Path, database: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+    # Sorted by line, which is the order of the waiting requests: the two are read side by side, and
+    # no join is needed.
     folded = _Rows(database.cursor().sql(queries.RESULT).to_arrow_reader(_READ_ROWS))
     with pa.OSFile(str(waiting), "rb") as source, pa.ipc.open_stream(source) as requests:
         for batch in requests:
@@ -237,6 +255,7 @@ def _with_folded(requests: pa.RecordBatch, folded: pa.Table) -> pa.RecordBatch:
     is_folded = folded["folded"].combine_chunks()
     changed = {}
     for name in ("body", "problems", "priority", "pinned"):
+        # DuckDB's structs and lists come back nullable; the schema of requests isn't.
         column = folded[name].combine_chunks().cast(requests.schema.field(name).type)
         changed[name] = _chosen(is_folded, column, requests[name])
     arrays = [changed.get(name, requests[name]) for name in requests.schema.names]
@@ -244,6 +263,7 @@ def _with_folded(requests: pa.RecordBatch, folded: pa.Table) -> pa.RecordBatch:
 
 
 def _chosen(mask: pa.BooleanArray, yes: pa.Array, no: pa.Array) -> pa.Array:
+    # Mostly a batch is all baskets or has none, and `if_else` would copy every problem.
     if mask.true_count == len(mask):
         return yes
     if not mask.true_count:

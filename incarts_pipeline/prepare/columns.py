@@ -1,4 +1,4 @@
-"""Catalog columns as text: one canonical spelling for each Arrow type, and sources evaluated."""
+"""Columns of a batch as text: one spelling for each Arrow type, and sources evaluated."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from incarts_pipeline.models import ProblemCode
 from incarts_pipeline.prepare.json_columns import data_of, offsets_of
 from incarts_pipeline.prepare.problems import Findings
 
+# RE2's \s is ASCII, and \p{Z} lacks the control characters; U+0085 is neither.
 _BLANK = r"^[\p{Z}\s\x00-\x1f\x{85}]*$"
 _SPACE_BYTES = np.zeros(256, np.bool_)
 _SPACE_BYTES[:0x21] = True  # ASCII white space and control characters
@@ -49,7 +50,10 @@ class Columns:
         Raises:
             CatalogError: it holds bytes that are not UTF-8.
         """
+        # A column is mostly read more than once: as key, in the name, in a URL.
         if name not in self._texts:
+            # Blanks are nulls from here on, so that a cell with a space in it is as empty as it
+            # looks.
             self._texts[name] = without_blanks(valid_utf8(text_of(self.plain(name)), name))
         return self._texts[name]
 
@@ -79,10 +83,13 @@ class Columns:
         found = texts
         if source.extract is not None:
             found = _extracted(texts, source.extract)
+            # Only a value that was there can fail to match. An empty one is `missing`, if it is
+            # required.
             if source.default is None and found.null_count > texts.null_count:
                 self._unmatched(source, field, texts, found)
         if source.default is not None and found.null_count:
             found = pc.fill_null(found, constant_text(source.default))
+        # By `texts`, not `found`: what doesn't match has been told already.
         if required and texts.null_count and source.default is None:
             self.missing(texts.is_null(), source.column, field)
         return found
@@ -91,12 +98,15 @@ class Columns:
         texts = {name: self.text(name) for name in source.columns}
         parts: list[Any] = [source.literals[0]]
         for name, literal in zip(source.columns, source.literals[1:], strict=True):
+            # A null makes the whole text null in this join, which is what a template with a hole
+            # is.
             parts.extend((texts[name], literal))
         filled = pc.binary_join_element_wise(*parts, "")
         if not filled.null_count:
             return filled
         if source.default is not None:
             return pc.fill_null(filled, source.default)
+        # One problem for each empty column, so that the row is mended in one go.
         for name, column in texts.items():
             message = f'The column "{name}" of the template is empty; fill it or give a default.'
             self.findings.add(column.is_null(), field, ProblemCode.MISSING, message)
@@ -124,6 +134,7 @@ def constant_text(value: object) -> str:
     """Return a constant as text, spelled as a column's value would be."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    # `5` in YAML and 5 in a column must be the same text, or the same content has two hashes.
     return value if isinstance(value, str) else _number(value)
 
 
@@ -164,6 +175,7 @@ def text_of(array: pa.Array) -> pa.StringArray:
     kind = array.type
     if kind == pa.string():
         return array
+    # The order matters: float before the general cast, whose spelling is C++'s, not ECMAScript's.
     if pt.is_floating(kind):
         return float_text(array)
     if pt.is_timestamp(kind):
@@ -171,18 +183,21 @@ def text_of(array: pa.Array) -> pa.StringArray:
     if pt.is_time(kind):
         return _without_zero_fraction(array.cast(pa.string()))
     if pt.is_date(kind):
+        # date64 would be spelled with a time.
         return array.cast(pa.date32()).cast(pa.string())
     return array.cast(pa.string())
 
 
 def float_text(array: pa.Array) -> pa.StringArray:
     """Return numbers as ECMAScript writes them (RFC 8785, section 3.2.2.3); NaN is null."""
+    # Each different value is spelled once, by the encoder that will write it: prices repeat.
     encoded = array.cast(pa.float64()).dictionary_encode()
     texts = [_finite(value) for value in encoded.dictionary.to_pylist()]
     return pa.array(texts, pa.string()).take(encoded.indices)
 
 
 def _finite(value: float | None) -> str | None:
+    # NaN is what pandas makes of a missing value.
     if value is None or value != value:
         return None
     if value in (float("inf"), float("-inf")):
@@ -191,6 +206,7 @@ def _finite(value: float | None) -> str | None:
 
 
 def _timestamp_text(array: pa.Array) -> pa.StringArray:
+    # Arrow keeps zoned times in UTC, so that dropping the zone changes no digit.
     zoned = array.type.tz is not None
     naive = array.cast(pa.timestamp(array.type.unit)) if zoned else array
     texts = _without_zero_fraction(naive.cast(pa.string()))
@@ -199,8 +215,11 @@ def _timestamp_text(array: pa.Array) -> pa.StringArray:
 
 
 def _without_zero_fraction(texts: pa.StringArray) -> pa.StringArray:
+    # Whole seconds are the rule, and a look at the bytes is cheaper than two expressions.
     if not _has_dot(texts):
         return texts
+    # A column of microseconds spells .000000 where one of seconds spells nothing: the same time has
+    # to be the same key.
     texts = pc.replace_substring_regex(texts, r"\.0+$", "")
     return pc.replace_substring_regex(texts, r"(\.\d*[1-9])0+$", r"\1")
 
@@ -213,10 +232,13 @@ def without_blanks(texts: pa.StringArray) -> pa.StringArray:
     """Return texts with null for those that are empty or only white space."""
     if texts.null_count == len(texts):
         return texts
+    # Almost no value begins with white space: a look at each first byte leaves few for the
+    # expression, which is many times as slow.
     offsets = offsets_of(texts)
     data = np.frombuffer(texts.buffers()[2] or b"\0", np.uint8)
     valid = texts.is_valid().to_numpy(zero_copy_only=False)
     blank = (offsets[1:] == offsets[:-1]) & valid
+    # An empty last value begins where the data ends.
     firsts = data[np.minimum(offsets[:-1], max(len(data) - 1, 0))]
     doubtful = np.flatnonzero(_SPACE_BYTES[firsts] & valid & ~blank)
     if len(doubtful):

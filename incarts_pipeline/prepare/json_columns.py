@@ -18,6 +18,8 @@ import rfc8785
 
 Part: TypeAlias = "str | pa.Array"
 
+# RFC 8785, section 3.2.2.2: these five have a short form, other control characters \u00xx, and
+# nothing else is escaped.
 _SHORT = {0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0C: "\\f", 0x0D: "\\r"}
 _QUOTE, _BACKSLASH = 0x22, 0x5C
 
@@ -37,12 +39,14 @@ def joined(parts: Sequence[Part], rows: int, *, optional: bool = False) -> pa.St
     """Join parts row by row; a null counts as nothing, or makes the row null when `optional`."""
     merged: list[Part] = []
     for part in parts:
+        # Each part of the join costs a pass over all rows, so neighbours that are fixed become one.
         if isinstance(part, str) and merged and isinstance(merged[-1], str):
             merged[-1] += part
         else:
             merged.append(part)
     if len(merged) == 1 and isinstance(merged[0], str):
         return pa.repeat(merged[0], rows)
+    # "replace" puts the empty text in a null's place: how an absent member leaves no trace.
     handling = "emit_null" if optional else "replace"
     return pc.binary_join_element_wise(*merged, "", null_handling=handling)
 
@@ -56,6 +60,8 @@ def object_of(members: Sequence[tuple[str, Fragment | None]], rows: int) -> Frag
     present = [(json_name(name), value) for name, value in members if value is not None]
     if not present:
         return None
+    # Whether a comma is needed depends on which members a row has, and rows differ. Around a member
+    # that all rows have it doesn't: every other one brings its own, and vanishes with it.
     anchor = next((at for at, (_, value) in enumerate(present) if not value.optional), None)
     if anchor is None:
         return _without_anchor(present, rows)
@@ -63,6 +69,7 @@ def object_of(members: Sequence[tuple[str, Fragment | None]], rows: int) -> Frag
     for at, (name, value) in enumerate(present):
         before, after = ("," if at > anchor else ""), ("," if at < anchor else "")
         pieces = [f"{before}{name}:", *value.parts, after]
+        # With its name and its comma, so that a null takes all three away.
         parts.extend([joined(pieces, rows, optional=True)] if value.optional else pieces)
     return Fragment((*parts, "}"))
 
@@ -71,7 +78,9 @@ def _without_anchor(present: Sequence[tuple[str, Fragment]], rows: int) -> Fragm
     if len(present) == 1:
         name, value = present[0]
         return Fragment(("{" + name + ":", *value.parts, "}"), optional=True)
+    # Each begins with a comma, and whichever comes first in a row loses it.
     each = [joined([f",{name}:", *v.parts], rows, optional=True) for name, v in present]
+    # As bytes, since a slice of text counts characters, and has to look at all of them.
     inner = joined(each, rows).cast(pa.binary())
     empty = pc.equal(pc.binary_length(inner), 0)
     cut = pc.binary_replace_slice(inner, start=0, stop=1, replacement=b"").cast(pa.string())
@@ -87,6 +96,7 @@ def text_fragment(value: pa.StringArray | str) -> Fragment:
 
 def list_fragment(lists: pa.ListArray) -> Fragment | None:
     """Return JSON arrays of strings; empty and null lists have none."""
+    # `","` between the elements, and the outer quotes below: three operations for any length.
     texts = pc.binary_join(_with_values(lists, escaped(lists.flatten())), '","')
     lengths = pc.fill_null(pc.list_value_length(lists), 0)
     if pc.max(lengths).as_py() in (0, None):
@@ -97,6 +107,7 @@ def list_fragment(lists: pa.ListArray) -> Fragment | None:
 
 def _with_values(lists: pa.ListArray, values: pa.Array) -> pa.ListArray:
     offsets = lists.offsets
+    # `flatten` leaves out what a slice doesn't show, but the offsets still count it.
     start = offsets[0].as_py()
     if start:
         offsets = pc.subtract(offsets, start)
@@ -105,7 +116,9 @@ def _with_values(lists: pa.ListArray, values: pa.Array) -> pa.ListArray:
 
 def escaped(texts: pa.StringArray) -> pa.StringArray:
     """Escape what JSON strings may not contain; most columns contain none and come back as such."""
+    # One pass over the bytes says what is there at all; replacing costs a pass for each character.
     present = _to_escape(texts)
+    # First, or it would double the backslashes that the others bring.
     if _BACKSLASH in present:
         texts = pc.replace_substring(texts, "\\", "\\\\")
     for code in present:
@@ -118,6 +131,7 @@ def escaped(texts: pa.StringArray) -> pa.StringArray:
 
 def _to_escape(texts: pa.StringArray) -> list[int]:
     data = data_of(texts)
+    # Bytes of characters beyond ASCII are 0x80 and more, so they can't be mistaken for these.
     low = data[data < 0x20]
     present = np.unique(low).tolist() if len(low) else []
     for code in (_QUOTE, _BACKSLASH):
@@ -131,6 +145,7 @@ def data_of(texts: pa.StringArray) -> npt.NDArray[np.uint8]:
     offsets = offsets_of(texts)
     if not len(texts) or texts.buffers()[2] is None:
         return np.empty(0, np.uint8)
+    # A slice of an array shares the whole buffer, and shows a part of it.
     return np.frombuffer(texts.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
 
 
@@ -149,4 +164,5 @@ def json_name(name: str) -> str:
 
 def in_order(names: Sequence[str]) -> list[str]:
     """Sort member names as RFC 8785 does: by UTF-16 code units."""
+    # Python sorts by code points, U+FB01 before U+1F600; by UTF-16 units, 0xD83D comes first.
     return sorted(names, key=lambda name: name.encode("utf-16-be"))

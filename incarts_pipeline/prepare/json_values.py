@@ -1,4 +1,4 @@
-"""The caller's own JSON: read strictly, written canonically, kept in meaning."""
+"""JSON of the caller's own: read strictly, written canonically, kept in meaning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import rfc8785
 
 from incarts_pipeline.models import ProblemCode
 
-MAX_DEPTH = 64
+MAX_DEPTH = 64  # far below the depth at which Python's own parser gives up
 _EXACT = 2**53 - 1  # the largest whole number that IEEE doubles tell from its neighbours
 
 
@@ -25,6 +25,9 @@ class _Reader:
     """Parses one text; `is_simple` stays true while Python's own encoder writes it as RFC 8785."""
 
     def __init__(self) -> None:
+        # Python's encoder, written in C, is much faster than rfc8785, and writes the same where
+        # names are ASCII (it sorts by code points) and no number is a float (it spells some
+        # otherwise).
         self.is_simple = True
         self._decoder = json.JSONDecoder(
             object_pairs_hook=self._object,
@@ -38,6 +41,8 @@ class _Reader:
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
+        # RFC 8259 lets each reader choose which of two equal names counts, so nobody can say what
+        # the caller meant.
         if len(found) < len(pairs):
             seen: set[str] = set()
             name = next(n for n, _ in pairs if n in seen or seen.add(n))  # type: ignore[func-returns-value]
@@ -48,6 +53,7 @@ class _Reader:
         return found
 
     def _integer(self, digits: str) -> int:
+        # The length first: Python refuses to turn thousands of digits into a number.
         if len(digits) > 17 or abs(int(digits)) > _EXACT:
             raise _inexact(digits)
         return int(digits)
@@ -60,6 +66,7 @@ class _Reader:
         return value
 
     def _constant(self, name: str) -> None:
+        # NaN and Infinity, which Python's parser takes by default.
         raise OwnJsonError(ProblemCode.NOT_JSON, f"{name} is not JSON; use null or leave it out.")
 
 
@@ -77,8 +84,10 @@ def canonical_object(text: str) -> str | None:
             ProblemCode.NOT_JSON,
             f"{error.msg} in line {error.lineno}, column {error.colno}; correct it.",
         ) from None
+    # Python's parser recurses; `_check_depth` below doesn't, and is reached by what it can read.
     except RecursionError:
         raise _too_deep() from None
+    # Nothing and an empty object are alike to the API, and must be one content.
     if not value and isinstance(value, dict | None):
         return None
     if not isinstance(value, dict):
@@ -105,6 +114,7 @@ def _written(value: Any, *, is_simple: bool) -> str:
     try:
         if is_simple:
             text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+            # A lone surrogate passes the encoder, and fails here rather than on the wire.
             text.encode()
             return text
         return rfc8785.dumps(value).decode()
@@ -119,6 +129,7 @@ def _written(value: Any, *, is_simple: bool) -> str:
 
 
 def _check_depth(value: object) -> None:
+    # Level by level, without recursion, which is what has to be prevented.
     level, depth = [value], 0
     while level:
         depth += 1
@@ -133,6 +144,7 @@ def _too_deep() -> OwnJsonError:
 
 
 def _inexact(digits: str) -> OwnJsonError:
+    # A row's problem goes into links.parquet; a megabyte of digits doesn't have to.
     shown = digits if len(digits) <= 40 else digits[:40] + "…"
     return OwnJsonError(
         ProblemCode.INEXACT_NUMBER, f"{shown} is 2^53 or more and would lose digits; make it text."

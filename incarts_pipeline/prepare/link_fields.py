@@ -1,4 +1,4 @@
-"""One entry of the mapping over one batch: every field evaluated, checked and put into bodies."""
+"""Fields of a link, for one entry and one batch: evaluated, checked and put into bodies."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ from incarts_pipeline.prepare.rules import (
 
 _SHOPPING_LIST = "options.instacart.shopping_list"
 _RECIPE = "options.instacart.recipe"
+# In canonical order, as all members below.
 _UTM = ("campaign", "content", "medium", "source", "term")
 
 
@@ -76,11 +77,13 @@ def evaluate_link(
     """Evaluate and check one entry's fields; what is wrong is recorded, never raised."""
     reader = _Reader(mapping, columns, notes, rules)
     retailer, intent = reader.required("retailer"), reader.required("intent")
+    # Constants were checked once for all rows, by `literals`.
     if not (isinstance(mapping.intent, Constant) and isinstance(mapping.retailer, Constant)):
         check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
     products = None
     if mapping.products is not None:
         products = evaluate_products(mapping.products, columns, notes, rules.limits)
+    # By their API names in canonical order: `Links.body` and baskets rely on it.
     fields = {
         "customUrl": reader.url("custom_url"),
         "fallbackUrl": reader.url("fallback_url"),
@@ -95,6 +98,7 @@ def evaluate_link(
         "retailer": reader.constant_or(mapping.retailer, retailer),
         "tracking": reader.tracking(mapping.tracking),
     }
+    # What an intent needs may be mapped and still be empty in a row.
     present = {
         "custom_url": _present(fields["customUrl"], columns.rows),
         "products": _present(fields["products"], columns.rows),
@@ -119,6 +123,7 @@ class _Reader:
         self, mapping: LinkMapping, columns: Columns, notes: Findings, rules: Rules
     ) -> None:
         self._mapping, self._columns, self._notes, self._rules = mapping, columns, notes, rules
+        # Evaluated once; whether an intent's object is there is asked again below.
         self._objects: dict[str, Fragment | None] = {}
 
     def required(self, name: str) -> pa.StringArray:
@@ -147,6 +152,7 @@ class _Reader:
 
     def url(self, field: str) -> Fragment | None:
         urls = self._text(field, getattr(self._mapping, field))
+        # A constant was checked with the mapping.
         if isinstance(urls, pa.Array):
             check_url(urls, field, self._columns.findings, self._rules.limits)
         return _fragment(urls)
@@ -224,6 +230,7 @@ def _given(node: Node, columns: Columns) -> pa.BooleanArray:
     names = [source.column for source in columns_of(node)]
     if not names or getattr(node, "default", None) is not None:
         return pa.repeat(True, columns.rows)
+    # An object is about something as soon as one of its columns is filled.
     combine = pc.or_ if isinstance(node, Members) else pc.and_
     given = columns.is_given(names[0])
     for name in names[1:]:
@@ -245,6 +252,7 @@ def _filled(texts: pa.StringArray) -> pa.StringArray:
 def _present(fragment: Fragment | None, rows: int) -> pa.BooleanArray:
     if fragment is None or not fragment.optional:
         return pa.repeat(fragment is not None, rows)
+    # Fixed texts are in every row: whether a fragment is there, its arrays say.
     arrays = [part.is_valid() for part in fragment.parts if not isinstance(part, str)]
     found = arrays[0]
     for array in arrays[1:]:

@@ -1,4 +1,4 @@
-"""What a mapping says for every row is checked once, before the first row is read."""
+"""Literals of a mapping: what it says for every row, checked before the first row is read."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def check_constants(mapping: Mapping, limits: Limits) -> None:
     Raises:
         MappingError: one breaks a rule.
     """
+    # The same checks as for rows, on one row: a rule that is written twice is two rules one day.
     truncates = mapping.on_too_long == "truncate"
     checks = _checks(limits, truncates=truncates)
     for at, _, link in mapping.entries():
@@ -52,6 +53,7 @@ def check_constants(mapping: Mapping, limits: Limits) -> None:
 
 def _checks(limits: Limits, *, truncates: bool) -> Dict[str, _Check]:
     def name(texts: pa.StringArray, found: Findings) -> None:
+        # A name that is cut is a note, which nobody would see here.
         check_name(texts, "name", found, Findings(1), truncate=truncates)
 
     def url(texts: pa.StringArray, found: Findings) -> None:
@@ -76,11 +78,13 @@ def _check_node(path: str, field: str, kind: Kind, node: Node, checks: Dict[str,
         _check_object(path, node)
         return
     for value in _fixed_values(node):
+        # YAML makes it easy to give a list by a stray dash.
         if isinstance(value, dict) or (isinstance(value, list) and kind is not Kind.LIST):
             raise MappingError(f"{path}: must be one value, not {value!r}.", path=path)
         for text in map(constant_text, value if isinstance(value, list) else [value]):
             if not text.strip() and field in _REQUIRED:
                 raise MappingError(f"{path}: is blank, but required.", path=path)
+            # A blank constant in an optional field leaves the field out, like a blank cell.
             if text.strip() and field in checks:
                 found = Findings(1)
                 checks[field](pa.array([text], pa.string()), found)
@@ -122,6 +126,8 @@ def _check_intent(at: str, link: LinkMapping, *, allow_unknown: bool) -> None:
     if isinstance(link.retailer, Constant):
         retailer = constant_text(link.retailer.value)
     found = Findings(1)
+    # When the retailer comes from a column, the intent is checked with one that is surely known,
+    # and what is said of the retailer is dropped below.
     known = retailer or "walmart"
     check_intent(pa.array([intent]), pa.array([known]), found, allow_unknown=allow_unknown)
     fields = [problem for problem in found.problems() if retailer or problem.field == "intent"]
@@ -132,6 +138,7 @@ def _check_intent(at: str, link: LinkMapping, *, allow_unknown: bool) -> None:
 
 
 def _check_needs(at: str, link: LinkMapping, intent: str) -> None:
+    # Let through by `allow_unknown`: nobody knows what it needs.
     if intent not in set(Intent):
         return
     need = NEEDS[Intent(intent)]

@@ -1,4 +1,4 @@
-"""One partition of a catalog: the rows that have one value in one column."""
+"""Partition of a catalog: the rows that have one value in one column."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Chosen:
         self._column = partition.column if partition else None
         self._value = partition.value if partition else ""
         self._places: list[pa.Array] = []
+        # A partition may be a catalog of its own, one file a day: then nothing is filtered.
         if self._column is None:
             return
         if self._column not in schema.names:
@@ -44,6 +45,7 @@ class Chosen:
                 f"The catalog has no column {self._column!r} to partition by.",
                 fix=f"Its columns are {', '.join(schema.names)}.",
             )
+        # A basket is folded from the rows that are read; half of it would be another basket.
         baskets = any(link.basket for _, _, link in mapping.entries())
         if baskets and self._column not in mapping.unique_key:
             raise MappingError(
@@ -62,11 +64,15 @@ class Chosen:
                 yield chosen
 
     def _chosen(self, batch: pa.RecordBatch, column: str, first: int) -> pa.RecordBatch:
+        # Partition keys are text in Dagster, whatever the column's type.
         text = batch.column(column).cast(pa.string())
         ours = pc.equal(text, self._value).fill_null(False)
         others = text.filter(pc.invert(ours)).value_counts()
         for one in others.to_pylist():
+            # Counted, so that a value that no partition has is noticed: its rows would never get
+            # links.
             self.others[one["values"] or ""] += one["counts"]
+        # Rows are told by their number in the whole catalog, where people will look for them.
         self._places.append(pc.add(pc.indices_nonzero(ours).cast(pa.int64()), first))
         return batch.filter(ours)
 

@@ -1,4 +1,4 @@
-"""Catalog batches to link requests: mapped, checked, written canonically and hashed.
+"""Preparation of link requests: batches mapped, checked, written canonically and hashed.
 
 Everything works on whole columns; the only loop over rows is the hash. A batch depends on nothing
 but itself, except in baskets, whose rows may be anywhere; so batches are prepared on all cores at
@@ -38,8 +38,8 @@ from incarts_pipeline.schemas import link_request_schema
 
 T = TypeVar("T")
 
-_BATCH_ROWS = 32_768
-_BATCH_BYTES = 32 * 1024 * 1024
+_BATCH_ROWS = 32_768  # what a core works on at a time
+_BATCH_BYTES = 32 * 1024 * 1024  # wide rows come in smaller parts: bodies grow with them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +114,7 @@ def make_plan(
 
 def _prepared(batches: Iterable[pa.RecordBatch], plan: PreparePlan) -> Iterator[pa.RecordBatch]:
     parts = parts_of(batches)
+    # Baskets are hashed after they are folded: their rows have no body before.
     if not any(link.basket for _, _, link in plan.mapping.entries()):
         yield from _on_all_cores(lambda part, row: prepare_batch(part, row, plan), parts)
         return
@@ -126,6 +127,7 @@ def _on_all_cores(
     work: Callable[[pa.RecordBatch, int], T], parts: Iterator[tuple[pa.RecordBatch, int]]
 ) -> Iterator[T]:
     """Yield each part's result, in order; only as many more as there are cores are worked on."""
+    # One part isn't worth a pool, and a frame of 300 rows is one part.
     first = list(islice(parts, 2))
     if len(first) < 2:
         yield from (work(*part) for part in first)
@@ -136,11 +138,14 @@ def _on_all_cores(
         try:
             for part in chain(first, parts):
                 waiting.append(pool.submit(work, *part))
+                # Results wait in order, and no more parts are taken than can be worked on: memory
+                # is bounded however slow the reader is.
                 if len(waiting) > cores:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            # Also when the reader leaves early, which closes this generator.
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -148,6 +153,7 @@ def parts_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch
     """Cut batches into parts that fit the caches and Arrow's 2 GiB; each with its first row."""
     first = 0
     for batch in batches:
+        # By the mean: one huge row among small ones is still far from 2 GiB.
         bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
         rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // bytes_each))
         for start in range(0, batch.num_rows, rows):
@@ -174,6 +180,8 @@ def _lines(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> BasketBa
 def _by_row(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
+    # Entry by entry is how they were made; row by row, with a row's entries side by side, is how
+    # people read a table.
     order = np.arange(sum(batch.num_rows for batch in batches))
     return pa.concat_batches(batches).take(pa.array(order.reshape(len(batches), -1).T.ravel()))
 
@@ -198,6 +206,7 @@ def _entry(
     batch: pa.RecordBatch, first_row: int, plan: PreparePlan, link_set: str, mapping: LinkMapping
 ) -> _Entry:
     rows = batch.num_rows
+    # For each entry anew: a problem of the Walmart link doesn't reject the Instacart one.
     columns, notes = Columns(batch, Findings(rows)), Findings(rows)
     keys = row_keys(columns, plan.mapping.unique_key)
     note_padding(columns, plan.mapping.unique_key, notes)
@@ -206,6 +215,7 @@ def _entry(
     bodies = _bodies(mapping, links, plan)
     want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)
+    # A body of a row with problems would be half a body.
     without = links.findings.mask() | unwanted
     values = {
         "catalog_row": pa.array(np.arange(first_row, first_row + rows)),
@@ -260,10 +270,13 @@ def _hashed(requests: pa.RecordBatch) -> pa.RecordBatch:
 
 def content_hashes(bodies: pa.StringArray) -> pa.BinaryArray:
     """Return the SHA-256 of each body, 32 bytes; null where there is none."""
+    # By the buffer: making a Python string of each body would cost more than hashing it.
     offsets = offsets_of(bodies).tolist()
     data = memoryview(bodies.buffers()[2] or b"")
+    # A local name: this is the one loop over rows.
     sha256 = hashlib.sha256
     digests = b"".join([sha256(data[a:b]).digest() for a, b in pairwise(offsets)])
+    # What was hashed for a null is hidden by the validity bits below.
     ends = pa.array(np.arange(len(bodies) + 1, dtype=np.int32) * 32)
     valid = None if not bodies.null_count else bodies.is_valid().buffers()[1]
     return pa.Array.from_buffers(

@@ -1,4 +1,4 @@
-"""What the rules found in a batch, collected by column and handed out by row."""
+"""Problems and notes of a batch, collected by column and handed out by row."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ class Findings:
         `message` is joined; arrays in it have a value per row of the batch and are shown shortened.
         """
         rows = where if isinstance(where, np.ndarray) else true_rows(where)
+        # The usual case: joining messages is only paid for where something is wrong.
         if not len(rows):
             return
+        # Values are taken before they are joined, so that a message costs only its own rows.
         parts = [part if isinstance(part, str) else _shown(part.take(rows)) for part in message]
         if all(isinstance(part, str) for part in parts):
             texts = pa.repeat("".join(parts), len(rows))
@@ -50,6 +52,7 @@ class Findings:
         """Return which rows have anything, or that code, in fields whose path begins so."""
         found = np.zeros(self.rows, np.bool_)
         for rows, name, found_code, _ in self._found:
+            # `options.instacart.recipe` includes what is wrong inside of it.
             if name.startswith(field) and code in (None, found_code):
                 found[rows] = True
         return found
@@ -67,6 +70,7 @@ class Findings:
         if not self._found:
             return empty_lists(self.rows)
         rows = np.concatenate([rows for rows, *_ in self._found])
+        # Stable, so that within a row the order of the checks stays.
         order = np.argsort(rows, kind="stable")
         if without is not None:
             order = order[~without[rows[order]]]
@@ -96,6 +100,7 @@ def true_rows(mask: pa.Array) -> Rows:
 
 def _shown(values: pa.Array) -> pa.Array:
     texts = values.cast(pa.string()) if values.type != pa.string() else values
+    # One cell may hold a page, and would be repeated in every table and log.
     long = pc.greater(pc.utf8_length(texts), _SHOWN)
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, _SHOWN), "…", "")
     return pc.fill_null(pc.if_else(long, cut, texts), "")

@@ -1,4 +1,4 @@
-"""A row's product: id, quantity and backups, checked and as JSON."""
+"""Product of a row: id, quantity and backups, checked and as JSON."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def evaluate_products(
 ) -> Products:
     """Read and check the products of a batch."""
     rows = columns.rows
+    # Not required here: which intents need a product is a rule of its own, `check_needs`.
     ids = spread(columns.evaluate(mapping.retailer_product_id, _ID, required=False), rows)
     check_product_id(ids, _ID, columns.findings)
     backups = None
@@ -70,6 +71,7 @@ def _quantities(
     texts = columns.evaluate(mapping.quantity, _QUANTITY, required=False)
     texts = spread(texts, columns.rows)
     if texts.null_count and isinstance(mapping.quantity, Column):
+        # A row without a product needs no quantity.
         lacking = pc.and_(texts.is_null(), ids.is_valid())
         columns.missing(lacking, mapping.quantity.column, _QUANTITY)
     return check_quantity(texts, _QUANTITY, columns.findings, limits)
@@ -85,6 +87,7 @@ def lists_of(source: Source, columns: Columns, field: str) -> pa.ListArray:
         if is_list(array.type):
             return _tidy(_with_default(array, source.default), columns.rows)
     default = source.default if isinstance(source, Column) else None
+    # A list is no text; it is filled in once the other values are lists too.
     if isinstance(source, Column) and isinstance(default, list):
         source = replace(source, default=None)
     texts = spread(columns.evaluate(source, field, required=False), columns.rows)
@@ -105,8 +108,10 @@ def _with_default(lists: pa.ListArray, default: object) -> pa.ListArray:
 
 
 def _tidy(lists: pa.ListArray, rows: int) -> pa.ListArray:
+    # "1, 2,,3" is what people write: blanks between separators are no ids.
     values = without_blanks(text_of(plain_array(lists.flatten())))
     owners = pc.list_parent_indices(lists)
+    # All lists at once: the values in one column, and beside each whose it is.
     kept = values.is_valid()
     if values.null_count:
         values, owners = values.filter(kept), owners.filter(kept)
@@ -126,9 +131,11 @@ def _backups(
     values, owners = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
     if not len(values):
         return lists
+    # Checked as values, told as rows: `absorb` turns one numbering into the other.
     found = Findings(len(values))
     check_product_id(values, _BACKUPS, found)
     columns.findings.absorb(found, owners)
+    # The API refuses neither, but a backup of itself helps nobody and changes the hash.
     itself = pc.fill_null(pc.equal(values, ids.take(pa.array(owners))), False)
     dropped = itself.to_numpy(zero_copy_only=False) | _repeated(values, owners)
     if not dropped.any():
@@ -144,6 +151,7 @@ def _backups(
 
 def _repeated(values: pa.StringArray, owners: Rows) -> np.typing.NDArray[np.bool_]:
     encoded = values.dictionary_encode()
+    # Owner and value as one number, so that repetitions within a row are equal numbers.
     pairs = owners.astype(np.int64) * len(encoded.dictionary) + encoded.indices.to_numpy()
     repeated = np.ones(len(values), np.bool_)
     repeated[np.unique(pairs, return_index=True)[1]] = False
@@ -175,6 +183,7 @@ def products_fragment(products: Products) -> Fragment | None:
 
 def product_fragment(products: Products) -> Fragment:
     """Return one product's JSON; what it is where the row has none doesn't matter."""
+    # A null would make the fragment optional, and its commas with it.
     ids = pc.fill_null(products.ids, "") if products.ids.null_count else products.ids
     quantities = pc.fill_null(products.quantities, 0).cast(pa.string())
     backups = None if products.backups is None else list_fragment(products.backups)

@@ -1,4 +1,4 @@
-"""A table of rows that have links to requests for further QR codes: found, checked and hashed."""
+"""Requests for further QR codes of the links in a table: found, checked and hashed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from incarts_pipeline.prepare.row_keys import row_keys, without_nul
 from incarts_pipeline.schemas import LINKS, link_request_schema
 from incarts_pipeline.text import suggest
 
+# The rules of an identifier and a name are the API's, from its documentation of QR codes.
 IDENTIFIER = r"^[A-Za-z0-9-]{3,64}$"
 NAME_CHARACTERS = 120
 
 # Row keys of one link set → the links that their rows use now.
 Lookup = Callable[[str, Sequence[str]], Mapping[str, str]]
 
+# What a code is made of travels in `key`, behind the table's own columns: the plan hands `key` on
+# as it is, and the published table takes its columns from there.
 _OWN = ("identifier", "link_id", "link_row_key", "name", "row")
 _BATCH_ROWS = 16_384
 
@@ -72,6 +75,7 @@ def choose_mapping(
             f"The ledger has no link set {link_set!r}.{suggest(link_set, sets)}",
             fix=f"It has {', '.join(sets) or 'none'}.",
         )
+    # A published table says of each row whose it is; any other table is one set's.
     published = {"link_set", "row_key"} <= set(schema.names)
     chosen = None if published else link_set or _only_one(sets)
     keys = _published_keys(schema, sets) if chosen is None else _keys(schema, chosen, sets[chosen])
@@ -97,6 +101,7 @@ def _only_one(sets: Mapping[str, Sequence[str]]) -> str:
 
 def _published_keys(schema: pa.Schema, sets: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return the key columns that a published table shows, under the names that it gives them."""
+    # A key column named like one of ours was published under another name.
     names = {
         name: f"{name}_catalog" if name in LINKS.names else name
         for s in sets.values()
@@ -124,6 +129,7 @@ def _is_free(name: str, schema: pa.Schema, keys: Mapping[str, str]) -> bool:
 def _identifiers(
     schema: pa.Schema, keys: Mapping[str, str], given: Sequence[str]
 ) -> tuple[str, ...]:
+    # Neither leaves it open which codes are wanted; both would multiply them.
     has_column = _is_free("identifier", schema, keys)
     if bool(given) == has_column:
         said = "both a column and --identifier give" if given else "nothing gives"
@@ -137,6 +143,7 @@ def _identifiers(
                 f"The identifier {one!r} can't be used.",
                 fix="Use 3 to 64 letters, digits and dashes.",
             )
+    # Given twice is meant once.
     return tuple(dict.fromkeys(given))
 
 
@@ -161,6 +168,7 @@ def _name(schema: pa.Schema, keys: Mapping[str, str], template: str | None) -> S
 
 def request_schema(schema: pa.Schema, mapping: CodeMapping) -> pa.Schema:
     """Return the schema of the requests that `code_requests` yields."""
+    # Numbered, since a key column may be named `name` or `row` as one of `_OWN`.
     keys = [schema.field(shown).with_name(f"key_{at}") for at, shown in _numbered(mapping)]
     own = [pa.field(name, pa.int64() if name == "row" else pa.string()) for name in _OWN]
     return link_request_schema([*keys, *own])
@@ -192,6 +200,7 @@ def code_requests(
     for whole in batches:
         for start in range(0, whole.num_rows, _BATCH_ROWS):
             batch = whole.slice(start, _BATCH_ROWS)
+            # Numbered before anything is filtered or repeated: this is the table's own row.
             rows = np.arange(first, first + batch.num_rows)
             first += batch.num_rows
             found = _Batch(*_wanted(batch, rows, mapping), mapping, links).requests(made, output)
@@ -208,6 +217,7 @@ def _wanted(
         sets = Columns(batch, Findings(batch.num_rows)).text("link_set")
         ours = pc.fill_null(pc.equal(sets, mapping.only), False)
         at = at[ours.to_numpy(zero_copy_only=False)]
+    # One row for each code, side by side, so that the output reads in the table's order.
     at = np.repeat(at, max(1, len(mapping.identifiers)))
     return batch.take(pa.array(at)), rows[at]
 
@@ -231,6 +241,7 @@ class _Batch:
         if not given:
             return self._batch
         texts = pa.array(list(given) * (self._batch.num_rows // len(given)), pa.string())
+        # A key column may have that name; here, the one that was asked for counts.
         at = self._batch.schema.get_field_index("identifier")
         if at < 0:
             return self._batch.append_column("identifier", texts)
@@ -273,11 +284,13 @@ class _Batch:
 
     def _identity(self) -> tuple[pa.StringArray, pa.StringArray]:
         """Return each row's link set and row key; null, with a problem, where there is none."""
+        # Of the table as it is: `self._columns` has the identifier in a key column's place.
         columns = Columns(self._batch, self._findings)
         if self._mapping.link_set is not None:
             keys = row_keys(columns, list(self._mapping.keys.values()))
             return pa.repeat(self._mapping.link_set, columns.rows), keys
         columns.missing(columns.text("link_set").is_null(), "link_set", "link_set")
+        # A rejected row may lack a key, and is told so by what rejected it.
         no_key = pc.and_(columns.text("row_key").is_null(), pc.invert(self._rejected))
         columns.missing(no_key, "row_key", "row_key")
         keys = without_nul(columns.text("row_key"), "row_key", "row_key", self._findings)
@@ -296,6 +309,7 @@ class _Batch:
         """Return the links that the rows use now, as the ledger knows them."""
         pairs = list(zip(sets.to_pylist(), keys.to_pylist(), strict=True))
         known: dict[tuple[str, str], str] = {}
+        # One query for each set, not for each row.
         for name in {name for name, key in pairs if name and key}:
             of_set = sorted({key for other, key in pairs if other == name and key})
             known.update({(name, key): link for key, link in self._links(name, of_set).items()})
@@ -315,6 +329,7 @@ class _Batch:
             "This ledger has no link of the row; make it with `incarts apply`, or point "
             "INCARTS_LEDGER at the ledger that made it.",
         )
+        # The ledger decides. What the table says only tells whether it is older than that.
         if _is_free("link_id", self._batch.schema, self._mapping.keys):
             self._check_links(found)
         return found
@@ -381,6 +396,7 @@ class _Batch:
 def _hashes(link_ids: pa.StringArray, bodies: pa.StringArray) -> pa.BinaryArray:
     pairs = zip(link_ids.to_pylist(), bodies.to_pylist(), strict=True)
     return pa.array(
+        # The link is a part of what is asked for, but not of the body: it is in the path.
         [qr_content_hash(link, body.encode()) if link and body else None for link, body in pairs],
         pa.binary(),
     )

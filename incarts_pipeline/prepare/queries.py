@@ -1,4 +1,4 @@
-"""The SQL that folds basket lines; DuckDB's dialect."""
+"""SQL that folds basket lines, in DuckDB's dialect."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ WHERE folded AND product_id IS NOT NULL AND LEN(problems) = 0
 GROUP BY ALL
 """
 
+# What is wrong with one line is told on all rows of its basket, so it has to say which line.
 LINE_PROBLEMS = """
 CREATE TABLE basket_problem AS
 SELECT link_set, row_key, problem.field AS field, problem.code AS code,
@@ -26,6 +27,7 @@ FROM (
 ORDER BY line, place
 """
 
+# Baskets whose rows disagree about the link. MIN and MAX tell it without keeping the texts.
 CONTRADICTIONS = """
 CREATE TABLE contradiction AS
 SELECT link_set, row_key FROM line
@@ -34,6 +36,7 @@ GROUP BY ALL
 HAVING MIN(head) <> MAX(head) OR MIN(tail) <> MAX(tail)
 """
 
+# Each different link that such a basket asks for, once, by its first row.
 VARIANTS = """
 SELECT link_set, row_key, head, tail, MIN(catalog_row) AS catalog_row
 FROM line SEMI JOIN contradiction USING (link_set, row_key)
@@ -42,6 +45,8 @@ GROUP BY ALL
 ORDER BY link_set, row_key, MIN(line)
 """
 
+# The body of each basket. Products are ordered by id, so that the order of rows is no content; the
+# highest priority and any pin count for all.
 BASKETS = """
 CREATE TABLE basket AS
 WITH listed AS (
@@ -62,6 +67,7 @@ SELECT link_set, row_key, priority, pinned, COALESCE(products, 0) AS products,
 FROM around LEFT JOIN listed USING (link_set, row_key)
 """
 
+# Two lines with one product are one product: its quantities add up, but its backups can't.
 BACKUPS_DIFFER = """
 INSERT INTO basket_problem
 SELECT link_set, row_key, 'products.backup_product_ids', 'basket_differs',
@@ -83,6 +89,7 @@ FROM product WHERE quantity > $max_quantity
 ORDER BY link_set, row_key, product_id
 """
 
+# Only the whole basket is large or small; no line could be rejected for it.
 SIZES = """
 INSERT INTO basket_problem
 SELECT link_set, row_key, 'products', 'over_limit',
@@ -104,6 +111,7 @@ SELECT link_set, row_key,
 FROM basket_problem GROUP BY ALL
 """
 
+# One row per line again, in the order in which the lines came.
 RESULT = """
 SELECT line.folded,
        CASE WHEN rejected.problems IS NULL THEN basket.body END AS body,

@@ -16,9 +16,11 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
     One column's text stands as it is. Several are joined by `|`, after `\` and `|` inside them got
     a `\` before them, so that different rows never join to the same text.
     """
+    # Not `Columns.text`: a key's white space is kept, since without it the row is another one.
     texts = [_key_text(columns, name) for name in names]
     if len(texts) == 1:
         return texts[0]
+    # A null in any part makes the whole key null: half a key would be somebody else's.
     return pc.binary_join_element_wise(*map(_separable, texts), "|")
 
 
@@ -33,6 +35,7 @@ def note_padding(columns: Columns, names: list[str], notes: Findings) -> None:
 
 def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings) -> pa.StringArray:
     """Return a column's key texts; null, with a problem, where one has a NUL."""
+    # SQLite's functions end a text at NUL: two keys could be found under one.
     cut = pc.fill_null(pc.match_substring(texts, "\0"), False)
     if not cut.true_count:
         return texts

@@ -1,4 +1,4 @@
-"""What a mapping says of a row beside its link: how urgent it is, and whether it is pinned."""
+"""Options of a row beside its link: how urgent it is, and whether it is pinned."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from incarts_pipeline.prepare.problems import Findings
 from incarts_pipeline.prepare.products import spread
 
 _NUMBER = r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?$"
+# A pin that is misread replaces a link in print, so nothing else is taken for yes or no.
 _TRUE = pa.array(["true", "1", "yes", "y"])
 _FALSE = pa.array(["false", "0", "no", "n"])
 
@@ -40,6 +41,7 @@ def _priority(source: Source | None, columns: Columns, notes: Findings) -> pa.Do
     texts = columns.evaluate(source, "priority", required=False)
     texts = pc.utf8_trim_whitespace(spread(texts, columns.rows))
     numbers = pc.match_substring_regex(texts, _NUMBER)
+    # Only the order depends on it, so the row is sent all the same.
     notes.add(
         pc.invert(numbers),
         "priority",

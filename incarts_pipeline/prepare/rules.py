@@ -1,4 +1,4 @@
-"""The API's rules as checks over whole columns; each broken one is named with its fix.
+"""Rules of the API as checks over whole columns; each broken one is named with its fix.
 
 Source of the rules: the public Incarts documentation of `POST /v1/links`. What it leaves open
 (the longest URL, the most products, …) is bounded by `models.Limits`.
@@ -45,8 +45,10 @@ _URL = (
     r"(?:\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\\<>\"\p{Z}\p{Cc}]+)(?::[0-9]{1,5})?"
     r"(?:[/?#][^\p{Z}\p{Cc}]*)?$"
 )
+# 550098461.0, 5.50E+08: what spreadsheets and float columns make of an id. 12.5 as well.
 _NUMBER_LIKE = r"^[+-]?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
 _WHITE_SPACE_AROUND = r"^[\p{Z}\p{Cc}]|[\p{Z}\p{Cc}]$"
+# Combining marks and skin tones belong to the character before them; U+200D joins two emoji.
 _EXTENDS = r"\p{M}\x{1F3FB}-\x{1F3FF}"
 _LAST_CLUSTER = (
     rf"[^{_EXTENDS}\x{{200D}}][{_EXTENDS}]*"
@@ -58,6 +60,7 @@ def check_name(
     names: pa.StringArray, field: str, findings: Findings, notes: Findings, *, truncate: bool
 ) -> pa.StringArray:
     """Check that names have at most 160 characters (code points), or cut them."""
+    # Bytes are at least as many as characters, and their number costs nothing to know.
     doubtful = np.flatnonzero(np.diff(offsets_of(names)) > NAME_CHARACTERS)
     if not len(doubtful):
         return names
@@ -92,6 +95,7 @@ def _cut(names: pa.StringArray) -> pa.StringArray:
     """Cut after the last whole character: combining marks and joined emoji stay together."""
     kept = pc.utf8_slice_codeunits(names, 0, NAME_CHARACTERS)
     follower = pc.utf8_slice_codeunits(names, NAME_CHARACTERS, NAME_CHARACTERS + 1)
+    # Cut in the middle when what follows belongs to the last character, or that one waits for more.
     split = pc.or_(
         pc.match_substring_regex(follower, rf"[{_EXTENDS}\x{{200D}}]"),
         pc.match_substring_regex(kept, r"\x{200D}$"),
@@ -103,6 +107,7 @@ def _cut(names: pa.StringArray) -> pa.StringArray:
 
 def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limits) -> None:
     """Check that URLs are http(s), have a host, no white space, and aren't too long."""
+    # Null stays null, and counts as false: an absent URL breaks no rule.
     bad = pc.invert(pc.match_substring_regex(urls, _URL))
     findings.add(
         bad,
@@ -127,6 +132,7 @@ def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limi
 
 def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ids are no numbers that went through a float, and have no white space around."""
+    # Neither of the two can be wrong with digits alone.
     if _is_all_digits(ids):
         return
     findings.add(
@@ -152,8 +158,11 @@ def check_quantity(
     quantities: pa.Array, field: str, findings: Findings, limits: Limits
 ) -> pa.Array:
     """Return quantities as int64, null where they are none; "2" and 2.0 count as 2."""
+    # A hundred thousand rows have a dozen different quantities.
     encoded = quantities.dictionary_encode()
     texts = pc.utf8_trim_whitespace(encoded.dictionary)
+    # At most nine digits, so that the cast can't overflow; 2.0 because frames make floats of
+    # columns with a gap.
     counts = pc.match_substring_regex(texts, r"^0*[1-9][0-9]{0,8}(?:\.0*)?$")
     wrong = pc.take(pc.invert(counts), encoded.indices)
     findings.add(
@@ -179,6 +188,7 @@ def check_quantity(
 
 def check_zip_code(zip_codes: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ZIP codes have five digits."""
+    # The usual column; the three expressions below are for the others.
     if _is_all_digits(zip_codes) and _has_length(zip_codes, _ZIP_CODE_DIGITS):
         return
     encoded = zip_codes.dictionary_encode()
@@ -213,6 +223,7 @@ def check_intent(
 ) -> None:
     """Check that the intent exists and goes with the retailer."""
     known = ", ".join(Intent)
+    # `Walmart` is told as a matter of case, whose fix is certain, not as unknown as well.
     wrong = _unlisted(intents, list(Intent))
     _wrong_case(intents, wrong, list(Intent), "intent", findings)
     wrong = pc.and_(wrong, pc.invert(_in_lower_case(intents, list(Intent))))
@@ -229,6 +240,7 @@ def check_intent(
     strange = _unlisted(retailers, names)
     _wrong_case(retailers, strange, names, "retailer", findings)
     strange = pc.and_(strange, pc.invert(_in_lower_case(retailers, names)))
+    # A custom URL goes with any retailer, also with one that nobody has heard of.
     bound = pc.not_equal(intents, Intent.CUSTOM_URL.value)
     if not allow_unknown:
         findings.add(
@@ -240,6 +252,7 @@ def check_intent(
             f'" is unknown; known are {", ".join(names)}. Others go with the intent custom_url.',
         )
     for intent, retailer in RETAILERS.items():
+        # An unknown retailer has been told already.
         other = pc.and_(pc.equal(intents, intent.value), pc.is_in(retailers, pa.array(names)))
         findings.add(
             pc.and_(other, pc.not_equal(retailers, retailer)),
@@ -302,6 +315,7 @@ def _has_length(texts: pa.StringArray, length: int) -> bool:
 
 def check_location(zip_codes: Texts, stores: pa.BooleanArray, findings: Findings) -> None:
     """Check that a store comes with a ZIP code."""
+    # A constant ZIP code is there in every row.
     if isinstance(zip_codes, str):
         return
     lacking = stores if zip_codes is None else pc.and_(stores, zip_codes.is_null())
