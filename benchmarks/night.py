@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.queries import ensure_sets
-from incarts_pipeline.mapping.mapping import default_mapping
+from incarts_pipeline.mapping import default_mapping
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.prepare import prepare
 

@@ -51,6 +51,17 @@ def idempotency_key(
     `incarts1-` and the first 40 hexadecimal digits of the SHA-256 over the six parts, each as its
     UTF-8 bytes behind their number (8 bytes, big-endian); the hash as 64 hexadecimal digits, the
     generation in decimal.
+
+    Args:
+        endpoint: `ENDPOINT_LINKS` or `ENDPOINT_QR_CODES`.
+        project_id: the project that the key belongs to.
+        link_set: the name of the set.
+        row_key: the canonical text of the unique key.
+        content_hash: 32 bytes.
+        generation: 0, and 1 more for each deliberate re-creation.
+
+    Returns:
+        49 characters: the prefix and 40 digits.
     """
     parts = (endpoint, project_id, link_set, row_key, content_hash.hex(), str(generation))
     # The endpoint is among the parts, so that a link and a QR code of one body differ. The prefix
@@ -64,6 +75,13 @@ def qr_content_hash(link_id: str, body: bytes) -> bytes:
 
     The SHA-256 over both, each behind its number of bytes (8 bytes, big-endian), so that the code
     of the link that replaces another one is something new to make.
+
+    Args:
+        link_id: the link that gets the code.
+        body: the canonical body.
+
+    Returns:
+        32 bytes.
     """
     return _hash_of([link_id.encode(), body])
 
@@ -110,6 +128,10 @@ def changed_fields(old_body: bytes, new_body: bytes) -> list[str]:
     """Return the paths of what differs between two bodies, sorted: `tracking.utm.source`.
 
     Objects are compared member by member, lists as a whole.
+
+    Args:
+        old_body: canonical JSON.
+        new_body: canonical JSON.
     """
     return sorted(_changed(json.loads(old_body), json.loads(new_body), ""))
 

@@ -37,7 +37,12 @@ def write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def explain(error: Exception, path: Path) -> LedgerError:
-    """Return the LedgerError that says what an SQLite error means for the user."""
+    """Return the LedgerError that says what an SQLite error means for the user.
+
+    Args:
+        error: of sqlite3, SQLAlchemy or ADBC.
+        path: the file, for the message.
+    """
     # SQLAlchemy wraps the error and adds the statement, with its values: not for a terminal.
     text = str(getattr(error, "orig", None) or error)
     # By words: ADBC's errors have SQLite's messages, but not its codes.

@@ -24,20 +24,20 @@ def run_blocking(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
     SIGTERM asks `work` to stop, finishes what is in flight and returns; a second Ctrl-C does not
     wait. Any other interruption, such as Dagster's, is raised again once all is recorded.
     """
-    door = _Door(work)
-    thread = threading.Thread(target=door.run, name="incarts-pipeline", daemon=True)
-    with _sigterm(door.stop_soon):
+    worker = _Worker(work)
+    thread = threading.Thread(target=worker.run, name="incarts-pipeline", daemon=True)
+    with _sigterm(worker.stop_soon):
         thread.start()
         try:
-            return door.wait()
+            return worker.wait()
         except KeyboardInterrupt:
-            door.stop_soon()
-            return door.wait()
+            worker.stop_soon()
+            return worker.wait()
         except BaseException:
             # Dagster ends a step by an exception in this thread. The work is asked to stop and
             # waited for, because what is in flight must be on disk before the process goes.
             if thread.is_alive():
-                door.stop_soon()
+                worker.stop_soon()
                 thread.join()
             raise
 
@@ -48,22 +48,22 @@ async def run_beside(work: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
     The first cancellation asks `work` to stop, waits until what is in flight is finished, and is
     raised again then; a second one does not wait.
     """
-    door = _Door(work)
-    threading.Thread(target=door.run, name="incarts-pipeline", daemon=True).start()
-    ended = asyncio.wrap_future(door.result)
+    worker = _Worker(work)
+    threading.Thread(target=worker.run, name="incarts-pipeline", daemon=True).start()
+    ended = asyncio.wrap_future(worker.result)
     try:
         # A notebook's interrupt doesn't wake its loop, so look now and then.
         while not ended.done():
             await asyncio.wait([ended], timeout=_LOOK_SECONDS)
         return ended.result()
     except asyncio.CancelledError:
-        door.stop_soon()
+        worker.stop_soon()
         await asyncio.wait([ended])
         ended.exception()  # looked at, so that asyncio doesn't complain; the cancellation wins
         raise
 
 
-class _Door(Generic[T]):
+class _Worker(Generic[T]):
     """The thread's side: a loop, the stop that belongs to it, and the result."""
 
     def __init__(self, work: Callable[[Stop], Coroutine[Any, Any, T]]) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:
-    """Return a count with its noun, like `1 request` or `2,000 requests`."""
+    """Return a count with its noun, like `1 request` or `2,000 requests`.
+
+    Args:
+        n: the count.
+        one: the noun in the singular.
+        many: its plural, where that isn't `one` with an s.
+    """
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 

@@ -52,15 +52,15 @@ def test_interrupt_stops_and_returns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from incarts_pipeline import sync
 
-    original, interrupted = sync._Door.wait, []
+    original, interrupted = sync._Worker.wait, []
 
-    def wait(self: sync._Door[object]) -> object:
+    def wait(self: sync._Worker[object]) -> object:
         if not interrupted:
             interrupted.append(waiting.wait(10))
             raise KeyboardInterrupt
         return original(self)
 
-    monkeypatch.setattr(sync._Door, "wait", wait)
+    monkeypatch.setattr(sync._Worker, "wait", wait)
     assert run_blocking(patient) is Reason.STOPPED
 
 

@@ -15,6 +15,10 @@ from incarts_pipeline.errors import CatalogError
 def plain_schema(schema: pa.Schema, name: str) -> pa.Schema:
     """Return the schema with `plain_type` for each column, without metadata.
 
+    Args:
+        schema: the columns as their producer has them.
+        name: the catalog, for messages.
+
     Raises:
         CatalogError: a column's type has no plain form; names the column.
     """
@@ -117,6 +121,10 @@ def _uuid_text(stored: pa.Array) -> pa.Array:
 def check_names(names: Iterable[str], name: str) -> None:
     """Make sure that each column has a name of its own.
 
+    Args:
+        names: the columns, in order.
+        name: the catalog, for messages.
+
     Raises:
         CatalogError: a name is blank, no whole text, or there twice.
     """
@@ -152,6 +160,11 @@ def encodable(text: str) -> bool:
 
 def check_text(batch: pa.RecordBatch, first_row: int, name: str) -> None:
     """Make sure that text is UTF-8: Parquet and other producers don't check what they pass on.
+
+    Args:
+        batch: rows of plain types.
+        first_row: the 0-based number of its first row in the catalog.
+        name: the catalog, for messages.
 
     Raises:
         CatalogError: it is not; names row and column.

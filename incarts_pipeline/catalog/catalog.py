@@ -86,7 +86,12 @@ class Catalog:
 
 
 def cannot_read(name: str, error: Exception) -> CatalogError:
-    """Return the error for a source that fails while it is opened or read."""
+    """Return the error for a source that fails while it is opened or read.
+
+    Args:
+        name: the source, as messages show it.
+        error: what its library raised; an OSError is told with the store's credentials.
+    """
     # Cloud clients put whole responses into their messages.
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     if len(reason) > _SHOWN:

@@ -32,7 +32,11 @@ class _TextFile:
 
 
 def open_files(source: str, options: ReadOptions) -> Catalog:
-    """Open what a path, URI, folder, glob or `-` stands for.
+    """Open what a path, URI, folder, glob or `-` means.
+
+    Args:
+        source: the path or URI as it was given.
+        options: format, encoding, delimiter and batch size.
 
     Raises:
         CatalogError: it can't be read; says what to do.

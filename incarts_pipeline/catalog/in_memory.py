@@ -17,6 +17,10 @@ from incarts_pipeline.errors import CatalogError
 def open_object(source: Any, options: ReadOptions) -> Catalog:
     """Open a table that is not a file; what each kind is, its type's module tells.
 
+    Args:
+        source: a frame, relation, Arrow table, dataset or stream, or a list of dicts.
+        options: of these only the batch size counts.
+
     Raises:
         CatalogError: it is no table, or holds what no table can; says what to do.
     """

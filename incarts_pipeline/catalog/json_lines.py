@@ -50,6 +50,11 @@ class _Block:
 def json_schema(stream: Any, name: str, encoding: str) -> pa.Schema:
     """Return the columns of all lines; a field that widens on the way has its widest type.
 
+    Args:
+        stream: the file, in bytes; read to its end.
+        name: the file, for messages.
+        encoding: as Python names it.
+
     Raises:
         CatalogError: the file is empty, a line is no JSON object, or a field changes between types
             that have none in common; names the line.
@@ -73,6 +78,13 @@ def json_batches(
     stream: Any, name: str, encoding: str, schema: pa.Schema, first_row: int = 0
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows, as the columns that `json_schema` found.
+
+    Args:
+        stream: the file, in bytes, from its start.
+        name: the file, for messages.
+        encoding: as Python names it.
+        schema: the columns of all files of the catalog.
+        first_row: the 0-based number of its first row in the catalog.
 
     Raises:
         CatalogError: a number has more digits than its column can hold; names the line.

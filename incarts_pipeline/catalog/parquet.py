@@ -27,6 +27,10 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
     Columns of bytes that aren't marked as text, as old writers leave them, are text when the first
     1,024 rows are UTF-8.
 
+    Args:
+        located: the files, and the folder whose `key=value` parts are columns.
+        options: of these only the batch size counts.
+
     Raises:
         CatalogError: a file can't be read, or two of them give a column different types.
     """

@@ -55,7 +55,11 @@ class Located:
 
 
 def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in open_catalog)
-    """Find the files that `source` stands for; hidden ones and those of other kinds are left out.
+    """Find the files that `source` means; hidden ones and those of other kinds are left out.
+
+    Args:
+        source: a path, folder or glob, local or as a URI of s3, gs, abfs or file.
+        format: `parquet`, `csv` or `jsonl`; None goes by the names.
 
     Raises:
         CatalogError: there is none, their kind can't be told, or the store can't be reached.

@@ -24,4 +24,5 @@ try:
     _VERSION = version("incarts-pipeline")
 except PackageNotFoundError:  # run from a source tree that is not installed
     _VERSION = "0"
+# What every Dagster library does, so that the UI can show which version it runs.
 DagsterLibraryRegistry.register("incarts-pipeline", _VERSION, is_dagster_package=False)

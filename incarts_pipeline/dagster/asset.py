@@ -1,4 +1,4 @@
-"""The asset of a link set, for those who prefer Python to YAML, and the job that runs it."""
+"""Asset of a link set, for those who prefer Python to YAML, and the job that runs it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from incarts_pipeline.dagster.sources import DuckDbTable, output_place, plain_ma
 
 GROUP = "incarts"
 KINDS = {"incarts", "parquet"}
-POOL = "incarts"
+POOL = "incarts"  # runs share one rate, so several at once gain nothing
 
 
 def build_incarts_links_asset(
@@ -79,9 +79,11 @@ def build_incarts_links_asset(
         check_specs=check_specs(key),
         ins=ins,
         required_resource_keys={resource_key} if resource_key else set(),
+        # A backfill of 30 days is one run: thirty would ask for the same ledger and pace at once.
         backfill_policy=dg.BackfillPolicy.single_run() if spec.partitions_def else None,
         pool=pool,
         can_subset=True,  # a run that only plans records no result, and no checks
+        # Not by an annotation, which Dagster looks up in the module: the class is made here.
         config_schema=config_type.to_fields_dict(),
     )
     def links(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
@@ -110,6 +112,7 @@ def build_incarts_links_job(name: str, *keys: dg.AssetKey | Sequence[str]) -> An
 def _complete(spec: dg.AssetSpec | None, link_set: str) -> dg.AssetSpec:
     """Fill in what the spec leaves open; `skippable`, because a run that only plans makes none."""
     if spec is None:
+        # A link set may have any printable name; an asset's key may not.
         spec = dg.AssetSpec([GROUP, re.sub(r"[^A-Za-z0-9_-]+", "_", link_set)])
     return spec.replace_attributes(
         group_name=spec.group_name or GROUP,
@@ -130,6 +133,7 @@ def _link_set(
                 "Without a mapping the asset needs link_set and unique_key."
             )
         return link_set
+    # Here, so that importing this module doesn't load Arrow.
     from incarts_pipeline.errors import MappingError
     from incarts_pipeline.mapping import load_mapping
 

@@ -1,4 +1,4 @@
-"""What is true of published links, as Dagster checks that run with the asset."""
+"""Checks of published links, which run with the asset."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         NOTHING_IN_DOUBT: "No row was sent without a known answer.",
         NOTHING_STALE: "Every link is of the catalog's content.",
     }
+    # A rejected row is a matter of data, and the night goes on. A lost or doubled one means that
+    # the output can't be trusted.
     blocking = (NO_ROW_LOST, ONE_LINK_PER_CONTENT)
     return [
         dg.AssetCheckSpec(name, asset=key, description=text, blocking=name in blocking)
@@ -59,11 +61,19 @@ class Findings:
     stale: int = 0
 
     def add(self, links: str, before: pa.Table | None, *, catalog_rows: int, expected: int) -> None:
-        """Look at one partition's output; `before` holds the rejects of the one before it."""
+        """Look at one partition's output; `before` holds the rejects of the one before it.
+
+        Args:
+            links: path or URI of links.parquet.
+            before: the rejects of the output before; None when there was none.
+            catalog_rows: rows that were read.
+            expected: rows that the plan wanted in the output.
+        """
         import duckdb
 
         with duckdb.connect() as db:
             db.register("links", _read(links, [*_COLUMNS, "is_stale"]))
+            # Copied once: a view over Arrow would be scanned by each of the queries.
             db.execute("CREATE TABLE l AS SELECT * FROM links")
             counted = db.execute(_COUNTS).fetchall()
             rows, published, rejected, in_doubt, stale = counted[0]
@@ -73,6 +83,7 @@ class Findings:
             self.in_doubt += in_doubt
             self.stale += stale
             self.doubles += _texts(db, _DOUBLES)
+            # The first run has nothing to compare with, so none of its rejects is new.
             if before is None:
                 self.first_time = True
             else:
@@ -90,6 +101,7 @@ class Findings:
             severity=dg.AssetCheckSeverity.ERROR,
             fix="Keep both links, print neither, and tell Incarts: `incarts review evidence`.",
         )
+        # No rows is no share: an empty catalog has a guard of its own.
         share = self.rejected / self.rows if self.rows else 0.0
         yield _warning(
             REJECTED_SHARE,
@@ -120,6 +132,7 @@ class Findings:
         )
 
     def _no_row_lost(self) -> dg.AssetCheckResult:
+        # Two counts, because a wide table has several output rows for each catalog row.
         lost = self.catalog_rows - self.published_rows
         missing = self.expected - self.rows
         if lost or missing:
@@ -163,6 +176,7 @@ def content_version(links: str) -> str:
 
     with duckdb.connect() as db:
         db.register("links", _read(links, [*_COLUMNS, "is_stale"]))
+        # XOR of a hash per row: no sort, and the order of rows doesn't count.
         rows = db.execute(_VERSION).fetchall()
     return f"{rows[0][0]}-{rows[0][1] or 0:x}"
 

@@ -1,4 +1,4 @@
-"""The links of one link set as a component: a few lines of YAML make asset, checks and schedule."""
+"""Component of one link set: a few lines of YAML make asset, checks and schedule."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -53,6 +53,7 @@ class _Scaffolder(dg.Scaffolder):
     """Writes a defs.yaml to fill in, and a mapping beside it."""
 
     def scaffold(self, request: dg.ScaffoldRequest) -> None:
+        # Something that loads as it is: a placeholder that doesn't would break the whole location.
         dg.scaffold_component(
             request,
             {
@@ -72,6 +73,7 @@ class _Scaffolder(dg.Scaffolder):
                 "products": {"retailer_product_id": {"column": "item_id"}},
             },
         }
+        # In the order in which people read a mapping, the key first.
         text = yaml.safe_dump(mapping, sort_keys=False)
         (request.target_path / "mapping.yaml").write_text(text, encoding="utf-8")
 
@@ -111,10 +113,13 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the asset with its checks, and its job and schedule when there is one."""
+        # Not the working directory, which is another one for `dg`, a daemon and a container.
         root = Path(context.project_root)
         links = build_incarts_links_asset(
             catalog=self._catalog(root),
             output=_from(root, self.output),
+            # Beside its defs.yaml, since they belong together; data is found from the project's
+            # root.
             mapping=Path(context.path) / self.mapping if self.mapping else None,
             link_set=self.link_set,
             unique_key=self.unique_key,
@@ -128,6 +133,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
             policy = dg.FreshnessPolicy.cron(
                 deadline_cron=self.freshness.deadline,
                 lower_bound_delta=dt.timedelta(hours=self.freshness.hours),
+                # The deadline is meant in the time in which the job runs.
                 timezone=self.schedule.timezone if self.schedule else "UTC",
             )
             links = links.map_asset_specs(
@@ -146,6 +152,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
 
     def _catalog(self, root: Path) -> str | dg.AssetKey | DuckDbTable:
         source = self.catalog
+        # Dagster's YAML has no either-or, so it is checked here.
         given = [name for name in ("path", "asset", "duckdb") if getattr(source, name)]
         if len(given) != 1 or bool(source.duckdb) != bool(source.table):
             raise dg.DagsterInvalidDefinitionError(

@@ -1,4 +1,4 @@
-"""What can be set in the launchpad, for one run."""
+"""Config of one run, as the launchpad shows it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def config_with(defaults: dict[str, object]) -> type[LinksConfig]:
     Raises:
         dagster.DagsterInvalidDefinitionError: a name is unknown or a value wrong.
     """
+    # The plain class keeps its name and its documentation in the UI.
     if not defaults:
         return LinksConfig
     fields = LinksConfig.model_fields
@@ -50,6 +51,7 @@ def config_with(defaults: dict[str, object]) -> type[LinksConfig]:
             f"config has unknown names {', '.join(unknown)}; it knows {', '.join(fields)}."
         )
     try:
+        # Once now, when the location loads: a wrong default would fail every night otherwise.
         checked = LinksConfig(**defaults)  # type: ignore[arg-type]
     except ValueError as error:
         raise dg.DagsterInvalidDefinitionError(f"config: {error}") from error

@@ -1,4 +1,4 @@
-"""What went wrong, in Dagster's terms: what a person must do, and whether a retry may help."""
+"""Failures in Dagster's terms: what a person must do, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ PENDING = "Rows are pending. Run again to go on: nothing is sent twice."
 
 def unfinished(result: RunResult) -> dg.Failure | None:
     """Return the failure of a run that left rows pending, None when all is settled."""
+    # In doubt (3) is no failure: the run did what it could, and a check tells it.
     if result.exit_code() not in (1, 4):
         return None
     end = result.written.end
     if end is not None:
+        # A wrong key is wrong again in ten minutes; a host that is down may be up.
         return dg.Failure(f"{end.message} {end.fix}", allow_retries=end.may_pass)
     if result.written.forbidden:
         return dg.Failure(_forbidden(result), allow_retries=False)
@@ -37,12 +39,18 @@ def _forbidden(result: RunResult) -> str:
 
 
 def failure_of(error: Exception, op: str) -> dg.Failure:
-    """Return what to do about an error that kept a step, or a partition, from its work."""
+    """Return what to do about an error that kept a step, or a partition, from its work.
+
+    Args:
+        error: what the library raised.
+        op: the step's op, for the config to paste.
+    """
     from incarts_pipeline.errors import CatalogError, LedgerLockedError, PublishError, RefusedError
 
     text = str(error)
     if isinstance(error, RefusedError):
         text += _lets_through(error, op)
+    # These may pass by themselves: a file that is being written, a lock, a full disk.
     mended = isinstance(error, CatalogError | LedgerLockedError | PublishError)
     return dg.Failure(text, allow_retries=mended)
 
@@ -51,6 +59,7 @@ def _lets_through(error: RefusedError, op: str) -> str:
     """Return the config to paste, empty when there is none that would help."""
     from incarts_pipeline.plan import EMPTY_GUARD
 
+    # In quotes, or YAML takes a digest of digits, or like 12e4, for a number.
     line = f'approve: "{error.digest}"' if error.digest is not None else ""
     if error.guard == EMPTY_GUARD:
         line = "allow_empty: true"

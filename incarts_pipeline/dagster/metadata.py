@@ -20,12 +20,19 @@ Metadata = dict[str, Any]
 
 _FAILURES = 10
 _BROKEN = ("reject", "invalid")
+# Shares and rates can't be added up: the last partition's are shown.
 _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
 _CELL = 160  # characters
 
 
 def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
-    """Return what one run over one catalog, or partition, did."""
+    """Return what one run over one catalog, or partition, did.
+
+    Args:
+        result: how the run came out.
+        metrics: what it counted on the way.
+    """
+    # Also those that are 0: a plot has no gaps then.
     counts = {f"incarts/{status.value}": n for status, n in result.published.by_status.items()}
     refused = metrics.errors["429"]
     links = result.published.output.links
@@ -58,6 +65,7 @@ def summed(parts: Sequence[Metadata]) -> Metadata:
         for name, value in part.items():
             adds = isinstance(value, int | float) and name not in _NOT_ADDED
             total[name] = total.get(name, 0) + value if adds else value
+    # There is no one file any more that a link could lead to.
     if len(parts) > 1:
         total.pop("path", None)
         total.pop("dagster/uri", None)
@@ -114,6 +122,7 @@ def failures_table(links: str) -> str:
     filesystem, path = resolve(links)
     shown: list[dict[str, Any]] = []
     with filesystem.open_input_file(path) as source:
+        # Only these columns, and no further than needed.
         for batch in pq.ParquetFile(source).iter_batches(columns=names):
             wrong = batch.filter(pc.is_in(batch.column("status"), _array(failed)))
             shown += wrong.slice(0, _FAILURES - len(shown)).to_pylist()
@@ -133,6 +142,7 @@ def failures_table(links: str) -> str:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
+    # A bar or a line break in a value would end the table's row.
     text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -159,9 +169,16 @@ def column_schema(links: str) -> dg.TableSchema:
 def column_lineage(
     upstream: dg.AssetKey, mapping: LinkMapping, columns: Sequence[str]
 ) -> dg.TableColumnLineage:
-    """Say which columns of the catalog each column of the output comes from."""
+    """Say which columns of the catalog each column of the output comes from.
+
+    Args:
+        upstream: the catalog's asset.
+        mapping: which columns make up key and content.
+        columns: those of the output.
+    """
     keys = list(mapping.unique_key)
     used = sorted(mapping.columns())
+    # What the API answers comes from no column; only what is computed from the catalog has a line.
     deps: Mapping[str, list[str]] = {
         **{name: [name] for name in keys if name in columns},
         "row_key": keys,

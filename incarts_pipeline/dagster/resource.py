@@ -1,4 +1,4 @@
-"""The settings of a run as a Dagster resource."""
+"""Resource with the settings of a run."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         from incarts_pipeline.settings import load_settings
 
+        # Only what was given, so that None here doesn't hide a value of the environment.
         names = ("base_url", "api_key", "project_id", "ledger", "rate", "max_rps")
         given = {name: getattr(self, name) for name in (*names, "idempotency_window")}
         overrides = {name: value for name, value in given.items() if value is not None}

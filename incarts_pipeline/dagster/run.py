@@ -1,4 +1,4 @@
-"""One step: plan, write and publish each partition, and say in Dagster's terms how it went."""
+"""Run of one step: plan, write and publish each partition, and say how it went."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class LinksRun:
     def go(self, settings_of: Callable[[], Settings], value: Any) -> Iterator[Any]:
         """Carry the step out.
 
+        Args:
+            settings_of: reads the settings; called within the step.
+            value: the upstream asset's value, None where there is none.
+
         Yields:
             What Dagster records: a MaterializeResult and the checks; nothing when only planning.
 
@@ -70,6 +74,7 @@ class LinksRun:
             settings = settings_of()
             if self.config.mode is Mode.plan:
                 self._plan_only(settings, value)
+            # `can_subset` lets somebody run the checks alone.
             elif self.key not in self.context.selected_asset_keys:
                 yield from self._look_only(settings, value)
             else:
@@ -84,6 +89,7 @@ class LinksRun:
 
     def _partitions(self) -> list[str | None]:
         context = self.context
+        # Asking an unpartitioned step for its keys is an error of Dagster's.
         partitioned = context.has_partition_key or context.has_partition_key_range
         return [*context.partition_keys] if partitioned else [None]
 
@@ -116,6 +122,7 @@ class LinksRun:
         findings = Findings()
         for partition in self._partitions():
             place = with_partition(self.source.output, partition)
+            # Checks that find nothing must not pass.
             if not exists(place):
                 self.context.log.warning("%s is not there yet: nothing to check.", place)
                 return
@@ -129,12 +136,14 @@ class LinksRun:
         from incarts_pipeline.errors import IncartsError
 
         partitions, findings = self._partitions(), Findings()
+        # Partitions go one after the other. What is done stays done, whatever becomes of the next.
         done: dict[str | None, md.Metadata] = {}
         failures: dict[str | None, dg.Failure] = {}
         for partition in partitions:
             try:
                 result = self._one(settings, value, partition, findings, done)
             except IncartsError as error:
+                # One bad file among thirty days doesn't cost the others their links.
                 failures[partition] = failure_of(error, self._op)
                 continue
             except BaseException:  # terminated: what is done stays recorded
@@ -143,6 +152,8 @@ class LinksRun:
             failure = unfinished(result)
             if failure is not None:
                 failures[partition] = failure
+                # What ended this one would end the next: a key, a limit, somebody who stopped the
+                # run.
                 if result.written.end is not None or result.written.stopped is not None:
                     break
         if failures and (not done or partitions != [None]):
@@ -172,11 +183,13 @@ class LinksRun:
         return dg.MaterializeResult(
             self.key,
             metadata={**md.summed(list(done.values())), **whole},
+            # By content: a night in which nothing changed leaves what is downstream as it is.
             data_version=dg.DataVersion(content_version(places[0])) if len(places) == 1 else None,
         )
 
     def _checks(self, findings: Findings) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in self.context.selected_asset_check_keys}
+        # Dagster refuses results of checks that weren't asked for.
         yield from (one for one in findings.results(self.config) if one.check_name in selected)
 
     def _one(
@@ -196,6 +209,7 @@ class LinksRun:
 
         place = with_partition(self.source.output, partition)
         metrics, named = RunMetrics(), _named(partition)
+        # Read before the run writes over it.
         before = rejects_of(place)
         with self._planned(settings, value, partition) as plan:
             approved = self._approved(plan)
@@ -206,9 +220,11 @@ class LinksRun:
                 max_duration=parse_duration(longest) if longest else None,
                 approved=approved,
             )
+            # Only now: a plan that a guard refuses leaves nothing behind.
             make_folder(place)
             self.context.log.info("%s%s", named, md.plan_line(plan))
 
+            # Noted inside, since an interrupted wait returns nothing although the run was finished.
             async def work(stop: Any) -> RunResult:
                 result = await apply_plan(
                     plan, settings, place, options=options, metrics=metrics, stop=stop
@@ -233,6 +249,7 @@ class LinksRun:
         spec = self.context.assets_def.get_asset_spec(self.key)
         if self.source.partition_column is None or spec.partitions_def is None:
             return {}
+        # Dynamic partitions are known to the instance alone.
         known = set(
             spec.partitions_def.get_partition_keys(dynamic_partitions_store=self.context.instance)
         )
@@ -261,6 +278,7 @@ class LinksRun:
         )
 
     def _approved(self, plan: Plan) -> str | None:
+        # Several, because a run of several partitions has several plans.
         digests = (self.config.approve or "").split()
         return plan.figures.digest if plan.figures.digest in digests else None
 

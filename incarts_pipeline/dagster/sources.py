@@ -1,4 +1,4 @@
-"""Where an asset's catalog comes from, and where its output goes, one partition at a time."""
+"""Sources of an asset's catalog and places of its output, one partition at a time."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ def catalog_of(
         partition: the partition's key, None without partitions.
     """
     if isinstance(source, dg.AssetKey):
+        # Dagster hands a mapping by partition when a step has several, and the value itself for
+        # one.
         return value[partition] if isinstance(value, Mapping) and partition in value else value
     if isinstance(source, DuckDbTable):
         import duckdb
 
+        # dbt may have it open; the relation keeps the connection for as long as it is read.
         connection = duckdb.connect(source.database, read_only=True)
         return connection.table(source.table)
     return with_partition(source, partition)
@@ -56,6 +59,7 @@ def output_place(output: str, *, partitioned: bool) -> str:
     """Return the output's path with a place for the partition: a folder, unless it names one."""
     if not partitioned or PARTITION in output:
         return output
+    # One file for all partitions would be written over by each of them.
     folder, slash, name = output.rpartition("/")
     return f"{folder}{slash}{PARTITION}/{name}"
 

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from incarts_pipeline.write import RunMetrics
 
-_TERMINAL_SECONDS = 0.2
-_NOTEBOOK_SECONDS = 0.5
-_LOG_SECONDS = 30.0
+_TERMINAL_SECONDS = 0.2  # smooth to the eye
+_NOTEBOOK_SECONDS = 0.5  # each update is a message to the browser
+_LOG_SECONDS = 30.0  # enough to see that it is alive, little enough for a night's log
 _SMOOTHING = 0.8  # share of the rate that stays from one look to the next
 _SHOWN_ERRORS = 3
 
@@ -40,7 +40,7 @@ class Glance:
 
     @property
     def note(self) -> str:
-        """What stands behind the bar: rate, learned limit, errors by kind, why nothing goes out."""
+        """The text behind the bar: rate, learned limit, errors by kind, why nothing goes out."""
         parts = (
             f"{self.rate:,.0f}/s",
             f"limit {self.limit}" if self.limit else "",
@@ -55,16 +55,17 @@ class Watch:
     """Looks at metrics now and then; times are in seconds of any one clock."""
 
     def __init__(self, metrics: RunMetrics, began: float) -> None:
-        self._tally = metrics
+        self._metrics = metrics
         self._began = began
         self._last = began
         self._done = 0
         self._rate = 0.0
 
     def look(self, now: float) -> Glance:
-        """Return how the run stands; the rate is smoothed over the looks."""
-        metrics, done = self._tally, self._tally.done
+        """Return the run at this moment; the rate is smoothed over the looks."""
+        metrics, done = self._metrics, self._metrics.done
         current = (done - self._done) / max(now - self._last, 1e-9)
+        # The first look has no history to be smoothed with.
         first = self._last == self._began
         self._rate = current if first else _SMOOTHING * self._rate + (1 - _SMOOTHING) * current
         self._last, self._done = now, done
@@ -82,7 +83,7 @@ class Watch:
 
     def over(self, now: float) -> Glance:
         """Return how the run ended: its mean rate, and nothing that is left."""
-        done = self._tally.done
+        done = self._metrics.done
         last = self.look(now)
         return Glance(
             done=done,
@@ -99,11 +100,17 @@ def progress(metrics: RunMetrics, what: str = "links") -> Iterator[None]:
     """Show how a run gets on while the block runs; a line every 30 s where nobody can watch it.
 
     `what` says in one or two words what is counted.
+
+    Args:
+        metrics: of the run; read while it goes on.
+        what: what is counted, in one or two words.
     """
+    # First: a kernel's standard error is no terminal, but somebody is watching.
     if in_notebook():
         with _fed(metrics, _notebook(what), _NOTEBOOK_SECONDS):
             yield
         return
+    # Standard output belongs to what was asked for, which may be piped.
     console = Console(stderr=True)
     if not console.is_terminal:
         with _fed(metrics, _log(what), _LOG_SECONDS, end=False):
@@ -115,6 +122,7 @@ def progress(metrics: RunMetrics, what: str = "links") -> Iterator[None]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
+        # The lines that follow say it all in words.
         transient=True,
     )
     with bar, _fed(metrics, _terminal(bar), _TERMINAL_SECONDS):
@@ -123,6 +131,7 @@ def progress(metrics: RunMetrics, what: str = "links") -> Iterator[None]:
 
 def in_notebook() -> bool:
     """Say whether this code runs in a Jupyter kernel, as it does in JupyterLab, VS Code, Colab."""
+    # Not imported for the question: who has no notebook doesn't pay for one.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and getattr(shell, "kernel", None) is not None
@@ -131,6 +140,7 @@ def in_notebook() -> bool:
 @contextmanager
 def _fed(metrics: RunMetrics, draw: Draw, seconds: float, *, end: bool = True) -> Iterator[None]:
     """Draw every so many seconds in a thread, and with `end` how it ended at the end."""
+    # A thread, because the loop of the caller may be busy or blocked, and drawing must not wait.
     watch, over = Watch(metrics, time.monotonic()), threading.Event()
 
     def feed() -> None:
@@ -162,6 +172,7 @@ def _log(what: str) -> Draw:
 
 
 def _terminal(bar: Progress) -> Draw:
+    # No total until the plan's calls are counted; rich shows a moving bar then.
     task = bar.add_task("links", total=None, note="")
 
     def draw(glance: Glance) -> None:

@@ -1,4 +1,4 @@
-"""What each reason, broken rule and answer means, and what to do about it: one table for all.
+"""Remedies: what each reason, broken rule and answer means, and what to do, in one table for all.
 
 The shell, the cards and the run report say the same, because they say it from here; the docs'
 troubleshooting page has the same codes, with more words. The keys are closed sets; tests see to it
@@ -29,6 +29,7 @@ _REVIEW = (
 )
 _AS_TEXT = "in a frame or spreadsheet, keep the column as text."
 
+# Meanings go on a sentence, "created: no link yet", so they begin small and have no full stop.
 REASONS: Mapping[Reason, Fix] = {
     Reason.NEW: Fix(meaning="no link yet"),
     Reason.CHANGED: Fix(meaning="content changed"),
@@ -80,6 +81,7 @@ REASONS: Mapping[Reason, Fix] = {
     Reason.CHANGED_ELSEWHERE: Fix(meaning="another run moved it on", fix="Plan again, and run."),
 }
 
+# Texts rather than one enum as keys: problems, notes and a reason share the column `problems`.
 PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.MISSING: Fix(
         meaning="a required value is empty", fix="Fill it in, or give the mapping a default."
@@ -260,6 +262,7 @@ def of_status(status: int) -> Fix:
     """Return what an HTTP status means for a link and what to do."""
     if status in STATUSES:
         return STATUSES[status]
+    # Unknown server errors too: whoever sends one may have made the link.
     if status in _IN_DOUBT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return STATUSES[500]
     if 300 <= status < 400:
@@ -276,7 +279,14 @@ def of_forbidden(project_id: str) -> str:
 
 
 def of_row(reason: Reason, *, http_status: int | None = None, error_code: str | None = None) -> Fix:
-    """Return what a row's reason means and what to do, as exactly as its last answer allows."""
+    """Return what a row's reason means and what to do, as exactly as its last answer allows.
+
+    Args:
+        reason: the row's reason.
+        http_status: of its last answer, None for none.
+        error_code: Incarts' or ours, None for none.
+    """
+    # The last answer says it more exactly where there was one.
     own = REASONS[reason]
     if reason is Reason.REFUSED_BY_API and http_status is not None:
         return of_status(http_status)

@@ -1,4 +1,4 @@
-"""Why a row stands as it does and what to do about it, in words."""
+"""Reasons of a row in words: why it has its status, and what to do about it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
 
 
 def why(row: Mapping[str, Any]) -> str:
-    """Return why a row of links.parquet stands as it does; a line per broken rule."""
+    """Return why a row of links.parquet has its status; a line per broken rule."""
     reason = Reason(row["reason"])
+    # The messages of a row's own problems quote its values; the reason alone would not.
     if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and (broken := _broken(row)):
         return "\n".join(f"{one['field']}: {one['message']}" for one in broken)
     said = row["error_message"] or row["error_code"]
@@ -42,6 +43,7 @@ def fix(row: Mapping[str, Any]) -> str:
         return ""
     reason, status, code = Reason(row["reason"]), row["http_status"], row["error_code"]
     if reason is Reason.INVALID and (broken := _broken(row)):
+        # A code of a later version may be in a file that this one reads.
         found = [PROBLEMS[one["code"]].fix for one in broken if one["code"] in PROBLEMS]
         return in_python("\n".join(dict.fromkeys(filter(None, found))) or REASONS[reason].fix)
     return in_python(of_row(reason, http_status=status, error_code=code).fix)

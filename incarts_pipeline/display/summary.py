@@ -1,4 +1,4 @@
-"""What a plan and a run come to, in words: the shell and Python print the same lines."""
+"""Summaries of a plan and a run in words: the shell and Python print the same lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ class ProblemGroup:
 
 
 def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
-    """Group the rows that break a rule by field and rule, as the report of a run does."""
+    """Group the rows that break a rule by field and rule, as the report of a run does.
+
+    Args:
+        made: a plan whose workspace is open.
+        most: groups returned, the largest first.
+    """
+    # Grouping reads all requests, so it is asked first whether there is anything to group.
     if Reason.INVALID not in {count.reason for count in made.figures.counts}:
         return []
     query = decisions.PROBLEMS.format(row=made.row_number)
@@ -62,6 +68,7 @@ def _to_make(figures: PlanFigures, what: str) -> str:
     if shared := _sharing(figures):
         rows = counted(figures.calls + shared, "row")
         line += f" for {rows} ({shared:,} {'shares' if shared == 1 else 'share'} another row's)"
+    # Below a second, the time is that of starting up.
     if figures.seconds is not None and figures.seconds >= 1:
         line += f", about {duration(figures.seconds)}"
     return line
@@ -69,6 +76,7 @@ def _to_make(figures: PlanFigures, what: str) -> str:
 
 def _sharing(figures: PlanFigures) -> int:
     """Return how many rows get another row's new link: the same key and content, or one basket."""
+    # Only these make a call; several rows of one key and content share it.
     made = (Action.CREATE, Action.REPLACE)
     return sum(count.rows - count.calls for count in figures.counts if count.action in made)
 

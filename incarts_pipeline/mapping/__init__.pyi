@@ -1,3 +1,4 @@
+from .default import default_mapping as default_mapping
 from .expressions import (
     Column as Column,
     Constant as Constant,
@@ -17,7 +18,6 @@ from .mapping import (
     ProductMapping as ProductMapping,
     TooLong as TooLong,
     TrackingMapping as TrackingMapping,
-    default_mapping as default_mapping,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
 )

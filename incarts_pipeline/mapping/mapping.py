@@ -20,7 +20,7 @@ from incarts_pipeline.mapping.expressions import (
     parse_node,
     parse_source,
 )
-from incarts_pipeline.mapping.type_rules import is_list, plain_type, refusal_of, refusal_of_key
+from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key
 from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Policy
@@ -114,9 +114,8 @@ class LinkMapping(_Model):
 
     def sources(self) -> Iterator[tuple[str, Kind, Node]]:
         """Yield each mapped field: its dotted path, what it must be, and where it comes from."""
-        # By the table, not by the models' fields, so that each path, with its kind, stands in one
-        # place.
-        for path, kind in _KINDS.items():
+        # By the table, not by the models' fields, so that each path has its kind in one place.
+        for path, kind in KINDS.items():
             value: Any = self
             for name in path.split("."):
                 value = getattr(value, name, None)
@@ -126,7 +125,7 @@ class LinkMapping(_Model):
 
 # Every field that can be mapped. A zip code is an ID because a column of floats would lose its
 # zeros.
-_KINDS = {
+KINDS = {
     "name": Kind.TEXT,
     "retailer": Kind.TEXT,
     "intent": Kind.TEXT,
@@ -243,7 +242,7 @@ class Mapping(_Model):
         Raises:
             MappingError: the catalog lacks one.
         """
-        return [_field(schema, name, "unique_key") for name in self.unique_key]
+        return [field_of(schema, name, "unique_key") for name in self.unique_key]
 
     def check(self, schema: pa.Schema) -> None:
         """Check that the catalog has the columns, and that their types fit.
@@ -257,7 +256,7 @@ class Mapping(_Model):
                 raise _unfit(field, "unique_key", refusal)
         for path, kind, node in self.sources():
             for source in columns_of(node):
-                field = _field(schema, source.column, path)
+                field = field_of(schema, source.column, path)
                 # Inside an object, any JSON value will do; the column that *is* the object must be
                 # one.
                 used_as = kind if isinstance(node, Column) else _inside(kind)
@@ -314,55 +313,6 @@ def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]
     return content
 
 
-def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) -> Mapping:
-    """Return the mapping of a catalog whose columns carry the fields' own names.
-
-    Read are `name`, `retailer` and `intent` (required), `public_name`, `retailer_product_id`,
-    `quantity`, `backup_product_ids` and `tags` (lists, or text split at commas), `zip_code`,
-    `store_id`, `custom_url`, `fallback_url`, `utm_source` and its like, `shopping_list`, `recipe`
-    and `metadata` (structs, or JSON text), `priority` and `pinned`; other columns are left alone.
-
-    Raises:
-        MappingError: a required column or a key column is missing.
-    """
-    content: dict[str, Any] = {"link_set": link_set, "unique_key": unique_key}
-    for name in schema.names:
-        if name not in _OWN_NAMES:
-            continue
-        *way, last = _OWN_NAMES[name]
-        place = content
-        for step in way:
-            place = place.setdefault(step, {})
-        # A CSV has no lists; a comma is what people put between ids.
-        splits = last in ("backup_product_ids", "tags") and not is_list(_type(schema, name))
-        place[last] = {"column": name, "split": ","} if splits else {"column": name}
-    link = content.setdefault("link", {})
-    # Told in terms of columns, before pydantic would tell it in terms of the mapping.
-    for name in ("name", "retailer", "intent"):
-        if name not in link:
-            _field(schema, name, f"link.{name}")
-    if "retailer_product_id" not in link.get("products", {"retailer_product_id": None}):
-        _field(schema, "retailer_product_id", "link.products.retailer_product_id")
-    mapping = load_mapping(content)
-    mapping.check(schema)
-    return mapping
-
-
-def _own_names() -> dict[str, tuple[str, ...]]:
-    names = {path.rpartition(".")[2]: ("link", *path.split(".")) for path in _KINDS}
-    for utm in ("source", "medium", "campaign", "term", "content"):
-        # `source` and `content` are columns of many catalogs, and mean something else there.
-        names[f"utm_{utm}"] = names.pop(utm)
-    return {**names, "priority": ("priority",), "pinned": ("pinned",)}
-
-
-_OWN_NAMES = _own_names()
-
-
-def _type(schema: pa.Schema, name: str) -> pa.DataType:
-    return plain_type(schema.field(schema.get_all_field_indices(name)[0]).type)
-
-
 def _read(source: str | Path) -> str:
     if isinstance(source, str) and "\n" in source:
         return source
@@ -385,7 +335,17 @@ def _inside(kind: Kind) -> Kind:
     return Kind.VALUE if kind is Kind.JSON else kind
 
 
-def _field(schema: pa.Schema, name: str, path: str) -> pa.Field:
+def field_of(schema: pa.Schema, name: str, path: str) -> pa.Field:
+    """Return the one column of a name.
+
+    Args:
+        schema: the catalog's columns.
+        name: the column's name.
+        path: the field of the mapping that reads it.
+
+    Raises:
+        MappingError: there is none, or several.
+    """
     # `get_field_index` says -1 for none and for several alike.
     found = schema.get_all_field_indices(name)
     if len(found) == 1:

@@ -63,7 +63,13 @@ def refusal_of_key(kind: pa.DataType) -> Refusal | None:
 
 
 def refusal_of(kind: pa.DataType, use: Kind, source: Column) -> Refusal | None:
-    """Return why a column of this type can't feed such a field, and the fix; None when it can."""
+    """Return why a column of this type can't feed such a field, and the fix; None when it can.
+
+    Args:
+        kind: the column's type, as the catalog has it.
+        use: what the field must be.
+        source: the column in the mapping, for its `split` and `extract`.
+    """
     plain = plain_type(kind)
     if source.split is not None and use is not Kind.LIST:
         return "and split: is given.", "split: is only for backup_product_ids and tags."

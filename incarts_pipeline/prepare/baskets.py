@@ -71,6 +71,11 @@ def fold(
 
     `content_hash` is left null: whoever made the batches hashes. Temporary files are removed when
     the iterator ends or is closed.
+
+    Args:
+        batches: requests and lines, in the order of the catalog.
+        output: the schema of the requests.
+        limits: the most products and the largest quantity and body of a basket.
     """
     with tempfile.TemporaryDirectory(prefix="incarts-") as folder:
         # What isn't folded (keys, notes, retailer) waits in a file rather than in the database: it
@@ -89,7 +94,13 @@ def fold(
 
 
 def lines_of(requests: pa.RecordBatch, links: Links, *, basket: bool) -> pa.RecordBatch:
-    """Return what of a batch is folded; nothing of an entry that makes no baskets."""
+    """Return what of a batch is folded; nothing of an entry that makes no baskets.
+
+    Args:
+        requests: link requests of one entry, a row per catalog row.
+        links: their evaluated fields.
+        basket: whether the entry makes baskets.
+    """
     rows = requests.num_rows
     texts = pa.nulls(rows, pa.string())
     columns = dict.fromkeys(("head", "tail", "product_id", "product", "backups"), texts)

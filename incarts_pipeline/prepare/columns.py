@@ -73,6 +73,11 @@ class Columns:
 
         Nulls of a template are recorded as problems, those of a column when it is `required`; so
         is a value in which `extract` finds nothing.
+
+        Args:
+            source: a constant, a column or a template.
+            field: the path of the field, for problems: `products.quantity`.
+            required: whether an empty value is a problem.
         """
         if isinstance(source, Constant):
             text = constant_text(source.value)
@@ -113,7 +118,13 @@ class Columns:
         return filled
 
     def missing(self, where: pa.BooleanArray, column: str, field: str) -> None:
-        """Record that a required column is empty."""
+        """Record that a required column is empty.
+
+        Args:
+            where: a mask over the rows.
+            column: its name.
+            field: the path of the field that it feeds.
+        """
         message = f'The column "{column}" is empty; fill it or give a default.'
         self.findings.add(where, field, ProblemCode.MISSING, message)
 

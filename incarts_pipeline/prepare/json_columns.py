@@ -36,7 +36,13 @@ class Fragment:
 
 
 def joined(parts: Sequence[Part], rows: int, *, optional: bool = False) -> pa.StringArray:
-    """Join parts row by row; a null counts as nothing, or makes the row null when `optional`."""
+    """Join parts row by row; a null counts as nothing, or makes the row null when `optional`.
+
+    Args:
+        parts: fixed texts, and arrays of text with a value per row.
+        rows: how many rows.
+        optional: what a null does.
+    """
     merged: list[Part] = []
     for part in parts:
         # Each part of the join costs a pass over all rows, so neighbours that are fixed become one.
@@ -56,6 +62,10 @@ def object_of(members: Sequence[tuple[str, Fragment | None]], rows: int) -> Frag
 
     A member that every row has carries the commas: those before it end with one, those behind it
     begin with one. Without such a member the first comma is cut off.
+
+    Args:
+        members: names and values in canonical order; None for a value that no row has.
+        rows: how many rows.
     """
     present = [(json_name(name), value) for name, value in members if value is not None]
     if not present:

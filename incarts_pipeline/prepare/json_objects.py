@@ -29,7 +29,13 @@ _Report = Callable[[Rows, ProblemCode, str], None]
 
 
 def object_fragment(node: Node, columns: Columns, field: str) -> Fragment | None:
-    """Return an object field's JSON: of members, a struct column, or JSON text; None when empty."""
+    """Return an object field's JSON: of members, a struct column, or JSON text; None when empty.
+
+    Args:
+        node: an object of sources, or a column of structs or JSON text.
+        columns: the batch's columns, which also take the problems.
+        field: the path of the field, for problems.
+    """
     if isinstance(node, Members):
         return _members(node, columns, field)
     if not isinstance(node, Column):

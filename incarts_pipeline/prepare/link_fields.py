@@ -74,7 +74,15 @@ class Links:
 def evaluate_link(
     mapping: LinkMapping, columns: Columns, notes: Findings, rules: Rules, project_id: str
 ) -> Links:
-    """Evaluate and check one entry's fields; what is wrong is recorded, never raised."""
+    """Evaluate and check one entry's fields; what is wrong is recorded, never raised.
+
+    Args:
+        mapping: the entry's fields.
+        columns: the batch's columns, which also take the problems.
+        notes: takes what is noted and sent all the same.
+        rules: limits, and what is let through.
+        project_id: the project of every body.
+    """
     reader = _Reader(mapping, columns, notes, rules)
     retailer, intent = reader.required("retailer"), reader.required("intent")
     # Constants were checked once for all rows, by `literals`.

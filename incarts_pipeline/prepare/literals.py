@@ -39,6 +39,10 @@ _OBJECT_FIX = "Give an object of fields, or a column with structs or JSON text."
 def check_constants(mapping: Mapping, limits: Limits) -> None:
     """Check constants and defaults against the rules, and that each intent has what it needs.
 
+    Args:
+        mapping: all of its entries are checked.
+        limits: bounds of quantities and URLs.
+
     Raises:
         MappingError: one breaks a rule.
     """

@@ -88,6 +88,12 @@ def make_plan(
 ) -> PreparePlan:
     """Check everything that doesn't depend on the rows.
 
+    Args:
+        mapping: which columns make up the links.
+        schema: the catalog's columns.
+        project_id: 1 to 128 characters.
+        limits: bounds that the API doesn't publish.
+
     Raises:
         MappingError: the mapping doesn't fit the schema.
         SettingsError: the project id has the wrong length.
@@ -165,6 +171,14 @@ def prepare_batch(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> p
     """Turn one batch, whose first row is catalog row `first_row`, into link requests.
 
     Baskets are left open: their rows have no body until they are folded.
+
+    Args:
+        batch: rows of the catalog's schema.
+        first_row: 0-based.
+        plan: what `make_plan` returned.
+
+    Returns:
+        A batch of `plan.output`, a row per row and entry.
     """
     return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, plan)]))
 

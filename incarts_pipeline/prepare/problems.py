@@ -25,6 +25,12 @@ class Findings:
         """Record a problem for each row in `where`: a mask (null counts as false) or row numbers.
 
         `message` is joined; arrays in it have a value per row of the batch and are shown shortened.
+
+        Args:
+            where: a mask over the rows, null counting as false, or their numbers.
+            field: the path of the field at fault.
+            code: a ProblemCode or NoteCode.
+            message: fixed texts, and arrays with a value per row of the batch.
         """
         rows = where if isinstance(where, np.ndarray) else true_rows(where)
         # The usual case: joining messages is only paid for where something is wrong.
@@ -44,7 +50,12 @@ class Findings:
             self._found.append((rows, field, code, texts))
 
     def absorb(self, parts: Findings, rows: Rows) -> None:
-        """Take over what was found in parts of the rows; `rows` says whose part each is."""
+        """Take over what was found in parts of the rows; `rows` says whose part each is.
+
+        Args:
+            parts: findings about parts, such as a list's elements.
+            rows: the row that each part belongs to.
+        """
         for found, field, code, texts in parts._found:
             self._found.append((rows[found], field, code, texts))
 

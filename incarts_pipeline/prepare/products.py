@@ -44,7 +44,14 @@ class Products:
 def evaluate_products(
     mapping: ProductMapping, columns: Columns, notes: Findings, limits: Limits
 ) -> Products:
-    """Read and check the products of a batch."""
+    """Read and check the products of a batch.
+
+    Args:
+        mapping: where id, quantity and backups come from.
+        columns: the batch's columns, which also take the problems.
+        notes: takes what is noted and sent all the same.
+        limits: the largest quantity, and the most backups.
+    """
     rows = columns.rows
     # Not required here: which intents need a product is a rule of its own, `check_needs`.
     ids = spread(columns.evaluate(mapping.retailer_product_id, _ID, required=False), rows)
@@ -78,7 +85,13 @@ def _quantities(
 
 
 def lists_of(source: Source, columns: Columns, field: str) -> pa.ListArray:
-    """Return a source's texts as lists: elements trimmed, empty ones dropped, never null."""
+    """Return a source's texts as lists: elements trimmed, empty ones dropped, never null.
+
+    Args:
+        source: a constant, a list column, or a text that is split.
+        columns: the batch's columns.
+        field: the path of the field, for problems.
+    """
     if isinstance(source, Constant) and isinstance(source.value, list):
         one = pa.array([[constant_text(item) for item in source.value]], pa.list_(pa.string()))
         return _tidy(one.take(pa.repeat(0, columns.rows)), columns.rows)

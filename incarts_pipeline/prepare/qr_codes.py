@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,21 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.errors import MappingError
 from incarts_pipeline.identity import qr_content_hash, qr_row_key
-from incarts_pipeline.mapping import Column, Source, columns_of, parse_source
 from incarts_pipeline.models import QR_CODE, ProblemCode, Status
 from incarts_pipeline.prepare.columns import Columns
 from incarts_pipeline.prepare.json_columns import joined, object_of, text_fragment
 from incarts_pipeline.prepare.json_objects import object_fragment
 from incarts_pipeline.prepare.problems import Findings, empty_lists
+from incarts_pipeline.prepare.qr_mapping import IDENTIFIER, CodeMapping, is_free
 from incarts_pipeline.prepare.row_keys import row_keys, without_nul
-from incarts_pipeline.schemas import LINKS, link_request_schema
-from incarts_pipeline.text import suggest
+from incarts_pipeline.schemas import link_request_schema
 
-# The rules of an identifier and a name are the API's, from its documentation of QR codes.
-IDENTIFIER = r"^[A-Za-z0-9-]{3,64}$"
-NAME_CHARACTERS = 120
+NAME_CHARACTERS = 120  # the API's rule
 
 # Row keys of one link set → the links that their rows use now.
 Lookup = Callable[[str, Sequence[str]], Mapping[str, str]]
@@ -35,135 +29,6 @@ Lookup = Callable[[str, Sequence[str]], Mapping[str, str]]
 # as it is, and the published table takes its columns from there.
 _OWN = ("identifier", "link_id", "link_row_key", "name", "row")
 _BATCH_ROWS = 16_384
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeMapping:
-    """How a table says which QR codes are wanted.
-
-    `link_set` None means that its columns `link_set` and `row_key` say whose row each is, as those
-    of a published links.parquet do; `only` leaves out the rows of other sets then. `keys` are the
-    unique key's columns, from the name in the catalog to the one in the table. Without
-    `identifiers` the table has a row per code.
-    """
-
-    project_id: str
-    link_set: str | None
-    only: str | None
-    keys: Mapping[str, str]
-    identifiers: tuple[str, ...]
-    name: Source
-    metadata: Column | None
-
-
-def choose_mapping(
-    schema: pa.Schema,
-    *,
-    project_id: str,
-    sets: Mapping[str, Sequence[str]],
-    link_set: str | None = None,
-    identifiers: Sequence[str] = (),
-    name: str | None = None,
-) -> CodeMapping:
-    """Find out what the columns of a table mean; `sets` are the known link sets' key columns.
-
-    Raises:
-        MappingError: they don't say which codes are wanted; names the fix.
-    """
-    if link_set is not None and link_set not in sets:
-        raise MappingError(
-            f"The ledger has no link set {link_set!r}.{suggest(link_set, sets)}",
-            fix=f"It has {', '.join(sets) or 'none'}.",
-        )
-    # A published table says of each row whose it is; any other table is one set's.
-    published = {"link_set", "row_key"} <= set(schema.names)
-    chosen = None if published else link_set or _only_one(sets)
-    keys = _published_keys(schema, sets) if chosen is None else _keys(schema, chosen, sets[chosen])
-    return CodeMapping(
-        project_id=project_id,
-        link_set=chosen,
-        only=link_set,
-        keys=keys,
-        identifiers=_identifiers(schema, keys, identifiers),
-        name=_name(schema, keys, name),
-        metadata=Column(column="metadata") if _is_free("metadata", schema, keys) else None,
-    )
-
-
-def _only_one(sets: Mapping[str, Sequence[str]]) -> str:
-    if len(sets) == 1:
-        return next(iter(sets))
-    raise MappingError(
-        f"The ledger has several link sets: {', '.join(sets)}.",
-        fix="Say with --link-set which one the table's rows belong to.",
-    )
-
-
-def _published_keys(schema: pa.Schema, sets: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the key columns that a published table shows, under the names that it gives them."""
-    # A key column named like one of ours was published under another name.
-    names = {
-        name: f"{name}_catalog" if name in LINKS.names else name
-        for s in sets.values()
-        for name in s
-    }
-    return {name: shown for name, shown in names.items() if shown in schema.names}
-
-
-def _keys(schema: pa.Schema, link_set: str, names: Sequence[str]) -> dict[str, str]:
-    missing = [name for name in names if name not in schema.names]
-    if missing or not names:
-        raise MappingError(
-            f"The rows of link set {link_set!r} are known by "
-            f"{', '.join(names) or 'no columns'}, but the table has {', '.join(schema.names)}.",
-            fix="Give it these columns, or take a published links.parquet.",
-        )
-    return {name: name for name in names}
-
-
-def _is_free(name: str, schema: pa.Schema, keys: Mapping[str, str]) -> bool:
-    """Say whether the table has such a column, and it isn't part of the key."""
-    return name in schema.names and name not in keys.values()
-
-
-def _identifiers(
-    schema: pa.Schema, keys: Mapping[str, str], given: Sequence[str]
-) -> tuple[str, ...]:
-    # Neither leaves it open which codes are wanted; both would multiply them.
-    has_column = _is_free("identifier", schema, keys)
-    if bool(given) == has_column:
-        said = "both a column and --identifier give" if given else "nothing gives"
-        raise MappingError(
-            f"It must be clear which codes are wanted: {said} their identifiers.",
-            fix="Give --identifier, once or more, or a table with a column `identifier`.",
-        )
-    for one in given:
-        if not re.fullmatch(IDENTIFIER, one):
-            raise MappingError(
-                f"The identifier {one!r} can't be used.",
-                fix="Use 3 to 64 letters, digits and dashes.",
-            )
-    # Given twice is meant once.
-    return tuple(dict.fromkeys(given))
-
-
-def _name(schema: pa.Schema, keys: Mapping[str, str], template: str | None) -> Source:
-    if template is None:
-        return Column(column="name" if _is_free("name", schema, keys) else "identifier")
-    try:
-        source = parse_source(template)
-    except ValueError as error:
-        raise MappingError(f"--name {error}", path="name") from None
-    if not template.strip():
-        raise MappingError("--name is blank.", fix="Leave it out, or write it like '{sku} shelf'.")
-    known = [*schema.names, "identifier"]
-    for column in columns_of(source):
-        if column.column not in known:
-            near = suggest(column.column, known)
-            raise MappingError(
-                f"--name: the table has no column {column.column!r}.{near}", path="name"
-            )
-    return source
 
 
 def request_schema(schema: pa.Schema, mapping: CodeMapping) -> pa.Schema:
@@ -191,6 +56,12 @@ def code_requests(
     They have the schema `request_schema(schema, mapping)`: those of prepare, whose `row_key` and
     `content_hash` are the code's, and whose `key` holds what it is made of. Broken rules are in
     `problems`, and such a row has no body.
+
+    Args:
+        batches: record batches of `schema`.
+        mapping: what `choose_mapping` returned.
+        schema: the table's columns.
+        links: looks up the links in use of row keys.
 
     Raises:
         CatalogError: a column holds bytes that are not UTF-8.
@@ -300,7 +171,7 @@ class _Batch:
     def _rejected(self) -> pa.BooleanArray:
         """Return which rows of a published table were rejected, so that they may have no key."""
         keys, schema = self._mapping.keys, self._batch.schema
-        if self._mapping.link_set is not None or not _is_free("status", schema, keys):
+        if self._mapping.link_set is not None or not is_free("status", schema, keys):
             return pa.repeat(False, self._batch.num_rows)
         status = Columns(self._batch, Findings(self._batch.num_rows)).text("status")
         return pc.fill_null(pc.equal(status, Status.REJECTED.value), False)
@@ -330,7 +201,7 @@ class _Batch:
             "INCARTS_LEDGER at the ledger that made it.",
         )
         # The ledger decides. What the table says only tells whether it is older than that.
-        if _is_free("link_id", self._batch.schema, self._mapping.keys):
+        if is_free("link_id", self._batch.schema, self._mapping.keys):
             self._check_links(found)
         return found
 

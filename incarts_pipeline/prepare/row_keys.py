@@ -15,6 +15,10 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
 
     One column's text stands as it is. Several are joined by `|`, after `\` and `|` inside them got
     a `\` before them, so that different rows never join to the same text.
+
+    Args:
+        columns: the batch's columns, which also take the problems.
+        names: the unique key's columns, in order.
     """
     # Not `Columns.text`: a key's white space is kept, since without it the row is another one.
     texts = [_key_text(columns, name) for name in names]
@@ -34,7 +38,14 @@ def note_padding(columns: Columns, names: list[str], notes: Findings) -> None:
 
 
 def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings) -> pa.StringArray:
-    """Return a column's key texts; null, with a problem, where one has a NUL."""
+    """Return a column's key texts; null, with a problem, where one has a NUL.
+
+    Args:
+        texts: one key column as text.
+        name: its name.
+        field: the field that a problem is told of.
+        findings: takes the problems.
+    """
     # SQLite's functions end a text at NUL: two keys could be found under one.
     cut = pc.fill_null(pc.match_substring(texts, "\0"), False)
     if not cut.true_count:

@@ -59,7 +59,18 @@ _LAST_CLUSTER = (
 def check_name(
     names: pa.StringArray, field: str, findings: Findings, notes: Findings, *, truncate: bool
 ) -> pa.StringArray:
-    """Check that names have at most 160 characters (code points), or cut them."""
+    """Check that names have at most 160 characters (code points), or cut them.
+
+    Args:
+        names: a text per row.
+        field: the path of the field.
+        findings: takes names that are too long.
+        notes: takes names that were cut.
+        truncate: whether to cut.
+
+    Returns:
+        The names to send.
+    """
     # Bytes are at least as many as characters, and their number costs nothing to know.
     doubtful = np.flatnonzero(np.diff(offsets_of(names)) > NAME_CHARACTERS)
     if not len(doubtful):
@@ -106,7 +117,14 @@ def _cut(names: pa.StringArray) -> pa.StringArray:
 
 
 def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limits) -> None:
-    """Check that URLs are http(s), have a host, no white space, and aren't too long."""
+    """Check that URLs are http(s), have a host, no white space, and aren't too long.
+
+    Args:
+        urls: a URL per row, null for none.
+        field: the path of the field.
+        findings: takes the problems.
+        limits: the most characters.
+    """
     # Null stays null, and counts as false: an absent URL breaks no rule.
     bad = pc.invert(pc.match_substring_regex(urls, _URL))
     findings.add(
@@ -157,7 +175,14 @@ def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> Non
 def check_quantity(
     quantities: pa.Array, field: str, findings: Findings, limits: Limits
 ) -> pa.Array:
-    """Return quantities as int64, null where they are none; "2" and 2.0 count as 2."""
+    """Return quantities as int64, null where they are none; "2" and 2.0 count as 2.
+
+    Args:
+        quantities: a text per row, null for none.
+        field: the path of the field.
+        findings: takes the problems.
+        limits: the largest quantity.
+    """
     # A hundred thousand rows have a dozen different quantities.
     encoded = quantities.dictionary_encode()
     texts = pc.utf8_trim_whitespace(encoded.dictionary)
@@ -221,7 +246,14 @@ def check_intent(
     *,
     allow_unknown: bool,
 ) -> None:
-    """Check that the intent exists and goes with the retailer."""
+    """Check that the intent exists and goes with the retailer.
+
+    Args:
+        intents: a text per row.
+        retailers: a text per row.
+        findings: takes the problems.
+        allow_unknown: whether names that this version doesn't know are let through.
+    """
     known = ", ".join(Intent)
     # `Walmart` is told as a matter of case, whose fix is certain, not as unknown as well.
     wrong = _unlisted(intents, list(Intent))
@@ -252,7 +284,6 @@ def check_intent(
             f'" is unknown; known are {", ".join(names)}. Others go with the intent custom_url.',
         )
     for intent, retailer in RETAILERS.items():
-        # An unknown retailer has been told already.
         other = pc.and_(pc.equal(intents, intent.value), pc.is_in(retailers, pa.array(names)))
         findings.add(
             pc.and_(other, pc.not_equal(retailers, retailer)),
@@ -291,7 +322,13 @@ def _wrong_case(
 def check_needs(
     intents: pa.StringArray, present: Dict[str, pa.BooleanArray], findings: Findings
 ) -> None:
-    """Check that each intent has what it can't do without; `present` says so by field."""
+    """Check that each intent has what it can't do without; `present` says so by field.
+
+    Args:
+        intents: a text per row.
+        present: by field, which rows have it.
+        findings: takes the problems.
+    """
     for intent, field in NEEDS.items():
         lacking = pc.and_(pc.equal(intents, intent.value), pc.invert(present[field]))
         if not lacking.true_count:
@@ -314,7 +351,13 @@ def _has_length(texts: pa.StringArray, length: int) -> bool:
 
 
 def check_location(zip_codes: Texts, stores: pa.BooleanArray, findings: Findings) -> None:
-    """Check that a store comes with a ZIP code."""
+    """Check that a store comes with a ZIP code.
+
+    Args:
+        zip_codes: a text per row, one for all rows, or None.
+        stores: which rows have a store.
+        findings: takes the problems.
+    """
     # A constant ZIP code is there in every row.
     if isinstance(zip_codes, str):
         return

@@ -1,4 +1,4 @@
-"""A local Incarts with the API's contract, for demos, tests and trials.
+"""Sandbox: a local Incarts with the API's contract, for demos, tests and trials.
 
 Each thing that the real API doesn't publish is a switch of `SandboxConfig`. `Sandbox` runs in a
 thread of the caller's process, `SandboxProcess` in one of its own, and

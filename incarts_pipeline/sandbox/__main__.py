@@ -1,4 +1,4 @@
-"""`python -m incarts_pipeline.sandbox`: serve until a signal; prints how to reach it."""
+"""Program `python -m incarts_pipeline.sandbox`: serves until a signal, prints how to reach it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def ready(base_url: str) -> None:
         sys.stdout.write(environment(config, base_url) + "\n")
+        # Whoever started us waits for this line, through a pipe.
         sys.stdout.flush()
 
     try:

@@ -1,4 +1,4 @@
-"""The sandbox as one ASGI application: requests in, faults and answers out."""
+"""Application of the sandbox, in ASGI: requests in, faults and answers out."""
 
 from __future__ import annotations
 
@@ -70,9 +70,12 @@ class App:
         self.service.reconfigure(changes)
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
-        """Let the next requests fail; `where` picks those whose key or body contains it.
+        """Let the next requests fail.
 
-        `times` 0 takes back what is left of such orders.
+        Args:
+            kind: a Fault's value, like `lost_after`.
+            times: how many requests; 0 takes back what is left of such orders.
+            where: picks the requests whose key or body contains it; empty for any.
         """
         self.service.faults.order(kind, times, where)
 
@@ -89,6 +92,7 @@ class App:
         elif scope["path"].startswith(("/s/", "/qr/", "/_sandbox/")):
             await self._pages(scope, receive, send)
         else:
+            # As a web server does that isn't the API: an error in HTML, not in its shape.
             await _respond(send, 404, b"<html><title>Not Found</title></html>", "text/html", {})
 
     async def _api(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,6 +101,7 @@ class App:
             return
         call = _call(scope, body)
         if call.key is not None and call.method == "POST":
+            # Before anything can fail: the audit counts what was asked, not what was answered.
             self._store.note(call.key, call.fingerprint)
         at = self._clock()
         try:
@@ -113,10 +118,12 @@ class App:
         try:
             return await self.service.answer(call)
         except Exception:
+            # A fault of the sandbox itself must not look like one that was ordered.
             _logger.exception("the sandbox failed at %s %s", call.method, call.path)
             return Answer(status=500, error={"code": "internal", "message": "internal error"})
 
     def _record(self, call: Call, answer: Answer, at: float) -> None:
+        # What never arrived has no status, whatever would have been sent.
         status = None if self._is_cut(answer) else answer.status
         self._statuses[str(status or "lost")] += 1
         self.log.append(
@@ -141,6 +148,7 @@ class App:
 
     async def _deliver(self, send: Send, answer: Answer, correlation: str | None) -> None:
         """Send an answer, or what its fault leaves of it."""
+        # Half an answer begins like a whole one; the others are cut before their first byte.
         half = answer.fault is Fault.HALF_ANSWER
         if self._is_cut(answer) and not half:
             await _abort(send)
@@ -152,6 +160,7 @@ class App:
         await _respond(send, answer.status, content, kind, headers, half=half)
 
     def _content(self, answer: Answer) -> tuple[bytes, str]:
+        # What a captive portal or a proxy's login page answers: 2xx, and no JSON.
         if answer.fault is Fault.MALFORMED:
             return b"<html><title>Welcome</title></html>", "text/html"
         if answer.fault is Fault.NO_ID:
@@ -164,6 +173,8 @@ class App:
 def _error(shape: ErrorShape, status: int, error: Mapping[str, Any]) -> tuple[bytes, str]:
     code, message = error["code"], error["message"]
     match shape:
+        # What errors look like isn't published for all statuses, so a client has to read all
+        # shapes.
         case ErrorShape.NESTED:
             return json.dumps({"error": {"details": [], **error}}).encode(), _JSON
         case ErrorShape.TEXT:
@@ -184,7 +195,9 @@ def _call(scope: Scope, body: bytes) -> Call:
         method=scope["method"],
         path=scope["path"],
         headers={
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+            # HTTP headers are bytes; ASGI has the names in lower case already.
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope["headers"]
         },
         body=body,
         address=scope["client"][0] if scope.get("client") else "",
@@ -212,6 +225,7 @@ async def _respond(
     *,
     half: bool = False,
 ) -> None:
+    # The length is that of the whole, also where half is sent: how a client notices.
     fields = {"content-type": kind, "content-length": str(len(content)), **headers}
     raw = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -226,6 +240,7 @@ async def _respond(
 async def _abort(send: Send) -> None:
     """Close the connection without an answer, and let uvicorn see that before we return."""
     _cut(send)
+    # Without a turn of the loop in between, uvicorn would answer with a 500 of its own.
     for _ in range(3):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""The judge: what was made, and what was made twice."""
+"""Audit of a sandbox: what was made, and what was made twice."""
 
 from __future__ import annotations
 
@@ -53,9 +53,13 @@ class Audit:
 def audit(db: sqlite3.Connection, statuses: Mapping[str, int]) -> Audit:
     """Count what was made, and what was made twice."""
     requests = sum(statuses.values())
+    # One key, two links: the server's own fault, or a key that was used after it was forgotten.
     duplicated = _repeated(db, "link", "project, idempotency_key", "id")
     duplicated += _repeated(db, "qr", "project, idempotency_key", "id")
+    # One body, two links: what a client does that takes a new key for each attempt. Two rows of a
+    # catalog may also mean the same, so this is no proof by itself.
     repeated = _repeated(db, "link", "project, body_hash", "id")
+    # One key, two bodies: nobody can say which of them a replay is answered for.
     disputed = _repeated(db, "sent", "NULL, idempotency_key", "fingerprint")
     return Audit(
         links=_count(db, "link"),
@@ -91,6 +95,7 @@ def _repeated(
     """Return what more than one row shares; rows without a key share nothing."""
     rows = db.execute(
         f"SELECT {columns}, json_group_array({member}) FROM {table} "  # noqa: S608
+        # A call without a key promises nothing.
         f"WHERE {columns.partition(', ')[2]} IS NOT NULL "
         "GROUP BY 1, 2 HAVING COUNT(*) > 1 ORDER BY MIN(rowid)"
     )

@@ -1,4 +1,4 @@
-"""The sandbox's switches: one for everything that the real API leaves unpublished."""
+"""Switches of the sandbox: one for everything that the real API leaves unpublished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests have which fault: by chance that can be repeated, or by order."""
+"""Faults of requests: by chance that can be repeated, or by order."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Schedule:
     def restart(self, faults: Faults, seed: int) -> None:
         """Begin anew with other shares or another seed; orders stand."""
         self._shares = faults.shares()
+        # None is no bound; a number lets a test have its faults first and its peace after.
         self._left = faults.first
         self._seed = seed
         self._tries: Counter[str] = Counter()
@@ -34,6 +35,11 @@ class Schedule:
         """Let the next `times` requests whose key or body contains `where` have a fault.
 
         `times` 0 takes back what is left of such orders.
+
+        Args:
+            kind: a fault's value.
+            times: how many requests.
+            where: a part of the key or body; empty for any request.
 
         Raises:
             ValueError: there is no such fault.
@@ -48,6 +54,8 @@ class Schedule:
     def pick(self, key: str | None, body: bytes) -> Fault | None:
         """Return the fault of a request that is about to be worked on."""
         for script in self._scripts:
+            # The first order that fits is used up first, so orders can be given one after the
+            # other.
             if script.where in (key or "") or script.where.encode() in body:
                 return self._use(script)
         if not self._shares or self._left == 0:
@@ -59,6 +67,7 @@ class Schedule:
     def pick_read(self, link_id: str) -> Fault | None:
         """Return the fault that was ordered for reading this very link."""
         for script in self._scripts:
+            # Only by name: an order for the next writes must not befall a read in between.
             if script.where and script.where in link_id:
                 return self._use(script)
         return None
@@ -74,6 +83,7 @@ class Schedule:
         # requests arrive doesn't matter.
         self._tries[key] += 1
         text = f"{self._seed} {self._tries[key]} {key}".encode()
+        # A hash is as even as a random number, and the same in every process.
         dice = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
         for fault, share in self._shares.items():
             dice -= share

@@ -14,7 +14,7 @@ from incarts_pipeline.sandbox.config import Hints, Limit, LimitKind, Per
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Where a limiter stands.
+    """What a limiter says of a moment.
 
     `wait` is the time in seconds until a request may pass, 0 when one may now; `remaining` how
     many may pass now; `reset` the time in seconds until more may.
@@ -29,7 +29,7 @@ class Limiter(Protocol):
     """One limit for one client; times don't go back."""
 
     def read(self, now: float) -> Reading:
-        """Say where the limiter stands."""
+        """Return what the limiter says now."""
 
     def count(self, now: float) -> None:
         """Count a request."""
@@ -44,8 +44,9 @@ class FixedWindow:
     _count: int = 0
 
     def read(self, now: float) -> Reading:
-        """Say where the limiter stands."""
+        """Return what the limiter says now."""
         seconds = self.limit.seconds
+        # Copies, since reading must not begin a window: only a request that counts does.
         count, start = self._count, self._start
         if now >= start + seconds:
             aligned = self.limit.kind is LimitKind.FIXED
@@ -72,9 +73,12 @@ class SlidingLog:
     _times: deque[float] = field(default_factory=deque)
 
     def read(self, now: float) -> Reading:
-        """Say where the limiter stands."""
+        """Return what the limiter says now."""
+        # What is older than a window never counts again, so it is forgotten here.
         while self._times and self._times[0] <= now - self.limit.seconds:
             self._times.popleft()
+        # When refused requests count too there may be more than the limit; the wait is then until
+        # so many have left that one fits.
         over = len(self._times) - self.limit.requests
         wait = self._times[over] + self.limit.seconds - now if over >= 0 else 0.0
         first = self._times[0] if self._times else now
@@ -99,10 +103,12 @@ class SlidingCounter:
     _previous: int = 0
 
     def read(self, now: float) -> Reading:
-        """Say where the limiter stands."""
+        """Return what the limiter says now."""
         self._roll(now)
         seconds, most = self.limit.seconds, self.limit.requests
+        # How far into the window, 0 to 1; so much of the last one is out of reach by now.
         into = now / seconds - self._number
+        # Rounding must not refuse the request that is due this very moment.
         remaining = max(0, math.floor(most - self._count - self._previous * (1 - into) + 1e-9))
         wait = 0.0 if remaining else self._wait(into) * seconds
         return Reading(wait=wait, remaining=remaining, reset=wait or (1 - into) * seconds)
@@ -111,6 +117,7 @@ class SlidingCounter:
         """Return the wait in windows: in this one when the last one's share fades, or later."""
         most = self.limit.requests
         if self._count < most:
+            # Solved for the moment at which exactly one more fits.
             return 1 - (most - 1 - self._count) / self._previous - into
         return 1 - into + max(0.0, 1 - (most - 1) / self._count)
 
@@ -122,6 +129,7 @@ class SlidingCounter:
     def _roll(self, now: float) -> None:
         number = math.floor(now / self.limit.seconds)
         if number > self._number:
+            # After a pause of more than a window, nothing reaches into this one.
             self._previous = self._count if number == self._number + 1 else 0
             self._number, self._count = number, 0
 
@@ -132,10 +140,11 @@ class Bucket:
 
     limit: Limit
     _tokens: float = math.inf
+    # Full at the first request, whenever that is.
     _filled: float = -math.inf
 
     def read(self, now: float) -> Reading:
-        """Say where the limiter stands."""
+        """Return what the limiter says now."""
         self._fill(now)
         rate = self.limit.requests / self.limit.seconds
         remaining = max(0, math.floor(self._tokens + 1e-9))
@@ -146,6 +155,7 @@ class Bucket:
     def count(self, now: float) -> None:
         """Count a request."""
         self._fill(now)
+        # Where refused requests count, a client that hammers pays for it, but not for ever.
         self._tokens = max(-self._size, self._tokens - 1)
 
     @property
@@ -179,8 +189,8 @@ class Passage:
     headers: dict[str, str]
 
 
-class Gate:
-    """All limits together: a request passes when every one of them lets it."""
+class Limiters:
+    """Limiters of all limits: a request passes when every one of them lets it."""
 
     def __init__(self, limits: Sequence[Limit], *, hints: Hints, count_refused: bool) -> None:
         self._limits = limits
@@ -189,11 +199,19 @@ class Gate:
         self._limiters: dict[tuple[int, str], Limiter] = {}
 
     def admit(self, now: float, owners: Mapping[Per, str]) -> Passage:
-        """Count one request; `owners` says whose it is."""
+        """Count one request; `owners` says whose it is.
+
+        Args:
+            now: seconds, never less than before.
+            owners: whose request it is, by what limits count per.
+        """
         limiters = [
+            # A limiter for each key, project or address, made when it is first seen.
             self._limiters.setdefault((place, owners[limit.per]), limiter(limit))
             for place, limit in enumerate(self._limits)
         ]
+        # All are read before any counts: a request that one of them refuses costs the others
+        # nothing, unless refused ones count.
         allowed = all(one.read(now).wait <= 0 for one in limiters)
         if allowed or self._count_refused:
             for one in limiters:
@@ -214,9 +232,17 @@ def hint_headers(
     """Return the headers that a server of this kind sends; waits are rounded up, as servers do.
 
     Source: RFC 9110 section 10.2.3 for Retry-After; draft-ietf-httpapi-ratelimit-headers-10.
+
+    Args:
+        hints: which headers the server sends.
+        limits: all of its limits.
+        readings: what each of them says after this request.
+        now: seconds since 1970.
+        allowed: whether the request passed.
     """
     if not readings:
         return {}
+    # The longest of them, since all have to let it pass.
     wait = max(one.wait for one in readings)
     match hints:
         case Hints.RETRY_AFTER:
@@ -241,6 +267,7 @@ def hint_headers(
 
 
 def _ratelimit(limits: Sequence[Limit], readings: Sequence[Reading]) -> dict[str, str]:
+    # The draft has one header for several policies, told apart by name.
     names = ["default", *(f"limit{place}" for place in range(2, len(limits) + 1))]
     states, policies = [], []
     for name, limit, reading in zip(names, limits, readings, strict=True):

@@ -1,4 +1,4 @@
-"""The sandbox's switches as options of a shell command."""
+"""Options of a shell command for the sandbox's switches."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a key, its projects and its scopes, separated by commas; can be repeated",
     )
     for name in _plain_names():
+        # A switch that is new in the config has its option without a line here.
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE")
 
 
@@ -54,6 +55,7 @@ def config_from_options(options: Mapping[str, str | Sequence[str] | None]) -> Sa
     changes: dict[str, Any] = _json_object(str(given.get("config", "{}")))
     for name in _plain_names():
         if name in given:
+            # Texts: pydantic turns them into numbers and enums, and says what is wrong with them.
             value = str(given[name])
             changes[name] = value.split(",") if name in _SETS else value
     if "limit" in given:
@@ -91,6 +93,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _api_key(text: str) -> dict[str, Any]:
+    # Scopes have colons and projects may have commas between them; a slash is in neither.
     key, *rest = text.split("/", 2)
     names = ("projects", "scopes")
     return {"key": key} | {

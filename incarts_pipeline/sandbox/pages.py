@@ -1,4 +1,4 @@
-"""What the sandbox serves beside the API: short links, QR images and its own controls."""
+"""Pages beside the API: short links, QR images and the sandbox's own controls."""
 
 from __future__ import annotations
 
@@ -66,12 +66,14 @@ class Pages:
     async def _qr_image(self, request: Request) -> Response:
         link = self._store.link_of_short_id(request.path_params["short_id"])
         code = link["qrCode"] if link else None
+        # Further codes have the link's address and their identifier behind it.
         identifier = request.query_params.get("code")
         if link is not None and identifier is not None:
             code = self._store.qr_of_identifier(link["id"], identifier)
         if code is None:
             return Response("there is no such QR code", 404)
         image = io.BytesIO()
+        # A real code: tests scan it, and print it in notebooks.
         segno.make_qr(code["encodedUrl"], error="m").save(image, kind="png", scale=8)
         return Response(image.getvalue(), media_type="image/png")
 
@@ -79,6 +81,7 @@ class Pages:
         return JSONResponse(dataclasses.asdict(self._controls.audit()))
 
     async def _requests(self, _: Request) -> Response:
+        # Whole: a test looks for what it doesn't know yet.
         return JSONResponse([dataclasses.asdict(one) for one in self._controls.log])
 
     async def _reconfigure(self, request: Request) -> Response:

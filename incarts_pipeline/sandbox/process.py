@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, steered over HTTP."""
+"""Process of its own for a sandbox, steered over HTTP."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ class SandboxProcess:
 
     def __enter__(self) -> SandboxProcess:
         command = [sys.executable, "-m", "incarts_pipeline.sandbox", "--port", str(self._port)]
+        # All switches in one option, so that a new one needs nothing here.
         command += ["--config", self._config.model_dump_json()]
         command += ["--state", str(self._state)] if self._state else []
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        # Printed once it accepts connections: who has read it may send.
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             self.__exit__(None, None, None)
@@ -63,6 +65,7 @@ class SandboxProcess:
     ) -> None:
         self._process.terminate()
         try:
+            # More than uvicorn's own grace; a sandbox must never outlive its test.
             self._process.wait(15)
         except subprocess.TimeoutExpired:
             self.kill()
@@ -89,13 +92,18 @@ class SandboxProcess:
             ValueError: there is no such switch, or it can't take that value.
         """
         config = self._config.with_changes(changes)
+        # Checked here first, so that the error is a ValueError as in the same process; only what
+        # was named is sent, since naming limits or faults lets them start afresh.
         self._call("reconfigure", config.model_dump(mode="json", include=set(changes)))
         self._config = config
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
-        """Let the next requests fail; `where` picks those whose key or body contains it.
+        """Let the next requests fail.
 
-        `times` 0 takes back what is left of such orders.
+        Args:
+            kind: a Fault's value, like `lost_after`.
+            times: how many requests; 0 takes back what is left of such orders.
+            where: picks the requests whose key or body contains it; empty for any.
 
         Raises:
             ValueError: there is no such fault.
@@ -103,7 +111,11 @@ class SandboxProcess:
         self._call("fail_next", {"kind": kind, "times": times, "where": where})
 
     def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
-        """Change a link's fields as if somebody did at Incarts; None lets it disappear.
+        """Change a link as if somebody did at Incarts.
+
+        Args:
+            link_id: the link's id.
+            changes: fields by their API name; None lets the link disappear.
 
         Raises:
             ValueError: there is no such link.

@@ -1,4 +1,4 @@
-"""Running the sandbox: in a thread, or until a signal."""
+"""Server of the sandbox: in a thread, or until a signal."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class _Server(uvicorn.Server):
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
+                # A stalled answer would hold the end up.
                 timeout_graceful_shutdown=1,
                 server_header=False,
                 ws="none",
@@ -47,6 +48,7 @@ class _Server(uvicorn.Server):
 
     async def run_here(self) -> None:
         """Serve until `should_exit`."""
+        # Not `serve`, which takes the process's signal handlers.
         await self._serve([self._sock])
 
 
@@ -56,6 +58,7 @@ def _listen(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Loopback alone: keys and faults here are nobody's business outside.
         sock.bind(("127.0.0.1", port))
     except BaseException:
         sock.close()
@@ -114,6 +117,7 @@ class Sandbox:
         self._app.service.host = self.base_url
         up = threading.Event()
         self._server = _Server(self._app, sock, up.set)
+        # A loop and a thread of its own, so that the caller may block, or run a loop itself.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="incarts-sandbox", daemon=True)
         self._thread.start()
@@ -136,6 +140,7 @@ class Sandbox:
         at: TracebackType | None,
     ) -> None:
         self._server.should_exit = True
+        # Late requests and open connections are cut, as they would be by a crash.
         self._server.force_exit = True
         self._thread.join(10)
         self._store.close()
@@ -158,14 +163,21 @@ class Sandbox:
         self._config = self._app.config
 
     def fail_next(self, kind: str, times: int = 1, where: str = "") -> None:
-        """Let the next requests fail; `where` picks those whose key or body contains it.
+        """Let the next requests fail.
 
-        `times` 0 takes back what is left of such orders.
+        Args:
+            kind: a Fault's value, like `lost_after`.
+            times: how many requests; 0 takes back what is left of such orders.
+            where: picks the requests whose key or body contains it; empty for any.
         """
         self._ask(lambda: self._app.fail_next(kind, times, where))
 
     def alter(self, link_id: str, changes: Mapping[str, Any] | None) -> None:
-        """Change a link's fields as if somebody did at Incarts; None lets it disappear.
+        """Change a link as if somebody did at Incarts.
+
+        Args:
+            link_id: the link's id.
+            changes: fields by their API name; None lets the link disappear.
 
         Raises:
             ValueError: there is no such link.
@@ -178,6 +190,7 @@ class Sandbox:
         async def run() -> T:
             return work()
 
+        # SQLite and the log belong to that thread, so nothing here needs a lock.
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
 
@@ -192,6 +205,12 @@ def serve(
     config: SandboxConfig, *, port: int, state: Path | None, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called with the base URL.
+
+    Args:
+        config: the switches.
+        port: 0 lets the system choose.
+        state: a file to keep links in; None for memory.
+        ready: called with the base URL once connections are accepted.
 
     Raises:
         OSError: the port is taken.

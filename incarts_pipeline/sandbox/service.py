@@ -1,4 +1,4 @@
-"""What the API does with a request: who may, how often, once only, and its effect."""
+"""Service behind the API: who may, how often, once only, and the effect of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from incarts_pipeline.sandbox.config import (
     SandboxConfig,
 )
 from incarts_pipeline.sandbox.faults import Schedule
-from incarts_pipeline.sandbox.limits import Gate
+from incarts_pipeline.sandbox.limits import Limiters
 from incarts_pipeline.sandbox.store import Remembered, Store, digest, new_link, new_qr, smart_select
 
 _INTERNAL = {"code": "internal", "message": "internal error"}
@@ -44,7 +44,8 @@ class Call:
 
     @property
     def fingerprint(self) -> str:
-        """What a key stands for: the endpoint and the exact body."""
+        """What a key was used for: the hash of the endpoint and the exact body."""
+        # The path too: one key at two endpoints is a conflict, as with another body.
         return digest(self.path.encode() + b"\n" + self.body)
 
 
@@ -109,7 +110,7 @@ class Service:
         self._clock = clock
         self._running: dict[tuple[str, str], _Running] = {}
         self._late: set[asyncio.Task[None]] = set()
-        self._gate = _gate(config)
+        self._limiters = _limiters_of(config)
         self._take(config)
         self.faults.restart(config.faults, config.seed)
 
@@ -121,7 +122,7 @@ class Service:
         """
         self._take(self.config.with_changes(changes))
         if changes.keys() & {"limits", "hints", "count_refused"}:
-            self._gate = _gate(self.config)
+            self._limiters = _limiters_of(self.config)
         if changes.keys() & {"faults", "seed"}:
             self.faults.restart(self.config.faults, self.config.seed)
 
@@ -163,10 +164,11 @@ class Service:
     def _limit(self, api_key: ApiKey, call: Call, headers: dict[str, str]) -> None:
         if not self.config.limits:
             return
+        # The project is in the body, which is parsed for it only where a limit asks.
         owners = {Per.KEY: api_key.key, Per.ADDRESS: call.address}
         if any(limit.per is Per.PROJECT for limit in self.config.limits):
             owners[Per.PROJECT] = self._project(call)
-        passage = self._gate.admit(self._clock(), owners)
+        passage = self._limiters.admit(self._clock(), owners)
         headers.update(passage.headers)
         if not passage.allowed:
             raise RefusedError(429, "rate_limited", "too many requests")
@@ -212,6 +214,8 @@ class Service:
         content = self._parse(call)
         validate.link_shape(content)
         _need(api_key, "links:write")
+        # Shape (400) came first, now scope and project (403), then meaning (422), which is a part
+        # of the effect: its refusal is remembered under the key.
         if content["projectId"] not in api_key.projects:
             raise RefusedError(403, "wrong_project", "the key may not access this project")
         _need(api_key, validate.retailer_scope(content))
@@ -222,6 +226,7 @@ class Service:
         validate.qr_shape(content, needs_project=self.config.qr_needs_project)
         _need(api_key, "qr-codes:write")
         link = self._visible(api_key, link_id)
+        # 404 and not 403: who may not see a link isn't told that it exists.
         if content.get("projectId", link["projectId"]) != link["projectId"]:
             raise RefusedError(404, "not_found", "the project has no such link")
         return await self._once(self._job(api_key, call, content, link))
@@ -255,12 +260,14 @@ class Service:
             content=content,
             body=call.body,
             link=link,
+            # Drawn once for a request, here, so that a replay draws anew.
             fault=self.faults.pick(call.key, call.body),
             at=self._clock(),
         )
 
     async def _once(self, job: _Job) -> Answer:
         """Do a job unless its key is being worked on or was answered before."""
+        # Before the key is looked at: nothing of this request ever happened.
         if job.fault is Fault.LOST_BEFORE:
             return Answer(status=500, error=_INTERNAL, fault=job.fault)
         if job.key is None:
@@ -275,6 +282,7 @@ class Service:
         if known is not None:
             self._same_body(known.fingerprint, job)
             return self._again(known, job)
+        # No await since the look at `_running`, so no other request can be between.
         self._running[slot] = _Running(job.fingerprint, asyncio.Event())
         return await self._work(job)
 
@@ -300,6 +308,7 @@ class Service:
 
     async def _work(self, job: _Job) -> Answer:
         if job.fault is Fault.LATE:
+            # Kept in a set: the loop alone would let a task be collected while it sleeps.
             task = asyncio.create_task(self._land(job))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
@@ -352,6 +361,8 @@ class Service:
 
     def _remember(self, job: _Job, key: str, answer: Answer) -> None:
         status, replay = answer.status, self.config.replay
+        # A 5xx after the effect is remembered as the link that it was: a replay is to find it.
+        # Before the effect there is nothing to remember, unless the switch says that errors stick.
         kept = Remembered(fingerprint=job.fingerprint, status=status, error=answer.error)
         if status >= 500 and replay is not Replay.STORED_ERRORS:
             if answer.made is None:
@@ -379,8 +390,8 @@ class Service:
         return code
 
 
-def _gate(config: SandboxConfig) -> Gate:
-    return Gate(config.limits, hints=config.hints, count_refused=config.count_refused)
+def _limiters_of(config: SandboxConfig) -> Limiters:
+    return Limiters(config.limits, hints=config.hints, count_refused=config.count_refused)
 
 
 def _need(api_key: ApiKey, scope: str) -> None:

@@ -1,4 +1,4 @@
-"""What the sandbox made, in SQLite: links, QR codes and the keys that it remembers."""
+"""Store of the sandbox, in SQLite: links, QR codes and the keys that it remembers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from typing import Any
 
 from incarts_pipeline.sandbox.audit import Audit, audit
 
+# Crockford's base 32, without the letters that look like digits, as ULIDs are written.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# What of tracking, options and URLs comes back isn't published: here nothing does.
 _SHOWN = ("projectId", "name", "publicName", "retailer", "intent", "products")
 _VERSION = 2
 _SCHEMA = f"""
@@ -56,7 +58,10 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         self._db = sqlite3.connect(
-            path or ":memory:", isolation_level=None, check_same_thread=False
+            # Transactions are begun by hand: one spans several of the methods below.
+            path or ":memory:",
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             self._open(path)
@@ -67,9 +72,11 @@ class Store:
     def _open(self, path: Path | None) -> None:
         [version] = self._db.execute("PRAGMA user_version").fetchone()
         [tables] = self._db.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+        # Somebody's own database, a ledger for one, must not get our tables.
         if tables and version != _VERSION:
             raise ValueError(f"{path} is not this sandbox's state; name another file")
         self._db.execute("PRAGMA journal_mode=WAL")
+        # It survives the process, and needn't survive the machine.
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.executescript(_SCHEMA)
 
@@ -80,6 +87,7 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Write all or nothing: a link never exists without the memory of its key."""
+        # Not deferred, which could fail at the first write instead of here.
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -93,7 +101,13 @@ class Store:
         self._db.execute("INSERT OR IGNORE INTO sent VALUES (?, ?)", (key, fingerprint))
 
     def recall(self, owner: str, key: str, since: float) -> Remembered | None:
-        """Return what is remembered of a key first used after `since`."""
+        """Return what is remembered of a key first used after `since`.
+
+        Args:
+            owner: an API key or a project, as the switch says.
+            key: the idempotency key.
+            since: seconds since 1970.
+        """
         row = self._db.execute(
             "SELECT fingerprint, status, made, error FROM remembered "
             "WHERE owner = ? AND idempotency_key = ? AND at > ?",
@@ -105,9 +119,17 @@ class Store:
         return Remembered(fingerprint=row[0], status=row[1], made=row[2], error=error)
 
     def remember(self, owner: str, key: str, at: float, what: Remembered) -> None:
-        """Keep a key's answer; `at` is when the key was first used."""
+        """Keep a key's answer; `at` is when the key was first used.
+
+        Args:
+            owner: an API key or a project, as the switch says.
+            key: the idempotency key.
+            at: when the key was first used, in seconds since 1970.
+            what: the body that it came with, and the answer.
+        """
         error = None if what.error is None else json.dumps(what.error)
         self._db.execute(
+            # A key that was forgotten begins anew, with the time of its new first use.
             "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?, ?)",
             (owner, key, what.fingerprint, at, what.status, what.made, error),
         )
@@ -139,6 +161,7 @@ class Store:
         if changes is None:
             self._db.execute("DELETE FROM link WHERE id = ?", (link_id,))
             return
+        # Only what is shown: `body_hash` stays, by which the audit knows the link.
         content = json.dumps({**link, **changes})
         self._db.execute("UPDATE link SET content = ? WHERE id = ?", (content, link_id))
 
@@ -146,6 +169,7 @@ class Store:
         """Keep a QR code, as the API shows it; False when the link has its identifier already."""
         values = (content["id"], content["linkId"], project, content["identifier"], key)
         cursor = self._db.execute(
+            # The database decides, not a look before: two requests may ask at once.
             "INSERT INTO qr VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (link_id, identifier) DO NOTHING",
             (*values, json.dumps(content)),
         )
@@ -157,6 +181,7 @@ class Store:
 
     def made(self, made_id: str) -> dict[str, Any] | None:
         """Return a link or a QR code as the API shows it."""
+        # Ids say by their prefix which they are, but nobody should have to rely on it.
         query = "SELECT content FROM qr WHERE id = ?"
         return self.link(made_id) or self._content(query, made_id)
 
@@ -180,7 +205,15 @@ class Store:
 
 
 def new_link(body: Mapping[str, Any], host: str, domain: str, now: float) -> dict[str, Any]:
-    """Return a new link of a valid body; `host` serves its image, `domain` its short link."""
+    """Return a new link of a valid body; `host` serves its image, `domain` its short link.
+
+    Args:
+        body: a valid body.
+        host: the base URL that serves its image.
+        domain: the base URL of its short link.
+        now: seconds since 1970.
+    """
+    # Random, not counted, so that two sandboxes don't give out the same one.
     short_id, link_id, at = _code(55).lower(), f"lnk_{_ulid(now)}", _time(now)
     short = f"{domain}/s/{short_id}"
     code = {
@@ -230,6 +263,7 @@ def smart_select(body: Mapping[str, Any]) -> dict[str, Any]:
     if "location" not in body:
         return {}
     location = body["location"]
+    # Any choice will do, as long as it is the same for the same ZIP code.
     store = location.get("storeId") or str(int(location["zipCode"]) % 5000 + 1)
     offers = [
         {"retailerProductId": one["retailerProductId"], "storeId": store}
@@ -244,6 +278,7 @@ def digest(content: bytes) -> str:
 
 
 def _ulid(now: float) -> str:
+    # A ULID: 48 bits of milliseconds, so that ids sort by time, and 80 random ones.
     return _letters((int(now * 1000) << 80) | int.from_bytes(os.urandom(10)), 26)
 
 

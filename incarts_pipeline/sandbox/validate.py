@@ -1,4 +1,4 @@
-"""The published rules of the request bodies, by hand and fast.
+"""Validation of request bodies by the published rules, by hand and fast.
 
 Shape comes first (types, lengths, unknown fields: 400), meaning later (what a retailer or an intent
 needs: 422).
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from incarts_pipeline.sandbox.config import SandboxConfig
 
+# Said again rather than taken from the library: what tests it must not share its mistakes.
 _RETAILER_OF = {
     "add_to_cart": "walmart",
     "product_detail": "target",
@@ -57,6 +58,7 @@ def parse(body: bytes) -> dict[str, Any]:
     """
     try:
         content = _DECODER.decode(body.decode())
+        # Only an escape can make one: UTF-8 has no half characters.
         if b"\\u" in body:
             json.dumps(content, ensure_ascii=False).encode()  # lone surrogates can't be stored
     except (ValueError, RecursionError):
@@ -64,6 +66,7 @@ def parse(body: bytes) -> dict[str, Any]:
     return _object(content, "body")
 
 
+# Python's parser takes NaN and Infinity, which JSON doesn't have.
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
@@ -125,6 +128,7 @@ def link_meaning(body: dict[str, Any], config: SandboxConfig) -> None:
     intent, retailer = body.get("intent"), body["retailer"]
     if intent not in config.intents:
         raise InvalidError(422, "intent", f"intent {intent!r} is not supported")
+    # Any retailer: the URL says where it leads.
     if intent == "custom_url":
         if "customUrl" not in body:
             raise InvalidError(422, "customUrl", "custom_url needs customUrl")
@@ -156,6 +160,7 @@ def retailer_scope(body: dict[str, Any]) -> str:
 
 def _known(value: dict[str, Any], names: frozenset[str], path: str) -> None:
     if not value.keys() <= names:
+        # The first by name, so that one body has one message.
         unknown = f"{path}{min(value.keys() - names)}"
         raise InvalidError(400, unknown, f"unknown field {unknown}")
 
@@ -191,6 +196,7 @@ def _products(products: Any) -> None:
         _known(_object(product, path[:-1]), _PRODUCT, path)
         _text(product, "retailerProductId", _ANY_LENGTH, path)
         quantity = product.get("quantity")
+        # Not isinstance: true is an int for Python, and 1.0 none.
         if type(quantity) is not int or quantity < 1:
             raise InvalidError(
                 400, f"{path}quantity", f"{path}quantity must be an integer of at least 1"

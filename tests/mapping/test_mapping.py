@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from incarts_pipeline.errors import MappingError
+from incarts_pipeline.mapping import default_mapping, load_mapping
 from incarts_pipeline.mapping.expressions import Column, Constant, Template
-from incarts_pipeline.mapping.mapping import default_mapping, load_mapping
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Policy
 

@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.identity import qr_row_key
-from incarts_pipeline.prepare.qr_codes import choose_mapping, code_requests, key_fields
+from incarts_pipeline.prepare.qr_codes import code_requests, key_fields
+from incarts_pipeline.prepare.qr_mapping import choose_mapping
 
 SETS = {"other": ("upc",), "test": ("sku", "status")}
 

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.mapping import mapping as mapping_module
+from incarts_pipeline.mapping import default
 from incarts_pipeline.mapping.mapping import LinkMapping, Mapping, load_mapping
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Intent, Limits
@@ -175,7 +175,7 @@ def test_columns_without_mapping_are_the_known_ones() -> None:
     """The names that need no mapping are all there, and no other."""
     rows = rows_of(section(PAGE, "Without a mapping"))
     named = [name for columns, _ in rows for name in codes_in(columns)]
-    assert sorted(named) == sorted(mapping_module._OWN_NAMES)
+    assert sorted(named) == sorted(default._OWN_NAMES)
 
 
 def test_bounds_are_the_limits(tmp_path: Path) -> None:

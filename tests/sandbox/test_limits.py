@@ -11,7 +11,14 @@ from hypothesis import given, strategies as st
 
 from incarts_pipeline.sandbox import Limit
 from incarts_pipeline.sandbox.config import Hints, LimitKind, Per
-from incarts_pipeline.sandbox.limits import Gate, Limiter, Passage, Reading, hint_headers, limiter
+from incarts_pipeline.sandbox.limits import (
+    Limiter,
+    Limiters,
+    Passage,
+    Reading,
+    hint_headers,
+    limiter,
+)
 from tests.support.sandbox_caller import NOON
 
 _OWNERS = {Per.KEY: "k", Per.PROJECT: "p", Per.ADDRESS: "a"}
@@ -30,13 +37,13 @@ def spend(one: Limiter, now: float) -> int:
     return next(n for n in itertools.count() if not passes(one, now))
 
 
-def gate(*limits: Limit, hints: str = "none", count_refused: bool = False) -> Gate:
-    """Return a gate of limits."""
-    return Gate(limits, hints=Hints(hints), count_refused=count_refused)
+def limiters(*limits: Limit, hints: str = "none", count_refused: bool = False) -> Limiters:
+    """Return limiters of limits."""
+    return Limiters(limits, hints=Hints(hints), count_refused=count_refused)
 
 
-def admit(one: Gate, now: float, **owners: str) -> Passage:
-    """Ask a gate, as this owner."""
+def admit(one: Limiters, now: float, **owners: str) -> Passage:
+    """Ask the limiters, as this owner."""
     return one.admit(now, _OWNERS | {Per(name): owner for name, owner in owners.items()})
 
 
@@ -131,7 +138,7 @@ def test_bucket_keeps_its_promise(gaps: list[float], burst: int) -> None:
 
 def test_stacked_limits_all_apply() -> None:
     """The tighter of two limits binds, and what it refuses uses up nothing of the other."""
-    one = gate(Limit(requests=2, seconds=1), Limit(requests=5, seconds=60))
+    one = limiters(Limit(requests=2, seconds=1), Limit(requests=5, seconds=60))
     passed = [sum(admit(one, NOON + second).allowed for _ in range(9)) for second in range(4)]
     assert passed == [2, 2, 1, 0]
 
@@ -140,7 +147,7 @@ def test_stacked_limits_all_apply() -> None:
 def test_refused_requests_may_count(count_refused: bool, passed: bool) -> None:
     """Where refused requests count, hammering keeps a sliding log full."""
     limit = Limit(kind=LimitKind.SLIDING_LOG, requests=1, seconds=10)
-    one = gate(limit, count_refused=count_refused)
+    one = limiters(limit, count_refused=count_refused)
     assert admit(one, NOON).allowed
     assert not admit(one, NOON + 5).allowed
     assert admit(one, NOON + 11).allowed is passed
@@ -149,7 +156,7 @@ def test_refused_requests_may_count(count_refused: bool, passed: bool) -> None:
 def test_owing_bucket_pays_back() -> None:
     """Where refused requests count, a bucket owes at most one burst."""
     limit = Limit(kind=LimitKind.BUCKET, requests=1, seconds=1, burst=2)
-    one = gate(limit, count_refused=True)
+    one = limiters(limit, count_refused=True)
     for _ in range(50):
         admit(one, NOON)
     assert not admit(one, NOON + 2.9).allowed
@@ -158,7 +165,7 @@ def test_owing_bucket_pays_back() -> None:
 @pytest.mark.parametrize("per", Per)
 def test_owners_are_counted_apart(per: Per) -> None:
     """Each key, project or address has the whole limit for itself."""
-    one = gate(Limit(requests=1, per=per))
+    one = limiters(Limit(requests=1, per=per))
     assert admit(one, NOON, **{per.value: "one"}).allowed
     assert not admit(one, NOON, **{per.value: "one"}).allowed
     assert admit(one, NOON, **{per.value: "two"}).allowed
@@ -166,7 +173,7 @@ def test_owners_are_counted_apart(per: Per) -> None:
 
 def test_retry_after_is_rounded_up() -> None:
     """Retry-After is in whole seconds, never too short, and only on refusals."""
-    one = gate(Limit(requests=1, seconds=60), hints="retry_after")
+    one = limiters(Limit(requests=1, seconds=60), hints="retry_after")
     assert admit(one, NOON + 0.25).headers == {}
     assert admit(one, NOON + 0.25).headers == {"retry-after": "60"}
     assert admit(one, NOON + 58.5).headers == {"retry-after": "2"}
@@ -174,7 +181,7 @@ def test_retry_after_is_rounded_up() -> None:
 
 def test_retry_after_can_be_a_date() -> None:
     """The date is the first whole second at which a request may pass."""
-    one = gate(Limit(requests=1, seconds=60), hints="retry_after_date")
+    one = limiters(Limit(requests=1, seconds=60), hints="retry_after_date")
     assert admit(one, NOON + 12.5).headers == {}
     date = parsedate_to_datetime(admit(one, NOON + 12.5).headers["retry-after"])
     assert date.timestamp() == NOON + 60
@@ -182,7 +189,7 @@ def test_retry_after_can_be_a_date() -> None:
 
 def test_ratelimit_headers_stand_on_every_answer() -> None:
     """The draft's headers name each policy with what is left of it."""
-    one = gate(Limit(requests=2, seconds=1), Limit(requests=100, seconds=60), hints="ratelimit")
+    one = limiters(Limit(requests=2, seconds=1), Limit(requests=100, seconds=60), hints="ratelimit")
     assert admit(one, NOON + 0.5).headers == {
         "ratelimit": '"default";r=1;t=1, "limit2";r=99;t=60',
         "ratelimit-policy": '"default";q=2;w=1, "limit2";q=100;w=60',
@@ -191,7 +198,9 @@ def test_ratelimit_headers_stand_on_every_answer() -> None:
 
 def test_x_ratelimit_tells_the_limit_that_binds() -> None:
     """Of several limits, the one with the fewest requests left is told."""
-    one = gate(Limit(requests=100, seconds=1), Limit(requests=3, seconds=60), hints="x_ratelimit")
+    one = limiters(
+        Limit(requests=100, seconds=1), Limit(requests=3, seconds=60), hints="x_ratelimit"
+    )
     assert admit(one, NOON + 0.5).headers == {
         "x-ratelimit-limit": "3",
         "x-ratelimit-remaining": "2",

@@ -127,10 +127,10 @@ def _run(table: pa.Table, settings: Settings, folder: Path, approved: str | None
 
 
 class Watched:
-    """A rate controller whose answers a tally counts, as a run's sender does."""
+    """A rate controller whose answers are counted, as a run's sender does."""
 
     def __init__(self, metrics: RunMetrics) -> None:
-        self._tally = metrics
+        self._metrics = metrics
         self._controller = RateController(100.0, None)
 
     @property
@@ -150,7 +150,7 @@ class Watched:
     def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
         """Learn from an answer, and count it; every hundredth one is an error."""
         self._controller.answered(answer, sent_at=sent_at, now=now)
-        metrics = self._tally
+        metrics = self._metrics
         metrics.requests += 1
         state = State.INTENDED
         if answer.kind is AnswerKind.LINK:

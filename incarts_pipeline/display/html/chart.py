@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from incarts_pipeline.display.html.html import Element, el
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 26, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 26, 24  # room for labels and legend, in SVG units
+# Seconds that people count in: up to half a day, then whole days.
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
 _LATENCY_TICKS = tuple(m * 10.0**e for e in range(-3, 3) for m in (1, 2, 5))
 
@@ -41,7 +42,14 @@ class _Frame:
 
 
 def over_time(title: str, width: float, series: Sequence[Series], *, wide: bool = False) -> Element:
-    """Draw series against time; value `i` holds from `i * width` to `(i + 1) * width` seconds."""
+    """Draw series against time; value `i` holds from `i * width` to `(i + 1) * width` seconds.
+
+    Args:
+        title: shown above, and read by screen readers.
+        width: seconds that one value covers.
+        series: the first one lies at the bottom.
+        wide: whether it takes the whole width of the page.
+    """
     n = max((len(one.values) for one in series), default=0)
     tallest = max((v for one in series for v in one.values if v is not None), default=0.0)
     ticks = round_ticks(tallest, whole=all(one.shape == "bars" for one in series))
@@ -58,8 +66,14 @@ def over_time(title: str, width: float, series: Sequence[Series], *, wide: bool 
 
 
 def latencies(title: str, spread: Sequence[tuple[float, float, int]]) -> Element:
-    """Draw answers by how long they took; the axis is logarithmic, as (from, to, answers) are."""
+    """Draw answers by how long they took; the axis is logarithmic, as (from, to, answers) are.
+
+    Args:
+        title: shown above, and read by screen readers.
+        spread: classes of answers: from and to in seconds, and how many.
+    """
     ticks = round_ticks(max((n for _, _, n in spread), default=0), whole=True)
+    # A little room at both ends, and never 0, which has no logarithm.
     low, high = (max(spread[0][0], 1e-3) / 1.1, spread[-1][1] * 1.1) if spread else (1e-3, 1.0)
     reach = math.log(high / low)
     frame = _Frame(width=460, height=210, right=reach, top=ticks[-1])
@@ -68,12 +82,14 @@ def latencies(title: str, spread: Sequence[tuple[float, float, int]]) -> Element
         return max(0.0, math.log(max(seconds, low) / low))
 
     inner = [t for t in _LATENCY_TICKS if low <= t <= high]
+    # Beyond seven labels they would touch: powers of ten alone.
     shown = inner if len(inner) <= 7 else [t for t in inner if f"{t:e}"[0] == "1"]
     bars = (
         el(
             "rect",
             x=frame.x(at(start)),
             y=frame.y(n),
+            # A bar is seen even where its class is narrower than a line.
             width=max(0.8, frame.x(at(end)) - frame.x(at(start)) - 0.6),
             height=frame.y(0) - frame.y(n),
             class_="ic-fill ic-info",
@@ -86,11 +102,19 @@ def latencies(title: str, spread: Sequence[tuple[float, float, int]]) -> Element
 
 
 def round_ticks(tallest: float, *, whole: bool = False, most: int = 5) -> list[float]:
-    """Return ticks from 0 to at least `tallest`, at steps of 1, 2 or 5 times a power of ten."""
+    """Return ticks from 0 to at least `tallest`, at steps of 1, 2 or 5 times a power of ten.
+
+    Args:
+        tallest: the largest value, from 0.
+        whole: whether steps are whole numbers.
+        most: about how many steps.
+    """
+    # An axis without height can't be drawn.
     if tallest < 1e-9:
         return [0.0, 1.0]
     rough = tallest / most
     power = 10.0 ** math.floor(math.log10(rough))
+    # With a little slack, because 3 * 0.1 is more than 0.3.
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     step = max(step, 1.0) if whole else step
     steps = max(1, math.ceil(tallest / step - 1e-9))
@@ -144,6 +168,7 @@ def _x_axis(frame: _Frame, marks: Sequence[tuple[float, str]]) -> Iterator[Eleme
     for value, name in marks:
         x = frame.x(value)
         yield el("line", x1=x, y1=base, x2=x, y2=base + 4, class_="ic-axis")
+        # The outermost label would be cut off in the middle.
         last = x > frame.width - _RIGHT - 3.2 * len(name)
         yield el("text", name, x=x, y=base + 17, text_anchor="end" if last else "middle")
 
@@ -163,6 +188,7 @@ def _legend(series: Sequence[Series]) -> Iterator[Element]:
         else:
             yield el("rect", x=x, y=6, width=14, height=10, rx=2, class_=f"ic-fill {one.tone}")
         yield el("text", one.name, x=x + 19, y=15)
+        # SVG can't measure text; 6.2 units are a wide letter of this size.
         x += 34 + 6.2 * len(one.name)
 
 
@@ -176,6 +202,7 @@ def _shapes(frame: _Frame, series: Series, width: float) -> Iterator[Element]:
 
 
 def _area(frame: _Frame, series: Series, width: float) -> Iterator[Element]:
+    # Steps, not slopes: a value holds for its whole slice.
     path = [f"M{frame.x(0):.5g} {frame.y(0):.5g}"]
     for i, value in enumerate(series.values):
         path.append(f"V{frame.y(value or 0):.5g}H{frame.x((i + 1) * width):.5g}")
@@ -186,6 +213,7 @@ def _line(frame: _Frame, series: Series, width: float) -> Iterator[Element]:
     path, before = [], None
     for i, value in enumerate(series.values):
         if value is not None:
+            # A gap begins a new stretch, rather than a line over what isn't known.
             join = "V" if before is not None else f"M{frame.x(i * width):.5g} "
             path.append(f"{join}{frame.y(value):.5g}H{frame.x((i + 1) * width):.5g}")
         before = value

@@ -28,6 +28,8 @@ def encoded(row: Mapping[str, Any]) -> tuple[str | None, bool]:
 
     Where Incarts named nothing to encode, the short link stands in; None when neither is a URL.
     """
+    # What Incarts names is what its own image encodes; a code that says something else would be
+    # counted otherwise, or not at all.
     own, short = row["qr_encoded_url"], row["short_link"]
     if is_web_url(own):
         return own, False
@@ -53,6 +55,12 @@ def code_svg(content: str, *, error: str = "m", size: float = 30.0) -> str:
 def code_png(content: str, *, error: str = "m", size: float = 30.0, dpi: int = 300) -> bytes:
     """Return a QR code as a PNG of at least `dpi` that prints `size` millimetres wide.
 
+    Args:
+        content: what the code encodes.
+        error: error correction, `l`, `m`, `q` or `h`.
+        size: width and height in millimetres, with the white margin.
+        dpi: pixels per inch, at least.
+
     Raises:
         MissingExtraError: segno isn't installed.
         ValueError: another level, or more content than a code can hold.
@@ -60,6 +68,7 @@ def code_png(content: str, *, error: str = "m", size: float = 30.0, dpi: int = 3
     code = _code(content, error)
     modules = len(code.matrix) + 2 * QUIET
     inches = size / _MM_PER_INCH
+    # Whole pixels for each module, since a scanner reads edges; the stated dpi follows from that.
     scale = max(1, ceil(inches * dpi / modules))
     image = io.BytesIO()
     code.save(image, kind="png", scale=scale, border=QUIET, dpi=round(scale * modules / inches))
@@ -70,6 +79,7 @@ def code_element(content: str, *, error: str = "m", **attributes: str) -> Elemen
     """Return a QR code as an SVG element: a white square, and one path of all dark modules."""
     matrix = _code(content, error).matrix
     side = len(matrix) + 2 * QUIET
+    # One path of runs rather than a square for each module: a sheet may have hundreds of codes.
     path = "".join(
         f"M{start + QUIET} {y + QUIET}h{length}v1h-{length}z"
         for y, line in enumerate(matrix)
@@ -109,6 +119,7 @@ def _code(content: str, error: str) -> QRCode:
     if error.lower() not in LEVELS:
         raise ValueError(f"error correction is one of l, m, q and h, not {error!r}")
     try:
+        # Here, because it is an extra, and most runs draw no code.
         import segno
     except ModuleNotFoundError as missing:
         raise MissingExtraError(

@@ -1,4 +1,4 @@
-"""What went wrong in a run, grouped by why, each group with its fix and a few rows. Pure Arrow."""
+"""Failures of a run, grouped by why, each group with its fix and a few rows. Pure Arrow."""
 
 from __future__ import annotations
 
@@ -36,10 +36,17 @@ def failure_groups(table: pa.Table, *, examples: int = 3, most: int = 20) -> lis
     """Group the failed rows of a table with the columns of links.parquet, largest groups first.
 
     A row that breaks several rules counts in each of their groups. At most `most` groups.
+
+    Args:
+        table: rows with the columns `COLUMNS` of links.parquet.
+        examples: rows shown of each group.
+        most: groups returned.
     """
     failed = table.select(COLUMNS).filter(pc.is_in(table["status"], pa.array(FAILED)))
+    # Two kinds of rows: those that never left are told by their rules, the others by their answer.
     flat = pa.concat_tables([_by_rule(failed), _by_answer(failed)])
     counts = flat.group_by(_KEYS).aggregate([("catalog_row", "count_distinct")]).to_pylist()
+    # What Incarts or we refused first, then doubts; what is merely pending last.
     counts.sort(key=lambda one: (FAILED.index(one["status"]), -one["catalog_row_count_distinct"]))
     return [_group(flat, one, examples) for one in counts[:most]]
 
@@ -48,6 +55,7 @@ def _by_rule(failed: pa.Table) -> pa.Table:
     """Return a row per broken rule of the rows that were never sent."""
     own = failed.filter(pc.is_in(failed["reason"], _BY_RULE)).combine_chunks()
     problems = own["problems"].combine_chunks()
+    # `combine_chunks` leaves a column without rows chunked.
     if isinstance(problems, pa.ChunkedArray):
         problems = pa.concat_arrays(problems.chunks or [pa.array([], problems.type)])
     parents = pc.list_parent_indices(problems)
@@ -63,12 +71,14 @@ def _by_rule(failed: pa.Table) -> pa.Table:
             "message": pc.struct_field(parts, "message"),
         }
     )
+    # Notes reject nothing.
     return flat.filter(pc.invert(pc.is_in(code, pa.array(list(NoteCode)))))
 
 
 def _by_answer(failed: pa.Table) -> pa.Table:
     """Return the other rows, told apart by the last answer where it matters."""
     others = failed.filter(pc.invert(pc.is_in(failed["reason"], _BY_RULE)))
+    # For a pending row, the last answer is an older attempt's, and would split its group.
     said = pc.is_in(
         others["reason"],
         pa.array([Reason.REFUSED_BY_API, Reason.ANSWER_UNKNOWN, Reason.NEEDS_REVIEW]),
@@ -89,6 +99,7 @@ def _group(flat: pa.Table, key: Mapping[str, object], examples: int) -> Group:
     mask = None
     for name in _KEYS:
         column, value = flat[name], key[name]
+        # Null equals nothing, and groups have nulls in their key.
         same = pc.is_null(column) if value is None else pc.equal(column, pa.scalar(value))
         mask = same if mask is None else pc.and_kleene(mask, same)
     shown = flat.filter(mask).slice(0, examples)

@@ -1,4 +1,4 @@
-"""A small HTML builder that escapes by construction.
+"""HTML builder that escapes by construction.
 
 There is no way to hand it markup: children are elements or text, and text is always escaped. Tags
 and attributes come from closed sets, and only `link` makes an `href`. A dozen lines of our own
@@ -35,10 +35,12 @@ LINK_ATTRIBUTES = frozenset({"href", "rel", "target"})
 _TAGS = (HTML_TAGS - {"a"}) | SVG_TAGS
 _ATTRIBUTES = HTML_ATTRIBUTES | SVG_ATTRIBUTES
 
+# Nothing is loaded and no script runs, even if an escape should be missing one day.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
+# All that is ever styled in place: the length of a bar, the size of a code.
 _STYLE_VALUE = re.compile(r"(?:width|--size):[0-9]+(?:\.[0-9]+)?(?:%|mm)")
 _URL = re.compile(r"https?://[!-~\u00a1-\U0010ffff]+", re.IGNORECASE)
 
@@ -83,8 +85,10 @@ def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> E
 def link(url: str, *children: Child) -> Element:
     """Make a link, or, when it leads anywhere but to http(s), just its text."""
     shown = children or (said(url),)
+    # `javascript:` and `data:` run in the page that shows them.
     if not is_web_url(url):
         return el("span", *shown)
+    # `noopener`: the page that opens must not reach the notebook that it came from.
     target = (("href", url), ("rel", "noopener noreferrer"), ("target", "_blank"))
     return Element("a", target, _children(shown))
 
@@ -102,6 +106,7 @@ def said(text: str, **attributes: str | None) -> Element:
 
 def is_web_url(text: str | None) -> bool:
     """Say whether a text is an http(s) URL with a host and without white space."""
+    # `urlsplit` takes almost anything, and drops line breaks within it.
     if text is None or not _URL.fullmatch(text):
         return False
     try:

@@ -1,4 +1,4 @@
-"""One link as a card, with its QR code."""
+"""Card of one link, with its QR code."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def link_card(row: Mapping[str, Any], label: Label | None = None, *, error: str 
 
 
 def _stale(row: Mapping[str, Any]) -> Iterator[Element]:
+    # A row may be rejected today and still have the link of yesterday: both are told.
     if row["link_id"] is None or Status(row["status"]) in (Status.HELD, Status.REJECTED):
         why = of_row(
             Reason(row["reason"]), http_status=row["http_status"], error_code=row["error_code"]
@@ -53,6 +54,7 @@ def _code(row: Mapping[str, Any], error: str) -> Element | None:
         return None
     try:
         drawn = code_element(content, error=error)
+    # A card without its code is better than none.
     except MissingExtraError as missing:
         return el("p", str(missing), class_="ic-muted")
     why = "Incarts named nothing to encode: this is the short link." if from_short_link else None
@@ -63,6 +65,7 @@ def _code(row: Mapping[str, Any], error: str) -> Element | None:
 def _facts(row: Mapping[str, Any], label: Label | None, title: str) -> Iterator[Element]:
     own = row["qr_encoded_url"]
     retailer = f"{label.retailer} · {label.intent}" if label and label.retailer else None
+    # Only what adds something: a code that encodes the short link needs no second line.
     given: list[tuple[str, Child]] = [
         ("short link", link(row["short_link"]) if row["short_link"] else None),
         ("goes to", link(row["target_url"]) if row["target_url"] else None),

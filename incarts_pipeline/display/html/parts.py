@@ -1,4 +1,4 @@
-"""Pieces that several cards are made of: badges, bars, notes, numbers in words."""
+"""Parts that several cards are made of: badges, bars, notes, tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from incarts_pipeline.display.html.html import Child, Element, el
 from incarts_pipeline.models import Action, Status
 
+# Colour repeats what the word says, and never says it alone.
 TONES: dict[Action | Status, str] = {
     Action.CREATE: "ic-good",
     Action.REPLACE: "ic-info",
@@ -62,6 +63,7 @@ def facts(*pairs: tuple[str, str]) -> Element:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], *, label: str) -> Element:
     """Show a table; some columns are known by their heads: `` holds bars."""
+    # By the head, so that a table needs no second list that has to keep in step.
     classes = [_COLUMNS.get(head) for head in heads]
     top = [el("th", h, scope="col", class_=c) for h, c in zip(heads, classes, strict=True)]
     body = (

@@ -1,4 +1,4 @@
-"""A plan as a card: what would happen, whether a guard stands in its way, and what it needs."""
+"""Card of a plan: what would happen, whether a guard refuses it, and what it needs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def plan_card(plan: Plan, *, with_examples: bool = True) -> str:
     """Return a plan as HTML: counts as bars, guards, scopes, time, three example rows each.
 
     Examples are read from the plan's workspace: without one, as after `close`, leave them out.
+
+    Args:
+        plan: open, when it is to show examples.
+        with_examples: whether to read three rows of each count.
     """
     counts = in_order(plan.figures)
     examples = {
@@ -80,6 +84,7 @@ def verdict(figures: PlanFigures, words: Callable[[str], str] = str) -> Element:
     lines: list[Child] = [el("b", "Refused: nothing is sent.")]
     for refusal in figures.refusals:
         lines += [el("p", said(words(text))) for text in (refusal.message, refusal.fix)]
+    # One that can't be approved stays, whatever is approved beside it.
     if all(refusal.approvable for refusal in figures.refusals):
         digest = figures.digest
         lines.append(
@@ -97,7 +102,9 @@ def verdict(figures: PlanFigures, words: Callable[[str], str] = str) -> Element:
 def _counts_table(counts: Sequence[Count], examples: dict[Count, list[Example]]) -> Element | None:
     if not counts:
         return note("ic-calm", "The catalog has no rows.")
+    # All bars to one scale.
     most = max(count.rows for count in counts)
+    # With one link set its name is above the table already.
     several = len({count.link_set for count in counts}) > 1
     rows = (
         (
@@ -140,6 +147,7 @@ def _example(example: Example) -> Iterator[Child]:
 def needs(figures: PlanFigures) -> Iterator[Element]:
     """Show the scopes that a plan needs, links without a row, and warnings."""
     if figures.scopes:
+        # Only when INCARTS_SCOPES says what the key may do; else nobody knows before the first 403.
         lacking = set(figures.missing_scopes)
         pills = (
             el("span", f"{scope} × {n:,}", class_="ic-pill", aria_label=scope)

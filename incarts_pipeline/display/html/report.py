@@ -1,4 +1,4 @@
-"""One picture of a run: what was done and why, how fast, what Incarts said, what failed."""
+"""Report of a run: what was done and why, how fast, what Incarts said, what failed."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def _origin(run: Reported) -> Iterator[Child]:
 
 
 def _outcome(run: Reported) -> Iterator[Element]:
+    # A run that failed is the one whose report is read.
     if run.error is not None:
         yield note("ic-bad", el("b", "The run ended by an error: "), said(run.error))
     if run.result is None:
@@ -104,6 +105,7 @@ def _so_far(metrics: RunMetrics) -> Element:
 def _planned(run: Reported) -> Iterator[Element]:
     figures = run.figures
     yield plan_facts(figures)
+    # Whoever reads this later must see that a guard was overruled.
     if figures.refusals and run.approved == figures.digest:
         yield note(
             "ic-warn",
@@ -130,6 +132,7 @@ def _planned(run: Reported) -> Iterator[Element]:
 
 def _over_time(timeline: Timeline) -> Iterator[Element]:
     slices, width = timeline.slices, timeline.width
+    # A run that sent nothing has no time to show.
     if not slices:
         return
     throughput = [
@@ -139,6 +142,7 @@ def _over_time(timeline: Timeline) -> Iterator[Element]:
             shape="area",
             values=[one.links / width for one in slices],
         ),
+        # Asked for beside got: the difference is Incarts' or the network's.
         Series(name="pace", tone="ic-calm", shape="line", values=[one.pace for one in slices]),
         Series(
             name="learned limit", tone="ic-info", shape="line", values=[s.limit for s in slices]
@@ -152,6 +156,7 @@ def _over_time(timeline: Timeline) -> Iterator[Element]:
             name="other failures", tone="ic-bad", shape="bars", values=[s.failed for s in slices]
         ),
     ]
+    # A limit that was never met has no line.
     shown = [one for one in throughput if any(value is not None for value in one.values)]
     yield el("h2", "Against time")
     yield el(
@@ -169,6 +174,7 @@ def _over_time(timeline: Timeline) -> Iterator[Element]:
 def _latency(taken: Latencies) -> Iterator[Element]:
     if not taken.count:
         return
+    # The tail is what a timeout has to allow for; a mean would hide it.
     rows = [[name, milliseconds(taken.quantile(share) or 0.0)] for name, share in _QUANTILES]
     rows.append(["all of them", milliseconds(taken.longest)])
     yield el("h2", "How long answers took")
@@ -189,6 +195,7 @@ def _answers(metrics: RunMetrics) -> Iterator[Element]:
 
 
 def _meaning(what: str) -> tuple[str, str]:
+    # Errors are counted by HTTP status, or by our code where there was no answer.
     if what.isdecimal():
         fix = remedies.of_status(int(what))
     else:

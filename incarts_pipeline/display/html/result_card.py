@@ -1,4 +1,4 @@
-"""A run's result as a card: how the rows stand, what failed and what to do, and the links."""
+"""Card of a run's result: rows by status, what failed and what to do, and the links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.text import counted, duration
 
-LINKS = 10
+LINKS = 10  # a cell's worth; the frame has the others
 COLUMNS = (*FAILURE_COLUMNS, "link_id", "short_link")  # of links.parquet, all that is shown
 GROUPS = 8
 _ORDER = list(Status)
@@ -72,6 +72,7 @@ def run_facts(run: RunResult) -> Element:
 def endings(run: RunResult) -> Iterator[Element]:
     """Show why a run ended early, what Incarts forbade, and what could not be recorded."""
     written = run.written
+    # Why it ended says more than that it was stopped, which follows from it.
     if written.end is not None:
         yield note(
             "ic-bad",
@@ -90,6 +91,7 @@ def endings(run: RunResult) -> Iterator[Element]:
             said(message or "not allowed"),
             " — the key lacks a scope or the project.",
         )
+    # A full disk: these lines are then all that is known of links that exist.
     if written.unrecorded:
         yield note(
             "ic-bad",
@@ -134,6 +136,7 @@ def _meaning(group: Group) -> Element:
 
 
 def _failures(rows: pa.Table) -> Iterator[Element]:
+    # One more than is shown, to know whether there are more.
     groups = failure_groups(rows, most=GROUPS + 1)
     if groups:
         yield failure_table(groups[:GROUPS], in_python)
@@ -147,6 +150,7 @@ def _links(rows: pa.Table, labels: Mapping[str, Label], most: int) -> Iterator[E
         return
     wanted = ["row_key", "status", "link_id", "short_link"]
     listed = linked.select(wanted).slice(0, most).to_pylist()
+    # Names come from the ledger, which may not have them: imported links have none.
     named = any(row["link_id"] in labels for row in listed)
     heads = ("row", *(["name"] if named else []), "link", "status")
     yield table(heads, (_link_row(row, labels, named=named) for row in listed), label="Links")

@@ -1,4 +1,4 @@
-"""A contact sheet of QR codes: one self-contained page that prints well on A4 and Letter."""
+"""Contact sheet of QR codes: one self-contained page that prints well on A4 and Letter."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ def _codes(rows: pa.Table, labels: Mapping[str, Label]) -> tuple[list[_Code], in
     linked = rows.filter(pc.is_valid(rows["link_id"])).select(_COLUMNS).to_pylist()
     codes: list[_Code] = []
     without = 0
+    # Rows may share a link. Reversed twice, so that the first of them names it, in the table's
+    # order.
     for row in {row["link_id"]: row for row in reversed(linked)}.values():
         content, is_short_link = encoded(row)
         if content is None:
@@ -122,6 +124,7 @@ def _notes(codes: Sequence[_Code], without: int, error: str, size: float) -> Ite
         )
     if without:
         yield note("ic-warn", f"{counted(without, 'link has', 'links have')} no URL to encode.")
+    # More text, finer modules: if the longest can be read, all can.
     longest = max((code.content for code in codes), key=len, default=None)
     fine = longest is not None and module_size(longest, error=error, size=size) < _FINE_MODULE
     if fine:

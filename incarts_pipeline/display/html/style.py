@@ -1,4 +1,4 @@
-"""The one stylesheet: colours as variables, every rule within `.incarts`.
+"""Stylesheet of all cards and pages: colours as variables, every rule within `.incarts`.
 
 A notebook has rules of its own for tables and links. `R` stands for a selector that matches only
 our cards but weighs as much as an id, so that ours win there and nothing else is restyled.
@@ -139,6 +139,7 @@ R .ic-sheet{display:block;font-size:0;margin-top:4mm}
 R .ic-cell{display:inline-flex;vertical-align:top;margin:0 3mm 4mm 0}
 R figure,R tr,R .ic-note{break-inside:avoid}R h2{break-after:avoid}}
 """
+# `:is` weighs as much as its heaviest argument; no element has the id `_`.
 _ROOT = ":is(#_,.incarts)"
 
 
@@ -151,6 +152,7 @@ def _themes() -> str:
     says_light = ",".join(f"{where} .incarts" for where in _SAYS_LIGHT)
     says_dark = ",".join(f"{where} .incarts" for where in _SAYS_DARK)
     return (
+        # The later rule wins: the system's word first, then whoever shows us.
         f".incarts{{{light}}}@media (prefers-color-scheme:dark){{.incarts{{{dark}}}}}"
         f"{says_light}{{{light}}}{says_dark}{{{dark}}}"
     )

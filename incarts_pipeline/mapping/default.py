@@ -1,0 +1,64 @@
+"""Default mapping: that of a catalog whose columns carry the fields' own names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from incarts_pipeline.mapping.mapping import KINDS, Mapping, field_of, load_mapping
+from incarts_pipeline.mapping.type_rules import is_list, plain_type
+
+
+def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) -> Mapping:
+    """Return the mapping of a catalog whose columns carry the fields' own names.
+
+    Read are `name`, `retailer` and `intent` (required), `public_name`, `retailer_product_id`,
+    `quantity`, `backup_product_ids` and `tags` (lists, or text split at commas), `zip_code`,
+    `store_id`, `custom_url`, `fallback_url`, `utm_source` and its like, `shopping_list`, `recipe`
+    and `metadata` (structs, or JSON text), `priority` and `pinned`; other columns are left alone.
+
+    Args:
+        schema: the catalog's columns.
+        unique_key: the columns that name a row.
+        link_set: the set that the links belong to.
+
+    Raises:
+        MappingError: a required column or a key column is missing.
+    """
+    content: dict[str, Any] = {"link_set": link_set, "unique_key": unique_key}
+    for name in schema.names:
+        if name not in _OWN_NAMES:
+            continue
+        *way, last = _OWN_NAMES[name]
+        place = content
+        for step in way:
+            place = place.setdefault(step, {})
+        # A CSV has no lists; a comma is what people put between ids.
+        splits = last in ("backup_product_ids", "tags") and not is_list(_type(schema, name))
+        place[last] = {"column": name, "split": ","} if splits else {"column": name}
+    link = content.setdefault("link", {})
+    # Told in terms of columns, before pydantic would tell it in terms of the mapping.
+    for name in ("name", "retailer", "intent"):
+        if name not in link:
+            field_of(schema, name, f"link.{name}")
+    if "retailer_product_id" not in link.get("products", {"retailer_product_id": None}):
+        field_of(schema, "retailer_product_id", "link.products.retailer_product_id")
+    mapping = load_mapping(content)
+    mapping.check(schema)
+    return mapping
+
+
+def _own_names() -> dict[str, tuple[str, ...]]:
+    names = {path.rpartition(".")[2]: ("link", *path.split(".")) for path in KINDS}
+    for utm in ("source", "medium", "campaign", "term", "content"):
+        # `source` and `content` are columns of many catalogs, and mean something else there.
+        names[f"utm_{utm}"] = names.pop(utm)
+    return {**names, "priority": ("priority",), "pinned": ("pinned",)}
+
+
+_OWN_NAMES = _own_names()
+
+
+def _type(schema: pa.Schema, name: str) -> pa.DataType:
+    return plain_type(schema.field(schema.get_all_field_indices(name)[0]).type)
