@@ -1,4 +1,4 @@
-"""Incarts links as Dagster assets: a resource, a component for YAML, and a builder for Python."""
+"""Dagster integration: a resource, a component for YAML, and a builder of assets for Python."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -23,6 +23,7 @@ class Fix:
 
 
 _RUN_AGAIN = "Run the same again to go on; nothing is made twice."
+# Which of the two it is, only Incarts' own records can tell.
 _REVIEW = (
     "Look it up with `incarts review list`; then `incarts review adopt KEY LINK_ID` if the link "
     "exists, or `incarts review recreate KEY` if it doesn't."

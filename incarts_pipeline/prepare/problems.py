@@ -22,15 +22,14 @@ class Findings:
         self._found: list[tuple[Rows, str, str, pa.Array]] = []
 
     def add(self, where: pa.Array | Rows, field: str, code: str, *message: str | pa.Array) -> None:
-        """Record a problem for each row in `where`: a mask (null counts as false) or row numbers.
-
-        `message` is joined; arrays in it have a value per row of the batch and are shown shortened.
+        """Record a problem for each of some rows.
 
         Args:
             where: a mask over the rows, null counting as false, or their numbers.
             field: the path of the field at fault.
             code: a ProblemCode or NoteCode.
-            message: fixed texts, and arrays with a value per row of the batch.
+            message: fixed texts, and arrays with a value per row of the batch, which are shown
+                shortened; joined.
         """
         rows = where if isinstance(where, np.ndarray) else true_rows(where)
         # The usual case: joining messages is only paid for where something is wrong.
@@ -50,7 +49,7 @@ class Findings:
             self._found.append((rows, field, code, texts))
 
     def absorb(self, parts: Findings, rows: Rows) -> None:
-        """Take over what was found in parts of the rows; `rows` says whose part each is.
+        """Take over what was found in parts of the rows.
 
         Args:
             parts: findings about parts, such as a list's elements.

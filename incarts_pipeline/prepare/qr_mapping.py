@@ -44,7 +44,7 @@ def choose_mapping(
     identifiers: Sequence[str] = (),
     name: str | None = None,
 ) -> CodeMapping:
-    """Find out what the columns of a table mean; `sets` are the known link sets' key columns.
+    """Find out what the columns of a table mean.
 
     Args:
         schema: the table's columns.

@@ -322,7 +322,7 @@ def _wrong_case(
 def check_needs(
     intents: pa.StringArray, present: Dict[str, pa.BooleanArray], findings: Findings
 ) -> None:
-    """Check that each intent has what it can't do without; `present` says so by field.
+    """Check that each intent has what it can't do without.
 
     Args:
         intents: a text per row.

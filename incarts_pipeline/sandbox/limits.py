@@ -199,7 +199,7 @@ class Limiters:
         self._limiters: dict[tuple[int, str], Limiter] = {}
 
     def admit(self, now: float, owners: Mapping[Per, str]) -> Passage:
-        """Count one request; `owners` says whose it is.
+        """Count one request, and say whether it may pass.
 
         Args:
             now: seconds, never less than before.

@@ -204,7 +204,7 @@ async def _cancel_others() -> None:
 def serve(
     config: SandboxConfig, *, port: int, state: Path | None, ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called with the base URL.
+    """Serve until SIGTERM or SIGINT.
 
     Args:
         config: the switches.

@@ -1,1 +1,1 @@
-"""HTML parts of cards, reports and sheets."""
+"""HTML of cards, reports and sheets."""

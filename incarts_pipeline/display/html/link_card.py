@@ -22,6 +22,7 @@ def link_card(row: Mapping[str, Any], label: Label | None = None, *, error: str 
         label: what the link was called when it was sent.
         error: the code's error correction, `l`, `m`, `q` or `h`.
     """
+    # What shoppers see, else what the caller calls it, else what identifies the row.
     title = (label and (label.public_name or label.name)) or row["row_key"] or "no key"
     return fragment(
         el(

@@ -64,6 +64,7 @@ def plan_facts(figures: PlanFigures) -> Element:
         ("links to make", number(figures.calls)),
         ("expected time", _time(figures)),
     ]
+    # Not among the links to make: these were sent before.
     if figures.doubts:
         shown.append(("in doubt, settled first", number(figures.doubts)))
     return facts(*shown)

@@ -148,6 +148,7 @@ def _over_time(timeline: Timeline) -> Iterator[Element]:
             name="learned limit", tone="ic-info", shape="line", values=[s.limit for s in slices]
         ),
     ]
+    # Apart from the throughput: a handful of 429s would be a flat line beside it.
     bad = [
         Series(
             name="429 answers", tone="ic-warn", shape="bars", values=[s.limited for s in slices]

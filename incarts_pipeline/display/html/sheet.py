@@ -97,6 +97,7 @@ def _codes(rows: pa.Table, labels: Mapping[str, Label]) -> tuple[list[_Code], in
 def _cell(code: _Code, error: str, size: float) -> Element:
     label = code.label
     name = (label and (label.public_name or label.name)) or code.row_key
+    # Below the code, so that a person without a camera can type it.
     short = code.short_link or code.content
     small = [code.row_key if name != code.row_key else None, label.retailer if label else None]
     return el(
