@@ -15,8 +15,6 @@ from typing import Any
 import rfc8785
 
 RECIPE = 1
-ENDPOINT_LINKS = "POST /v1/links"
-ENDPOINT_QR_CODES = "POST /v1/links/{linkId}/qr-codes"
 
 _DESTINATION = (
     "retailer",

@@ -7,13 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
-    """What the operations of a link set make; a set's codes stand apart from its links."""
-
-    LINKS = "links"
-    QR_CODES = "qr_codes"
-
-
 class Intent(StrEnum):
     """What a link does; the values are the API's."""
 

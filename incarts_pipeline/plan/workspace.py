@@ -38,6 +38,7 @@ FULL JOIN (
 ) AS current USING (row_key)
 WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
 """
+_LINK_SETS = "SELECT DISTINCT link_set FROM request WHERE link_set <> '' ORDER BY ALL"
 _COMPARED_SCHEMA = pa.schema(
     [
         ("catalog_row", pa.int64()),
@@ -114,7 +115,8 @@ class Workspace:
         partition: str | None = None,
     ) -> None:
         """Store link requests in the table `request`, and read the ledger at the same time."""
-        self.key_fields = list(schema.field("key").type.fields)
+        if "key" in schema.names:
+            self.key_fields = list(schema.field("key").type.fields)
         with ThreadPoolExecutor(1, thread_name_prefix="incarts-workspace") as pool:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
             digest = hashlib.sha256()
@@ -127,6 +129,10 @@ class Workspace:
                 self.db.unregister("incoming")
             ledger.result()
             self.requests_digest = digest.hexdigest()
+
+    def link_sets(self) -> tuple[str, ...]:
+        """Return the link sets that the requests name."""
+        return tuple(name for (name,) in self.db.execute(_LINK_SETS).fetchall())
 
     def load_ledger(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None

@@ -4,6 +4,5 @@ from .problems import Findings as Findings
 from .qr_codes import (
     choose_mapping as choose_mapping,
     code_requests as code_requests,
-    key_fields as key_fields,
     request_schema as request_schema,
 )
