@@ -35,7 +35,7 @@ class Example:
 
 
 def example_of(row: Sequence[Any], old_body: bytes | None) -> Example:
-    """Return the example in a row of `decisions.EXAMPLES`; `old_body` is what its link was sent."""
+    """Return the example in a row of `queries.EXAMPLES`; `old_body` is what its link was sent."""
     link_set, catalog_row, row_key, reason, _, body, problem = row
     return Example(
         link_set=link_set,

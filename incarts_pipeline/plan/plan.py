@@ -27,7 +27,7 @@ from incarts_pipeline.ledger import (
     links_used_for,
 )
 from incarts_pipeline.models import Action, Policy, Reason, State
-from incarts_pipeline.plan import changes, decisions, guards
+from incarts_pipeline.plan import changes, guards, queries
 from incarts_pipeline.plan.figures import Count, Example, PlanFigures, example_of
 from incarts_pipeline.plan.guards import SetFigures
 from incarts_pipeline.plan.workspace import Workspace
@@ -100,7 +100,7 @@ class Plan:
         """
         if self.figures.digest != digest:
             self.workspace.load_begun(self._ledger.path, self._set_ids(), digest)
-            self.workspace.db.execute(decisions.BEGUN)
+            self.workspace.db.execute(queries.BEGUN)
             if self._digest("begun_decision") != digest:
                 return False
             self.figures = replace(self.figures, digest=digest)
@@ -122,15 +122,13 @@ class Plan:
         self.workspace.compare(self.options.link_sets, self.options.partition)
         self._judge_doubts(now, self._ledger.living_runs(now))
         self.workspace.load_past(self._ledger.path, self._set_ids())
-        self.workspace.db.execute(decisions.SHARED)
+        self.workspace.db.execute(queries.SHARED)
         changes.tell_clashes(self.workspace)
         changes.compare(self.workspace, self._ledger.path, self.options.on_change)
-        self.workspace.db.execute(
-            decisions.DECISION, {"retry_rejected": self.options.retry_rejected}
-        )
-        self.workspace.db.execute(decisions.JUDGED)
-        self.workspace.db.execute(decisions.NO_CALLS)
-        self.workspace.db.execute(decisions.MISSING)
+        self.workspace.db.execute(queries.DECISION, {"retry_rejected": self.options.retry_rejected})
+        self.workspace.db.execute(queries.JUDGED)
+        self.workspace.db.execute(queries.NO_CALLS)
+        self.workspace.db.execute(queries.MISSING)
         self.figures = self._figures()
 
     def calls(
@@ -147,7 +145,7 @@ class Plan:
         """
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
-        query = decisions.CALLS.format(sample_per=kinds, order=order, columns=self.call_columns)
+        query = queries.CALLS.format(sample_per=kinds, order=order, columns=self.call_columns)
         self.workspace.db.execute(query)
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
         reader = self.workspace.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
@@ -165,12 +163,12 @@ class Plan:
 
     def rows_at_home(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
         """Return (set id, row key) of the rows in doubt that keep the link that they use."""
-        rows = self.workspace.db.execute(decisions.AT_HOME).fetchall()
+        rows = self.workspace.db.execute(queries.AT_HOME).fetchall()
         return {(set_ids[name], row_key) for name, row_key in rows}
 
     def unknown_contents(self) -> Iterator[list[Content]]:
         """Yield the catalog's content of rows whose link was imported without any."""
-        for batch in self.workspace.stream(decisions.UNKNOWN, _CALL_BATCH):
+        for batch in self.workspace.stream(queries.UNKNOWN, _CALL_BATCH):
             yield [
                 Content(
                     op_id=row["current_op"],
@@ -188,14 +186,14 @@ class Plan:
         newly = self.workspace.db.execute(
             "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
         ).fetchall()
-        back = self.workspace.db.execute(decisions.BACK).fetchall()
+        back = self.workspace.db.execute(queries.BACK).fetchall()
         return [(set_ids[s], k) for s, k in newly], [(set_ids[s], k) for s, k in back]
 
     def moved_rows(self, set_ids: Mapping[str, int]) -> Iterator[list[tuple[int, str]]]:
         """Yield (set id, row key) of the rows that are new to the plan's partition."""
         partition = self.options.partition
         if partition is not None:
-            found = self.workspace.db.execute(decisions.MOVED, {"partition": partition})
+            found = self.workspace.db.execute(queries.MOVED, {"partition": partition})
             while rows := found.fetchmany(_MOVED_BATCH):
                 yield [(set_ids[name], row_key) for name, row_key in rows]
 
@@ -214,7 +212,7 @@ class Plan:
             "n": n,
         }
         rows = self.workspace.db.execute(
-            decisions.EXAMPLES.format(row=self.row_number), asked
+            queries.EXAMPLES.format(row=self.row_number), asked
         ).fetchall()
         op_ids = [row[4] for row in rows if row[4] is not None and row[5] is not None]
         old = self._ledger.read(lambda c: bodies_of(c, op_ids)) if op_ids else {}
@@ -267,10 +265,10 @@ class Plan:
         db = self.workspace.db
         counts = [
             Count(link_set=s, action=Action(a), reason=Reason(r), rows=n, calls=calls)
-            for s, a, r, n, calls in db.execute(decisions.COUNTS).fetchall()
+            for s, a, r, n, calls in db.execute(queries.COUNTS).fetchall()
         ]
-        missing = {s: (n, new) for s, n, new in db.execute(decisions.MISSING_COUNTS).fetchall()}
-        kinds = db.execute(decisions.CALLS_BY_KIND).fetchall()
+        missing = {s: (n, new) for s, n, new in db.execute(queries.MISSING_COUNTS).fetchall()}
+        kinds = db.execute(queries.CALLS_BY_KIND).fetchall()
         scopes = guards.scopes_needed(kinds)
         allowed = self.options.scopes
         lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
@@ -299,7 +297,7 @@ class Plan:
     def _set_figures(
         self, counts: Sequence[Count], newly_missing: Mapping[str, int]
     ) -> list[SetFigures]:
-        live = dict(self.workspace.db.execute(decisions.LIVE).fetchall())
+        live = dict(self.workspace.db.execute(queries.LIVE).fetchall())
         calls: dict[tuple[str, Action], int] = {}
         rows: dict[str, int] = {}
         for count in counts:
@@ -333,7 +331,7 @@ class Plan:
         return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
     def _digest(self, decision: str = "decision") -> str:
-        rows = self.workspace.db.execute(decisions.DIGEST.format(decision=decision)).fetchall()
+        rows = self.workspace.db.execute(queries.DIGEST.format(decision=decision)).fetchall()
         facts = [self.options.project_id, [list(map(str, row)) for row in rows]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 

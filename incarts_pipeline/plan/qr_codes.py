@@ -12,27 +12,15 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import qr_content_hash
 from incarts_pipeline.ledger import Call, LedgerReader
 from incarts_pipeline.models import Kind, NoteCode, Policy
-from incarts_pipeline.plan import guards
+from incarts_pipeline.plan import guards, queries
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.plan import Plan, PlanOptions
 from incarts_pipeline.plan.workspace import Workspace
 
 SCOPE = "qr-codes:write"
 
-# A code can't be changed, and its link can't have its identifier twice: what was made under it on
-# this link is the code, whatever name or metadata is asked for today.
-_KEEP_MADE = """
-UPDATE request SET content_hash = made.content_hash, notes = [{
-    'field': 'name', 'code': $code,
-    'message': 'the code keeps the name and metadata that it was made with, since a link can''t '
-        || 'have an identifier twice; take another identifier for another code'
-}]
-FROM made_code AS made
-WHERE made.link_set = request.link_set AND made.row_key = request.row_key
-    AND made.for_link_id = request.key.link_id AND made.content_hash <> request.content_hash
-"""
-
-# All groups lead to a new code: what differs after `_KEEP_MADE` is the link, which was replaced.
+# All groups lead to a new code: what differs after `queries.KEEP_MADE` is the link, which was
+# replaced.
 ON_CHANGE = dict.fromkeys(("destination", "tracking", "label"), Policy.REPLACE)
 
 
@@ -50,7 +38,7 @@ class CodePlan(Plan):
 
     def decide(self, now: Stamp) -> None:
         """Fill the decision table and the figures."""
-        self.workspace.db.execute(_KEEP_MADE, {"code": NoteCode.KEPT.value})
+        self.workspace.db.execute(queries.KEEP_MADE, {"code": NoteCode.KEPT.value})
         super().decide(now)
 
     def missing_changes(

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from incarts_pipeline.ledger import Reading, bulk_queries, bulk_read
+from incarts_pipeline.plan import queries
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 _MEMORY = "512MB"
 _PUBLISH_MEMORY = "1GB"  # every published column takes part in one join and one sort
 
-# Catalog rows that don't simply have their link already, each beside the link that its row uses
-# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
-# are few, and all that follows looks at them alone.
-_COMPARED = """
-SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
-FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
-FULL JOIN (
-    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
-    WHERE link_set = $link_set
-) AS current USING (row_key)
-WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
-"""
 _COMPARED_SCHEMA = pa.schema(
     [
         ("catalog_row", pa.int64()),
@@ -47,25 +36,6 @@ _COMPARED_SCHEMA = pa.schema(
         ("link_hash", pa.binary()),
         ("is_missing", pa.int64()),
     ]
-)
-_OPEN = """
-CREATE OR REPLACE VIEW open_request AS
-SELECT request.*, current_op, link_hash
-FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
-    USING (link_set, catalog_row)
-WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
-"""
-
-# The rows that a run answers for: the whole set's, or those that were last in its partition.
-_OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
-_OF_PARTITION = """
-SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
-USING (link_set, row_key)
-"""
-
-# Catalog rows whose content is not their link's: an earlier link may have it.
-_STRAYING = (
-    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
 )
 _HASHED_AT_ONCE = 50_000  # rows
 _LOOKED_UP_AT_ONCE = 10_000  # rows
@@ -168,15 +138,15 @@ class Workspace:
         """Fill the table `compared`, once requests and ledger have been loaded."""
         self.fill("compared", _COMPARED_SCHEMA, [])
         for name in link_sets:  # each by itself, as a join on one column takes half of the time
-            self.db.execute(f"INSERT INTO compared {_COMPARED}", {"link_set": name})
-        self.db.execute(_OPEN)
+            self.db.execute(f"INSERT INTO compared {queries.COMPARED}", {"link_set": name})
+        self.db.execute(queries.OPEN_REQUESTS)
         self._own("ledger_row", partition)
         self._own("compared", partition)
 
     def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read the earlier links of rows whose content is not their link's; after the requests."""
         [(straying, links)] = self.db.execute(
-            f"SELECT (SELECT COUNT(*) {_STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
+            f"SELECT (SELECT COUNT(*) {queries.STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
             {"link_sets": list(set_ids)},
         ).fetchall()
         few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
@@ -199,7 +169,7 @@ class Workspace:
 
     def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
         for name, set_id in set_ids.items():
-            query = f"SELECT DISTINCT row_key {_STRAYING}"
+            query = f"SELECT DISTINCT row_key {queries.STRAYING}"
             found = self.db.cursor().execute(query, {"link_sets": [name]})
             while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
                 keys = json.dumps([key for (key,) in rows])
@@ -222,10 +192,10 @@ class Workspace:
 
     def _own(self, table: str, partition: str | None) -> None:
         """Make the view of a table's rows that the run answers for."""
-        own = _OWN.format(table=table)
+        own = queries.OWN.format(table=table)
         if partition is not None:
             quoted = "'" + partition.replace("'", "''") + "'"
-            own += _OF_PARTITION.format(partition=quoted)
+            own += queries.OF_PARTITION.format(partition=quoted)
         self.db.execute(own)
 
     def _fill(

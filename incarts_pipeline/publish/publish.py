@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from incarts_pipeline.ledger import History, reading
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.plan import Workspace
-from incarts_pipeline.publish import outcomes
+from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import local_file, resolve, write_table
 from incarts_pipeline.publish.freshness import Noting, keep, stands
 from incarts_pipeline.publish.output import Output, Published, facts_of, metadata_of
@@ -56,9 +56,9 @@ def publish(
     keys = key_columns(workspace.key_fields, LINKS)
     select = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
-    query = outcomes.rows(outcomes.LINK_COLUMNS.format(key_columns=select, action=outcomes.ACTION))
-    code = [query, str(schema), outcomes.LATEST, outcomes.MISSING_ROWS, str(MISSING)]
-    data = [workspace.requests_digest, *(workspace.digest(table) for table in outcomes.INPUTS)]
+    query = queries.rows(queries.LINK_COLUMNS.format(key_columns=select, action=queries.ACTION))
+    code = [query, str(schema), queries.LATEST, queries.MISSING_ROWS, str(MISSING)]
+    data = [workspace.requests_digest, *(workspace.digest(table) for table in queries.INPUTS)]
     made_from = _made_from([*code, *data, left.reason.value], history, facts)
     links, missing = local_file(output.links), local_file(output.missing)
     if stands(ledger, links, made_from) and stands(ledger, missing, made_from):
@@ -66,13 +66,13 @@ def publish(
     with Noting(ledger, links, missing) as noting:
         workspace.load_links(ledger, history.set_ids, history.partition)
         # One after the other: an open stream holds on to the memory of its joins.
-        gone = workspace.stream(outcomes.MISSING_ROWS, _BATCH)
+        gone = workspace.stream(queries.MISSING_ROWS, _BATCH)
         sha256 = write_table(gone, MISSING.with_metadata(metadata_of(facts)), output.missing)
         del gone
         noting.made(missing, made_from, sha256)
         counts, sha256 = write_rows(workspace, query, left.reason, facts, schema, output.links)
         # What this run did is told in other words by the next one, which did nothing.
-        did = workspace.db.execute(outcomes.DONE_BY, {"run": facts["run_id"]}).fetchall()
+        did = workspace.db.execute(queries.DONE_BY, {"run": facts["run_id"]}).fetchall()
         noting.made(links, _NOT_TO_KEEP if did else made_from, sha256)
     return Published(output=output, counts=counts, made_by=facts["run_id"])
 
@@ -120,13 +120,13 @@ def write_rows(
 ) -> tuple[dict[tuple[Status, Reason], int], bytes]:
     """Write the table of how each row stands, once it is known what was left over.
 
-    `query` is one of `outcomes.rows`; `pending` is why rows were not tried that have no reason of
+    `query` is one of `queries.rows`; `pending` is why rows were not tried that have no reason of
     their own.
 
     Returns:
         The rows per status and reason, and the SHA-256 of what was written.
     """
-    workspace.db.execute(outcomes.LATEST)
+    workspace.db.execute(queries.LATEST)
     counts: Counter[tuple[Status, Reason]] = Counter()
     run = {"pending": pending.value, "run": facts["run_id"]}
     rows = _counted(workspace.stream(query, _BATCH, run), counts)
@@ -154,9 +154,9 @@ def load_left_over(workspace: Workspace, left: LeftOver) -> None:
     workspace.db.execute("CREATE OR REPLACE TABLE left_over AS SELECT * FROM incoming")
     workspace.db.unregister("incoming")
     if left.limit is not None:
-        workspace.db.execute(outcomes.OVER_LIMIT, {"limit": left.limit})
+        workspace.db.execute(queries.OVER_LIMIT, {"limit": left.limit})
     for retailer, intent in left.closed:
-        workspace.db.execute(outcomes.CLOSED, {"retailer": retailer, "intent": intent})
+        workspace.db.execute(queries.CLOSED, {"retailer": retailer, "intent": intent})
 
 
 def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, pa.Field]:

@@ -1,10 +1,58 @@
-"""What to do with each row: the plan's decision table, as SQL over the staged requests.
+"""Queries of a plan (SQL): what to do with each row, over the requests and the ledger's tables.
 
 The order of the cases is the rule: a row that has its link is left alone whatever else is open, a
 doubt about the same content is settled, and nothing new is made while an older doubt is open.
 """
 
 from __future__ import annotations
+
+# Catalog rows that don't simply have their link already, each beside the link that its row uses
+# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
+# are few, and all that follows looks at them alone.
+COMPARED = """
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
+FULL JOIN (
+    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
+    WHERE link_set = $link_set
+) AS current USING (row_key)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+"""
+
+# The rows of `compared` that have a request of their own: all that decisions look at.
+OPEN_REQUESTS = """
+CREATE OR REPLACE VIEW open_request AS
+SELECT request.*, current_op, link_hash
+FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
+    USING (link_set, catalog_row)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
+"""
+
+# The rows that a run answers for: the whole set's, or those that were last in its partition.
+OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
+OF_PARTITION = """
+SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
+USING (link_set, row_key)
+"""
+
+# Catalog rows whose content is not their link's: an earlier link may have it.
+STRAYING = (
+    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+)
+
+# A code can't be changed, and its link can't have its identifier twice: what was made under it on
+# this link is the code, whatever name or metadata is asked for today.
+KEEP_MADE = """
+UPDATE request SET content_hash = made.content_hash, notes = [{
+    'field': 'name', 'code': $code,
+    'message': 'the code keeps the name and metadata that it was made with, since a link can''t '
+        || 'have an identifier twice; take another identifier for another code'
+}]
+FROM made_code AS made
+WHERE made.link_set = request.link_set AND made.row_key = request.row_key
+    AND made.for_link_id = request.key.link_id AND made.content_hash <> request.content_hash
+"""
+
 
 # Rows that share a key within one link set, where at least one of them isn't its link's content
 # already; without such a one they are all alike. `kinds` counts their different contents. First

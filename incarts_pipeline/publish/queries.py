@@ -1,4 +1,4 @@
-"""How each catalog row stands, from the plan's decisions and the ledger as it is now (SQL)."""
+"""Queries of publishing (SQL): each row's status, from the plan's decisions and today's ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SELECT * FROM (
 WHERE state <> 'abandoned'
 """
 
-# What of the workspace decides how rows stand, beside the requests and what is read of the ledger.
+# What of the workspace decides a row's status, beside the requests and what is read of the ledger.
 INPUTS = (
     "SELECT link_set, catalog_row, action, reason FROM decision",
     "SELECT * FROM shared",
@@ -33,8 +33,8 @@ INSERT INTO left_over SELECT link_set, row_key, 'circuit_open' FROM call
 ANTI JOIN left_over USING (link_set, row_key) WHERE retailer = $retailer AND intent = $intent
 """
 
-# How a row stands, over the request `r`, what it has (`m`), its newest operation without a link
-# (`u`) and why it was not tried (`l`).
+# A row's status and reason, over the request `r`, what it has (`m`), its newest operation without a
+# link (`u`) and why it was not tried (`l`).
 _VERDICT = """
 SELECT CASE
            WHEN r.planned = 'skip' THEN 'skipped no_products'
@@ -75,7 +75,7 @@ LEFT JOIN left_over AS l ON l.link_set = r.link_set AND l.row_key = r.row_key
 
 
 def rows(columns: str) -> str:
-    """Return the query for a table of how each row stands, in the catalog's order.
+    """Return the query for a table of each row's status, in the catalog's order.
 
     It takes the parameters `run` and `pending`. One pass over everything: the tables are as large
     as the catalog.
@@ -143,4 +143,51 @@ SEMI JOIN (
     SELECT link_set, row_key FROM own_made ANTI JOIN request USING (link_set, row_key)
 ) AS gone USING (link_set, row_key)
 ORDER BY made.link_set, made.row_key
+"""
+
+# What qr_codes.parquet says of a row. `m` is the code that the row's identifier has now; it is the
+# one only while it is of the row's link, for a replaced link's code still leads to the old one.
+CODE_COLUMNS = """
+{key_columns}
+       r.key."row" AS catalog_row, NULLIF(r.link_set, '') AS link_set,
+       r.key.link_row_key AS row_key, r.key.link_id AS link_id, r.key.identifier AS identifier,
+       r.key.name AS name, SPLIT_PART("incarts.status", ' ', 1) AS status,
+       {action} AS action, SPLIT_PART("incarts.status", ' ', 2) AS reason,
+       CASE WHEN "incarts.ours" THEN m.link_id END AS qr_code_id,
+       CASE WHEN "incarts.ours" THEN NULLIF(m.qr_image_url, '') END AS qr_image_url,
+       CASE WHEN "incarts.ours" THEN NULLIF(m.qr_encoded_url, '') END AS encoded_url,
+       CASE WHEN "incarts.ours" THEN NULLIF(m.created_at, -1) END AS created_at,
+       CASE WHEN "incarts.ours" THEN NULLIF(m.replaces_link_id, '') ELSE m.link_id END
+           AS replaces_qr_code_id,
+       CASE WHEN "incarts.latest" THEN u.idempotency_key
+            WHEN "incarts.ours" THEN m.idempotency_key END
+           AS idempotency_key,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.correlation_id
+            WHEN "incarts.ours" THEN m.correlation_id END, '')
+           AS correlation_id,
+       CASE WHEN "incarts.latest" THEN u.attempts
+            WHEN "incarts.ours" THEN m.attempts END AS attempts,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.http_status
+            WHEN "incarts.ours" THEN m.http_status END, -1)
+           AS http_status,
+       CASE WHEN "incarts.latest" THEN u.generation
+            WHEN "incarts.ours" THEN m.generation END AS generation,
+       LIST_CONCAT(r.problems, r.notes,
+           CASE WHEN s.kinds > 1 THEN [{{
+               'field': 'identifier', 'code': 'duplicate_key',
+               'message': 'rows of this link ask for this identifier with different names or '
+                   || 'metadata: keep one, or give each an identifier of its own'
+           }}] ELSE [] END,
+           CASE WHEN "incarts.latest" AND u.state = 'needs_review' AND u.http_status = 409 THEN [{{
+               'field': 'identifier', 'code': '{taken}',
+               'message': '{taken_message}'
+           }}] ELSE [] END) AS problems,
+       CASE WHEN "incarts.latest" THEN NULLIF(u.error_code, '') END AS error_code,
+       CASE WHEN "incarts.latest" THEN NULLIF(u.error_message, '') END AS error_message,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_at
+            WHEN "incarts.ours" THEN m.changed_at END, -1)
+           AS settled_at,
+       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_run_id
+            WHEN "incarts.ours" THEN m.changed_run_id END, '')
+           AS settled_run_id
 """
