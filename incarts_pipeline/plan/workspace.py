@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from incarts_pipeline.ledger import Reading, bulk_queries, bulk_read
+from incarts_pipeline.ledger import Query, Reading, bulk_queries, bulk_read
 from incarts_pipeline.plan import queries
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Workspace:
     ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         with _maybe_reading(path) as ledger:
-            self._fill("ledger_row", bulk_queries.ROWS, bulk_queries.ROWS_SCHEMA, ledger, set_ids)
+            self._fill("ledger_row", bulk_queries.ROWS, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
 
     def load_links(
@@ -115,24 +115,22 @@ class Workspace:
         """
         self.db.execute(f"SET memory_limit = '{_PUBLISH_MEMORY}'")
         self.fill(
-            "ledger_row", pa.schema([("link_set", pa.string()), *bulk_queries.ROWS_SCHEMA]), []
+            "ledger_row", pa.schema([("link_set", pa.string()), *bulk_queries.ROWS.schema]), []
         )
         with _maybe_reading(path) as ledger:
-            self._fill("made", bulk_queries.CURRENT, bulk_queries.CURRENT_SCHEMA, ledger, set_ids)
+            self._fill("made", bulk_queries.CURRENT, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
         self._own("made", partition)
 
     def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read which QR codes were made, for which links, into the table `made_code`."""
         with _maybe_reading(path) as ledger:
-            query, schema = bulk_queries.MADE_CODES, bulk_queries.MADE_CODES_SCHEMA
-            self._fill("made_code", query, schema, ledger, set_ids)
+            self._fill("made_code", bulk_queries.MADE_CODES, ledger, set_ids)
 
     def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
         """Read what the runs of a plan file have come to into the table `begun`."""
         with _maybe_reading(path) as ledger:
-            query, schema = bulk_queries.BEGUN, bulk_queries.BEGUN_SCHEMA
-            self._fill("begun", query, schema, ledger, set_ids, digest)
+            self._fill("begun", bulk_queries.BEGUN, ledger, set_ids, digest)
 
     def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
         """Fill the table `compared`, once requests and ledger have been loaded."""
@@ -151,13 +149,7 @@ class Workspace:
         ).fetchall()
         few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
         with _maybe_reading(path if straying else None) as ledger:
-            self._fill(
-                "past",
-                bulk_queries.PAST,
-                bulk_queries.PAST_SCHEMA,
-                None if few else ledger,
-                set_ids,
-            )
+            self._fill("past", bulk_queries.PAST, None if few else ledger, set_ids)
             if few and ledger is not None:
                 self._look_up_past(ledger, set_ids)
 
@@ -173,22 +165,14 @@ class Workspace:
             found = self.db.cursor().execute(query, {"link_sets": [name]})
             while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
                 keys = json.dumps([key for (key,) in rows])
-                self._add(
-                    "past",
-                    name,
-                    bulk_queries.PAST_OF,
-                    bulk_queries.PAST_SCHEMA,
-                    ledger,
-                    keys,
-                    set_id,
-                )
+                self._add("past", name, bulk_queries.PAST_OF, ledger, keys, set_id)
 
     def _load_unlinked(
         self, ledger: Reading | None, set_ids: Mapping[str, int], partition: str | None
     ) -> None:
-        self._fill("unlinked", bulk_queries.UNLINKED, bulk_queries.UNLINKED_SCHEMA, ledger, set_ids)
+        self._fill("unlinked", bulk_queries.UNLINKED, ledger, set_ids)
         if partition is not None:
-            self._fill("member", bulk_queries.MEMBERS, bulk_queries.MEMBERS_SCHEMA, ledger, set_ids)
+            self._fill("member", bulk_queries.MEMBERS, ledger, set_ids)
 
     def _own(self, table: str, partition: str | None) -> None:
         """Make the view of a table's rows that the run answers for."""
@@ -201,29 +185,27 @@ class Workspace:
     def _fill(
         self,
         table: str,
-        query: str,
-        schema: pa.Schema,
+        query: Query,
         ledger: Reading | None,
         set_ids: Mapping[str, int],
         *parameters: str,
     ) -> None:
         """Make a table of what a query finds for each link set."""
-        self.fill(table, pa.schema([("link_set", pa.string()), *schema]), [])
+        self.fill(table, pa.schema([("link_set", pa.string()), *query.schema]), [])
         if ledger is not None:
             for name, set_id in set_ids.items():
-                self._add(table, name, query, schema, ledger, set_id, *parameters)
+                self._add(table, name, query, ledger, set_id, *parameters)
 
     def _add(
         self,
         table: str,
         link_set: str,
-        query: str,
-        schema: pa.Schema,
+        query: Query,
         ledger: Reading,
         *parameters: str | int,
     ) -> None:
         with self.db.cursor() as db:
-            db.register("incoming", bulk_read.scan(ledger, query, schema, *parameters))
+            db.register("incoming", bulk_read.scan(ledger, query, *parameters))
             db.execute(
                 f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
                 {"name": link_set},
