@@ -295,7 +295,7 @@ def _of_missing(row: Mapping[str, Any]) -> Entry:
 def _link(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "link_id": row["link_id"],
-        **{own: row.get(name) for name, own in _LINK_COLUMNS.items()},
+        **{own: row.get(name) or None for name, own in _LINK_COLUMNS.items()},
         "created_at": _micros(row.get("link_created_at")),
         "received_at": _micros(row.get("received_at") or row.get("link_created_at")) or 0,
         "run_id": row.get("run_id") or "import",

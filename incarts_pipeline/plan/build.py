@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -74,20 +75,14 @@ def _judge_doubts(planning: Planning) -> None:
     rows = planning.workspace.db.execute(queries.OPEN_OPERATIONS).fetchall()
     rule, now = planning.options.rule, planning.now
 
-    def may_settle(state: str, run: str, first_sent: Stamp, fingerprint: str | None) -> bool:
-        if state == State.NEEDS_REVIEW:
+    def may_settle(state: str, run_id: str, at: Any, *rest: Any) -> bool:
+        if state == State.NEEDS_REVIEW:  # which may have been imported, with no time of its own
             return False
-        return run in living or rule.judge(first_sent, now, fingerprint) is Replay.ALLOWED
+        boot, boot_id, fingerprint = rest
+        sent = Stamp(wall=at / 1e6, boot=boot, boot_id=boot_id)
+        return run_id in living or rule.judge(sent, now, fingerprint) is Replay.ALLOWED
 
-    judged = [
-        {
-            "op_id": op_id,
-            "may_settle": may_settle(
-                state, run_id, Stamp(wall=at / 1e6, boot=boot, boot_id=boot_id), fingerprint
-            ),
-        }
-        for op_id, state, run_id, at, boot, boot_id, fingerprint in rows
-    ]
+    judged = [{"op_id": op_id, "may_settle": may_settle(*rest)} for op_id, *rest in rows]
     schema = pa.schema([("op_id", pa.int64()), ("may_settle", pa.bool_())])
     planning.workspace.fill("doubt", schema, judged)
 

@@ -24,6 +24,43 @@ def verdict(names: tuple[str, str], *rules: tuple[str, str, str]) -> str:
     return "\n".join(["CASE", *whens, "END"])
 
 
+# Catalog rows that don't simply have their link already, each beside the link that its row uses
+# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
+# are few, and all that follows looks at them alone.
+COMPARED = """
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
+FULL JOIN (
+    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
+    WHERE link_set = $link_set
+) AS current USING (row_key)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+"""
+
+# The rows of `compared` that have a request of their own: all that decisions look at.
+OPEN_REQUESTS = """
+CREATE OR REPLACE VIEW open_request AS
+SELECT request.*, current_op, link_hash
+FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
+    USING (link_set, catalog_row)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
+"""
+
+# The rows that a run answers for: the whole set's, or those that were last in its partition.
+OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
+OF_PARTITION = """
+SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
+USING (link_set, row_key)
+"""
+
+# Catalog rows whose content is not their link's: an earlier link may have it.
+STRAYING = (
+    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+)
+
+# The link sets that the requests name.
+LINK_SETS = "SELECT DISTINCT link_set FROM request WHERE link_set <> '' ORDER BY ALL"
+
 # Rows that share a key within one link set, where at least one of them isn't its link's content
 # already; without such a one they are all alike. `kinds` counts their different contents. First
 # hashes of the keys alone are counted, which is many times as fast and takes little memory.

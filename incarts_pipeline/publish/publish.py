@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from incarts_pipeline.ledger import History, reading
@@ -32,7 +31,6 @@ except PackageNotFoundError:  # run from a folder, without being installed
 _BATCH = 50_000
 _NOT_TO_KEEP = ""  # nothing that a table could be made from
 _OF_ONE_RUN = ("ledger_sequence", "run_id")  # facts that the next run over the same differs in
-_NULLS = {pa.int64(): -1, pa.string(): ""}
 
 
 def publish(
@@ -84,13 +82,13 @@ def publish(
 
 def _publish_history(ledger: Path, history: History, target: str, facts: Mapping[str, str]) -> None:
     file = local_file(target)
-    made_from = _made_from([history.query, str(HISTORY)], history, facts)
+    made_from = _made_from([history.query.sql, str(HISTORY)], history, facts)
     if stands(ledger, file, made_from):
         keep(file)
         return
     schema = HISTORY.with_metadata(metadata_of(facts))
     with Noting(ledger, file) as noting, reading(ledger) as connection:
-        sha256 = write_table(_with_nulls(history.batches(connection)), schema, target)
+        sha256 = write_table(history.batches(connection), schema, target)
         noting.made(file, made_from, sha256)
 
 
@@ -171,15 +169,3 @@ def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, 
         f"{field.name}_catalog" if field.name in taken else field.name: field
         for field in key_fields
     }
-
-
-def _with_nulls(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Turn the -1 and "" of the ledger's bulk reads into the nulls that they stand for."""
-    for batch in batches:
-        columns = [
-            pc.if_else(pc.equal(column, _NULLS[column.type]), None, column)
-            if field.nullable
-            else column
-            for column, field in zip(batch.columns, HISTORY, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(columns, names=HISTORY.names)

@@ -120,21 +120,21 @@ LINK_COLUMNS = """
        r.catalog_row, r.link_set, r.row_key,
        "incarts.verdict"['status'] AS status,
        "incarts.verdict"['reason'] AS reason,
-       m.link_id, NULLIF(m.short_link, '') AS short_link, NULLIF(m.short_id, '') AS short_id,
-       NULLIF(m.target_url, '') AS target_url, NULLIF(m.qr_code_id, '') AS qr_code_id,
-       NULLIF(m.qr_image_url, '') AS qr_image_url,
-       NULLIF(m.qr_encoded_url, '') AS qr_encoded_url,
+       m.link_id, m.short_link, m.short_id,
+       m.target_url, m.qr_code_id,
+       m.qr_image_url,
+       m.qr_encoded_url,
        CASE WHEN m.link_id IS NULL OR r.content_hash IS NULL THEN NULL
             ELSE m.content_hash <> r.content_hash END AS is_stale,
-       NULLIF(m.created_at, -1) AS link_created_at,
-       NULLIF(m.replaces_link_id, '') AS replaces_link_id,
+       m.created_at AS link_created_at,
+       m.replaces_link_id,
        LOWER(HEX(r.content_hash)) AS content_hash, LOWER(HEX(m.content_hash)) AS link_content_hash,
        CASE WHEN "incarts.latest" THEN u.idempotency_key ELSE m.idempotency_key END
            AS idempotency_key,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.correlation_id ELSE m.correlation_id END, '')
+       CASE WHEN "incarts.latest" THEN u.correlation_id ELSE m.correlation_id END
            AS correlation_id,
        CASE WHEN "incarts.latest" THEN u.attempts ELSE m.attempts END AS attempts,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.http_status ELSE m.http_status END, -1)
+       CASE WHEN "incarts.latest" THEN u.http_status ELSE m.http_status END
            AS http_status,
        CASE WHEN "incarts.latest" THEN u.generation ELSE m.generation END AS generation,
        LIST_CONCAT(r.problems, r.notes, CASE WHEN s.kinds > 1 THEN [{
@@ -144,10 +144,10 @@ LINK_COLUMNS = """
                || ' (counted from 0) share this key but differ' || COALESCE(' in ' || s.fields, '')
                || ': keep one, or add a column to unique_key'
        }] ELSE [] END) AS problems,
-       CASE WHEN "incarts.latest" THEN NULLIF(u.error_code, '') END AS error_code,
-       CASE WHEN "incarts.latest" THEN NULLIF(u.error_message, '') END AS error_message,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_at ELSE m.changed_at END, -1) AS settled_at,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_run_id ELSE m.changed_run_id END, '')
+       CASE WHEN "incarts.latest" THEN u.error_code END AS error_code,
+       CASE WHEN "incarts.latest" THEN u.error_message END AS error_message,
+       CASE WHEN "incarts.latest" THEN u.settled_at ELSE m.changed_at END AS settled_at,
+       CASE WHEN "incarts.latest" THEN u.settled_run_id ELSE m.changed_run_id END
            AS settled_run_id
 """
 
@@ -159,21 +159,21 @@ CODE_COLUMNS = """
        r.code.name AS name, "incarts.verdict"['status'] AS status,
        "incarts.verdict"['reason'] AS reason,
        CASE WHEN "incarts.ours" THEN m.link_id END AS qr_code_id,
-       CASE WHEN "incarts.ours" THEN NULLIF(m.qr_image_url, '') END AS qr_image_url,
-       CASE WHEN "incarts.ours" THEN NULLIF(m.qr_encoded_url, '') END AS encoded_url,
-       CASE WHEN "incarts.ours" THEN NULLIF(m.created_at, -1) END AS created_at,
-       CASE WHEN "incarts.ours" THEN NULLIF(m.replaces_link_id, '') ELSE m.link_id END
+       CASE WHEN "incarts.ours" THEN m.qr_image_url END AS qr_image_url,
+       CASE WHEN "incarts.ours" THEN m.qr_encoded_url END AS encoded_url,
+       CASE WHEN "incarts.ours" THEN m.created_at END AS created_at,
+       CASE WHEN "incarts.ours" THEN m.replaces_link_id ELSE m.link_id END
            AS replaces_qr_code_id,
        CASE WHEN "incarts.latest" THEN u.idempotency_key
             WHEN "incarts.ours" THEN m.idempotency_key END
            AS idempotency_key,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.correlation_id
-            WHEN "incarts.ours" THEN m.correlation_id END, '')
+       CASE WHEN "incarts.latest" THEN u.correlation_id
+            WHEN "incarts.ours" THEN m.correlation_id END
            AS correlation_id,
        CASE WHEN "incarts.latest" THEN u.attempts
             WHEN "incarts.ours" THEN m.attempts END AS attempts,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.http_status
-            WHEN "incarts.ours" THEN m.http_status END, -1)
+       CASE WHEN "incarts.latest" THEN u.http_status
+            WHEN "incarts.ours" THEN m.http_status END
            AS http_status,
        CASE WHEN "incarts.latest" THEN u.generation
             WHEN "incarts.ours" THEN m.generation END AS generation,
@@ -189,23 +189,23 @@ CODE_COLUMNS = """
                    || 'know: take another identifier, or adopt the code with '
                    || '`incarts review adopt KEY QR_CODE_ID`'
            }] ELSE [] END) AS problems,
-       CASE WHEN "incarts.latest" THEN NULLIF(u.error_code, '') END AS error_code,
-       CASE WHEN "incarts.latest" THEN NULLIF(u.error_message, '') END AS error_message,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_at
-            WHEN "incarts.ours" THEN m.changed_at END, -1)
+       CASE WHEN "incarts.latest" THEN u.error_code END AS error_code,
+       CASE WHEN "incarts.latest" THEN u.error_message END AS error_message,
+       CASE WHEN "incarts.latest" THEN u.settled_at
+            WHEN "incarts.ours" THEN m.changed_at END
            AS settled_at,
-       NULLIF(CASE WHEN "incarts.latest" THEN u.settled_run_id
-            WHEN "incarts.ours" THEN m.changed_run_id END, '')
+       CASE WHEN "incarts.latest" THEN u.settled_run_id
+            WHEN "incarts.ours" THEN m.changed_run_id END
            AS settled_run_id
 """
 
 
 # Links whose row is not in the catalog.
 MISSING_ROWS = """
-SELECT made.link_set, made.row_key, link_id, NULLIF(short_link, '') AS short_link,
-       NULLIF(target_url, '') AS target_url, LOWER(HEX(content_hash)) AS content_hash,
-       NULLIF(created_at, -1) AS link_created_at, idempotency_key,
-       NULLIF(missing_since, -1) AS missing_since
+SELECT made.link_set, made.row_key, link_id, short_link,
+       target_url, LOWER(HEX(content_hash)) AS content_hash,
+       created_at AS link_created_at, idempotency_key,
+       missing_since
 FROM made
 SEMI JOIN (
     SELECT link_set, row_key FROM own_made ANTI JOIN request USING (link_set, row_key)
