@@ -33,7 +33,6 @@ from .models import (
     Status as Status,
 )
 from .pipeline import (
-    QrRequest as QrRequest,
     RunResult as RunResult,
     apply_plan as apply_plan,
     apply_qr_codes as apply_qr_codes,
@@ -44,6 +43,7 @@ from .pipeline import (
 from .plan import (
     Plan as Plan,
     PlanRequest as PlanRequest,
+    QrRequest as QrRequest,
     SavedPlan as SavedPlan,
     load_plan as load_plan,
     save_plan as save_plan,

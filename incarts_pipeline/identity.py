@@ -15,8 +15,6 @@ from typing import Any
 import rfc8785
 
 RECIPE = 1  # goes into the ledger, so that a later version knows how its hashes came about
-ENDPOINT_LINKS = "POST /v1/links"
-ENDPOINT_QR_CODES = "POST /v1/links/{linkId}/qr-codes"
 
 # What a change does is decided by group: where a link leads, how it counts, what it is called.
 # `intent` and `retailer` are here because another one leads elsewhere; `projectId` is in no group,
@@ -53,7 +51,7 @@ def idempotency_key(
     generation in decimal.
 
     Args:
-        endpoint: `ENDPOINT_LINKS` or `ENDPOINT_QR_CODES`.
+        endpoint: method and path of the call, as its `Kind` has them.
         project_id: the project that the key belongs to.
         link_set: the name of the set.
         row_key: the canonical text of the unique key.

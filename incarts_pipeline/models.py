@@ -11,13 +11,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
-    """What the operations of a link set make; a set's codes are counted apart from its links."""
-
-    LINKS = "links"  # links of catalog rows
-    QR_CODES = "qr_codes"  # further QR codes of links that exist
-
-
 class Intent(StrEnum):
     """What a link does; the values are the API's."""
 

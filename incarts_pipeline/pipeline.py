@@ -6,17 +6,19 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import Mapping as Dict, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.kinds import LINKS, QR_CODES, Kind
 from incarts_pipeline.ledger import (
-    History,
     LedgerReader,
     ReplayRule,
     ensure_sets,
@@ -30,34 +32,22 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
-from incarts_pipeline.models import Kind, Status
+from incarts_pipeline.models import Policy, Status
 from incarts_pipeline.plan import (
-    ON_CHANGE,
-    CodePlan,
+    GROUPS,
     Plan,
     PlanFigures,
     PlanOptions,
     PlanRequest,
+    QrRequest,
     SavedPlan,
-    make_code_plan,
+    as_saved,
     make_plan,
     refuse,
 )
-from incarts_pipeline.prepare import (
-    Chosen,
-    choose_mapping,
-    code_requests,
-    key_fields,
-    request_schema,
-)
+from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, request_schema
 from incarts_pipeline.prepare.prepare import prepare
-from incarts_pipeline.publish import (
-    Output,
-    Published,
-    check_codes_output,
-    check_output,
-    publish_codes,
-)
+from incarts_pipeline.publish import Output, Published, check_output
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
@@ -70,7 +60,8 @@ from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_
 class RunResult:
     """How a run came out; `approved` is the digest that let a refused plan through.
 
-    `project_id` is the project that the links were asked for, as settings and plan had it.
+    `project_id` is the project that the links were asked for, as settings and plan had it; `kind`
+    is what was made.
     """
 
     figures: PlanFigures
@@ -80,6 +71,7 @@ class RunResult:
     ledger: Path | None = None
     approved: str | None = None
     project_id: str
+    kind: Kind = LINKS
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
@@ -132,15 +124,15 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         project_id=options.project_id,
         limits=settings.limits,
     )
-    plan = make_plan(
+    return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
         chosen.renumbered(requests),
+        kind=LINKS,
         ledger=ledger,
         options=options,
         now=(clock or Clock()).now(),
+        chosen=chosen,
     )
-    plan.chosen = chosen
-    return plan
 
 
 async def apply_plan(
@@ -159,29 +151,19 @@ async def apply_plan(
         RefusedError: a guard stands against the plan, or the output isn't this plan's.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
-        PublishError: links.parquet can't be written; what was answered is in the ledger.
+        PublishError: the table can't be written; what was answered is in the ledger.
     """
     began = time.monotonic()
     options = options or WriteOptions()
     refuse(plan.figures, options.approved)
     settings.require("base_url", "api_key")
     ledger, target = Path(settings.ledger), Output(links=str(output))
-    project = plan.options.project_id
     view = LedgerReader(ledger, base_url=settings.base_url)
-    check_output(target, view, project, plan.options.link_sets)
+    check_output(plan.kind, target, view, plan.options.project_id, plan.options.link_sets)
     engine = prepare_file(ledger, settings.base_url or "")
     try:
         with transaction(engine, ledger) as connection:
-            set_ids = ensure_sets(
-                connection,
-                project,
-                plan.options.link_sets,
-                [f.name for f in plan.workspace.key_fields],
-            )
-            sequence = next_sequence(connection)
-            for rows in plan.moved_rows(set_ids):
-                join_partition(connection, rows, plan.options.partition or "")
-        figures = plan.figures
+            set_ids, sequence = _begin(plan, connection)
         written = await carry_out(
             plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
@@ -190,49 +172,52 @@ async def apply_plan(
     passing(Place.BEFORE_PUBLISH)
     try:
         published = await asyncio.to_thread(
-            _publish, plan, target, ledger, set_ids, sequence, written, options
+            publish,
+            plan,
+            target,
+            ledger=ledger,
+            set_ids=set_ids,
+            left=left_over(written, options),
+            facts=_facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
         )
     except PublishError as error:
         raise with_unrecorded(error, written) from error
     return RunResult(
-        figures=figures,
+        kind=plan.kind,
+        figures=plan.figures,
         written=written,
         published=published,
         seconds=time.monotonic() - began,
         ledger=ledger,
         approved=options.approved,
-        project_id=project,
+        project_id=plan.options.project_id,
     )
 
 
-def _publish(
-    plan: Plan,
-    target: Output,
-    ledger: Path,
-    set_ids: Dict[str, int],
-    sequence: int,
-    written: WriteResult,
-    options: WriteOptions,
-) -> Published:
-    """Write the output from the ledger as it is now."""
-    partition = plan.options.partition
+def _begin(plan: Plan, connection: sa.Connection) -> tuple[dict[str, int], int]:
+    """Note in the ledger what is about to be done; return the sets' ids, and the sequence."""
+    # What its rows are known by is told by the table that lists them all.
+    keys = [field.name for field in plan.key_fields] if plan.kind.is_catalog else []
+    options = plan.options
+    set_ids = ensure_sets(connection, options.project_id, options.link_sets, keys, plan.kind)
+    sequence = next_sequence(connection)
+    for rows in plan.moved_rows(set_ids):
+        join_partition(connection, rows, options.partition or "")
+    return set_ids, sequence
+
+
+def _facts(plan: Plan, ledger_id: str, sequence: int, run_id: str) -> dict[str, str]:
+    """Return what a published table says of itself."""
     facts = {
-        "ledger_id": LedgerReader(ledger).ledger_id,
+        "ledger_id": ledger_id,
         "ledger_sequence": str(sequence),
-        "link_sets": " ".join(set_ids),
+        "link_sets": " ".join(plan.options.link_sets),
         "project_id": plan.options.project_id,
-        "run_id": written.run_id,
-        "key_columns": json.dumps([field.name for field in plan.workspace.key_fields]),
-        **({"partition": partition} if partition is not None else {}),
+        "run_id": run_id,
+        "key_columns": json.dumps([field.name for field in plan.key_fields]),
     }
-    return publish(
-        plan.workspace,
-        target,
-        ledger=ledger,
-        history=History(set_ids=set_ids, partition=partition),
-        left=left_over(written, options),
-        facts=facts,
-    )
+    partition = plan.options.partition
+    return facts if partition is None else facts | {"partition": partition}
 
 
 def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
@@ -290,7 +275,8 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             guard="another_target",
         )
     plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
-    if not plan.carry_on(saved.digest):
+    same = as_saved(plan, saved.digest)
+    if same is None:
         plan.close()
         raise RefusedError(
             f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
@@ -298,33 +284,10 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             fix="Look at it again with `incarts plan`.",
             guard="plan_moved",
         )
-    return plan
+    return same
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QrRequest:
-    """Which QR codes are wanted.
-
-    `source` is whatever `catalog.open_catalog` takes: a published links.parquet, each of whose
-    links gets a code for each of `identifiers`, or a table with the link set's key columns and,
-    instead of `identifiers`, a column `identifier` with a row per code. `name` is a template over
-    the table's columns and `{identifier}`; without it the column `name` is taken, or the
-    identifier. An optional column `metadata` has JSON objects.
-    """
-
-    source: object
-    identifiers: Sequence[str] = ()
-    name: str | None = None
-    link_set: str | None = None
-    catalog_format: str | None = None
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    retry_rejected: bool = False
-
-
-def plan_qr_codes(
-    request: QrRequest, settings: Settings, *, clock: Clock | None = None
-) -> CodePlan:
+def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
     """Find the codes that are still to make; sends nothing.
 
     Whose link a code is for is what the ledger says now; a row without one is rejected by name.
@@ -360,15 +323,18 @@ def plan_qr_codes(
             return {}
         return ledger.read(lambda connection: links_in_use(connection, sets[name][0], row_keys))
 
-    plan = make_code_plan(
+    return make_plan(
         request_schema(catalog.schema, mapping),
         code_requests(catalog.batches(), mapping, catalog.schema, links),
+        kind=QR_CODES,
         ledger=ledger,
         options=_options(request, settings, ledger),
         now=(clock or Clock()).now(),
     )
-    plan.key_fields = key_fields(catalog.schema, mapping)
-    return plan
+
+
+# What differs where content is kept is the link, which was replaced: every group makes a new code.
+_REPLACED = dict.fromkeys(GROUPS, Policy.REPLACE)
 
 
 def _options(request: QrRequest, settings: Settings, ledger: LedgerReader) -> PlanOptions:
@@ -376,7 +342,7 @@ def _options(request: QrRequest, settings: Settings, ledger: LedgerReader) -> Pl
     return PlanOptions(
         project_id=settings.project_id or "",
         link_sets=(),
-        on_change=ON_CHANGE,
+        on_change=_REPLACED,
         rule=rule,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
@@ -385,7 +351,7 @@ def _options(request: QrRequest, settings: Settings, ledger: LedgerReader) -> Pl
 
 
 async def apply_qr_codes(
-    plan: CodePlan,
+    plan: Plan,
     settings: Settings,
     output: str | Path,
     *,
@@ -394,71 +360,7 @@ async def apply_qr_codes(
     stop: Stop | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
-    """Make the codes that a plan calls for, and write the table of them.
-
-    Raises:
-        RefusedError: the key lacks the scope, or the output isn't this ledger's.
-        SettingsError: the base URL or the key is missing.
-        LedgerError: the ledger can't be used; nothing was sent.
-        PublishError: the table can't be written; what was answered is in the ledger.
-    """
-    began = time.monotonic()
-    options = options or WriteOptions()
-    refuse(plan.figures, None)
-    settings.require("base_url", "api_key")
-    ledger, project_id = Path(settings.ledger), plan.options.project_id
-    view = LedgerReader(ledger, base_url=settings.base_url)
-    check_codes_output(str(output), view, project_id)
-    engine = prepare_file(ledger, settings.base_url or "")
-    try:
-        with transaction(engine, ledger) as connection:
-            names = plan.options.link_sets
-            set_ids = ensure_sets(connection, project_id, names, (), Kind.QR_CODES)
-            sequence = next_sequence(connection)
-        figures = plan.figures
-        written = await carry_out(
-            plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
-        )
-    finally:
-        engine.dispose()
-    passing(Place.BEFORE_PUBLISH)
-    try:
-        published = await asyncio.to_thread(
-            _publish_codes, plan, str(output), view, set_ids, sequence, written, options
-        )
-    except PublishError as error:
-        raise with_unrecorded(error, written) from error
-    return RunResult(
-        figures=figures,
-        written=written,
-        published=published,
-        seconds=time.monotonic() - began,
-        project_id=project_id,
-    )
-
-
-def _publish_codes(
-    plan: CodePlan,
-    target: str,
-    ledger: LedgerReader,
-    set_ids: dict[str, int],
-    sequence: int,
-    written: WriteResult,
-    options: WriteOptions,
-) -> Published:
-    facts = {
-        "ledger_id": ledger.ledger_id,
-        "ledger_sequence": str(sequence),
-        "link_sets": " ".join(set_ids),
-        "project_id": plan.options.project_id,
-        "run_id": written.run_id,
-        "key_columns": json.dumps([field.name for field in plan.key_fields]),
-    }
-    return publish_codes(
-        plan,
-        target,
-        ledger=ledger.file,
-        set_ids=set_ids,
-        left=left_over(written, options),
-        facts=facts,
+    """Make the codes that a plan calls for, and write the table of them; `apply_plan` by name."""
+    return await apply_plan(
+        plan, settings, output, options=options, metrics=metrics, stop=stop, clock=clock
     )

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from incarts_pipeline.identity import (
-    ENDPOINT_LINKS,
     RECIPE,
     changed_fields,
     group_hashes,
     idempotency_key,
 )
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.mapping.mapping import load_mapping
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.prepare import prepare
@@ -38,7 +38,7 @@ def describe(row: dict[str, Any]) -> dict[str, Any]:
     """Return what the golden file pins of a link request."""
     body = row["body"].encode()
     key = idempotency_key(
-        endpoint=ENDPOINT_LINKS,
+        endpoint=LINKS.endpoint,
         project_id="prj_golden",
         link_set=row["link_set"],
         row_key=row["row_key"],
@@ -62,7 +62,7 @@ def test_the_recipe_is_the_pinned_one() -> None:
 def test_every_part_makes_another_key() -> None:
     """Project, set, row, content, endpoint and generation each matter, and don't run together."""
     parts: dict[str, Any] = {
-        "endpoint": ENDPOINT_LINKS, "project_id": "p", "link_set": "ab", "row_key": "c",
+        "endpoint": LINKS.endpoint, "project_id": "p", "link_set": "ab", "row_key": "c",
         "content_hash": hashlib.sha256(b"{}").digest(), "generation": 0,
     }  # fmt: skip
     others: list[dict[str, Any]] = [

@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline import schemas
 from incarts_pipeline.api.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.dataframes.qr_codes import create_qr_codes
 from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
 from incarts_pipeline.identity import (
-    ENDPOINT_QR_CODES,
     idempotency_key,
     qr_content_hash,
     qr_row_key,
 )
+from incarts_pipeline.kinds import QR_CODES
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.maintenance.review import adopt, evidence, open_cases, recreate, row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
@@ -38,7 +39,6 @@ from incarts_pipeline.pipeline import (
 )
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox
-from incarts_pipeline.schemas import QR_CODES
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.options import WriteOptions
 from tests.support.paths import GOLDEN as GOLDEN_FILES
@@ -113,7 +113,7 @@ def test_every_link_gets_its_codes(run: Run, make: Make, box: Sandbox) -> None:
     assert found[1]["encoded_url"].endswith("?qr=flyer")
     assert found[1]["catalog_row"] == 0
     table = pq.read_table("qr_codes.parquet")
-    assert table.schema.names == ["sku", *QR_CODES.names]
+    assert table.schema.names == ["sku", *schemas.QR_CODES.names]
     assert table.schema.metadata[b"incarts.project_id"] == b"demo"
     assert {one["status"] for one in found} == {"created"}
     assert len({one["qr_code_id"] for one in found}) == 6
@@ -539,7 +539,7 @@ def test_keys_are_pinned(vector: dict[str, Any]) -> None:
     hashed = qr_content_hash(vector["link_id"], vector["body"].encode())
     row_key = qr_row_key(vector["row_key"], vector["identifier"])
     key = idempotency_key(
-        endpoint=ENDPOINT_QR_CODES,
+        endpoint=QR_CODES.endpoint,
         project_id="prj_golden",
         link_set="nightly-walmart",
         row_key=row_key,
@@ -559,7 +559,7 @@ def test_key_in_the_table_is_the_documented_one(run: Run, make: Make) -> None:
     make()
     body = b'{"identifier":"shelf","name":"shelf","projectId":"demo"}'
     assert code()["idempotency_key"] == idempotency_key(
-        endpoint=ENDPOINT_QR_CODES,
+        endpoint=QR_CODES.endpoint,
         project_id="demo",
         link_set="test",
         row_key="000000|shelf",

@@ -16,10 +16,10 @@ from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
+from incarts_pipeline.kinds import KINDS, LINKS
 from incarts_pipeline.ledger import LedgerReader, Overview
 from incarts_pipeline.ledger.overview import OPEN_STATES
 from incarts_pipeline.maintenance import ledger_overview, stop_runs
-from incarts_pipeline.models import Kind
 from incarts_pipeline.settings import Settings
 
 Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
@@ -51,7 +51,7 @@ def _status_object(found: Overview) -> dict[str, Any]:
             {
                 "project_id": one.project_id,
                 "link_set": one.link_set,
-                "kind": one.kind.value,
+                "kind": one.kind,
                 "links": one.links,
                 "missing": one.missing,
                 **{state.value: one.states.get(state, 0) for state in OPEN_STATES},
@@ -75,7 +75,7 @@ def _status_tables(console: Console, found: Overview, file: Path) -> None:
         table.add_column(name, justify="right")
     for one in found.sets:
         numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in shown))
-        name = one.link_set + (", QR codes" if one.kind is Kind.QR_CODES else "")
+        name = one.link_set + ("" if one.kind == LINKS.name else f", {KINDS[one.kind].noun}s")
         table.add_row(escape(one.project_id), escape(name), *(f"{number:,}" for number in numbers))
     console.print(table)
     for line in found.lines():

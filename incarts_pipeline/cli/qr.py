@@ -25,8 +25,8 @@ from incarts_pipeline.cli.flow import (
 )
 from incarts_pipeline.display.progress import progress
 from incarts_pipeline.models import Status
-from incarts_pipeline.pipeline import QrRequest, RunResult, apply_qr_codes, plan_qr_codes
-from incarts_pipeline.plan import CodePlan, refuse
+from incarts_pipeline.pipeline import RunResult, apply_qr_codes, plan_qr_codes
+from incarts_pipeline.plan import Plan, QrRequest, refuse
 from incarts_pipeline.settings import CALLS, Settings, parse_duration
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
@@ -126,14 +126,14 @@ def qr(
     raise typer.Exit(result.exit_code(failing))
 
 
-def _show_plan(plan: CodePlan, *, as_json: bool) -> None:
+def _show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(show.plan_object(plan)))
     else:
         show.plan_tables(Console(), plan, _WHAT)
 
 
-def _ask(plan: CodePlan, *, yes: bool, quiet: bool, piped: bool) -> None:
+def _ask(plan: Plan, *, yes: bool, quiet: bool, piped: bool) -> None:
     """Show the plan; in a terminal, ask whether to go on."""
     console = Console(stderr=True)
     if not quiet:
@@ -144,7 +144,7 @@ def _ask(plan: CodePlan, *, yes: bool, quiet: bool, piped: bool) -> None:
     asking.confirm(f"Make {counted(plan.figures.calls, _WHAT)}?", otherwise="Nothing was sent.")
 
 
-def _carry_out(plan: CodePlan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
+def _carry_out(plan: Plan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
     metrics = RunMetrics()
     with progress(metrics, f"{_WHAT}s"):
         return run_blocking(

@@ -21,7 +21,16 @@ from incarts_pipeline.display import (
     problem_groups,
 )
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.plan import SUFFIX, Count, Plan, PlanFigures, PlanRequest, Refusal, save_plan
+from incarts_pipeline.plan import (
+    SUFFIX,
+    Count,
+    Plan,
+    PlanFigures,
+    PlanRequest,
+    Refusal,
+    replan,
+    save_plan,
+)
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.text import counted
 
@@ -91,7 +100,7 @@ class LinksPlan:
         if not self._close.alive:
             raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
         if self._carried_out:
-            self.plan.refresh(Clock().now())
+            self.plan = replan(self.plan, Clock().now())
         self._carried_out = True
 
     def close(self) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from incarts_pipeline.display.progress import progress as progress_of
 from incarts_pipeline.pipeline import (
-    QrRequest,
     RunResult,
     apply_qr_codes,
     plan_qr_codes,
 )
+from incarts_pipeline.plan import QrRequest
 from incarts_pipeline.settings import CALLS, Settings, load_settings
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions

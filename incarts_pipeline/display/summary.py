@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from incarts_pipeline.display.remedies import of_forbidden
 from incarts_pipeline.models import Action, NoteCode, Reason, Status
 from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import Plan, PlanFigures, decisions
+from incarts_pipeline.plan import Plan, PlanFigures, queries
 from incarts_pipeline.text import counted, duration
 
 COUNTED_FROM_0 = "Rows are counted from 0; row 0 is the first below a header."
@@ -42,7 +42,7 @@ def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
     # Grouping reads all requests, so it is asked first whether there is anything to group.
     if Reason.INVALID not in {count.reason for count in made.figures.counts}:
         return []
-    query = decisions.PROBLEMS.format(row=made.row_number)
+    query = queries.PROBLEMS.format(row=made.kind.row_number)
     asked = {"notes": [code.value for code in NoteCode], "most": most}
     names = ("field", "code", "rows", "row", "key", "message")
     found = made.workspace.db.execute(query, asked).fetchall()

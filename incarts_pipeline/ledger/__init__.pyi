@@ -1,6 +1,6 @@
 from .attempts import Outcome as Outcome, Sent as Sent
 from .bulk_queries import History as History
-from .bulk_read import Reading as Reading, reading as reading
+from .bulk_read import Query as Query, Reading as Reading, reading as reading
 from .claims import (
     Call as Call,
     Claim as Claim,

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,13 +30,42 @@ _BUSY_SECONDS = 10.0  # another process that closes the file may hold it for a m
 _BATCH_ROWS = 20_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A query of the ledger, and the columns that it finds.
+
+    SQLite has four types, and yes and no, moments and smaller integers are integers in it; the
+    schema may have them as what they mean.
+    """
+
+    sql: str
+    schema: pa.Schema
+
+    @property
+    def stored(self) -> pa.Schema:
+        """The schema in SQLite's own types."""
+        return pa.schema([(f.name, _STORED.get(f.type, pa.int64())) for f in self.schema])
+
+    @property
+    def sampled(self) -> str:
+        """The query's SQL with a row before all others that has a value of each type.
+
+        ADBC takes a column's type from the values that it sees first, and a column may begin with
+        any number of nulls.
+        """
+        sample = ", ".join(_SAMPLES[field.type] for field in self.stored)
+        return f"SELECT {sample} UNION ALL SELECT * FROM ({self.sql})"  # noqa: S608 - our own text
+
+
+_SAMPLES = {pa.string(): "''", pa.binary(): "x''", pa.float64(): "0.0", pa.int64(): "0"}
+_STORED = {kind: kind for kind in _SAMPLES}
+
+
 class Reading(Protocol):
     """A ledger that is open for bulk reads; one query at a time, each read to its end."""
 
-    def batches(
-        self, query: str, parameters: tuple[str | int, ...], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield a query's rows as batches of `schema`."""
+    def batches(self, query: Query, *parameters: str | int) -> Iterator[pa.RecordBatch]:
+        """Yield a query's rows as batches of its schema."""
 
 
 @contextmanager
@@ -52,11 +82,9 @@ def reading(path: Path, *, large: bool | None = None) -> Iterator[Reading]:
         yield found
 
 
-def scan(
-    ledger: Reading, query: str, schema: pa.Schema, *parameters: str | int
-) -> pa.RecordBatchReader:
-    """Stream one query's rows, cast to its schema."""
-    return pa.RecordBatchReader.from_batches(schema, ledger.batches(query, parameters, schema))
+def scan(ledger: Reading, query: Query, *parameters: str | int) -> pa.RecordBatchReader:
+    """Stream one query's rows."""
+    return pa.RecordBatchReader.from_batches(query.schema, ledger.batches(query, *parameters))
 
 
 @contextmanager
@@ -77,14 +105,13 @@ class _Here:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def batches(
-        self, query: str, parameters: tuple[str | int, ...], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        with closing(self._connection.execute(query, parameters)) as cursor:
+    def batches(self, query: Query, *parameters: str | int) -> Iterator[pa.RecordBatch]:
+        stored = query.stored
+        with closing(self._connection.execute(query.sql, parameters)) as cursor:
             while rows := cursor.fetchmany(_BATCH_ROWS):
                 columns = zip(*rows, strict=True)
-                arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-                yield pa.record_batch(arrays, schema=schema)
+                arrays = [pa.array(c, f.type) for c, f in zip(columns, stored, strict=True)]
+                yield pa.record_batch(arrays, schema=stored).cast(query.schema)
 
 
 @contextmanager
@@ -110,18 +137,18 @@ class _Elsewhere:
     def __init__(self, process: subprocess.Popen[bytes], complaints: Any, path: Path) -> None:
         self._process, self._complaints, self._path = process, complaints, path
 
-    def batches(
-        self, query: str, parameters: tuple[str | int, ...], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: Query, *parameters: str | int) -> Iterator[pa.RecordBatch]:
         to, back = self._process.stdin, self._process.stdout
         if to is None or back is None:
             raise TypeError("the process was started without pipes")
         try:
-            to.write(json.dumps([query, parameters]).encode() + b"\n")
+            to.write(json.dumps([query.sampled, parameters]).encode() + b"\n")
             to.flush()
             with pa.ipc.open_stream(back) as stream:
-                # An empty result has no types to cast from.
-                yield from (batch.cast(schema) for batch in stream if batch.num_rows)
+                sample = 1
+                for batch in stream:
+                    yield batch.slice(sample).rename_columns(query.schema.names).cast(query.schema)
+                    sample = 0
         except (pa.ArrowInvalid, OSError) as error:
             raise self._error(error) from error
 

@@ -13,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.identity import ENDPOINT_LINKS, ENDPOINT_QR_CODES, RECIPE, idempotency_key
+from incarts_pipeline.identity import RECIPE, idempotency_key
+from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
@@ -191,7 +192,7 @@ def _new_operation(
     return {
         "op_id": op_id,
         "idempotency_key": idempotency_key(
-            endpoint=ENDPOINT_LINKS if call.for_link_id is None else ENDPOINT_QR_CODES,
+            endpoint=kind_for(call.for_link_id).endpoint,
             project_id=call.project_id,
             link_set=call.link_set,
             row_key=call.row_key,

@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from incarts_pipeline.identity import changed_fields, qr_row_key
+from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import Kind, State
+from incarts_pipeline.models import State
 
 _O = tables.operation.c
 _A = tables.attempt.c
@@ -69,7 +70,7 @@ class HistoryEntry:
 
 def key_columns(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
     """Return the unique key's columns of each link set where they are known."""
-    rows = connection.execute(sa.select(_S.name, _S.key_columns).where(_S.kind == Kind.LINKS.value))
+    rows = connection.execute(sa.select(_S.name, _S.key_columns).where(_S.kind == LINKS.name))
     return {row.name: tuple(json.loads(row.key_columns)) for row in rows if row.key_columns}
 
 
@@ -96,10 +97,10 @@ def entries_of(
         .outerjoin(tables.row, sa.and_(_R.set_id == _O.set_id, _R.row_key == _O.row_key))
         .where(
             sa.or_(
-                sa.and_(_S.kind == Kind.LINKS.value, _O.row_key == row_key),
+                sa.and_(_S.kind == LINKS.name, _O.row_key == row_key),
                 # Not LIKE: keys hold any character, and identifiers no `|`.
                 sa.and_(
-                    _S.kind == Kind.QR_CODES.value,
+                    _S.kind == QR_CODES.name,
                     sa.func.substr(_O.row_key, 1, len(codes)) == codes,
                 ),
             )

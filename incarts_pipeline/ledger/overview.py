@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.kinds import KINDS
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.limits import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
-from incarts_pipeline.models import Kind, State
+from incarts_pipeline.models import State
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.text import counted
 
@@ -38,14 +39,13 @@ class SetOverview:
 
     project_id: str
     link_set: str
-    kind: Kind
+    kind: str  # a `kinds.Kind` by its name
     links: int
     missing: int
     states: dict[State, int]
 
     def __str__(self) -> str:
-        codes = self.kind is Kind.QR_CODES
-        numbers = [counted(self.links, "QR code" if codes else "link"), f"{self.missing:,} missing"]
+        numbers = [counted(self.links, KINDS[self.kind].noun), f"{self.missing:,} missing"]
         numbers += [f"{n:,} {state.value.replace('_', ' ')}" for state, n in self.states.items()]
         return f"{self.project_id} {self.link_set}: {', '.join(numbers)}"
 
@@ -141,7 +141,7 @@ def _set(connection: sa.Connection, found: Any, states: dict[State, int]) -> Set
     return SetOverview(
         project_id=found.project_id,
         link_set=found.name,
-        kind=Kind(found.kind),
+        kind=found.kind,
         links=links,
         missing=missing,
         states=states,

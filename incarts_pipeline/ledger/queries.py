@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import Kind
 
 _CHUNK = 10_000
 
@@ -84,13 +84,13 @@ def links_used_for(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int
 
 
 def set_ids_of(
-    connection: sa.Connection, project_id: str, names: Sequence[str], kind: Kind = Kind.LINKS
+    connection: sa.Connection, project_id: str, names: Sequence[str], kind: Kind = LINKS
 ) -> dict[str, int]:
     """Return the ids of those link sets that the ledger has."""
     s = tables.link_set.c
     rows = connection.execute(
         sa.select(s.name, s.set_id).where(
-            s.project_id == project_id, s.kind == kind.value, s.name.in_(names)
+            s.project_id == project_id, s.kind == kind.name, s.name.in_(names)
         )
     )
     return {row[0]: row[1] for row in rows}
@@ -101,12 +101,12 @@ def ensure_sets(
     project_id: str,
     names: Sequence[str],
     key_columns: Sequence[str],
-    kind: Kind = Kind.LINKS,
+    kind: Kind = LINKS,
 ) -> dict[str, int]:
     """Return the link sets' ids, making those that are new, and note what their rows' keys are."""
     known = set_ids_of(connection, project_id, names, kind)
     fresh = [
-        {"project_id": project_id, "name": name, "kind": kind.value}
+        {"project_id": project_id, "name": name, "kind": kind.name}
         for name in names
         if name not in known
     ]
@@ -129,7 +129,7 @@ def known_sets(
     s = tables.link_set.c
     rows = connection.execute(
         sa.select(s.name, s.set_id, s.key_columns)
-        .where(s.project_id == project_id, s.kind == Kind.LINKS.value)
+        .where(s.project_id == project_id, s.kind == LINKS.name)
         .order_by(s.name)
     )
     return {row.name: (row.set_id, tuple(json.loads(row.key_columns or "[]"))) for row in rows}
@@ -182,7 +182,7 @@ def links_to_read(
     With `link_ids`, those links instead, in their order, whether or not a row uses them.
     """
     s, r, o, k = tables.link_set.c, tables.row.c, tables.operation.c, tables.link.c
-    ours = [s.project_id == project_id, s.kind == Kind.LINKS.value]
+    ours = [s.project_id == project_id, s.kind == LINKS.name]
     if names:
         ours.append(s.name.in_(names))
     if link_ids is None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp, from_micros
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.identity import ENDPOINT_LINKS, ENDPOINT_QR_CODES
+from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import operation_of
@@ -183,18 +183,12 @@ def _evidence(connection: sa.Connection, case: Case, attempts: Sequence[Any]) ->
         "row_key": case.row_key,
         "state": case.state.value,
         "reason": case.reason,
-        "endpoint": _endpoint(case),
+        "endpoint": f"POST {kind_for(case.for_link_id).path(case.for_link_id)}",
         "body": json.loads(body) if body else None,
         "body_bytes": len(body) if body else None,
         "body_sha256": hashlib.sha256(body).hexdigest() if body else row.content_hash.hex(),
         "attempts": [_attempt(one) for one in attempts],
     }
-
-
-def _endpoint(case: Case) -> str:
-    if case.for_link_id is None:
-        return ENDPOINT_LINKS
-    return ENDPOINT_QR_CODES.replace("{linkId}", case.for_link_id)
 
 
 def _attempt(row: Any) -> Mapping[str, Any]:

@@ -16,12 +16,12 @@ from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.identity import (
-    ENDPOINT_LINKS,
     group_hashes,
     idempotency_key,
     qr_content_hash,
     qr_row_key,
 )
+from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import (
     UNKNOWN_GROUPS,
     Entry,
@@ -31,7 +31,7 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.ledger.restore import restore
-from incarts_pipeline.models import QR_CODE, Kind, Reason, State, Status
+from incarts_pipeline.models import QR_CODE, Reason, State, Status
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.prepare.row_keys import row_keys
 from incarts_pipeline.publish import Output, check_project, exists, facts_of, resolve
@@ -79,12 +79,12 @@ def import_links(
     """
     settings = settings or load_settings()
     settings.require("base_url", "project_id")
-    published, kind = _published(str(source)), Kind.LINKS
+    published, kind = _published(str(source)), LINKS
     names: Sequence[str] = ()
     if published is None:
         names, entries = _made_by_hand(source, settings.project_id or "", link_set, unique_key)
     elif _has_codes(str(source)):
-        entries, kind = list(_codes(_rows(str(source), settings.project_id or ""))), Kind.QR_CODES
+        entries, kind = list(_codes(_rows(str(source), settings.project_id or ""))), QR_CODES
     else:
         names, entries = _from_published(published, settings.project_id or "")
     sets = sorted({entry.link_set for entry in entries})
@@ -295,7 +295,7 @@ def _of_missing(row: Mapping[str, Any]) -> Entry:
 def _link(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "link_id": row["link_id"],
-        **{own: row.get(name) for name, own in _LINK_COLUMNS.items()},
+        **{own: row.get(name) or None for name, own in _LINK_COLUMNS.items()},
         "created_at": _micros(row.get("link_created_at")),
         "received_at": _micros(row.get("received_at") or row.get("link_created_at")) or 0,
         "run_id": row.get("run_id") or "import",
@@ -308,7 +308,7 @@ def _micros(at: dt.datetime | None) -> int | None:
 
 def _key(project: str, link_set: str, row_key: str, content: bytes, generation: int = 0) -> str:
     return idempotency_key(
-        endpoint=ENDPOINT_LINKS,
+        endpoint=LINKS.endpoint,
         project_id=project,
         link_set=link_set,
         row_key=row_key,

@@ -10,7 +10,7 @@ import pyarrow as pa
 from incarts_pipeline.identity import changed_fields, group_hashes
 from incarts_pipeline.ledger import GroupHashes, group_hashes_of, open_engine
 from incarts_pipeline.models import Policy
-from incarts_pipeline.plan import decisions
+from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.workspace import Workspace
 
 GROUPS = ("destination", "tracking", "label")
@@ -46,7 +46,7 @@ def compare(workspace: Workspace, ledger: Path | None, on_change: Mapping[str, P
     workspace.fill("changed", _SCHEMA, [])
     if ledger is None:
         return
-    reader = workspace.stream(decisions.DIFFERING, _BATCH)
+    reader = workspace.stream(queries.DIFFERING, _BATCH)
     engine = open_engine(ledger, read_only=True)
     try:
         for batch in reader:
@@ -64,11 +64,11 @@ def tell_clashes(workspace: Workspace) -> None:
     """Note in the table `shared` which fields differ between rows that share a key."""
     found = [
         {"link_set": link_set, "row_key": row_key, "fields": _listed(*bodies)}
-        for link_set, row_key, bodies in workspace.db.execute(decisions.CLASHING).fetchall()
+        for link_set, row_key, bodies in workspace.db.execute(queries.CLASHING).fetchall()
     ]
     if found:
         workspace.fill("clash", _CLASH_SCHEMA, found)
-        workspace.db.execute(decisions.CLASHES)
+        workspace.db.execute(queries.CLASHES)
 
 
 def _listed(one: str, other: str) -> str:

@@ -1,70 +1,13 @@
-"""Single rows that a plan would touch, to show what its numbers stand for."""
+"""Figures of a plan: what it would do, in numbers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.identity import changed_fields
 from incarts_pipeline.models import Action, Reason
 from incarts_pipeline.plan.guards import Refusal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One row that a plan would touch; `fields` are those that differ from its link's content.
-
-    `name` is the link's as it would be sent, None where nothing is; `problem` is the first rule
-    that a rejected row breaks.
-    """
-
-    link_set: str
-    catalog_row: int
-    row_key: str
-    reason: Reason
-    fields: Sequence[str] = ()
-    name: str | None = None
-    problem: str | None = None
-
-    def __str__(self) -> str:
-        what = f": {', '.join(self.fields)}" if self.fields else ""
-        return f"row {self.catalog_row} ({self.row_key}){what}"
-
-
-def example_of(row: Sequence[Any], old_body: bytes | None) -> Example:
-    """Return the example in a row of `decisions.EXAMPLES`; `old_body` is what its link was sent."""
-    link_set, catalog_row, row_key, reason, _, body, problem = row
-    return Example(
-        link_set=link_set,
-        catalog_row=catalog_row,
-        row_key=row_key or "",
-        reason=Reason(reason),
-        fields=changed_fields(old_body, body.encode()) if old_body and body is not None else (),
-        name=json.loads(body).get("name") if body is not None else None,
-        problem=problem,
-    )
-
-
-def refuse(figures: PlanFigures, approve: str | None) -> None:
-    """Let a plan through, or say why not.
-
-    Raises:
-        RefusedError: a guard stands against it, and `approve` is not its digest.
-    """
-    standing = [r for r in figures.refusals if not (r.approvable and approve == figures.digest)]
-    if not standing:
-        return
-    approvable = all(refusal.approvable for refusal in standing)
-    how = f" Approve exactly this plan with --approve {figures.digest}." if approvable else ""
-    raise RefusedError(
-        "\n".join(refusal.message for refusal in standing),
-        fix=" ".join(refusal.fix for refusal in standing) + how,
-        guard=standing[0].guard,
-        digest=figures.digest if approvable else None,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +40,7 @@ class PlanFigures:
     refusals: Sequence[Refusal]
     digest: str
     seconds: float | None
-    rows: int = field(default=0)
+    rows: int = 0
 
     def rows_by_action(self) -> dict[Action, int]:
         """Return the number of catalog rows per action, in the order of the enum."""
@@ -105,3 +48,22 @@ class PlanFigures:
         for count in self.counts:
             totals[count.action] += count.rows
         return totals
+
+
+def refuse(figures: PlanFigures, approve: str | None) -> None:
+    """Let a plan through, or say why not.
+
+    Raises:
+        RefusedError: a guard stands against it, and `approve` is not its digest.
+    """
+    against = [r for r in figures.refusals if not (r.approvable and approve == figures.digest)]
+    if not against:
+        return
+    approvable = all(refusal.approvable for refusal in against)
+    how = f" Approve exactly this plan with --approve {figures.digest}." if approvable else ""
+    raise RefusedError(
+        "\n".join(refusal.message for refusal in against),
+        fix=" ".join(refusal.fix for refusal in against) + how,
+        guard=against[0].guard,
+        digest=figures.digest if approvable else None,
+    )

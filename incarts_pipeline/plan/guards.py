@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.models import Intent
 
 SHARE_GUARD = "mass_change"
@@ -97,19 +98,18 @@ def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
     ]
 
 
-def scopes_needed(kinds: Sequence[tuple[str, str, int]]) -> dict[str, int]:
-    """Return the calls that need each scope: custom URLs share one, the rest go by retailer."""
+def scopes_needed(kind: Kind, calls: Sequence[tuple[str, str, int]]) -> dict[str, int]:
+    """Return how many calls need each scope; `calls` are (retailer, intent, number)."""
     needed: dict[str, int] = {}
-    for retailer, intent, n in kinds:
-        scope = "custom" if intent == Intent.CUSTOM_URL else retailer
-        for name in ("links:write", f"retailers:{scope}"):
+    for retailer, intent, n in calls:
+        for name in kind.scopes(retailer, intent):
             needed[name] = needed.get(name, 0) + n
     return needed
 
 
-def warnings(kinds: Sequence[tuple[str, str, int]]) -> list[str]:
+def warnings(calls: Sequence[tuple[str, str, int]]) -> list[str]:
     """Return what to know before sending these kinds of links."""
-    soon = sum(n for _, intent, n in kinds if intent == Intent.PRODUCT_DETAIL)
+    soon = sum(n for _, intent, n in calls if intent == Intent.PRODUCT_DETAIL)
     if not soon:
         return []
     return [f"{soon:,} product_detail links: Incarts lists that intent as coming soon."]

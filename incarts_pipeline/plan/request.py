@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.plan.request."""
+"""Requests: what somebody wants planned."""
 
 from __future__ import annotations
 
@@ -31,3 +31,24 @@ class PlanRequest:
     refuse_over: int | None = None
     allow_empty: bool = False
     partition: Partition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QrRequest:
+    """Which QR codes are wanted.
+
+    `source` is whatever `catalog.open_catalog` takes: a published links.parquet, each of whose
+    links gets a code for each of `identifiers`, or a table with the link set's key columns and,
+    instead of `identifiers`, a column `identifier` with a row per code. `name` is a template over
+    the table's columns and `{identifier}`; without it the column `name` is taken, or the
+    identifier. An optional column `metadata` has JSON objects.
+    """
+
+    source: object
+    identifiers: Sequence[str] = ()
+    name: str | None = None
+    link_set: str | None = None
+    catalog_format: str | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    retry_rejected: bool = False

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from incarts_pipeline.ledger import Reading, bulk_queries, bulk_read
+from incarts_pipeline.ledger import Query, Reading, bulk_queries, bulk_read
+from incarts_pipeline.plan import queries
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 _MEMORY = "512MB"
 _PUBLISH_MEMORY = "1GB"  # every published column takes part in one join and one sort
 
-# Catalog rows that don't simply have their link already, each beside the link that its row uses
-# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
-# are few, and all that follows looks at them alone.
-_COMPARED = """
-SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
-FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
-FULL JOIN (
-    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
-    WHERE link_set = $link_set
-) AS current USING (row_key)
-WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
-"""
 _COMPARED_SCHEMA = pa.schema(
     [
         ("catalog_row", pa.int64()),
@@ -47,25 +36,6 @@ _COMPARED_SCHEMA = pa.schema(
         ("link_hash", pa.binary()),
         ("is_missing", pa.int64()),
     ]
-)
-_OPEN = """
-CREATE OR REPLACE VIEW open_request AS
-SELECT request.*, current_op, link_hash
-FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
-    USING (link_set, catalog_row)
-WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
-"""
-
-# The rows that a run answers for: the whole set's, or those that were last in its partition.
-_OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
-_OF_PARTITION = """
-SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
-USING (link_set, row_key)
-"""
-
-# Catalog rows whose content is not their link's: an earlier link may have it.
-_STRAYING = (
-    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
 )
 _HASHED_AT_ONCE = 50_000  # rows
 _LOOKED_UP_AT_ONCE = 10_000  # rows
@@ -114,7 +84,8 @@ class Workspace:
         partition: str | None = None,
     ) -> None:
         """Store link requests in the table `request`, and read the ledger at the same time."""
-        self.key_fields = list(schema.field("key").type.fields)
+        if "key" in schema.names:
+            self.key_fields = list(schema.field("key").type.fields)
         with ThreadPoolExecutor(1, thread_name_prefix="incarts-workspace") as pool:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
             digest = hashlib.sha256()
@@ -128,12 +99,16 @@ class Workspace:
             ledger.result()
             self.requests_digest = digest.hexdigest()
 
+    def link_sets(self) -> tuple[str, ...]:
+        """Return the link sets that the requests name."""
+        return tuple(name for (name,) in self.db.execute(queries.LINK_SETS).fetchall())
+
     def load_ledger(
         self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
     ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         with _maybe_reading(path) as ledger:
-            self._fill("ledger_row", bulk_queries.ROWS, bulk_queries.ROWS_SCHEMA, ledger, set_ids)
+            self._fill("ledger_row", bulk_queries.ROWS, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
 
     def load_links(
@@ -145,49 +120,41 @@ class Workspace:
         """
         self.db.execute(f"SET memory_limit = '{_PUBLISH_MEMORY}'")
         self.fill(
-            "ledger_row", pa.schema([("link_set", pa.string()), *bulk_queries.ROWS_SCHEMA]), []
+            "ledger_row", pa.schema([("link_set", pa.string()), *bulk_queries.ROWS.schema]), []
         )
         with _maybe_reading(path) as ledger:
-            self._fill("made", bulk_queries.CURRENT, bulk_queries.CURRENT_SCHEMA, ledger, set_ids)
+            self._fill("made", bulk_queries.CURRENT, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
         self._own("made", partition)
 
     def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read which QR codes were made, for which links, into the table `made_code`."""
         with _maybe_reading(path) as ledger:
-            query, schema = bulk_queries.MADE_CODES, bulk_queries.MADE_CODES_SCHEMA
-            self._fill("made_code", query, schema, ledger, set_ids)
+            self._fill("made_code", bulk_queries.MADE_CODES, ledger, set_ids)
 
     def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
         """Read what the runs of a plan file have come to into the table `begun`."""
         with _maybe_reading(path) as ledger:
-            query, schema = bulk_queries.BEGUN, bulk_queries.BEGUN_SCHEMA
-            self._fill("begun", query, schema, ledger, set_ids, digest)
+            self._fill("begun", bulk_queries.BEGUN, ledger, set_ids, digest)
 
     def compare(self, link_sets: Iterable[str], partition: str | None = None) -> None:
         """Fill the table `compared`, once requests and ledger have been loaded."""
         self.fill("compared", _COMPARED_SCHEMA, [])
         for name in link_sets:  # each by itself, as a join on one column takes half of the time
-            self.db.execute(f"INSERT INTO compared {_COMPARED}", {"link_set": name})
-        self.db.execute(_OPEN)
+            self.db.execute(f"INSERT INTO compared {queries.COMPARED}", {"link_set": name})
+        self.db.execute(queries.OPEN_REQUESTS)
         self._own("ledger_row", partition)
         self._own("compared", partition)
 
     def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
         """Read the earlier links of rows whose content is not their link's; after the requests."""
         [(straying, links)] = self.db.execute(
-            f"SELECT (SELECT COUNT(*) {_STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
+            f"SELECT (SELECT COUNT(*) {queries.STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
             {"link_sets": list(set_ids)},
         ).fetchall()
         few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
         with _maybe_reading(path if straying else None) as ledger:
-            self._fill(
-                "past",
-                bulk_queries.PAST,
-                bulk_queries.PAST_SCHEMA,
-                None if few else ledger,
-                set_ids,
-            )
+            self._fill("past", bulk_queries.PAST, None if few else ledger, set_ids)
             if few and ledger is not None:
                 self._look_up_past(ledger, set_ids)
 
@@ -199,61 +166,51 @@ class Workspace:
 
     def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
         for name, set_id in set_ids.items():
-            query = f"SELECT DISTINCT row_key {_STRAYING}"
+            query = f"SELECT DISTINCT row_key {queries.STRAYING}"
             found = self.db.cursor().execute(query, {"link_sets": [name]})
             while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
                 keys = json.dumps([key for (key,) in rows])
-                self._add(
-                    "past",
-                    name,
-                    bulk_queries.PAST_OF,
-                    bulk_queries.PAST_SCHEMA,
-                    ledger,
-                    keys,
-                    set_id,
-                )
+                self._add("past", name, bulk_queries.PAST_OF, ledger, keys, set_id)
 
     def _load_unlinked(
         self, ledger: Reading | None, set_ids: Mapping[str, int], partition: str | None
     ) -> None:
-        self._fill("unlinked", bulk_queries.UNLINKED, bulk_queries.UNLINKED_SCHEMA, ledger, set_ids)
+        self._fill("unlinked", bulk_queries.UNLINKED, ledger, set_ids)
         if partition is not None:
-            self._fill("member", bulk_queries.MEMBERS, bulk_queries.MEMBERS_SCHEMA, ledger, set_ids)
+            self._fill("member", bulk_queries.MEMBERS, ledger, set_ids)
 
     def _own(self, table: str, partition: str | None) -> None:
         """Make the view of a table's rows that the run answers for."""
-        own = _OWN.format(table=table)
+        own = queries.OWN.format(table=table)
         if partition is not None:
             quoted = "'" + partition.replace("'", "''") + "'"
-            own += _OF_PARTITION.format(partition=quoted)
+            own += queries.OF_PARTITION.format(partition=quoted)
         self.db.execute(own)
 
     def _fill(
         self,
         table: str,
-        query: str,
-        schema: pa.Schema,
+        query: Query,
         ledger: Reading | None,
         set_ids: Mapping[str, int],
         *parameters: str,
     ) -> None:
         """Make a table of what a query finds for each link set."""
-        self.fill(table, pa.schema([("link_set", pa.string()), *schema]), [])
+        self.fill(table, pa.schema([("link_set", pa.string()), *query.schema]), [])
         if ledger is not None:
             for name, set_id in set_ids.items():
-                self._add(table, name, query, schema, ledger, set_id, *parameters)
+                self._add(table, name, query, ledger, set_id, *parameters)
 
     def _add(
         self,
         table: str,
         link_set: str,
-        query: str,
-        schema: pa.Schema,
+        query: Query,
         ledger: Reading,
         *parameters: str | int,
     ) -> None:
         with self.db.cursor() as db:
-            db.register("incoming", bulk_read.scan(ledger, query, schema, *parameters))
+            db.register("incoming", bulk_read.scan(ledger, query, *parameters))
             db.execute(
                 f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
                 {"name": link_set},

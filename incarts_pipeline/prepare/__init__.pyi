@@ -3,7 +3,6 @@ from .partition import Chosen as Chosen, Partition as Partition
 from .problems import Findings as Findings
 from .qr_codes import (
     code_requests as code_requests,
-    key_fields as key_fields,
     request_schema as request_schema,
 )
 from .qr_mapping import choose_mapping as choose_mapping

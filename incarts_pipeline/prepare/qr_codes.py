@@ -25,27 +25,25 @@ NAME_CHARACTERS = 120  # the API's rule
 # Row keys of one link set → the links that their rows use now.
 Lookup = Callable[[str, Sequence[str]], Mapping[str, str]]
 
-# What a code is made of travels in `key`, behind the table's own columns: the plan hands `key` on
-# as it is, and the published table takes its columns from there.
-_OWN = ("identifier", "link_id", "link_row_key", "name", "row")
+# What a request says of its code: whose it is, and in which row of the table it is asked for.
+_CODE = pa.struct(
+    [
+        ("identifier", pa.string()),
+        ("link_id", pa.string()),
+        ("link_row_key", pa.string()),
+        ("name", pa.string()),
+        ("row", pa.int64()),
+    ]
+)
 _BATCH_ROWS = 16_384
 
 
 def request_schema(schema: pa.Schema, mapping: CodeMapping) -> pa.Schema:
     """Return the schema of the requests that `code_requests` yields."""
-    # Numbered, since a key column may be named `name` or `row` as one of `_OWN`.
-    keys = [schema.field(shown).with_name(f"key_{at}") for at, shown in _numbered(mapping)]
-    own = [pa.field(name, pa.int64() if name == "row" else pa.string()) for name in _OWN]
-    return link_request_schema([*keys, *own])
-
-
-def key_fields(schema: pa.Schema, mapping: CodeMapping) -> list[pa.Field]:
-    """Return the key columns as the catalog had them."""
-    return [schema.field(shown).with_name(name) for name, shown in mapping.keys.items()]
-
-
-def _numbered(mapping: CodeMapping) -> list[tuple[int, str]]:
-    return list(enumerate(mapping.keys.values()))
+    keys = [schema.field(shown).with_name(name) for name, shown in mapping.keys.items()]
+    requests = link_request_schema(keys).append(pa.field("code", _CODE))
+    # A published table may show no key column, and a struct of nothing is nothing to DuckDB.
+    return requests if keys else requests.remove(requests.get_field_index("key"))
 
 
 def code_requests(
@@ -53,9 +51,9 @@ def code_requests(
 ) -> Iterator[pa.RecordBatch]:
     """Turn a table's batches into requests, a row for each row and identifier, in their order.
 
-    They have the schema `request_schema(schema, mapping)`: those of prepare, whose `row_key` and
-    `content_hash` are the code's, and whose `key` holds what it is made of. Broken rules are in
-    `problems`, and such a row has no body.
+    They have the schema `request_schema(schema, mapping)`: that of link requests, whose `row_key`
+    and `content_hash` are the code's, and a struct `code` that says what it is made of.
+    Broken rules are in `problems`, and such a row has no body.
 
     Args:
         batches: record batches of `schema`.
@@ -126,9 +124,7 @@ class _Batch:
         identifiers, names = self._identifiers(), self._names()
         bodies = self._bodies(identifiers, names)
         texts = zip(keys.to_pylist(), identifiers.to_pylist(), strict=True)
-        own = dict(
-            zip(_OWN, (identifiers, link_ids, keys, names, pa.array(self._rows)), strict=True)
-        )
+        code = (identifiers, link_ids, keys, names, pa.array(self._rows))
         values = {
             "catalog_row": pa.array(np.arange(first, first + n)),
             "link_set": pc.fill_null(sets, ""),
@@ -144,14 +140,16 @@ class _Batch:
             "pinned": pa.repeat(False, n),
             "problems": self._findings.lists(),
             "notes": empty_lists(n),
-            "key": self._key(own, output),
+            "code": pa.StructArray.from_arrays(code, fields=list(_CODE.fields)),
         }
+        if self._mapping.keys:
+            values["key"] = self._key(output)
         return pa.RecordBatch.from_arrays([values[name] for name in output.names], schema=output)
 
-    def _key(self, own: Mapping[str, pa.Array], output: pa.Schema) -> pa.StructArray:
+    def _key(self, output: pa.Schema) -> pa.StructArray:
         keys = [self._batch.column(shown) for shown in self._mapping.keys.values()]
         fields = list(output.field("key").type.fields)
-        return pa.StructArray.from_arrays([*keys, *(own[name] for name in _OWN)], fields=fields)
+        return pa.StructArray.from_arrays(keys, fields=fields)
 
     def _identity(self) -> tuple[pa.StringArray, pa.StringArray]:
         """Return each row's link set and row key; null, with a problem, where there is none."""

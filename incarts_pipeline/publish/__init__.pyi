@@ -11,8 +11,6 @@ from .output import (
     metadata_of as metadata_of,
 )
 from .ownership import (
-    check_codes_output as check_codes_output,
     check_output as check_output,
     check_project as check_project,
 )
-from .qr_codes import publish_codes as publish_codes

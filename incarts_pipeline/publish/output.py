@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.publish.output."""
+"""Output: where the published tables are, what is in them, and whose they are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.schemas import OUTPUT_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Where the tables go: a path or a URI of `links.parquet`, its companions beside it."""
+    """Where the tables go: `links` is a path or a URI, its companions lie beside it."""
 
     links: str
 
@@ -21,6 +22,14 @@ class Output:
     def missing(self) -> str:
         """The table of links whose row left the catalog."""
         return _beside(self.links, "missing")
+
+    def rows_of(self, kind: Kind) -> tuple[str, ...]:
+        """The tables of what each row came to: the kind's own, and the missing rows if it has."""
+        return (self.links, self.missing) if kind.is_catalog else (self.links,)
+
+    def tables_of(self, kind: Kind) -> tuple[str, ...]:
+        """All tables that are published of a kind."""
+        return (*self.rows_of(kind), self.history) if kind.is_catalog else self.rows_of(kind)
 
     @property
     def history(self) -> str:

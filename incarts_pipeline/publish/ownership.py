@@ -1,4 +1,4 @@
-"""Whose a published table is: nothing is sent for, or written over, what belongs to others."""
+"""Ownership of published tables: nothing is sent for, or written over, what belongs to others."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader
 from incarts_pipeline.models import Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
 from incarts_pipeline.publish.output import Output, facts_of
+from incarts_pipeline.publish.tables import TABLES
 
 _BATCH = 50_000
 
 
 def check_output(
-    output: Output, ledger: LedgerReader, project: str, link_sets: Sequence[str]
+    kind: Kind, output: Output, ledger: LedgerReader, project: str, link_sets: Sequence[str]
 ) -> None:
-    """Refuse, before anything is sent, tables of links that can't be written or that aren't ours.
+    """Refuse, before anything is sent, tables that can't be written or that aren't ours.
 
     Ours are tables of this project, of one of these link sets, whose links the ledger knows. It
     knows those of a file that is as it was published from the ledger as it is. A table that
-    doesn't say whose it is may be anybody's.
+    doesn't say whose it is may be anybody's. A table of a kind that doesn't list all that there is
+    may have been another link set's: nothing is made anew for that.
 
     Raises:
         PublishError: as `check_place` raises.
@@ -35,25 +38,17 @@ def check_output(
             that the ledger doesn't know, or is no table of links.
     """
     check_place(output.links)
-    for target in (output.missing, output.history, output.links):
+    for target in output.tables_of(kind):
         facts = _facts(target)
         check_project(target, facts, project)
-        _check_link_sets(target, facts, link_sets)
+        if kind.is_catalog:
+            _check_link_sets(target, facts, link_sets)
     with _existing(output.links) as file:
-        if file is not None and not stands(ledger.file, local_file(output.links)):
-            _check_known(output.links, file, ledger, "link_id")
-
-
-def check_codes_output(target: str, ledger: LedgerReader, project: str) -> None:
-    """Refuse the same for a table of QR codes; it may have been another link set's.
-
-    Nothing is made anew for that, since the ledger knows its codes.
-    """
-    check_place(target)
-    with _existing(target) as file:
-        if file is not None:
-            check_project(target, facts_of(file.schema_arrow), project)
-            _check_known(target, file, ledger, "qr_code_id")
+        if file is None:
+            return
+        of_kind = set(TABLES[kind].columns.names) <= set(file.schema_arrow.names)
+        if not (of_kind and stands(ledger.file, local_file(output.links))):
+            _check_known(output.links, file, ledger, kind.id_column)
 
 
 def _facts(target: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Outcomes → links.parquet and its companions, replaced atomically."""
+"""Publication: what the ledger says of each row → Parquet tables, replaced atomically."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from incarts_pipeline.ledger import History, reading
 from incarts_pipeline.models import Reason, Status
-from incarts_pipeline.plan import Workspace
-from incarts_pipeline.publish import outcomes
+from incarts_pipeline.plan import Plan, Workspace
+from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import local_file, resolve, write_table
 from incarts_pipeline.publish.freshness import Noting, keep, stands
 from incarts_pipeline.publish.output import Output, Published, facts_of, metadata_of
-from incarts_pipeline.schemas import HISTORY, LINKS, MISSING, OUTPUT_VERSION
+from incarts_pipeline.publish.tables import TABLES
+from incarts_pipeline.schemas import HISTORY, MISSING, OUTPUT_VERSION
 from incarts_pipeline.write import LeftOver
 
 try:
@@ -31,19 +31,18 @@ except PackageNotFoundError:  # run from a folder, without being installed
 _BATCH = 50_000
 _NOT_TO_KEEP = ""  # nothing that a table could be made from
 _OF_ONE_RUN = ("ledger_sequence", "run_id")  # facts that the next run over the same differs in
-_NULLS = {pa.int64(): -1, pa.string(): ""}
 
 
 def publish(
-    workspace: Workspace,
+    plan: Plan,
     output: Output,
     *,
     ledger: Path,
-    history: History,
+    set_ids: Mapping[str, int],
     left: LeftOver,
     facts: Mapping[str, str],
 ) -> Published:
-    """Bring the three tables to what the ledger says, for a plan that was carried out.
+    """Bring a plan's tables to what the ledger says, once it was carried out.
 
     A table that is what would be written is left as it is, and dated now. `facts` go into the
     Parquet metadata; `run_id` among them names this run.
@@ -51,41 +50,45 @@ def publish(
     Raises:
         PublishError: a table can't be written; the old one is untouched.
     """
-    _publish_history(ledger, history, output.history, facts)
+    workspace, is_catalog = plan.workspace, plan.kind.is_catalog
+    history = History(set_ids=set_ids, partition=plan.options.partition)
+    if is_catalog:
+        _publish_history(ledger, history, output.history, facts)
     load_left_over(workspace, left)
-    keys = key_columns(workspace.key_fields, LINKS)
-    select = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
-    schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *LINKS])
-    query = outcomes.rows(outcomes.LINK_COLUMNS.format(key_columns=select, action=outcomes.ACTION))
-    code = [query, str(schema), outcomes.LATEST, outcomes.MISSING_ROWS, str(MISSING)]
-    data = [workspace.requests_digest, *(workspace.digest(table) for table in outcomes.INPUTS)]
+    table = TABLES[plan.kind]
+    keys = key_columns(plan.key_fields, table.columns)
+    schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *table.columns])
+    query = queries.rows(keys, table.select, schema.names)
+    code = [query, str(schema), queries.LATEST, queries.MISSING_ROWS, str(MISSING)]
+    data = [workspace.requests_digest, *(workspace.digest(one) for one in queries.INPUTS)]
     made_from = _made_from([*code, *data, left.reason.value], history, facts)
-    links, missing = local_file(output.links), local_file(output.missing)
-    if stands(ledger, links, made_from) and stands(ledger, missing, made_from):
-        return _kept(output)
-    with Noting(ledger, links, missing) as noting:
-        workspace.load_links(ledger, history.set_ids, history.partition)
-        # One after the other: an open stream holds on to the memory of its joins.
-        gone = workspace.stream(outcomes.MISSING_ROWS, _BATCH)
-        sha256 = write_table(gone, MISSING.with_metadata(metadata_of(facts)), output.missing)
-        del gone
-        noting.made(missing, made_from, sha256)
+    files = [local_file(target) for target in output.rows_of(plan.kind)]
+    if all(stands(ledger, file, made_from) for file in files):
+        return _kept(output, files)
+    with Noting(ledger, *files) as noting:
+        workspace.load_links(ledger, set_ids, history.partition)
+        if is_catalog:
+            # One after the other: an open stream holds on to the memory of its joins.
+            gone = workspace.stream(queries.MISSING_ROWS, _BATCH)
+            schema_gone = MISSING.with_metadata(metadata_of(facts))
+            noting.made(files[-1], made_from, write_table(gone, schema_gone, output.missing))
+            del gone
         counts, sha256 = write_rows(workspace, query, left.reason, facts, schema, output.links)
         # What this run did is told in other words by the next one, which did nothing.
-        did = workspace.db.execute(outcomes.DONE_BY, {"run": facts["run_id"]}).fetchall()
-        noting.made(links, _NOT_TO_KEEP if did else made_from, sha256)
+        did = workspace.db.execute(queries.DONE_BY, {"run": facts["run_id"]}).fetchall()
+        noting.made(files[0], _NOT_TO_KEEP if did else made_from, sha256)
     return Published(output=output, counts=counts, made_by=facts["run_id"])
 
 
 def _publish_history(ledger: Path, history: History, target: str, facts: Mapping[str, str]) -> None:
     file = local_file(target)
-    made_from = _made_from([history.query, str(HISTORY)], history, facts)
+    made_from = _made_from([history.query.sql, str(HISTORY)], history, facts)
     if stands(ledger, file, made_from):
         keep(file)
         return
     schema = HISTORY.with_metadata(metadata_of(facts))
     with Noting(ledger, file) as noting, reading(ledger) as connection:
-        sha256 = write_table(_with_nulls(history.batches(connection)), schema, target)
+        sha256 = write_table(history.batches(connection), schema, target)
         noting.made(file, made_from, sha256)
 
 
@@ -97,10 +100,10 @@ def _made_from(what: Sequence[str], history: History, facts: Mapping[str, str]) 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _kept(output: Output) -> Published:
-    """Leave links.parquet and its companion as they are, and say what is in them."""
-    for target in (output.missing, output.links):
-        keep(local_file(target))
+def _kept(output: Output, files: Sequence[Path | None]) -> Published:
+    """Leave the tables as they are, and say what is in the first of them."""
+    for file in files:
+        keep(file)
     filesystem, path = resolve(output.links)
     counts: Counter[tuple[Status, Reason]] = Counter()
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
@@ -120,13 +123,13 @@ def write_rows(
 ) -> tuple[dict[tuple[Status, Reason], int], bytes]:
     """Write the table of how each row stands, once it is known what was left over.
 
-    `query` is one of `outcomes.rows`; `pending` is why rows were not tried that have no reason of
+    `query` is one of `queries.rows`; `pending` is why rows were not tried that have no reason of
     their own.
 
     Returns:
         The rows per status and reason, and the SHA-256 of what was written.
     """
-    workspace.db.execute(outcomes.LATEST)
+    workspace.db.execute(queries.LATEST)
     counts: Counter[tuple[Status, Reason]] = Counter()
     run = {"pending": pending.value, "run": facts["run_id"]}
     rows = _counted(workspace.stream(query, _BATCH, run), counts)
@@ -154,9 +157,9 @@ def load_left_over(workspace: Workspace, left: LeftOver) -> None:
     workspace.db.execute("CREATE OR REPLACE TABLE left_over AS SELECT * FROM incoming")
     workspace.db.unregister("incoming")
     if left.limit is not None:
-        workspace.db.execute(outcomes.OVER_LIMIT, {"limit": left.limit})
+        workspace.db.execute(queries.OVER_LIMIT, {"limit": left.limit})
     for retailer, intent in left.closed:
-        workspace.db.execute(outcomes.CLOSED, {"retailer": retailer, "intent": intent})
+        workspace.db.execute(queries.CLOSED, {"retailer": retailer, "intent": intent})
 
 
 def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, pa.Field]:
@@ -166,20 +169,3 @@ def key_columns(key_fields: Sequence[pa.Field], others: pa.Schema) -> dict[str, 
         f"{field.name}_catalog" if field.name in taken else field.name: field
         for field in key_fields
     }
-
-
-def _with_nulls(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Turn the -1 and "" of the ledger's bulk reads into the nulls that they stand for."""
-    for batch in batches:
-        columns = [
-            pc.if_else(pc.equal(column, _NULLS[column.type]), None, column)
-            if field.nullable
-            else column
-            for column, field in zip(batch.columns, HISTORY, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(columns, names=HISTORY.names)
-
-
-def quote(name: str) -> str:
-    """Return a column's name as SQL takes it."""
-    return '"' + name.replace('"', '""') + '"'

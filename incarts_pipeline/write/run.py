@@ -43,7 +43,7 @@ from incarts_pipeline.ledger import (
     start_run,
 )
 from incarts_pipeline.models import Reason
-from incarts_pipeline.plan import Plan
+from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned, pacing
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.sync import Stop
@@ -177,7 +177,7 @@ class Writer:
 
         The plan's own queries run in a thread: the lease must be renewed meanwhile.
         """
-        await asyncio.to_thread(self._plan.refresh, self._clock.now())
+        self._plan = await asyncio.to_thread(replan, self._plan, self._clock.now())
         for refusal in self._plan.figures.refusals:
             if refusal.guard not in self._approved:
                 self._sender.throttle.end(
@@ -211,7 +211,7 @@ class Writer:
                 break
             count += len(found)
             self._sender.metrics.planned += len(found)
-            at_home = await asyncio.to_thread(self._plan.rows_at_home, self._set_ids)
+            at_home = await asyncio.to_thread(self._plan.rows_that_stay, self._set_ids)
             async with asyncio.TaskGroup() as group:
                 for operation in found:
                     row = (operation.set_id, operation.row_key)

@@ -12,7 +12,8 @@ import pytest
 from incarts_pipeline.api.client import IncartsClient
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ForbiddenError, MappingError, RefusedError
-from incarts_pipeline.identity import ENDPOINT_LINKS, idempotency_key
+from incarts_pipeline.identity import idempotency_key
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.maintenance.review import adopt, evidence, open_cases, recreate, row_history
 from incarts_pipeline.models import State
 from incarts_pipeline.pipeline import plan_catalog
@@ -169,7 +170,7 @@ def key_of(settings: Settings, catalog: object) -> str:
     with plan_catalog(request, settings) as plan:
         [[call]] = plan.calls({"test": 1})
     return idempotency_key(
-        endpoint=ENDPOINT_LINKS,
+        endpoint=LINKS.endpoint,
         project_id=call.project_id,
         link_set=call.link_set,
         row_key=call.row_key,

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.identity import qr_row_key
-from incarts_pipeline.prepare.qr_codes import code_requests, key_fields
+from incarts_pipeline.prepare.qr_codes import code_requests, request_schema
 from incarts_pipeline.prepare.qr_mapping import choose_mapping
 
 SETS = {"other": ("upc",), "test": ("sku", "status")}
@@ -56,7 +56,8 @@ def test_published_table_shows_its_keys() -> None:
     schema = pa.schema([(name, pa.string()) for name in names])
     mapping = choose_mapping(schema, project_id="demo", sets=SETS, identifiers=("abc",))
     assert dict(mapping.keys) == {"sku": "sku", "status": "status_catalog"}
-    assert [field.name for field in key_fields(schema, mapping)] == ["sku", "status"]
+    fields = request_schema(schema, mapping).field("key").type.fields
+    assert [field.name for field in fields] == ["sku", "status"]
 
 
 def test_published_key_with_a_nul_is_rejected() -> None:
@@ -75,9 +76,9 @@ def test_rows_of_one_set_keep_their_numbers() -> None:
     for batch in (1, 3):
         found = rows_of(table, batch, link_set="test", identifiers=("abc", "abd", "abc"))
         assert [one["catalog_row"] for one in found] == [0, 1, 2, 3]
-        assert [one["key"]["row"] for one in found] == [0, 0, 2, 2]
+        assert [one["code"]["row"] for one in found] == [0, 0, 2, 2]
         assert [one["row_key"] for one in found][:2] == ["1\\|a|abc", "1\\|a|abd"]
-        assert found[0]["key"]["link_id"] == "lnk_test_1|a"
+        assert found[0]["code"]["link_id"] == "lnk_test_1|a"
         assert [p["code"] for p in found[2]["problems"]] == ["no_link"]
         assert found[2]["body"] is None
 
@@ -90,7 +91,7 @@ def test_key_column_called_identifier() -> None:
     )
     [batch] = code_requests(table.to_batches(), mapping, table.schema, links)
     [row] = batch.to_pylist()
-    assert (row["row_key"], row["key"]["link_id"]) == ("7|shelf", "lnk_s_7")
+    assert (row["row_key"], row["code"]["link_id"]) == ("7|shelf", "lnk_s_7")
     assert '"identifier":"shelf"' in row["body"]
 
 

@@ -156,10 +156,10 @@ def test_an_import_is_noticed(run: Run, settings: Settings) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        bulk_queries.CURRENT,
-        bulk_queries.UNLINKED,
-        bulk_queries.MEMBERS,
-        bulk_queries.History(set_ids={}, partition="south").query,
+        bulk_queries.CURRENT.sql,
+        bulk_queries.UNLINKED.sql,
+        bulk_queries.MEMBERS.sql,
+        bulk_queries.History(set_ids={}, partition="south").query.sql,
     ],
     ids=["current", "unlinked", "members", "history"],
 )

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.identity import ENDPOINT_LINKS, idempotency_key
+from incarts_pipeline.identity import idempotency_key
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger import (
     attempts as records,
     claims,
@@ -146,7 +147,7 @@ class MemoryLedger:
             return Claim.OURS, self._take(self._ops[verdict.take], run)
         self._last += 1
         key = idempotency_key(
-            endpoint=ENDPOINT_LINKS,
+            endpoint=LINKS.endpoint,
             project_id=call.project_id,
             link_set=call.link_set,
             row_key=call.row_key,

@@ -1,10 +1,65 @@
-"""What to do with each row: the plan's decision table, as SQL over the staged requests.
+"""SQL of planning, over the requests and what the workspace holds of the ledger.
 
 The order of the cases is the rule: a row that has its link is left alone whatever else is open, a
 doubt about the same content is settled, and nothing new is made while an older doubt is open.
 """
 
 from __future__ import annotations
+
+
+def verdict(names: tuple[str, str], *rules: tuple[str, str, str]) -> str:
+    """Return SQL for a struct of two texts: those of the first rule whose condition holds.
+
+    A rule is a condition and its two texts, each a plain word or an SQL expression.
+    """
+
+    def text(value: str) -> str:
+        return f"'{value}'" if value.isidentifier() else value
+
+    one, other = names
+    whens = (
+        f"WHEN {condition} THEN {{'{one}': {text(first)}, '{other}': {text(second)}}}"
+        for condition, first, second in rules
+    )
+    return "\n".join(["CASE", *whens, "END"])
+
+
+# Catalog rows that don't simply have their link already, each beside the link that its row uses
+# now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
+# are few, and all that follows looks at them alone.
+COMPARED = """
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
+FULL JOIN (
+    SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
+    WHERE link_set = $link_set
+) AS current USING (row_key)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+"""
+
+# The rows of `compared` that have a request of their own: all that decisions look at.
+OPEN_REQUESTS = """
+CREATE OR REPLACE VIEW open_request AS
+SELECT request.*, current_op, link_hash
+FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
+    USING (link_set, catalog_row)
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
+"""
+
+# The rows that a run answers for: the whole set's, or those that were last in its partition.
+OWN = "CREATE OR REPLACE VIEW own_{table} AS SELECT * FROM {table}"
+OF_PARTITION = """
+SEMI JOIN (SELECT link_set, row_key FROM member WHERE "partition" = {partition})
+USING (link_set, row_key)
+"""
+
+# Catalog rows whose content is not their link's: an earlier link may have it.
+STRAYING = (
+    "FROM open_request WHERE content_hash IS NOT NULL AND LIST_CONTAINS($link_sets, link_set)"
+)
+
+# The link sets that the requests name.
+LINK_SETS = "SELECT DISTINCT link_set FROM request WHERE link_set <> '' ORDER BY ALL"
 
 # Rows that share a key within one link set, where at least one of them isn't its link's content
 # already; without such a one they are all alike. `kinds` counts their different contents. First
@@ -60,8 +115,36 @@ WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
 GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 """
 
+# The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
+# open operation (`o`) and whether that may be settled (`d`), the newest operation of its content
+# (`latest`), an earlier link of it (`p`), and what changed (`c`).
+_VERDICT = verdict(
+    ("action", "reason"),
+    ("NOT r.wanted", "skip", "no_products"),
+    ("r.content_hash IS NULL", "reject", "invalid"),
+    ("s.kinds > 1", "reject", "duplicate_key"),
+    ("r.link_hash = r.content_hash OR r.link_hash = ''::BLOB", "unchanged", "same"),
+    ("o.content_hash = r.content_hash AND d.may_settle", "settle", "answer_unknown"),
+    ("o.content_hash = r.content_hash", "hold", "needs_review"),
+    ("o.op_id IS NOT NULL AND d.may_settle", "settle", "earlier_in_doubt"),
+    ("o.op_id IS NOT NULL", "hold", "earlier_in_doubt"),
+    # What was refused once may have been made, or given up, under a later key.
+    (
+        "latest.state = 'rejected' AND p.op_id IS NULL AND NOT $retry_rejected",
+        "reject",
+        "refused_by_api",
+    ),
+    ("r.current_op IS NULL AND p.op_id IS NULL", "create", "new"),
+    ("r.current_op IS NULL", "reuse", "changed_back"),
+    ("r.pinned OR s.pinned", "hold", "pinned"),
+    ("c.policy = 'hold'", "hold", "policy_hold"),
+    ("c.policy = 'ignore'", "unchanged", "ignored_change"),
+    ("p.op_id IS NOT NULL", "reuse", "changed_back"),
+    ("TRUE", "replace", "changed"),
+)
+
 # Every row but those that simply have their link already, which is nearly all of them on most days.
-DECISION = """
+DECISION = f"""
 CREATE OR REPLACE TABLE decision AS
 WITH undecided AS (
     SELECT * FROM open_request
@@ -70,30 +153,10 @@ WITH undecided AS (
     SEMI JOIN (SELECT * FROM shared WHERE kinds > 1) USING (link_set, row_key)
     ANTI JOIN open_request USING (link_set, catalog_row)
     WHERE content_hash IS NOT NULL
-), judged AS (
+), ruled AS (
     SELECT r.catalog_row, r.link_set, r.row_key, r.retailer, r.intent, r.priority,
            r.content_hash, r.current_op, s.first_row,
-           CASE
-               WHEN NOT r.wanted THEN 'skip no_products'
-               WHEN r.content_hash IS NULL THEN 'reject invalid'
-               WHEN s.kinds > 1 THEN 'reject duplicate_key'
-               WHEN r.link_hash = r.content_hash OR r.link_hash = ''::BLOB THEN 'unchanged same'
-               WHEN o.op_id IS NOT NULL AND o.content_hash = r.content_hash THEN
-                   CASE WHEN d.may_settle THEN 'settle answer_unknown' ELSE 'hold needs_review' END
-               WHEN o.op_id IS NOT NULL THEN
-                   CASE WHEN d.may_settle THEN 'settle earlier_in_doubt'
-                        ELSE 'hold earlier_in_doubt' END
-               -- What was refused once may have been made, or given up, under a later key.
-               WHEN latest.state = 'rejected' AND p.op_id IS NULL AND NOT $retry_rejected
-                   THEN 'reject refused_by_api'
-               WHEN r.current_op IS NULL AND p.op_id IS NULL THEN 'create new'
-               WHEN r.current_op IS NULL THEN 'reuse changed_back'
-               WHEN r.pinned OR s.pinned THEN 'hold pinned'
-               WHEN c.policy = 'hold' THEN 'hold policy_hold'
-               WHEN c.policy = 'ignore' THEN 'unchanged ignored_change'
-               WHEN p.op_id IS NOT NULL THEN 'reuse changed_back'
-               ELSE 'replace changed'
-           END AS verdict,
+           {_VERDICT} AS verdict,
            p.op_id AS past_op
     FROM undecided AS r
     LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
@@ -111,21 +174,41 @@ WITH undecided AS (
         AND p.content_hash = r.content_hash
     LEFT JOIN changed AS c ON c.link_set = r.link_set AND c.catalog_row = r.catalog_row
 )
-SELECT * EXCLUDE (verdict), SPLIT_PART(verdict, ' ', 1) AS action,
-       SPLIT_PART(verdict, ' ', 2) AS reason,
-       SPLIT_PART(verdict, ' ', 1) IN ('create', 'replace')
+SELECT * EXCLUDE (verdict), verdict.action, verdict.reason,
+       verdict.action IN ('create', 'replace')
            AND (first_row IS NULL OR catalog_row = first_row) AS is_call,
-       SPLIT_PART(verdict, ' ', 1) = 'reuse'
-           AND (first_row IS NULL OR catalog_row = first_row) AS is_reuse
-FROM judged
+       verdict.action = 'reuse' AND (first_row IS NULL OR catalog_row = first_row) AS is_reuse
+FROM ruled
+"""  # noqa: S608 - our own text
+
+# Rows that go back to an earlier link.
+REUSES = "SELECT link_set, row_key, past_op, current_op FROM decision WHERE is_reuse"
+
+# Operations whose link may exist.
+OPEN_OPERATIONS = """
+SELECT op_id, state, run_id, first_sent_at, first_sent_boot, boot_id, api_key_fingerprint
+FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')
+"""
+
+DOUBTS = "SELECT COUNT(*) FROM doubt WHERE may_settle"
+
+# A code can't be changed, and its link can't have its identifier twice: what was made under it on
+# this link is the code, whatever name or metadata is asked for today.
+KEEP_MADE = """
+UPDATE request SET content_hash = made.content_hash, notes = [{
+    'field': 'name', 'code': $code,
+    'message': 'the code keeps the name and metadata that it was made with, since a link can''t '
+        || 'have an identifier twice; take another identifier for another code'
+}]
+FROM made_code AS made
+WHERE made.link_set = request.link_set AND made.row_key = request.row_key
+    AND made.for_link_id = request.code.link_id AND made.content_hash <> request.content_hash
 """
 
 # The action for each row of the catalog.
 JUDGED = """
 CREATE OR REPLACE VIEW judged AS
-SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash, request.body,
-       request.key, request.problems, request.pinned,
-       COALESCE(decision.action, 'unchanged') AS action,
+SELECT request.*, COALESCE(decision.action, 'unchanged') AS action,
        COALESCE(decision.reason, 'same') AS reason, decision.current_op
 FROM request
 LEFT JOIN decision USING (link_set, catalog_row)
@@ -133,7 +216,7 @@ LEFT JOIN decision USING (link_set, catalog_row)
 
 # Rows that keep the link that they use, whatever comes of older content of theirs in doubt: those
 # that need nothing, and those whose code is printed.
-AT_HOME = """
+THAT_STAY = """
 SELECT DISTINCT link_set, row_key FROM judged
 SEMI JOIN unlinked USING (link_set, row_key)
 WHERE action = 'unchanged' AND reason = 'same' OR pinned AND current_op IS NOT NULL
@@ -194,6 +277,14 @@ BACK = """
 SELECT DISTINCT link_set, row_key FROM compared WHERE catalog_row IS NOT NULL AND is_missing = 1
 """
 
+# Links whose row left the catalog since the last run.
+NEWLY_MISSING = "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
+
+MISSING_EXAMPLES = """
+SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0
+ORDER BY row_key LIMIT 3
+"""
+
 MISSING_COUNTS = """
 SELECT link_set, COUNT(*), COUNT(*) FILTER (is_missing = 0) FROM missing GROUP BY link_set
 """
@@ -228,10 +319,13 @@ WITH ranked AS (
 )
 SELECT ranked.link_set, ranked.row_key, ranked.retailer, ranked.intent, ranked.action,
        ranked.content_hash, ranked.current_op, request.body,
-       {columns} ROW_NUMBER() OVER (ORDER BY {order} priority DESC NULLS LAST, catalog_row) AS turn
+       {made_for} AS for_link_id,
+       ROW_NUMBER() OVER (
+           ORDER BY {order} ranked.priority DESC NULLS LAST, ranked.catalog_row
+       ) AS turn
 FROM ranked
-JOIN (SELECT link_set, catalog_row, body, key FROM request) AS request
-    USING (link_set, catalog_row)
+JOIN request
+    ON request.link_set = ranked.link_set AND request.catalog_row = ranked.catalog_row
 """
 
 # What a plan file had said of each row, now that its runs have come to some of them. A row that is

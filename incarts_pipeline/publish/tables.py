@@ -1,0 +1,24 @@
+"""Tables that are published: for each kind its columns, and the SQL for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from incarts_pipeline import kinds, schemas
+from incarts_pipeline.publish import queries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The table that is published of a kind: its columns behind the key's, and the SQL for them."""
+
+    columns: pa.Schema
+    select: str
+
+
+TABLES = {
+    kinds.LINKS: Table(columns=schemas.LINKS, select=queries.LINK_COLUMNS),
+    kinds.QR_CODES: Table(columns=schemas.QR_CODES, select=queries.CODE_COLUMNS),
+}
