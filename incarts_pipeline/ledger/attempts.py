@@ -16,7 +16,6 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
-from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
 from incarts_pipeline.ledger.tables import Statement, literal
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
@@ -183,7 +182,6 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
         (o, o.answer.link) for o in outcomes if o.answer is not None and o.answer.link is not None
     ]
     if links:
-        forget(connection)
         _write_links(connection, run_id, links)
     if links and changed < len(outcomes):  # something was done already: by the same link?
         _raise_alarm(connection, [o.operation.op_id for o, _ in links])

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import ENDPOINT_LINKS, ENDPOINT_QR_CODES, RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State
@@ -232,7 +231,6 @@ def _write(
     if taken:
         connection.execute(_TAKE, taken)
     if fresh:
-        forget(connection)
         _NEW_OPERATION.run(connection, fresh)
         _NEW_BODY.run(connection, bodies)
 

@@ -18,6 +18,7 @@ from incarts_pipeline.errors import (
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.migrations import MIGRATIONS
+from incarts_pipeline.ledger.publications import forget_before_inserts
 from incarts_pipeline.settings import is_loopback
 from incarts_pipeline.sqlite import _BUSY_SECONDS, explain, write_ahead
 
@@ -53,6 +54,7 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
         # writes; an immediate one waits its turn.
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
+    forget_before_inserts(engine)
     return engine
 
 

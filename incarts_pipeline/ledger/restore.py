@@ -12,7 +12,6 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import State
 
@@ -198,7 +197,6 @@ class _Chunk:
 
     def write(self) -> None:
         """Insert what is new."""
-        forget(self._connection)
         for statement, values in (
             (sa.insert(tables.operation), self._operations),
             (sa.insert(tables.body), self._bodies),

@@ -202,7 +202,7 @@ member = sa.Table(
 )
 
 # Files that were published from the ledger as it is, with their checksums (null until they are in
-# place): what `published.py` keeps here, any change to what is published deletes.
+# place): what `publications.py` keeps here, any change to what is published deletes.
 published = sa.Table(
     "published",
     metadata,
@@ -212,12 +212,14 @@ published = sa.Table(
     sa.Column("sha256", sa.LargeBinary),
     sqlite_with_rowid=False,
 )
+# All that published files are made from.
+PUBLISHED = (operation, body, link, row, member)
 # Most changes find nothing to delete, and looking costs less than a delete that finds nothing.
 FORGET_PUBLISHED = [
     f"""CREATE TRIGGER published_{table.name}_{event.lower()} AFTER {event} ON {table.name}
         WHEN EXISTS (SELECT 1 FROM published) BEGIN DELETE FROM published; END"""  # noqa: S608
-    for table in (operation, body, link, row, member)
-    for event in ("UPDATE", "DELETE")  # before inserting, `published.forget` is called
+    for table in PUBLISHED
+    for event in ("UPDATE", "DELETE")  # for inserts see `publications.forget_before_inserts`
 ]
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
