@@ -5,7 +5,7 @@ The functions that take a connection run inside one transaction of the journal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -151,7 +151,7 @@ def claim_calls(
         next_id += 1
         fresh.append(values)
         bodies.append({"op_id": values["op_id"], "body": call.body})
-        answers.append((Claim.OURS, _fresh_operation(values, call.body)))
+        answers.append((Claim.OURS, _own(values, call.body, values["epoch"], OperationState())))
     _write(connection, dropped, taken, fresh, bodies)
     return answers
 
@@ -218,6 +218,12 @@ def _new_operation(
     }
 
 
+def drop_operations(connection: sa.Connection, op_ids: Sequence[int]) -> None:
+    """Delete operations that were never sent, as if nobody had meant them."""
+    for table in (tables.attempt, tables.body, tables.operation):
+        connection.execute(sa.delete(table).where(table.c.op_id.in_(op_ids)))
+
+
 def _write(
     connection: sa.Connection,
     dropped: list[int],
@@ -226,8 +232,7 @@ def _write(
     bodies: list[dict[str, Any]],
 ) -> None:
     if dropped:
-        for table in (tables.attempt, tables.body, tables.operation):
-            connection.execute(sa.delete(table).where(table.c.op_id.in_(dropped)))
+        drop_operations(connection, dropped)
     if taken:
         connection.execute(_TAKE, taken)
     if fresh:
@@ -305,19 +310,22 @@ def claim_doubts(
     return [operation_of(o, o.body) for o in found]
 
 
-def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
+def _own(values: Mapping[str, Any], body: bytes, epoch: int, state: OperationState) -> Operation:
     return Operation(
-        op_id=values["op_id"],
-        set_id=values["set_id"],
-        idempotency_key=values["idempotency_key"],
-        row_key=values["row_key"],
-        retailer=values["retailer"],
-        intent=values["intent"],
-        content_hash=values["content_hash"],
-        body=body,
-        epoch=values["epoch"],
-        for_link_id=values["for_link_id"],
+        **{name: values[name] for name in _OF_ROW}, body=body, epoch=epoch, operation_state=state
     )
+
+
+_OF_ROW = (
+    "op_id",
+    "set_id",
+    "idempotency_key",
+    "row_key",
+    "retailer",
+    "intent",
+    "content_hash",
+    "for_link_id",
+)
 
 
 def operation_of(row: Any, body: bytes) -> Operation:
@@ -332,16 +340,4 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
     )
-    return Operation(
-        op_id=row.op_id,
-        set_id=row.set_id,
-        idempotency_key=row.idempotency_key,
-        row_key=row.row_key,
-        retailer=row.retailer,
-        intent=row.intent,
-        content_hash=row.content_hash,
-        body=body,
-        epoch=row.epoch + 1,
-        operation_state=operation_state.claimed(),
-        for_link_id=row.for_link_id,
-    )
+    return _own(row._mapping, body, row.epoch + 1, operation_state.claimed())

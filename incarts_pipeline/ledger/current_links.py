@@ -116,16 +116,9 @@ def reuse(
         connection.execute(
             sa.insert(tables.row).prefix_with("OR REPLACE"),
             [
-                {
-                    "set_id": move.set_id,
-                    "row_key": move.row_key,
-                    "op_id": move.op_id,
-                    "content_hash": facts[move.op_id][0],
-                    "link_id": facts[move.op_id][1],
-                    "changed_at": now.micros,
-                    "run_id": run_id,
-                    "missing_since": None,
-                }
+                tables.row_values(
+                    move[:2], move.op_id, *facts[move.op_id], changed_at=now.micros, run_id=run_id
+                )
                 for move in moves
             ],
         )

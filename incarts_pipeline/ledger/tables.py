@@ -225,6 +225,31 @@ FORGET_PUBLISHED = [
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
+def row_values(
+    key: tuple[int, str],
+    op_id: int,
+    content_hash: bytes,
+    link_id: str,
+    *,
+    changed_at: int,
+    run_id: str,
+    missing_since: int | None = None,
+) -> dict[str, Any]:
+    """Return what `row` says of the link that a catalog row uses, `key` its set's id and key."""
+    values = (*key, op_id, content_hash, link_id, changed_at, run_id, missing_since)
+    return dict(zip((column.name for column in row.c), values, strict=True))
+
+
+def replace_row_by(column: str) -> sqlite.Insert:
+    """Return the insert into `row` that replaces what is there if it has less in a column."""
+    insert = sqlite.insert(row)
+    return insert.on_conflict_do_update(
+        index_elements=["set_id", "row_key"],
+        set_={c.name: insert.excluded[c.name] for c in row.c if not c.primary_key},
+        where=insert.excluded[column] > row.c[column],
+    )
+
+
 def literal(word: str) -> sa.ColumnElement[str]:
     """Return a word as it stands in SQL."""
     return sa.literal_column(f"'{word}'")
