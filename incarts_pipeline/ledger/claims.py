@@ -1,4 +1,9 @@
-"""Taking operations on: what a run may send, recorded before it does.
+"""Claims: which operations a run may send, recorded before it does.
+
+A claim is an operation's `run_id` together with its `epoch`, which every claim raises by one. What
+a run writes later names the epoch, so that a run which was suspended, and whose operations another
+one has taken on since, changes nothing by mistake. A claim lasts as long as its run's lease
+(`runs`).
 
 The functions that take a connection run inside one transaction of the journal.
 """
@@ -71,7 +76,7 @@ class Claim(StrEnum):
     OURS = "ours"
     BUSY = "busy"  # another run is at it
     MOVED = "moved"  # the row has another link, or this one, since the plan was made
-    DOUBT = "doubt"  # an unsettled operation stands in the way
+    DOUBT = "doubt"  # an unsettled operation of the row comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +334,7 @@ _OF_ROW = (
 
 
 def operation_of(row: Any, body: bytes) -> Operation:
-    """Return the operation of a row as it stands after it was claimed once more."""
+    """Return the operation of a row, claimed once more."""
     first_sent = None
     if row.first_sent_at is not None:
         first_sent = Stamp(

@@ -1,4 +1,4 @@
-"""Which link a row uses now, when that changes without a call."""
+"""Current links: which one a row uses, where that changes without a call."""
 
 from __future__ import annotations
 

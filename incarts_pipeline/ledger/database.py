@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: making it, opening it, and refusing one that isn't ours."""
+"""Database file of the ledger: making it, opening it, and refusing one that isn't ours."""
 
 from __future__ import annotations
 

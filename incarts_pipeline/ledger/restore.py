@@ -1,4 +1,4 @@
-"""Bringing operations and links into a ledger that were made without it."""
+"""Restoring: operations and links that were made without a ledger, brought into it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import State
 
-IMPORTED = "import"  # stands for a run where nobody knows it
+IMPORTED = "import"  # in place of a run that nobody knows
 
 UNKNOWN_GROUPS = (b"", b"", b"")
 
@@ -155,7 +155,7 @@ class _Chunk:
             self._rows.append(_row(entry, link["link_id"], set_id, op_id, self._now))
 
     def _new_operation(self, entry: Entry, set_id: int) -> int | None:
-        """Return the id of a new operation, None when an open one stands in its way."""
+        """Return the id of a new operation, None when an open one of its row is there already."""
         if entry.is_open:
             op_id, state = self._open_rows.get((set_id, entry.row_key), (None, None))
             if op_id is not None and state != State.INTENDED:

@@ -251,7 +251,7 @@ def replace_row_by(column: str) -> sqlite.Insert:
 
 
 def literal(word: str) -> sa.ColumnElement[str]:
-    """Return a word as it stands in SQL."""
+    """Return a word as SQL writes it."""
     return sa.literal_column(f"'{word}'")
 
 
