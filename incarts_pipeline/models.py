@@ -85,7 +85,7 @@ class Reason(StrEnum):
 
 
 class State(StrEnum):
-    """How far one operation (one idempotency key) has come in the ledger."""
+    """The state in the ledger of one operation, which has one idempotency key."""
 
     INTENDED = "intended"  # recorded, provably not at the server
     SENT = "sent"  # an attempt was about to leave; after a crash this means in doubt

@@ -1,4 +1,4 @@
-"""SQLite files: their write-ahead log, and their errors in words."""
+"""SQLite as files of ours need it: its write-ahead log, and its errors in plain words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from incarts_pipeline.errors import (
     LedgerLockedError,
 )
 
-_BUSY_SECONDS = 5.0  # how long a lock is waited for
+BUSY_SECONDS = 5.0  # how long a lock is waited for
 _RETRY_SECONDS = 0.02
 
 
@@ -22,7 +22,7 @@ def write_ahead(connection: sqlite3.Connection) -> None:
     A new file is switched to it once. When several processes make one file, SQLite lets one of them
     do so, and tells the others at once, without its usual wait, that the file is locked.
     """
-    until = time.monotonic() + _BUSY_SECONDS
+    until = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -1,4 +1,4 @@
-"""The memory of what was sent: one SQLite file, its states, and its one writer."""
+"""Ledger: the memory of what was sent, one SQLite file, its states, and its one writer."""
 
 import lazy_loader
 

@@ -16,7 +16,6 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
-from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
 from incarts_pipeline.ledger.tables import Statement, literal
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
@@ -183,7 +182,6 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
         (o, o.answer.link) for o in outcomes if o.answer is not None and o.answer.link is not None
     ]
     if links:
-        forget(connection)
         _write_links(connection, run_id, links)
     if links and changed < len(outcomes):  # something was done already: by the same link?
         _raise_alarm(connection, [o.operation.op_id for o, _ in links])
@@ -221,38 +219,28 @@ def _attempt_values(outcome: Outcome, answer: Answer) -> dict[str, Any]:
 _LINK = Statement(
     sqlite.insert(tables.link).on_conflict_do_nothing(), [c.name for c in tables.link.c]
 )
-_row_insert = sqlite.insert(tables.row)
 # A link of an older operation that arrives late belongs to the history, not to the row.
-_ROW = Statement(
-    _row_insert.on_conflict_do_update(
-        index_elements=["set_id", "row_key"],
-        set_={c.name: _row_insert.excluded[c.name] for c in tables.row.c if not c.primary_key},
-        where=_row_insert.excluded.op_id > tables.row.c.op_id,
-    ),
-    [c.name for c in tables.row.c],
-)
+_ROW = Statement(tables.replace_row_by("op_id"), [c.name for c in tables.row.c])
 
 
 def _write_links(
     connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link]]
 ) -> None:
     _LINK.run(connection, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
-    used = [_row_values(o, k, run_id) for o, k in links if not o.operation.for_history]
+    used = [
+        tables.row_values(
+            (o.operation.set_id, o.operation.row_key),
+            o.operation.op_id,
+            o.operation.content_hash,
+            k.id,
+            changed_at=o.at.micros,
+            run_id=run_id,
+        )
+        for o, k in links
+        if not o.operation.for_history
+    ]
     if used:
         _ROW.run(connection, used)
-
-
-def _row_values(outcome: Outcome, link: Link, run_id: str) -> dict[str, Any]:
-    return {
-        "set_id": outcome.operation.set_id,
-        "row_key": outcome.operation.row_key,
-        "op_id": outcome.operation.op_id,
-        "content_hash": outcome.operation.content_hash,
-        "link_id": link.id,
-        "changed_at": outcome.at.micros,
-        "run_id": run_id,
-        "missing_since": None,
-    }
 
 
 def link_values(op_id: int, link: Link, run_id: str, at: Stamp) -> dict[str, Any]:

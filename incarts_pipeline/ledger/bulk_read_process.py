@@ -1,4 +1,4 @@
-"""The program that reads a large ledger for another process: queries in, Arrow streams out.
+"""Program that reads a large ledger for another process: queries in, Arrow streams out.
 
 It is run by its path, with the ledger as its argument. Each line on standard input is a JSON list
 of an SQL query and its parameters; each answer on standard output is one Arrow IPC stream. An error

@@ -1,11 +1,16 @@
-"""Taking operations on: what a run may send, recorded before it does.
+"""Claims: which operations a run may send, recorded before it does.
+
+A claim is an operation's `run_id` together with its `epoch`, which every claim raises by one. What
+a run writes later names the epoch, so that a run which was suspended, and whose operations another
+one has taken on since, changes nothing by mistake. A claim lasts as long as its run's lease
+(`runs`).
 
 The functions that take a connection run inside one transaction of the journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,7 +21,6 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
 from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State
@@ -73,7 +77,7 @@ class Claim(StrEnum):
     OURS = "ours"
     BUSY = "busy"  # another run is at it
     MOVED = "moved"  # the row has another link, or this one, since the plan was made
-    DOUBT = "doubt"  # an unsettled operation stands in the way
+    DOUBT = "doubt"  # an unsettled operation of the row comes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +157,7 @@ def claim_calls(
         next_id += 1
         fresh.append(values)
         bodies.append({"op_id": values["op_id"], "body": call.body})
-        answers.append((Claim.OURS, _fresh_operation(values, call.body)))
+        answers.append((Claim.OURS, _own(values, call.body, values["epoch"], OperationState())))
     _write(connection, dropped, taken, fresh, bodies)
     return answers
 
@@ -220,6 +224,12 @@ def _new_operation(
     }
 
 
+def drop_operations(connection: sa.Connection, op_ids: Sequence[int]) -> None:
+    """Delete operations that were never sent, as if nobody had meant them."""
+    for table in (tables.attempt, tables.body, tables.operation):
+        connection.execute(sa.delete(table).where(table.c.op_id.in_(op_ids)))
+
+
 def _write(
     connection: sa.Connection,
     dropped: list[int],
@@ -228,12 +238,10 @@ def _write(
     bodies: list[dict[str, Any]],
 ) -> None:
     if dropped:
-        for table in (tables.attempt, tables.body, tables.operation):
-            connection.execute(sa.delete(table).where(table.c.op_id.in_(dropped)))
+        drop_operations(connection, dropped)
     if taken:
         connection.execute(_TAKE, taken)
     if fresh:
-        forget(connection)
         _NEW_OPERATION.run(connection, fresh)
         _NEW_BODY.run(connection, bodies)
 
@@ -308,23 +316,26 @@ def claim_doubts(
     return [operation_of(o, o.body) for o in found]
 
 
-def _fresh_operation(values: dict[str, Any], body: bytes) -> Operation:
+def _own(values: Mapping[str, Any], body: bytes, epoch: int, state: OperationState) -> Operation:
     return Operation(
-        op_id=values["op_id"],
-        set_id=values["set_id"],
-        idempotency_key=values["idempotency_key"],
-        row_key=values["row_key"],
-        retailer=values["retailer"],
-        intent=values["intent"],
-        content_hash=values["content_hash"],
-        body=body,
-        epoch=values["epoch"],
-        for_link_id=values["for_link_id"],
+        **{name: values[name] for name in _OF_ROW}, body=body, epoch=epoch, operation_state=state
     )
 
 
+_OF_ROW = (
+    "op_id",
+    "set_id",
+    "idempotency_key",
+    "row_key",
+    "retailer",
+    "intent",
+    "content_hash",
+    "for_link_id",
+)
+
+
 def operation_of(row: Any, body: bytes) -> Operation:
-    """Return the operation of a row as it stands after it was claimed once more."""
+    """Return the operation of a row, claimed once more."""
     first_sent = None
     if row.first_sent_at is not None:
         first_sent = Stamp(
@@ -335,16 +346,4 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
     )
-    return Operation(
-        op_id=row.op_id,
-        set_id=row.set_id,
-        idempotency_key=row.idempotency_key,
-        row_key=row.row_key,
-        retailer=row.retailer,
-        intent=row.intent,
-        content_hash=row.content_hash,
-        body=body,
-        epoch=row.epoch + 1,
-        operation_state=operation_state.claimed(),
-        for_link_id=row.for_link_id,
-    )
+    return _own(row._mapping, body, row.epoch + 1, operation_state.claimed())

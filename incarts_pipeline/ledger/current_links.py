@@ -1,4 +1,4 @@
-"""Which link a row uses now, when that changes without a call."""
+"""Current links: which one a row uses, where that changes without a call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.publications import forget
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES
 
 _O = tables.operation.c
@@ -57,7 +56,6 @@ def learn(connection: sa.Connection, contents: Sequence[Content]) -> None:
         }
         for content in contents
     ]
-    forget(connection)
     connection.execute(_LEARN, values)
     connection.execute(_LEARN_ROW, values)
     connection.execute(
@@ -115,20 +113,12 @@ def reuse(
         )
         facts.update({row[0]: (row[1], row[2]) for row in found})
     if moves:
-        forget(connection)
         connection.execute(
             sa.insert(tables.row).prefix_with("OR REPLACE"),
             [
-                {
-                    "set_id": move.set_id,
-                    "row_key": move.row_key,
-                    "op_id": move.op_id,
-                    "content_hash": facts[move.op_id][0],
-                    "link_id": facts[move.op_id][1],
-                    "changed_at": now.micros,
-                    "run_id": run_id,
-                    "missing_since": None,
-                }
+                tables.row_values(
+                    move[:2], move.op_id, *facts[move.op_id], changed_at=now.micros, run_id=run_id
+                )
                 for move in moves
             ],
         )
@@ -171,7 +161,6 @@ def join_partition(
     connection: sa.Connection, rows: Sequence[tuple[int, str]], partition: str
 ) -> None:
     """Note that rows, as (set id, row key), are in a partition of the catalog now."""
-    forget(connection)
     connection.execute(
         sa.insert(tables.member).prefix_with("OR REPLACE"),
         [{"set_id": set_id, "row_key": key, "partition": partition} for set_id, key in rows],

@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: making it, opening it, and refusing one that isn't ours."""
+"""Database file of the ledger: making it, opening it, and refusing one that isn't ours."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from incarts_pipeline.errors import (
-    LedgerError,
-    LedgerForeignError,
-)
+from incarts_pipeline import sqlite
+from incarts_pipeline.errors import LedgerError, LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.migrations import MIGRATIONS
+from incarts_pipeline.ledger.publications import forget_before_inserts
 from incarts_pipeline.settings import is_loopback
-from incarts_pipeline.sqlite import _BUSY_SECONDS, explain, write_ahead
+from incarts_pipeline.sqlite import explain, write_ahead
 
 
 def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     """Return an engine on the file: WAL, `synchronous=FULL`, one immediate transaction at a time.
+
+    Dispose of it when its work is done, which closes the file.
 
     Raises:
         LedgerError: the file can't be opened or made.
@@ -34,13 +35,17 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
             uri=True,
-            timeout=_BUSY_SECONDS,
+            timeout=sqlite.BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
-        if not read_only:
-            write_ahead(connection)
-            connection.execute("PRAGMA synchronous=FULL")
+        try:
+            if not read_only:
+                write_ahead(connection)
+                connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()  # nobody else has it yet
+            raise
         return connection
 
     engine = sa.create_engine(
@@ -53,6 +58,7 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
         # writes; an immediate one waits its turn.
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
+    forget_before_inserts(engine)
     return engine
 
 

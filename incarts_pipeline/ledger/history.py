@@ -1,4 +1,4 @@
-"""One row's history: all that was sent for it, what came back, and what changed in between."""
+"""History of one row: all that was sent for it, what came back, and what changed in between."""
 
 from __future__ import annotations
 
@@ -109,18 +109,18 @@ def entries_of(
     )
     if link_set is not None:
         query = query.where(_S.name == link_set)
-    chapters: list[HistoryEntry] = []
+    entries: list[HistoryEntry] = []
     before: dict[tuple[int, str], bytes] = {}
     for row in connection.execute(query).all():
         old = before.get((row.set_id, row.row_key))
         changed = changed_fields(old, row.body) if old and row.body else []
-        chapters.append(_chapter(connection, row, changed))
+        entries.append(_entry(connection, row, changed))
         if row.body:
             before[row.set_id, row.row_key] = row.body
-    return chapters
+    return entries
 
 
-def _chapter(connection: sa.Connection, row: Any, changed: Sequence[str]) -> HistoryEntry:
+def _entry(connection: sa.Connection, row: Any, changed: Sequence[str]) -> HistoryEntry:
     attempts = connection.execute(
         sa.select(tables.attempt).where(_A.op_id == row.op_id).order_by(_A.number)
     )

@@ -1,7 +1,7 @@
-"""The ledger's one writer: a thread that commits whatever is waiting, in one transaction.
+"""Journal: the one writer of a run, a thread that commits whatever is waiting in one transaction.
 
-While a commit is on its way to the disk, the next group gathers, so the cost of an fsync is shared
-by all the requests in flight and nobody waits longer than two commits.
+This is group commit: while a commit is on its way to the disk, the next group gathers, so the cost
+of an fsync is shared by all the requests in flight and nobody waits longer than two commits.
 """
 
 from __future__ import annotations

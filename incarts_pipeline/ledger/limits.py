@@ -1,4 +1,4 @@
-"""What was learned of rate limits, kept between runs."""
+"""Rate limits: what was learned of them, kept between runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.ledger.migrations."""
+"""Migrations: how a ledger of an older version becomes one of this version."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from incarts_pipeline.ledger import tables
 MIGRATIONS: Mapping[int, Sequence[str]] = {
     1: [
         "ALTER TABLE link_set ADD COLUMN key_columns TEXT",
-        "ALTER TABLE link RENAME TO old_link",
-        "DROP INDEX ix_link_op_id",
-        """CREATE TABLE link (
+        """CREATE TABLE new_link (
             op_id INTEGER NOT NULL REFERENCES operation (op_id), link_id TEXT NOT NULL,
             short_link TEXT, short_id TEXT, target_url TEXT, qr_code_id TEXT, qr_image_url TEXT,
             encoded_url TEXT, created_at INTEGER, received_at INTEGER NOT NULL,
             run_id TEXT NOT NULL, PRIMARY KEY (op_id, link_id)
         ) WITHOUT ROWID""",
-        """INSERT INTO link SELECT op_id, link_id, short_link, short_id, target_url, qr_code_id,
-            qr_image_url, encoded_url, created_at, received_at, run_id FROM old_link""",
-        "DROP TABLE old_link",
+        """INSERT INTO new_link SELECT op_id, link_id, short_link, short_id, target_url, qr_code_id,
+            qr_image_url, encoded_url, created_at, received_at, run_id FROM link""",
+        "DROP TABLE link",
+        "ALTER TABLE new_link RENAME TO link",
         "CREATE INDEX ix_link_link_id ON link (link_id)",
         """CREATE TABLE rate (
             api_key_fingerprint TEXT NOT NULL, learned TEXT NOT NULL, learned_at INTEGER NOT NULL,

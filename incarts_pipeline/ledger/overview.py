@@ -1,4 +1,4 @@
-"""Counts of what a ledger holds, and whether its file is intact."""
+"""Overview of a ledger: counts of what it holds, and whether its file is intact."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Overview:
         return [state for state in OPEN_STATES if any(one.states.get(state) for one in self.sets)]
 
     def lines(self) -> list[str]:
-        """Return what the counts mean, and how the ledger stands beside them."""
+        """Return what the counts mean, and what else is to be known of the ledger."""
         lines = ["missing: has a link, but left the catalog"] if self._has_missing() else []
         lines += [
             f"{state.value.replace('_', ' ')}: {OPEN_STATES[state]}"

@@ -1,14 +1,16 @@
-"""Which published files still say what the ledger says.
+"""Notes of published files: which of them still say what the ledger says.
 
 A file is noted before the ledger is read for it, and confirmed with its checksum once it is in
-place. Whatever changes something that is published deletes all notes in the same transaction:
-whoever inserts calls `forget`, and for what is updated or deleted, by whatever program, triggers do
-it (`tables.FORGET_PUBLISHED`). So a confirmed note is true of the ledger as it stands, in copies
-and restored backups too: they have the notes of their own state.
+place. Whatever changes something that is published deletes all notes in the same transaction, and
+nobody has to think of it: where rows are updated or deleted, by whatever program, triggers do it
+(`tables.FORGET_PUBLISHED`), and before rows are inserted, every engine that `open_engine` makes
+(`forget_before_inserts`). So a confirmed note is true of the ledger as it is, in copies and
+restored backups too: they have the notes of their own state.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +20,11 @@ import sqlalchemy as sa
 from incarts_pipeline.ledger import tables
 
 _P = tables.published.c
-_FORGET = sa.delete(tables.published)
+_FORGET = f"DELETE FROM {tables.published.name}"  # noqa: S608 - our own names
+_INSERT = re.compile(
+    rf"""\s*INSERT\s+(OR\s+\w+\s+)?INTO\s+"?({"|".join(t.name for t in tables.PUBLISHED)})\b""",
+    re.IGNORECASE,
+)
 
 
 class Note(NamedTuple):
@@ -28,12 +34,17 @@ class Note(NamedTuple):
     sha256: bytes
 
 
-def forget(connection: sa.Connection) -> None:
-    """Delete all notes; call it before rows are inserted into what is published.
+def forget_before_inserts(engine: sa.Engine) -> None:
+    """Have an engine delete all notes before a statement that inserts into what is published.
 
-    A trigger would do so for each of the rows that make one link, and take a tenth of the run.
+    A trigger would do so for each of the rows that make one link, and take a tenth of the run; a
+    statement inserts hundreds of them.
     """
-    connection.execute(_FORGET)
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def _forget(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+        if _INSERT.match(statement):
+            connection.exec_driver_sql(_FORGET)
 
 
 def note(connection: sa.Connection, places: Sequence[str]) -> str:

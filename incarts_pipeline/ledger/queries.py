@@ -1,4 +1,4 @@
-"""Small reads by operation id: what changed on a row, and what a settled row was sent."""
+"""Queries of the ledger: small reads by operation, link, key or set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger as planning sees it: read only, and fine with a ledger that isn't there yet."""
+"""Reader of a ledger: changes nothing, and takes one that isn't there yet for an empty one."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def existing_ledger(settings: Settings) -> LedgerReader:
     Raises:
         LedgerError: there is none, or it can't be read.
     """
-    view = LedgerReader(Path(settings.ledger))
-    if view.path is None:
+    ledger = LedgerReader(Path(settings.ledger))
+    if ledger.path is None:
         raise LedgerError(
             f"There is no ledger {settings.ledger} yet.",
             fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
         )
-    return view
+    return ledger

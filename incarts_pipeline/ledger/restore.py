@@ -1,4 +1,4 @@
-"""Bringing operations and links into a ledger that were made without it."""
+"""Restoring: operations and links that were made without a ledger, brought into it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.publications import forget
+from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import State
 
-IMPORTED = "import"  # stands for a run where nobody knows it
+IMPORTED = "import"  # in place of a run that nobody knows
 
 UNKNOWN_GROUPS = (b"", b"", b"")
 
@@ -155,7 +155,7 @@ class _Chunk:
             self._rows.append(_row(entry, link["link_id"], set_id, op_id, self._now))
 
     def _new_operation(self, entry: Entry, set_id: int) -> int | None:
-        """Return the id of a new operation, None when an open one stands in its way."""
+        """Return the id of a new operation, None when an open one of its row is there already."""
         if entry.is_open:
             op_id, state = self._open_rows.get((set_id, entry.row_key), (None, None))
             if op_id is not None and state != State.INTENDED:
@@ -193,12 +193,10 @@ class _Chunk:
         )
 
     def _drop(self, op_id: int) -> None:
-        for table in (tables.attempt, tables.body, tables.operation):
-            self._connection.execute(sa.delete(table).where(table.c.op_id == op_id))
+        drop_operations(self._connection, [op_id])
 
     def write(self) -> None:
         """Insert what is new."""
-        forget(self._connection)
         for statement, values in (
             (sa.insert(tables.operation), self._operations),
             (sa.insert(tables.body), self._bodies),
@@ -228,9 +226,7 @@ def _operation(
         "retailer": entry.retailer,
         "intent": entry.intent,
         "content_hash": entry.content_hash,
-        "destination_hash": entry.groups[0],
-        "tracking_hash": entry.groups[1],
-        "label_hash": entry.groups[2],
+        **dict(zip(("destination_hash", "tracking_hash", "label_hash"), entry.groups, strict=True)),
         "recipe": RECIPE,
         "follows_op_id": links.get(entry.replaces_link_id or ""),
         "state": (State.NEEDS_REVIEW if entry.is_open else entry.state).value,
@@ -247,25 +243,16 @@ def _operation(
 
 
 def _row(entry: Entry, link_id: str, set_id: int, op_id: int, now: Stamp) -> dict[str, Any]:
-    return {
-        "set_id": set_id,
-        "row_key": entry.row_key,
-        "op_id": op_id,
-        "content_hash": entry.content_hash,
-        "link_id": link_id,
-        "changed_at": entry.settled_at or now.micros,
-        "run_id": entry.run_id or IMPORTED,
-        "missing_since": entry.missing_since,
-    }
+    return tables.row_values(
+        (set_id, entry.row_key),
+        op_id,
+        entry.content_hash,
+        link_id,
+        changed_at=entry.settled_at or now.micros,
+        run_id=entry.run_id or IMPORTED,
+        missing_since=entry.missing_since,
+    )
 
 
-_row_insert = sqlite.insert(tables.row)
 # The newer knowledge wins: a ledger may have moved on since the table was published.
-_ROW = _row_insert.on_conflict_do_update(
-    index_elements=["set_id", "row_key"],
-    set_={
-        name: _row_insert.excluded[name]
-        for name in ("op_id", "content_hash", "link_id", "changed_at", "run_id", "missing_since")
-    },
-    where=_row_insert.excluded.changed_at > tables.row.c.changed_at,
-)
+_ROW = tables.replace_row_by("changed_at")

@@ -1,4 +1,4 @@
-"""What needs a person: operations whose link may exist, and the two ways to settle them.
+"""Review: operations whose link may exist, and the two ways in which a person settles them.
 
 The functions that take a connection run inside one transaction.
 """
@@ -22,7 +22,7 @@ from incarts_pipeline.ledger.claims import operation_of
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Replay, ReplayRule
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 
-REVIEWER = "review"  # stands for a run where a person decided
+REVIEWER = "review"  # in place of a run, where a person decided
 
 _O = tables.operation.c
 _A = tables.attempt.c

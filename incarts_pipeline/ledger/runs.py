@@ -1,4 +1,9 @@
-"""Who is writing: one row per run, with a lease that covers all that the run has claimed."""
+"""Runs: one row per process that writes, with a lease that covers all that it has claimed.
+
+A lease is renewed long before it ends. When it has ended, or its process is seen dead on this
+machine, others may take on what the run had claimed; a lease for each operation would have to be
+written as often as the operations themselves.
+"""
 
 from __future__ import annotations
 

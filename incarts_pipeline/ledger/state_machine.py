@@ -1,4 +1,4 @@
-"""One operation's life as a pure state machine: no I/O, and the time comes in as an argument.
+"""State machine of an operation: pure, no I/O, and the time comes in as an argument.
 
     intended ─► sent ─┬─ link ─────────────────────────────► done
                       ├─ 429, 401, 403, wrong endpoint,
@@ -10,8 +10,8 @@
               ├─ any other answer ─────────────────────────► in doubt, as old as before
               └─ too old, key rotated, clock jumped ───────► needs review
 
-A doubt is sticky: a 429 or a 422 on a replay says nothing about the first attempt, so only a link
-id, or a person, clears it.
+What each state means is said in `models.State`. A doubt is sticky: a 429 or a 422 on a replay says
+nothing about the first attempt, so only a link id, or a person, clears it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NOT_EFFECTED_STATES = (State.INTENDED, State.REJECTED)  # provably no link under
 
 
 def after_answer(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> State:
-    """Return where an operation stands after one attempt's answer.
+    """Return the state of an operation after one attempt's answer.
 
     `doubtful` says that an earlier attempt's outcome is unknown; `attempts_before` counts the
     attempts before this one.
@@ -59,7 +59,7 @@ def after_answer(kind: AnswerKind, *, doubtful: bool, attempts_before: int) -> S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationState:
-    """Where one operation stands, as its ledger row says; every step returns a new one.
+    """The state of one operation, as its ledger row says; every step returns a new one.
 
     `first_sent` and `api_key_fingerprint` are those of the oldest attempt that may have taken
     effect; None means that provably none did. `doubtful` says whether one did before the attempt

@@ -202,7 +202,7 @@ member = sa.Table(
 )
 
 # Files that were published from the ledger as it is, with their checksums (null until they are in
-# place): what `published.py` keeps here, any change to what is published deletes.
+# place): what `publications.py` keeps here, any change to what is published deletes.
 published = sa.Table(
     "published",
     metadata,
@@ -212,19 +212,46 @@ published = sa.Table(
     sa.Column("sha256", sa.LargeBinary),
     sqlite_with_rowid=False,
 )
+# All that published files are made from.
+PUBLISHED = (operation, body, link, row, member)
 # Most changes find nothing to delete, and looking costs less than a delete that finds nothing.
 FORGET_PUBLISHED = [
     f"""CREATE TRIGGER published_{table.name}_{event.lower()} AFTER {event} ON {table.name}
         WHEN EXISTS (SELECT 1 FROM published) BEGIN DELETE FROM published; END"""  # noqa: S608
-    for table in (operation, body, link, row, member)
-    for event in ("UPDATE", "DELETE")  # before inserting, `published.forget` is called
+    for table in PUBLISHED
+    for event in ("UPDATE", "DELETE")  # for inserts see `publications.forget_before_inserts`
 ]
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
+def row_values(
+    key: tuple[int, str],
+    op_id: int,
+    content_hash: bytes,
+    link_id: str,
+    *,
+    changed_at: int,
+    run_id: str,
+    missing_since: int | None = None,
+) -> dict[str, Any]:
+    """Return what `row` says of the link that a catalog row uses, `key` its set's id and key."""
+    values = (*key, op_id, content_hash, link_id, changed_at, run_id, missing_since)
+    return dict(zip((column.name for column in row.c), values, strict=True))
+
+
+def replace_row_by(column: str) -> sqlite.Insert:
+    """Return the insert into `row` that replaces what is there if it has less in a column."""
+    insert = sqlite.insert(row)
+    return insert.on_conflict_do_update(
+        index_elements=["set_id", "row_key"],
+        set_={c.name: insert.excluded[c.name] for c in row.c if not c.primary_key},
+        where=insert.excluded[column] > row.c[column],
+    )
+
+
 def literal(word: str) -> sa.ColumnElement[str]:
-    """Return a word as it stands in SQL."""
+    """Return a word as SQL writes it."""
     return sa.literal_column(f"'{word}'")
 
 

@@ -107,7 +107,7 @@ class PaceFile:
             connection.execute(_TABLE)
             long_ago = self._clock.now().wall - _KEPT_SECONDS
             connection.execute("DELETE FROM pace WHERE changed_at < ?", (long_ago,))
-        except sqlite3.Error:
+        except BaseException:
             connection.close()
             raise
         return connection

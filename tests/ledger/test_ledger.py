@@ -255,7 +255,7 @@ def test_damaged_file_is_named() -> None:
 
 def test_locked_file_is_named(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another connection's write lock is recognized."""
-    monkeypatch.setattr("incarts_pipeline.sqlite._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.sqlite.BUSY_SECONDS", 0.05)
     other = sqlite3.connect(FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -582,7 +582,7 @@ def test_journal_says_when_it_can_not_record(
 ) -> None:
     """A locked ledger fails the mark, keeps the answers, and records them once it can."""
     engine.dispose()
-    monkeypatch.setattr("incarts_pipeline.sqlite._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.sqlite.BUSY_SECONDS", 0.05)
     quick = prepare_file(FILE, HOST)
     first, second = ours(quick, call("1")), ours(quick, call("2"))
     send(quick, first)

@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.ledger import bulk_queries, tables
+from incarts_pipeline.ledger import bulk_queries, once, tables
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import RunResult
@@ -115,6 +116,19 @@ def test_every_change_of_the_ledger_is_noticed(run: Run) -> None:
         connection.execute("ROLLBACK")
         assert connection.execute("SELECT COUNT(*) FROM published").fetchone() == (3,)
     connection.close()
+
+
+@pytest.mark.parametrize("table", WATCHED, ids=lambda table: table.name)
+def test_every_insert_of_ours_is_noticed(run: Run, table: sa.Table) -> None:
+    """Whoever inserts with an engine on the ledger need not think of the notes."""
+    quiet(run, products(2, shop=["south"] * 2), partition=SOUTH)
+    copy = sa.insert(table).prefix_with("OR REPLACE").from_select(list(table.c), sa.select(table))
+    notes = sa.select(sa.func.count()).select_from(tables.published)
+    with once(LEDGER) as connection:
+        connection.execute(sa.insert(tables.meta), [{"name": "unwatched", "value": "1"}])
+        assert connection.scalar(notes) == 3
+        connection.execute(copy)
+        assert connection.scalar(notes) == 0
 
 
 def test_nothing_is_inserted_beside_a_note(run: Run, settings: Settings) -> None:
