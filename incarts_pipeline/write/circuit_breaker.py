@@ -78,9 +78,9 @@ class Circuits:
         """Note that a request goes out."""
         self._breaker.started(now)
 
-    def landed(self, started_at: float) -> None:
+    def finished(self, started_at: float) -> None:
         """Note that a request is over, however it ended."""
-        self._breaker.landed(started_at)
+        self._breaker.finished(started_at)
 
     def answered(
         self, answer: Answer, retailer: str, intent: str, now: float, *, retry: bool = False
@@ -186,7 +186,7 @@ class Breaker:
         if self.open_until is not None:
             self.probe_sent = now
 
-    def landed(self, started_at: float) -> None:
+    def finished(self, started_at: float) -> None:
         """Note that a request is over, however it ended."""
         if self.probe_sent is not None and started_at >= self.probe_sent:
             self.probe_sent = None

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.write.result."""
+"""Result: how a run ended, and why what it did not try is pending."""
 
 from __future__ import annotations
 
