@@ -143,6 +143,8 @@ class Writer:
                 self._options.max_duration, self._stop.request, Reason.OUT_OF_TIME
             )
         try:
+            # Whatever happens from here on, the run's end is recorded: else others would wait for
+            # its lease to lapse.
             with less_garbage_collection():
                 await self._work()
         finally:
@@ -172,6 +174,7 @@ class Writer:
             await self._plan_again()
         await self._record_contents()
         await self._reuse_links()
+        # Counted only now, as settled doubts may have changed what is called for.
         calls, limit = self._plan.figures.calls, self._options.limit
         self._metrics.planned += calls if limit is None else min(calls, limit)
         await self._make(self._batches())
@@ -239,6 +242,7 @@ class Writer:
         """Claim calls a batch at a time and send those that are ours."""
         async with self._attempts() as begun:
             while not self._stop.requested:
+                # In a thread: the query is long, and requests go out meanwhile.
                 found = await asyncio.to_thread(lambda: list(islice(batches, 1)))
                 if not found:
                     return
@@ -248,6 +252,8 @@ class Writer:
     async def _claim(self, calls: list[Call]) -> list[Operation]:
         """Record that this run is about to send these calls; return those that it may send."""
         passing(Place.BEFORE_INTENT)
+        # The intents are on disk before anything leaves, with their bodies: whoever goes on after a
+        # crash sends the same bytes under the same key.
         answers = await self._recorded(partial(self._claim_calls, calls))
         if answers is None:
             return []
