@@ -34,7 +34,6 @@ from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.publish import check_place, metadata_of, write_table
-from incarts_pipeline.rate_limit import pacing
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
@@ -42,12 +41,12 @@ from incarts_pipeline.write import (
     AttemptResult,
     Attempts,
     Circuits,
-    ConcurrencyLimit,
     End,
     EndKind,
     RunMetrics,
     Slot,
     Throttle,
+    open_throttle,
 )
 
 SCOPE = "links:read"
@@ -172,15 +171,13 @@ async def verify(
         asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
     run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
-    async with client_of(settings) as client, pacing(settings, run_id, learned, clock) as rate:
-        throttle = Throttle(
-            rate=rate,
-            circuits=Circuits(),
-            clock=clock,
-            stop=stop,
-            metrics=metrics,
-            in_flight=ConcurrencyLimit(settings.max_in_flight),
-        )
+    most = settings.max_in_flight
+    async with (
+        client_of(settings) as client,
+        open_throttle(
+            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+        ) as throttle,
+    ):
         batches = [
             await _Reader(client, throttle).page(await asyncio.to_thread(_load, ledger, page))
             for page in _pages(targets)

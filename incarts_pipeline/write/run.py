@@ -46,18 +46,17 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan
-from incarts_pipeline.rate_limit import Learned, pacing
+from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.attempts import Attempts
-from incarts_pipeline.write.circuit_breaker import Circuits, EndKind
-from incarts_pipeline.write.concurrency import ConcurrencyLimit
+from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult
 from incarts_pipeline.write.send import MOST_FAILURES, Sender
-from incarts_pipeline.write.throttle import Throttle
+from incarts_pipeline.write.throttle import Throttle, open_throttle
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +85,10 @@ async def carry_out(
     async with (
         client_of(settings, connections=most) as client,
         Journal(engine, Path(settings.ledger), run_id) as journal,
-        pacing(settings, run_id, learned, clock) as rate,
+        open_throttle(
+            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+        ) as throttle,
     ):
-        throttle = Throttle(
-            rate=rate,
-            circuits=Circuits(),
-            clock=clock,
-            stop=stop,
-            metrics=metrics,
-            in_flight=ConcurrencyLimit(most),
-        )
         sender = Sender(
             client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
         )

@@ -85,7 +85,7 @@ class Sending:
         answer = await self._send(sent.correlation_id)
         state = self._record(sent, answer)
         slot.answered(answer, state=state)
-        if answer.kind is AnswerKind.RATE_LIMITED and state in _RESULTS:
+        if answer.kind is AnswerKind.RATE_LIMITED:
             return AttemptResult.KEPT_BACK
         return _RESULTS.get(state, AttemptResult.SETTLED)
 

@@ -11,13 +11,16 @@ import asyncio
 import datetime as dt
 import logging
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.rate_limit import Pacer
+from incarts_pipeline.rate_limit import Learned, Pacer, pacing
+from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, End, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
@@ -165,6 +168,33 @@ class Throttle:
         )
         if self.circuits.end is not None:
             self.stop.request(Reason.CIRCUIT_OPEN)
+
+
+@asynccontextmanager
+async def open_throttle(
+    settings: Settings,
+    run_id: str,
+    learned: Learned | None,
+    *,
+    most: int | None,
+    clock: Clock,
+    stop: Stop,
+    metrics: RunMetrics,
+) -> AsyncIterator[Throttle]:
+    """Yield a run's throttle, at the pace that all runs of the API key share.
+
+    `learned` is what the ledger knows of the rate limit; `most` caps how many requests may be under
+    way, None leaves that to the pace.
+    """
+    async with pacing(settings, run_id, learned, clock) as rate:
+        yield Throttle(
+            rate=rate,
+            circuits=Circuits(),
+            clock=clock,
+            stop=stop,
+            metrics=metrics,
+            in_flight=ConcurrencyLimit(most),
+        )
 
 
 @dataclass(slots=True)
