@@ -37,10 +37,11 @@ from incarts_pipeline.ledger.state_machine import ReplayRule
 from incarts_pipeline.models import Action
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.write.attempts import Attempts
 from incarts_pipeline.write.circuit_breaker import Circuits
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
 from incarts_pipeline.write.metrics import RunMetrics
-from incarts_pipeline.write.send import Sender
+from incarts_pipeline.write.send import MOST_FAILURES, Sender
 from incarts_pipeline.write.throttle import Throttle
 
 IN_FLIGHT = 32
@@ -107,29 +108,21 @@ async def send(base_url: str, variant: str, rate: float | None, work: list[Call]
                 rule=RULE,
             )
             if isinstance(journal, NoJournal):
-                await carry(sender, work, None)
+                await send_all(sender, work, None)
             else:
                 async with journal:
-                    await carry(sender, work, journal)
-        if sender.circuits.accepted != len(work):
+                    await send_all(sender, work, journal)
+        if sender.throttle.circuits.accepted != len(work):
             raise RuntimeError("a link was lost")
 
 
-async def carry(sender: Sender, work: list[Call], journal: Journal | None) -> None:
-    """Claim a batch at a time, and carry its operations out beside the next one's claim."""
-    room = asyncio.Semaphore(IN_FLIGHT * 8)
-
-    async def one(operation: Operation) -> None:
-        entered_at = await sender.throttle.enter(operation.retailer, operation.intent)
-        if entered_at is not None:
-            await sender.carry(operation, entered_at)
-        room.release()
-
-    async with asyncio.TaskGroup() as group:
+async def send_all(sender: Sender, work: list[Call], journal: Journal | None) -> None:
+    """Claim a batch at a time, and send its operations beside the next one's claim."""
+    async with Attempts(sender.throttle, most=MOST_FAILURES, grace=0.0) as begun:
         for start in range(0, len(work), BATCH):
             for operation in await claimed(work[start : start + BATCH], start, journal):
-                await room.acquire()
-                group.create_task(one(operation))
+                sending = sender.sending(operation)
+                await begun.begin(operation.retailer, operation.intent, sending.attempt)
 
 
 async def claimed(batch: list[Call], start: int, journal: Journal | None) -> list[Operation]:

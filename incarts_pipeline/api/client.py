@@ -1,4 +1,4 @@
-"""The Incarts API, one method per endpoint."""
+"""Client: one attempt at a request to the Incarts API, and what came of it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ import datetime as dt
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
-from typing import NoReturn
-from urllib.parse import quote
+from typing import NoReturn, cast
 
 import httpx
 from pydantic import SecretStr
 
 from incarts_pipeline.api.credentials import checked_secret
-from incarts_pipeline.api.responses import (
-    classify,
-    error_for,
-    parse_error,
-    parse_link,
-    parse_qr_code,
-)
+from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint
+from incarts_pipeline.api.responses import Reply, classify, error_for
 from incarts_pipeline.api.transport import (
     AiohttpTransport,
     Received,
@@ -32,18 +26,9 @@ from incarts_pipeline.api.transport import (
     read_answer,
     unpacked,
 )
-from incarts_pipeline.errors import AnswerLostError, ApiProblem, NotSentError, SettingsError
+from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
 from incarts_pipeline.settings import MOST, Settings, checked_base_url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reply:
-    """An HTTP answer, read to its end; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class IncartsClient:
@@ -81,7 +66,6 @@ class IncartsClient:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
         self._secret = checked_secret(api_key)
         self._transport = transport or make_transport(self.base_url, max_connections)
-        self._links = f"{self.base_url}/v1/links"
         # Encoded answers are not asked for: the real ones are small, and a small one that unpacks
         # to gigabytes is no answer.
         self._headers = [
@@ -109,38 +93,61 @@ class IncartsClient:
     ) -> None:
         await self._transport.aclose()
 
-    async def post_link(self, body: bytes, *, idempotency_key: str, correlation_id: str) -> Answer:
-        """Make one attempt to create a link with exactly these bytes; return what came of it.
+    async def post(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        *,
+        link_id: str | None = None,
+        idempotency_key: str,
+        correlation_id: str,
+    ) -> Answer:
+        """Make one attempt to create something with exactly these bytes; return what came of it.
 
         Neither an error answer nor a failing network raises. When the task is cancelled meanwhile,
         the request may have arrived.
 
+        Args:
+            endpoint: `LINKS` or `QR_CODES`.
+            body: JSON.
+            link_id: whose QR code it is to be, where the endpoint's path names a link.
+            idempotency_key: the same for every attempt at the same thing.
+            correlation_id: another one for each attempt.
+
         Raises:
-            ValueError: the key or the id is not 8 to 128 printable ASCII characters.
+            ValueError: the key or the correlation id is not 8 to 128 printable ASCII characters, or
+                the link's id has not 3 to 128.
         """
-        return await self._attempt(
-            "POST", self._links, body, idempotency_key, correlation_id, parse_link
+        return await self._attempt("POST", endpoint, link_id, body, idempotency_key, correlation_id)
+
+    async def post_link(self, body: bytes, *, idempotency_key: str, correlation_id: str) -> Answer:
+        """Make one attempt to create a link, as `post` does."""
+        return await self.post(
+            LINKS, body, idempotency_key=idempotency_key, correlation_id=correlation_id
         )
 
     async def post_qr_code(
         self, link_id: str, body: bytes, *, idempotency_key: str, correlation_id: str
     ) -> Answer:
-        """Make one attempt to create a QR code of a link.
+        """Make one attempt to create a QR code of a link, as `post` does.
 
         The answer's `link` stands for the code: its id is the code's, and `link.qr_code` is it.
-        Raises as `post_link` does.
         """
-        url = self._url(link_id, "/qr-codes")
-        return await self._attempt("POST", url, body, idempotency_key, correlation_id, _parse_made)
+        return await self.post(
+            QR_CODES,
+            body,
+            link_id=link_id,
+            idempotency_key=idempotency_key,
+            correlation_id=correlation_id,
+        )
 
     async def look_up(self, link_id: str, *, correlation_id: str) -> Answer:
         """Make one attempt to read a link back (needs the scope `links:read`).
 
         A link that Incarts doesn't have, or doesn't show to this key, is `refused` with status 404.
-        Raises as `post_link` does.
+        Raises as `post` does.
         """
-        url = self._url(link_id)
-        return await self._attempt("GET", url, None, None, correlation_id, parse_link)
+        return await self._attempt("GET", LINK, link_id, None, None, correlation_id)
 
     async def create_link(
         self,
@@ -157,15 +164,13 @@ class IncartsClient:
             AnswerLostError: it may have; send the same bytes under the same key again.
             ValueError: the key or the id is not 8 to 128 printable ASCII characters.
         """
-        ours = correlation_id or new_correlation_id()
-        reply = await self._call("POST", self._links, _encode(body), idempotency_key, ours)
-        return parse_link(_content(reply)) or _no_id(reply, ours)
+        return await self._create(LINKS, None, body, idempotency_key, correlation_id)
 
     async def get_link(self, link_id: str) -> Link:
         """Read a link back (needs the scope `links:read`); raises as `create_link` does."""
-        ours = new_correlation_id()
-        reply = await self._call("GET", self._url(link_id), None, None, ours)
-        return parse_link(_content(reply)) or _no_id(reply, ours)
+        ours, url = new_correlation_id(), LINK.url(self.base_url, link_id)
+        reply = await self._call("GET", url, None, None, ours)
+        return LINK.parse(reply.content) or _no_id(reply, ours)
 
     async def create_qr_code(
         self,
@@ -176,26 +181,32 @@ class IncartsClient:
         correlation_id: str | None = None,
     ) -> QrCode:
         """Create one more QR code for a link; raises as `create_link` does."""
-        ours = correlation_id or new_correlation_id()
-        url = self._url(link_id, "/qr-codes")
-        reply = await self._call("POST", url, _encode(body), idempotency_key, ours)
-        link = _parse_made(_content(reply))
-        return link.qr_code if link and link.qr_code else _no_id(reply, ours)
+        made = await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
+        return cast(QrCode, made.qr_code)  # the endpoint's answer has one, or it is an error
 
-    def _url(self, link_id: str, rest: str = "") -> str:
-        if not 3 <= len(link_id) <= 128:
-            raise ValueError(f"{link_id!r} is not a link id: it must have 3 to 128 characters")
-        return f"{self.base_url}/v1/links/{quote(link_id, safe='')}{rest}"
+    async def _create(
+        self,
+        endpoint: Endpoint,
+        link_id: str | None,
+        body: bytes | Mapping[str, object],
+        idempotency_key: str,
+        correlation_id: str | None,
+    ) -> Link:
+        ours = correlation_id or new_correlation_id()
+        url = endpoint.url(self.base_url, link_id)
+        reply = await self._call("POST", url, _encode(body), idempotency_key, ours)
+        return endpoint.parse(reply.content) or _no_id(reply, ours)
 
     async def _attempt(
         self,
         method: str,
-        url: str,
+        endpoint: Endpoint,
+        link_id: str | None,
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
-        read: Callable[[object], Link | None],
     ) -> Answer:
+        url = endpoint.url(self.base_url, link_id)
         try:
             reply = await self._exchange(method, url, body, idempotency_key, correlation_id)
         except (httpx.RequestError, TimeoutError) as error:
@@ -212,8 +223,8 @@ class IncartsClient:
             reply.body,
             correlation_id=correlation_id,
             now=dt.datetime.now(dt.UTC),
-            read=read,
-            of_link=url is not self._links,
+            read=endpoint.parse,
+            of_link=endpoint.is_of_link,
         )
 
     async def _call(
@@ -223,7 +234,7 @@ class IncartsClient:
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
-    ) -> _Reply:
+    ) -> Reply:
         """Return a success; raise the error tree for anything else."""
         try:
             reply = await self._exchange(method, url, body, idempotency_key, correlation_id)
@@ -232,7 +243,7 @@ class IncartsClient:
         else:
             if 200 <= reply.status < 300:
                 return reply
-            raise error_for(_problem(reply, correlation_id))
+            raise error_for(reply.problem(correlation_id))
         # Not within `except`: what happened below holds the request, and the request the key.
         if failure.not_sent:
             raise NotSentError(
@@ -251,7 +262,7 @@ class IncartsClient:
         body: bytes | None,
         idempotency_key: str | None,
         correlation_id: str,
-    ) -> _Reply:
+    ) -> Reply:
         """Send one request and read its answer, within the deadline."""
         headers = [*self._headers, ("x-correlation-id", _header(correlation_id))]
         if body is not None:
@@ -267,7 +278,7 @@ class IncartsClient:
         content = unpacked(received.body, told.get("content-encoding"))
         # What an answer says gets into the ledger and reports, so it must not say the key.
         content = content.replace(self._secret, b"[secure]")
-        return _Reply(status=received.status, headers=told, body=content)
+        return Reply(status=received.status, headers=told, body=content)
 
     async def _receive(
         self, method: str, url: str, headers: list[tuple[str, str]], body: bytes | None
@@ -301,28 +312,8 @@ def _encode(body: bytes | Mapping[str, object]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _content(reply: _Reply) -> object:
-    try:
-        content: object = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return None
-    return content
-
-
-def _parse_made(content: object) -> Link | None:
-    code = parse_qr_code(content.get("data") if isinstance(content, dict) else None)
-    if code is None:
-        return None
-    return Link(id=code.id, created_at=code.created_at, qr_code=code)
-
-
-def _problem(reply: _Reply, ours: str) -> ApiProblem:
-    problem = parse_error(reply.status, reply.headers, reply.body, now=dt.datetime.now(dt.UTC))
-    return replace(problem, correlation_id=problem.correlation_id or ours)
-
-
-def _no_id(reply: _Reply, ours: str) -> NoReturn:
-    problem = replace(_problem(reply, ours), message="a success, but without a usable id")
+def _no_id(reply: Reply, ours: str) -> NoReturn:
+    problem = replace(reply.problem(ours), message="a success, but without a usable id")
     raise error_for(problem)
 
 

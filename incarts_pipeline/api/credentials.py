@@ -1,4 +1,4 @@
-"""The API key as it is sent: shown to nobody on the way."""
+"""Credentials: the API key as it is sent, shown to nobody on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.api.probe."""
+"""Probe: whether the host, the path and the key are right, found out without making anything."""
 
 from __future__ import annotations
 
@@ -6,22 +6,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from incarts_pipeline.api.client import (
-    IncartsClient,
-    _content,
-    _problem,
-    _Reply,
-    new_correlation_id,
-)
-from incarts_pipeline.api.responses import (
-    error_for,
-    is_own,
-    is_page,
-    parse_link,
-)
-from incarts_pipeline.api.transport import (
-    explain,
-)
+from incarts_pipeline.api.client import IncartsClient, new_correlation_id
+from incarts_pipeline.api.endpoints import LINK
+from incarts_pipeline.api.responses import Reply, error_for, is_own, is_page
+from incarts_pipeline.api.transport import explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +28,7 @@ class Probe:
 
 async def probe(client: IncartsClient) -> Probe:
     """Tell a wrong host, path or key without making anything: read a link that can't exist."""
-    ours = new_correlation_id()
-    url = client._url("lnk_doctor-made-up-id")
+    ours, url = new_correlation_id(), LINK.url(client.base_url, "lnk_doctor-made-up-id")
     try:
         reply = await client._exchange("GET", url, None, None, ours)
     except (httpx.RequestError, TimeoutError) as error:
@@ -63,14 +50,14 @@ _FIXES = {
 }
 
 
-def _judged(reply: _Reply, base_url: str, ours: str) -> Probe:
-    error = error_for(_problem(reply, ours))
+def _judged(reply: Reply, base_url: str, ours: str) -> Probe:
+    error = error_for(reply.problem(ours))
     own = is_own(reply.body, echoed=reply.headers.get("x-correlation-id") == ours)
     page = is_page(reply.body)
     foreign = reply.status in (501, 505) and not own
     if reply.status == 429 or (reply.status >= 500 and not foreign):
         return Probe(ok=False, code="trouble", message=error.message, fix="Try again later.")
-    if own and (reply.status == 404 or parse_link(_content(reply))):
+    if own and (reply.status == 404 or LINK.parse(reply.content)):
         return Probe(ok=True, code="ok", message=f"{base_url} answers and the key is accepted")
     if reply.status == 403 and not page:
         message = "the key is valid, but has no scope links:read"

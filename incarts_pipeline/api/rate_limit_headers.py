@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.api.rate_limit_headers."""
+"""Rate limit headers: what an answer says of the limit, in every spelling in use. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an HTTP answer means. Pure: bytes and headers in, values out, and nothing here raises.
+"""Responses: what an HTTP answer means. Pure: bytes and headers in, values out; nothing raises.
 
 The API's error shape is not published, so every shape in use is understood: `{"error": {...}}`,
 `{"error": "text"}`, `{"code", "message"}`, RFC 9457 problem documents, lists of errors, HTML from a
@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from incarts_pipeline import errors
 from incarts_pipeline.api.rate_limit_headers import _time, parse_hints
@@ -31,6 +32,25 @@ _REFUSED = frozenset({400, 413, 422})
 _NOT_THERE = frozenset({300, 301, 302, 304, 305, 307, 308}) | {
     *(404, 405, 406, 407, 410, 411, 414, 415, 417, 426, 431, 451),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An HTTP answer, read to its end; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content(self) -> object:
+        """The parsed body, None when it is not JSON."""
+        return _json(self.body)
+
+    def problem(self, ours: str) -> ApiProblem:
+        """Return what it says went wrong; `ours` is the correlation id that was sent."""
+        said = parse_error(self.status, self.headers, self.body, now=dt.datetime.now(dt.UTC))
+        return replace(said, correlation_id=said.correlation_id or ours)
 
 
 def classify(
@@ -156,6 +176,17 @@ def parse_qr_code(data: object) -> QrCode | None:
         is_default=default if isinstance(default, bool) else None,
         created_at=_time(data.get("createdAt")),
     )
+
+
+def parse_made_code(content: object) -> Link | None:
+    """Return the QR code in `{"data": code}` as a link's, None when there is no usable id.
+
+    The link stands for the code: its id is the code's, and `qr_code` is the code.
+    """
+    code = parse_qr_code(content.get("data") if isinstance(content, dict) else None)
+    if code is None:
+        return None
+    return Link(id=code.id, created_at=code.created_at, qr_code=code)
 
 
 def is_id(text: str) -> bool:

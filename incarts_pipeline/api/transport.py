@@ -1,4 +1,4 @@
-"""The lean httpx transport: httpx's interface over aiohttp's connections.
+"""Transport: httpx's interface over aiohttp's connections.
 
 httpx's own pool looks at every connection for every request: beyond a few in flight, that is most
 of what a request costs. `benchmarks/transports.py` measures side by side. CPU per request, in

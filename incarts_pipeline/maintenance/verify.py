@@ -1,4 +1,4 @@
-"""Links read back: how each one stands at Incarts, against what was sent."""
+"""Verification: links read back from Incarts, and compared with what was sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,18 +34,32 @@ from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.publish import check_place, metadata_of, write_table
-from incarts_pipeline.rate_limit import pacing
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
-from incarts_pipeline.write import Circuits, ConcurrencyLimit, End, EndKind, RunMetrics, Throttle
+from incarts_pipeline.write import (
+    AttemptResult,
+    Attempts,
+    Circuits,
+    End,
+    EndKind,
+    RunMetrics,
+    Slot,
+    Throttle,
+    open_throttle,
+)
 
 SCOPE = "links:read"
 
-_PAGE = 500  # links whose tasks wait at the gate together
+_PAGE = 500  # links whose answers are kept until their rows are made
 _TRIES = 5  # of one link, 429s aside
 _GRACE_SECONDS = 5.0  # for what is in flight when the end is asked for; reading again costs nothing
-_AGAIN = (AnswerKind.UNKNOWN, AnswerKind.NOT_SENT, AnswerKind.WRONG_ENDPOINT)
+_RESULTS = {
+    AnswerKind.RATE_LIMITED: AttemptResult.KEPT_BACK,
+    AnswerKind.UNKNOWN: AttemptResult.NO_EFFECT,
+    AnswerKind.NOT_SENT: AttemptResult.NO_EFFECT,
+    AnswerKind.WRONG_ENDPOINT: AttemptResult.NO_EFFECT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,19 +171,15 @@ async def verify(
         asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
     run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
-    async with client_of(settings) as client, pacing(settings, run_id, learned, clock) as rate:
-        throttle = Throttle(
-            rate=rate,
-            circuits=Circuits(),
-            clock=clock,
-            stop=stop,
-            metrics=metrics,
-            in_flight=ConcurrencyLimit(settings.max_in_flight),
-        )
+    most = settings.max_in_flight
+    async with (
+        client_of(settings) as client,
+        open_throttle(
+            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+        ) as throttle,
+    ):
         batches = [
-            await _page(
-                _Reader(client, throttle), await asyncio.to_thread(_load, ledger, page), clock
-            )
+            await _Reader(client, throttle).page(await asyncio.to_thread(_load, ledger, page))
             for page in _pages(targets)
         ]
     table = pa.Table.from_batches(batches, schema=VERIFIED)
@@ -258,84 +269,34 @@ def _load(ledger: LedgerReader, page: Sequence[Target]) -> list[MadeLink]:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads links back through the gate."""
+    """Reads one page of links back, and keeps what was answered last to each, and when."""
 
     client: IncartsClient
     throttle: Throttle
+    answers: dict[str, tuple[Answer, float]] = field(default_factory=dict)
 
-    async def read(self, link_id: str) -> Answer | None:
-        """Return the answer to reading a link, None when it wasn't asked for.
-
-        Reading is safe to repeat: trouble is retried a few times, a 429 until the gate gives up.
-        """
-        answer: Answer | None = None
-        tries = 0
-        while tries < _TRIES:
-            entered_at = await self.throttle.enter("", SCOPE)
-            if entered_at is None:
-                return answer
-            try:
-                if not await self.throttle.depart(entered_at):
-                    continue
-                answer = await self._once(link_id, retry=tries > 0)
-            finally:
-                self.throttle.leave(entered_at)
-            if answer.kind is AnswerKind.RATE_LIMITED:
-                continue
-            if answer.kind not in _AGAIN:
-                return answer
-            tries += 1
-            await self.throttle.stop.sleep(_pause(tries))
-        return answer
-
-    async def _once(self, link_id: str, *, retry: bool) -> Answer:
-        sent_at = self.throttle.clock.monotonic()
+    async def read(self, link_id: str, slot: Slot) -> AttemptResult:
+        """Make one attempt to read a link, which is safe to repeat."""
+        if not await slot.depart():
+            return AttemptResult.KEPT_BACK
         self.throttle.metrics.requests += 1
-        try:
-            answer = await self.client.look_up(link_id, correlation_id=new_correlation_id())
-        finally:
-            self.throttle.land()
-        again = answer.kind is AnswerKind.RATE_LIMITED or answer.kind in _AGAIN
-        state = State.IN_DOUBT if again else State.DONE
-        self.throttle.heard(answer, "", SCOPE, state=state, sent_at=sent_at, retry=retry)
-        return answer
+        answer = await self.client.look_up(link_id, correlation_id=new_correlation_id())
+        self.answers[link_id] = answer, self.throttle.clock.now().wall
+        result = _RESULTS.get(answer.kind, AttemptResult.SETTLED)
+        is_read = result is AttemptResult.SETTLED
+        slot.answered(answer, state=State.DONE if is_read else State.IN_DOUBT)
+        return result
 
-
-def _pause(tries: int) -> float:
-    """Return the seconds to back off after so many tries: 0.25, doubled each time, with jitter."""
-    jitter = 0.75 + random.random() / 2  # noqa: S311
-    return min(10.0, 0.125 * float(2**tries)) * jitter
-
-
-async def _page(reader: _Reader, made: Sequence[MadeLink], clock: Clock) -> pa.RecordBatch:
-    """Read some links at once, and return their rows of the table."""
-    answers: dict[str, Answer | None] = {}
-    at: dict[str, float] = {}
-
-    async def one(link_id: str) -> None:
-        answers[link_id] = await reader.read(link_id)
-        at[link_id] = clock.now().wall
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(link.link_id)) for link in made]
-        cutting = asyncio.create_task(_cut_off(reader.throttle, tasks))
-        try:
-            await asyncio.wait(tasks)
-        finally:
-            cutting.cancel()
-    rows = [
-        _row(link, judge(link, answers.get(link.link_id)), at.get(link.link_id)) for link in made
-    ]
-    return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
-
-
-async def _cut_off(throttle: Throttle, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Give what is in flight a moment once the end was asked for, then cut it off."""
-    await throttle.stop.wait()
-    throttle.wake_one()
-    await asyncio.sleep(_GRACE_SECONDS)
-    for task in tasks:
-        task.cancel()
+    async def page(self, made: Sequence[MadeLink]) -> pa.RecordBatch:
+        """Read some links at once, and return their rows of the table."""
+        most = {AttemptResult.NO_EFFECT: _TRIES}
+        async with Attempts(self.throttle, most=most, grace=_GRACE_SECONDS) as begun:
+            for link in made:
+                await begun.begin("", SCOPE, partial(self.read, link.link_id))
+        nothing = (None, None)
+        found = [(link, *self.answers.get(link.link_id, nothing)) for link in made]
+        rows = [_row(link, judge(link, answer), at) for link, answer, at in found]
+        return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
 
 
 def _row(made: MadeLink, found: Finding, at: float | None) -> dict[str, object]:

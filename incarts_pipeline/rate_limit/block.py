@@ -1,4 +1,4 @@
-"""A block after a 429: nobody sends but one canary at a time, and when it goes. Pure."""
+"""Block: after a 429 nobody sends but one request at a time, the canary; and when it goes. Pure."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Block:
     def ask(self, now: float) -> float:
         """Let the canary go and return 0.0, or return the seconds to wait."""
         if self.canary_sent is not None:
+            # Its process may have died with it, so it holds the others up for a lease at most.
             wait = self.canary_sent + LEASE - now
             if wait > 0:
                 return min(wait, _POLL)
@@ -63,20 +64,27 @@ class Block:
     def _next(
         self, now: float, hint: float | None, resets: Resets, one_more: float, jitter: float
     ) -> float:
+        # A hint of less than a second may be a rounded nothing. After one that was obeyed, a short
+        # one is only what its rounding left over.
         if hint is not None and hint >= 1.0 and (self.hinted is None or hint > 2.0):
             self.hinted = now + hint
             return now + hint - 1.0 + 0.01  # servers round up: the truth is within that second
         if self.hinted is not None and now < self.hinted + 2.0:
+            # Tried within the second that the server rounded up: it can't be long now.
             return now + 0.2
         if not self.guessed:
             self.guessed = True
             guess = resets.first_try(now, one_more)
             if guess is not None:
                 return guess + jitter
+        # Without a better guess the gaps grow: a bucket is open again after a moment, a window may
+        # take an hour. Later a tenth of the time blocked is little beside what it took.
         gap, self.gap = self.gap, min(self.gap * _GAP_GROWTH, LARGEST_GAP)
         by_gap = now + max(gap, (now - self.began) / 10 if gap >= LARGEST_GAP else 0.0)
+        # Windows are longer than this: it is a bucket as yet, and the gaps find it sooner.
         if resets.window is None and now - self.began < _SURELY_LONG:
             return by_gap
+        # A guess goes first, but may be wrong: one that is far ahead is not waited for alone.
         guess = resets.next_try(now + 0.01, by_gap)
         if guess is None:
             return by_gap

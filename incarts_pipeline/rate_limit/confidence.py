@@ -21,12 +21,16 @@ class Trust:
 
     def is_stray(self, now: float, window: float | None) -> bool:
         """Note a 429 while cruising; say whether it is the first for a while: jitter, perhaps."""
+        # One 429 may be a request that was late on the way. In a window that is known, a few within
+        # two of them are still that; without a window a second one within a minute is news.
         self.strays = [at for at in self.strays if now - at < max(60.0, 2.5 * (window or 0.0))]
         self.strays.append(now)
         return len(self.strays) < (2 if window is None else _STRAYS)
 
     def is_wrong_again(self, now: float, accepted: int) -> bool:
         """Note that what was learned is wrong; say whether that happened too often to go on so."""
+        # A server that changes its limit all the time, or counts like none of the models, would
+        # have it measured for ever: then what it accepts on average has to do.
         self.wrong = [one for one in self.wrong if now - one[0] < _WRONG_WITHIN]
         self.wrong.append((now, accepted))
         if len(self.wrong) < _WRONG:
@@ -57,6 +61,7 @@ class Hints:
             return None
         self.limit = hints.limit
         window = hints.window
+        # A limit without its window may be anything a second or a day: no pace follows from it.
         if self.distrusted or window is None or not _SHORTEST <= window <= _LONGEST:
             return None
         return Learned(

@@ -1,4 +1,4 @@
-"""When the next request may go: find an unknown limit, and ride it just below.
+"""Rate controller: finds an unknown limit, and keeps just below it.
 
 Pure: no I/O, and the time in seconds is an argument. The facts that it rests on:
 
@@ -106,6 +106,8 @@ class RateController:
         if self.block is not None:
             return self.block.ask(now)
         self._keep_time(now)
+        # One permit each 1/pace seconds. Who comes late may make up for a little of it; more would
+        # be a burst, which no bucket that is nearly empty forgives.
         wait = max(self.next_at - now, self._full_for(now))
         if wait > NO_TIME:
             return wait
@@ -129,6 +131,7 @@ class RateController:
         if self.block is None:
             return None
         wait = max(0.0, self.block.canary_at - now)
+        # Where the server said when to come back, only that counts, however long it took so far.
         lasts = now - self.block.watched_from if self.block.hinted is None else 0.0
         return wait if wait > _PATIENCE or lasts > _PATIENCE else None
 
@@ -145,6 +148,7 @@ class RateController:
         self, answer: Answer, *, sent_at: float, now: float, canary: bool | None = None
     ) -> None:
         """Learn from an answer; `canary` None: tell by the time at which it was sent."""
+        # Where slots are leased, the process that reports knows whether its slot was the canary's.
         if canary is None:
             canary = self.block is not None and self.block.is_canary(sent_at)
         told = self.survey.hints.told(answer.hints)
@@ -152,6 +156,7 @@ class RateController:
             self.survey.meter.refused += 1
             self._refused(retry_in(answer.hints), sent_at, now, canary=canary)
         elif answer.status is not None:
+            # Any other status was let through by the limiter, even when the API then failed.
             self._was_accepted(sent_at, now, canary=canary)
             if told is not None and self.block is None and self.learned in (None, self.told):
                 self._believe(told, now)
@@ -165,6 +170,7 @@ class RateController:
         if self.block is not None:
             self.block.watched_from = now  # patience begins anew
             return
+        # What nobody asked for is missing from a measurement, and a bucket has filled meanwhile.
         if self.phase is Phase.MEASURE:
             self.survey.pause()
         if self.phase is Phase.PROBE and self.learned:
@@ -181,6 +187,7 @@ class RateController:
         """Change pace or phase when their time has come."""
         elapsed, survey = now - self.since, self.survey
         if self.phase is Phase.START and elapsed >= 1.0:
+            # Doubled only when the pace was made use of: a slow sender meets no limit at any pace.
             if self._used(_START_USED * self.pace):
                 accepted = survey.meter.accepted - self.since_count
                 self.proven = max(self.proven, accepted / elapsed)
@@ -188,12 +195,16 @@ class RateController:
                 began = max(self.since + 1.0, now - 0.5)
                 self._go(Phase.START, min(self.rate * STEP_UP, _FASTEST), began)
         elif self.phase is Phase.MEASURE and elapsed > self.up_after:
+            # No 429 for so long: the pace is below the limit, and would never measure it. What is
+            # under way is not counted yet, hence two round trips less.
             proven = self._used(_UP_USED * self.pace * (elapsed - 2.0 * self.round_trip))
             if proven and survey.sustained is not None:
                 self._climb(now)
             else:
                 self._go(Phase.MEASURE, self.rate * (UP if proven else 1.0), now)
         elif self.phase is Phase.CRUISE and elapsed > self.cruise_for and self.learned:
+            # A probe costs 429s: none where a higher limit could not be used, nor where the server
+            # told its limit.
             at_ceiling = self.ceiling is not None and self.learned.rate >= self.ceiling
             if not at_ceiling and self.learned != self.told:
                 self._go(Phase.PROBE, survey.probe(self.learned, now), now)
@@ -213,9 +224,12 @@ class RateController:
             self._cruise(learned, now)
 
     def _found_more(self, learned: Learned, now: float) -> None:
+        # The ceiling is all that can be had: what lies above it needs no measuring.
         if self.rate == self.ceiling and learned.kind is Kind.BUCKET:
             self._cruise(Learned(kind=Kind.BUCKET, rate=self.rate), now)
             return
+        # Small steps at first, because the new limit is most likely near; each step has to last
+        # long enough for the server to refuse what is too much.
         self.up_after = max(learned.window / _UP_WINDOWS, 1.0) if learned.window else _UP_BUCKET
         self.up = 1.0
         self._climb(now)
@@ -241,15 +255,18 @@ class RateController:
     # Answers.
 
     def _was_accepted(self, sent_at: float, now: float, *, canary: bool) -> None:
+        # An exponential average: one slow answer is no new distance.
         self.round_trip += 0.1 * (now - sent_at - self.round_trip)
         if self.block is not None and canary:
             self._unblock(self.block, sent_at, now)
         elif self.block is not None and sent_at > self.block.began:
+            # Left before the 429 was known, and passed: it is no part of what led to the block.
             self.block.accepted_after += 1
         self.survey.accepted(sent_at)
 
     def _refused(self, hint: float | None, sent_at: float, now: float, *, canary: bool) -> None:
         if self.block is None:
+            # The 429s of requests that left before the last block ended are that block's.
             if sent_at >= self.ignore_before:
                 self._begin_block(hint, sent_at, now)
         elif canary:
@@ -264,6 +281,7 @@ class RateController:
 
     def _begin_block(self, hint: float | None, sent_at: float, now: float) -> None:
         rate = self.learned.rate if self.learned else self.rate
+        # A known rate says how soon a bucket has room for one more.
         gap = FIRST_GAP if self.learned is None else min(1.0 / rate, LARGEST_GAP)
         self.block = Block(
             began=sent_at, watched_from=sent_at, rate=rate, gap=gap, last_refused=sent_at
@@ -294,6 +312,7 @@ class RateController:
         self.block = None
         self.ignore_before = now  # until here nobody knew that sending goes on
         self.next_at = sent_at + 1.0 / self.pace
+        # The server's word was followed, and met a 429 that its limit doesn't explain.
         if self.told and (finding.learned is None or now < self.survey.trust.plain_until):
             self.survey.hints.distrusted = True
         self.learned = finding.learned
@@ -302,12 +321,15 @@ class RateController:
             self._go(Phase.MEASURE, finding.pace, now)
         elif finding.learned is not None:
             self._cruise(finding.learned, now)
+            # The block ended at the very edge of the limit. A bucket is let gather a few requests,
+            # so that the next one that is early by jitter doesn't meet it empty.
             in_hand = 1.0 if finding.learned.window else _IN_HAND
             fastest = min(finding.learned.rate, self.ceiling or finding.learned.rate)
             self.next_at = max(now, sent_at + in_hand / fastest)
 
     def _cruise(self, learned: Learned, now: float) -> None:
         """Go on just below the limit."""
+        # After a probe the rest grows with what the probe cost; after a measurement it begins anew.
         survey, last = self.survey, self.cruise_for if self.phase is Phase.PROBE else None
         self.learned = learned
         survey.settle(learned)

@@ -1,4 +1,4 @@
-"""How long a run will take, as far as anybody can know before it. Pure."""
+"""Estimate: how long a run will take, as far as anybody can know before it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.rate_limit.factory."""
+"""Factory: the pacing that the settings ask for, given or learned, shared or not."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ from incarts_pipeline.settings import Settings, key_fingerprint
 async def pacing(
     settings: Settings, run_id: str, learned: Learned | None, clock: Clock
 ) -> AsyncIterator[Pacer]:
-    """Yield what says when to send; every run of the same key and ledger shares it."""
+    """Yield what says when to send; every run of the same key and ledger shares it.
+
+    `learned` is what an earlier run left in the ledger. Asking the pacer for a permit raises
+    LedgerError when the file that the runs share can't be used for half a minute.
+    """
     fixed = settings.rate.removeprefix("fixed:") if settings.rate != "adaptive" else None
+    # No rate, nothing to share: the one case in which a 429 met here is not told to other runs.
     if fixed == "none":
         yield TokenBucket(None)
         return
     ceiling = settings.max_rps if fixed is None else float(fixed)
 
+    # What is learned and what is given don't share a state, so a run at a fixed rate beside others
+    # doesn't have theirs forget what they know.
     def fresh() -> Shared:
         return Shared(RateController(ceiling, learned) if fixed is None else TokenBucket(ceiling))
 

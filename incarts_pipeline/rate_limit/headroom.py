@@ -1,4 +1,4 @@
-"""How far above a limit to look for a higher one, and when what was accepted proves that it is.
+"""Headroom: how far above a limit to look for a higher one, and what proves that there is one.
 
 Pure; times in seconds, rates in requests a second.
 """
@@ -44,6 +44,8 @@ class Headroom:
         """
         window = learned.window
         step = learned.rate * _STEP
+        # What a server may have in hand without a higher limit: a bucket its burst, a window what
+        # it lets through above its rate until it is full.
         if window is None:
             most = 1.2 * self.burst or _BURST * learned.rate
         else:
@@ -76,6 +78,7 @@ class Headroom:
         longest = _LONGEST * max(learned.window or 0.0, _LONGEST_FROM)
         if last is None:
             return longest if learned.window else _FIRST
+        # Probing may have one request in a thousand refused: a long rest follows a dear probe.
         cost = max(meter.refused - self.refused, 1) / _COST / learned.rate
         return min(cost, longest, 2.0 * last)
 

@@ -1,4 +1,4 @@
-"""One rate for all processes of an API key: send slots are leased, answers are reported. Pure.
+"""Leases: one rate for all processes of an API key, as send slots and reports of answers. Pure.
 
 A process asks about ten times a second for as many slots as it can use, and tells what it heard.
 So a request costs no lock of its own, and what a process that dies can waste is a lease.
@@ -81,6 +81,7 @@ class Shared:
         now = self.latest = max(now, self.latest)
         self._attend(report, now)
         controller = self.controller
+        # First what was heard: a 429 in it must stop the very lease that is made now.
         for one in report.heard:
             if isinstance(controller, RateController):
                 controller.answered(one.answer, sent_at=one.sent_at, now=one.now, canary=one.canary)
@@ -111,11 +112,13 @@ class Shared:
         """Keep the list of workers, and note when nobody wanted to send for a while."""
         for name in [name for name, one in self.workers.items() if now - one.seen >= _ALIVE]:
             del self.workers[name]
+        # Who comes new begins where the least served is, and is not owed what was given out before.
         least = min([one.served for one in self.workers.values() if one.wants], default=0)
         worker = self.workers.setdefault(report.worker, Worker(report.ceiling, now, least))
         if report.wants and not worker.wants:
             worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
         worker.ceiling, worker.seen, worker.wants = report.ceiling, now, report.wants > 0
+        # The politest of the processes at work speaks for all: they share one key.
         controller = self.controller
         ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
         if isinstance(controller, TokenBucket):
@@ -130,6 +133,8 @@ class Shared:
     def _horizon(self) -> float:
         """Return the seconds of sending that are leased: few where a 429 may come any time."""
         controller = self.controller
+        # What other processes hold leaves even if a 429 comes here meanwhile; so while a limit is
+        # looked for, less is leased.
         cruises = isinstance(controller, TokenBucket) or controller.phase is Phase.CRUISE
         return HORIZON if cruises else HORIZON * 0.3
 
@@ -138,6 +143,7 @@ class Shared:
     ) -> tuple[list[float], bool, float]:
         """Return slots, whether they are the canary's, and the seconds until asking again."""
         share = share or 1e9
+        # Who is ahead makes way for a moment, so that shares even out without a queue.
         lead = self.workers[report.worker].served - least
         if lead > max(_LEAD, share * _ALIVE):
             return [], False, _MAKE_WAY
@@ -145,6 +151,7 @@ class Shared:
         most = min(report.wants, max(1, round(share * horizon)))
         slots: list[float] = []
         at = now
+        # The controller is asked as of the time at which each slot will be used, not of now.
         while len(slots) < most:
             wait = self.controller.ask(at)
             if wait > 0:
@@ -152,6 +159,7 @@ class Shared:
                 if at > now + horizon:
                     return slots, False, min(at - now, POLL)
             elif isinstance(self.controller, RateController) and self.controller.block:
+                # A permit within a block is the canary's, and it goes alone.
                 return [at], True, POLL
             else:
                 slots.append(at)

@@ -1,4 +1,4 @@
-"""The learned limit, the controller's phases, and the protocol of whatever says when to send."""
+"""Limit: what is learned of it, the phases of learning, and the protocol of what paces by it."""
 
 from __future__ import annotations
 

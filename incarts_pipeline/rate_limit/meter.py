@@ -1,4 +1,4 @@
-"""What the server accepted between instants at which it was known to be exhausted. Pure."""
+"""Meter: what the server accepted between instants at which it was known to be exhausted. Pure."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ class Meter:
             del self.empties[0]
         self.last_empty = self.empties[-1]
         rate = _rate(self.empties)
+        # From the newest stretch backwards: the first that differs by more than can be miscounted
+        # is where the limit changed, and what is older measures another limit.
         for i in reversed(range(len(self.empties) - 1)):
             count = accepted - self.empties[i][1]
             newest = _rate(self.empties[i:])

@@ -1,4 +1,4 @@
-"""When a server's window is reset: three guesses, of which the one that comes true is believed.
+"""Reset times: three guesses of when a window begins anew; the one that comes true is believed.
 
 A window may be aligned to the server's clock, may begin with the first request after the last one
 ended, or may slide. Each block that ends tells which of them was right. Pure, times in seconds.
@@ -66,6 +66,8 @@ class Resets:
         Return whether there is one. What was believed goes on to be when it came true as well: the
         other one may be mere chance.
         """
+        # The reset was between the last refusal and the request that passed: a guess in between
+        # came true.
         near = {model: at for model, at in self.guesses.items() if last_refused < at <= sent_at}
         others = [at for model, at in self.guesses.items() if model is not Model.SLIDING]
         far = sent_at + SHORT * (self.window or 0.0)
@@ -98,6 +100,7 @@ class Resets:
             Model.ANCHORED: self.began + self.window,
             Model.ALIGNED: self._aligned(now, self.window),
         }
+        # All that are still ahead are kept, so that the block's end can tell which was right.
         self.guesses = {m: at for m, at in guesses.items() if at is not None and at > now}
         if (
             self.believed in self.guesses

@@ -1,6 +1,6 @@
-"""The pace of a run, shared with every other process of the same key and ledger.
+"""Shared pace: one process's, with every other process of the same key and ledger.
 
-Senders ask and answer in memory; a task beside them carries what was heard to the pace file, and
+Senders ask and answer in memory; a task beside them takes what was heard to the pace file, and
 brings back leased slots, some ten times a second. While that fails nothing is sent.
 """
 
@@ -40,8 +40,8 @@ class SharedRate:
         self.pace: float | None = None  # requests a second that this process may count on
 
     async def __aenter__(self) -> Self:
-        """Begin to carry."""
-        self._task = asyncio.create_task(self._carry())
+        """Begin to exchange."""
+        self._task = asyncio.create_task(self._keep_exchanging())
         return self
 
     async def __aexit__(
@@ -67,6 +67,7 @@ class SharedRate:
         Raises:
             LedgerError: no slots could be leased for half a minute.
         """
+        # The exchange ended by an error of ours: raised here, where somebody sees it.
         if self._task is not None and self._task.done():
             self._task.result()
         since = self._failing_since
@@ -91,13 +92,15 @@ class SharedRate:
         return str(self._error) if self._error is not None else self._slots.waiting_for(now)
 
     def _wake(self, now: float) -> None:
+        # Asked for each request, so cheap: mostly the exchange comes soon enough by itself.
         if now >= self._wakes_at - _SOON:
             return
         due = self._slots.due(now)
         if due is not None and now + due < self._wakes_at - _SOON:
             self._nudge.set()
 
-    async def _carry(self) -> None:
+    async def _keep_exchanging(self) -> None:
+        """Exchange when it is due; a sender that needs it sooner nudges."""
         while not self._closing:
             now = self._clock.monotonic()
             due = self._slots.due(now)
@@ -115,12 +118,14 @@ class SharedRate:
             self._wakes_at = float("-inf")  # awake: no need to be woken
 
     async def _exchange(self, *, last: bool = False) -> bool:
-        """Carry one report to the file and a lease back; say whether that worked."""
+        """Take one report to the file and bring a lease back; say whether that worked."""
         report = self._slots.report(self._clock.monotonic(), last=last)
         loop = asyncio.get_running_loop()
         try:
             lease = await loop.run_in_executor(self._thread, self._file.exchange, report)
         except LedgerError as error:
+            # Nothing was written, so what was heard is told again with the next report; a file that
+            # is locked for a moment is no reason to end a run.
             self._slots.give_back(report)
             self._error = error
             if self._failing_since is None:

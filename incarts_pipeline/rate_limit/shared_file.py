@@ -1,4 +1,4 @@
-"""The pace that all processes of one API key share: a small file of its own beside the ledger.
+"""Pace file: what all processes of one API key share of their pace, in a file beside the ledger.
 
 It is written some ten times a second, so it is never synced to disk. What is lost with it is where
 a block stood, not what was learned of the limit, which is in the ledger's `rate` table; after a
@@ -59,12 +59,13 @@ class PaceFile:
         """
         try:
             connection = self._connection = self._connection or self._open()
+            # One process at a time reads, decides and writes: a lease is never given out twice.
             connection.execute("BEGIN IMMEDIATE")
             try:
                 lease = self._exchange(connection, report)
                 connection.execute("COMMIT")
             except BaseException:
-                self._shared = None
+                self._shared = None  # it took in a report that was not written
                 connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
@@ -77,6 +78,7 @@ class PaceFile:
             0,
             "",
         )
+        # Nobody else wrote since, so what is in memory needs no parsing.
         shared = self._shared if version == self._version else _restored(state)
         if shared is None:
             shared = self._fresh()

@@ -1,4 +1,4 @@
-"""A replica of a server's sliding log, in at most a thousand bins. Pure."""
+"""Sliding log: a replica of the server's, in at most a thousand bins. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Replica:
 
     def full_for(self, now: float, window: float, budget: int) -> float:
         """Return the seconds until there is room for one more, 0.0 or less when there is."""
-        over = self.total - budget
+        over = self.total - budget  # requests that have to leave before there is room
         if over < 0:
             return 0.0
         for at, count in self.bins:

@@ -1,4 +1,4 @@
-"""What a server's limit is, from what it accepted between two blocks.
+"""Survey: what a server's limit is, from what it accepted between two blocks.
 
 Pure: times in seconds, rates in requests a second. Between two instants at which the server is
 known to be exhausted, what it accepted *is* its budget: for a bucket accepted / time, for a window
@@ -121,9 +121,13 @@ class Survey:
             meter.accepted - block.accepted_after,
             self.headroom.most if cruising else None,
         )
+        # The start runs into the limit with the burst that a bucket had saved; how large that is
+        # shows once the rate is known.
         if phase is Phase.START:
             self.headroom.ramp.append((block.began, meter.accepted))
         meter.was_empty(block.last_refused, block.last_refused - block.began)
+        # The length of a block tells the kinds apart: a bucket lets the next one in after 1/rate, a
+        # window only once it is reset.
         is_long = sent_at - block.began > _long(rough or pace, round_trip)
         expected = self.resets.ended(block.last_refused, sent_at)
         long_run = meter.long_run(block.began)
@@ -153,9 +157,11 @@ class Survey:
         cruising = phase in (Phase.CRUISE, Phase.PROBE)
         if learned and sustained is not None and _is_close(pace, sustained, learned):
             return Finding(learned=Learned(kind=Kind.BUCKET, rate=sustained))
+        # The cruise ran into the limit again, after many requests: the same one, known better.
         if cruising and rough is not None and _agree(self.meter.newest(), learned):
             self.meter.believed()
             return Finding(learned=Learned(kind=Kind.BUCKET, rate=rough))
+        # A probe that is refused found what it looked for: the limit is still there.
         if phase is Phase.PROBE and learned:
             return Finding(learned=self._refined(learned, block.began))
         if phase is Phase.CRUISE and learned and self.trust.is_stray(now, learned.window):
@@ -184,12 +190,14 @@ class Survey:
     ) -> Finding:
         """A short block ended: the rate between many of them is the limit's."""
         if rough is None:
+            # The first block: nothing is measured yet but that this pace is too fast.
             return Finding(learned=learned, pace=max(_BELOW * pace, _SLOWEST))
         floor = self._floor(learned, now)
         if rough >= 0.9 * floor and self.meter.is_enough():
             self.headroom.note_burst(learned, rough)
             self.meter.believed()
             return Finding(learned=Learned(kind=Kind.BUCKET, rate=rough))
+        # A little above the rough rate, so that the next block comes soon, and with it an instant.
         return Finding(learned=learned, pace=max(rough * _ABOVE, floor))
 
     def _window_reset(
@@ -209,6 +217,7 @@ class Survey:
         self.resets.saw(block.last_refused, sent_at)
         if learned and learned.window and _holds_less(learned, block, sent_at, held):
             return Finding(learned=_window_of(held, learned.window))
+        # The first reset only begins a window: what was accepted before it may be any part of one.
         is_second = phase is Phase.MEASURE and meter.reset_count is not None
         count = meter.accepted - (meter.reset_count or 0)
         meter.reset_count = meter.accepted
@@ -243,6 +252,8 @@ class Survey:
         earliest, latest = before
         if earliest is None or latest is None:
             return None
+        # Neither reset is known to the instant, only between a refusal and the request that passed.
+        # Windows have usual lengths, so the one that fits between the bounds is it.
         shortest = max(block.last_refused - latest, self.meter.longest)
         window = snapped(shortest, sent_at - earliest)
         floor = self._floor(learned, sent_at)
@@ -265,6 +276,8 @@ class Survey:
         if learned is not None:
             if self.trust.is_wrong_again(block.began, meter.accepted):
                 return Finding(learned=self.trust.average(now, meter.accepted))
+            # Less than was learned, or reset at other times: what was known is given up, and the
+            # new limit is looked for below the old one.
             pace, since = learned.rate * _FALLEN, block.began
             meter.begin(block.began)
         else:

@@ -1,4 +1,4 @@
-"""When the next request may go, at a rate that is given: pure, the time in seconds an argument."""
+"""Token bucket: paces requests at a rate that is given. Pure, the time in seconds an argument."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ class TokenBucket:
             self.in_a_row, self.refused_since = 0, None
         if answer.kind is not AnswerKind.RATE_LIMITED or sent_at < self.blocked_at:
             return
+        # Without a hint, exponential back-off: nothing is learned here that could do better.
         hint = answer.hints.retry_after
         wait = hint if hint is not None else _FIRST_BLOCK * 2**self.in_a_row
         self.in_a_row = min(self.in_a_row + 1, 10)

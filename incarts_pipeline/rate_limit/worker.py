@@ -1,4 +1,4 @@
-"""One process's side of a shared rate: it sends at leased times, and collects what it hears. Pure.
+"""Worker: a process that shares a rate sends at leased times, and collects what it hears. Pure.
 
 Nothing leaves without a slot: when whoever leases them is slow or gone, sending pauses.
 """
@@ -43,6 +43,8 @@ class Slots:
 
     def ask(self, now: float) -> float:
         """Take a permit and return 0.0, or return the seconds to wait before asking again."""
+        # A slot that nobody used in time is lost. Used late, with those that follow it, it would be
+        # a burst that the pace is there to prevent.
         while self._slots and self._slots[0] < now - _LATE:
             self._slots.popleft()
             self._canary_slot = False
@@ -63,6 +65,8 @@ class Slots:
         self._heard.append(Heard(answer, sent_at, now, canary))
         if canary:
             self._canary_from = None
+        # The slots in hand were leased before anybody knew of the limit: let go of at once, without
+        # waiting for the next lease.
         if answer.kind is AnswerKind.RATE_LIMITED and not self._canary_slot:
             self._slots.clear()
         self._urgent |= canary or answer.kind is AnswerKind.RATE_LIMITED
@@ -81,7 +85,7 @@ class Slots:
         """Say in words what is being waited for, empty when nothing is."""
         return self._lease.waiting if self._lease else ""
 
-    # What carries the exchange asks.
+    # What the exchange asks.
 
     def due(self, now: float) -> float | None:
         """Return the seconds until an exchange is due, None when there is no need of one."""
@@ -108,6 +112,7 @@ class Slots:
         if last:
             pass  # nobody will send any more
         elif self._hungry or (self._used and self._used[-1] > now - HORIZON):
+            # As many as were used in the last horizon, and as many again in case it gets faster.
             recent = self._used_since(now - HORIZON)
             wants = min(max(_FEWEST, 2 * recent), _MOST) - len(self._slots)
         heard, self._heard = self._heard, []

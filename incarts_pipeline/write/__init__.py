@@ -1,4 +1,4 @@
-"""Writer: carries a plan out; the only stage that calls the API."""
+"""Writer: carries a plan out; links are made nowhere else."""
 
 import lazy_loader
 

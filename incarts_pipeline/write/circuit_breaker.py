@@ -78,15 +78,16 @@ class Circuits:
         """Note that a request goes out."""
         self._breaker.started(now)
 
-    def landed(self, started_at: float) -> None:
+    def finished(self, started_at: float) -> None:
         """Note that a request is over, however it ended."""
-        self._breaker.landed(started_at)
+        self._breaker.finished(started_at)
 
     def answered(
         self, answer: Answer, retailer: str, intent: str, now: float, *, retry: bool = False
     ) -> None:
         """Learn from an answer; `end`, `forbidden` and `wait` may change."""
         kind = answer.kind
+        # A host that was never reached is another matter than one that has answered.
         if kind is AnswerKind.NOT_SENT:
             self._count_trouble(answer, now)
             return
@@ -99,6 +100,7 @@ class Circuits:
         elif kind is AnswerKind.WRONG_ENDPOINT:
             self._wrong_endpoint(answer, now)
         elif kind is AnswerKind.RATE_LIMITED:
+            # The service is well, so the breaker closes; but a 429 earns no tokens.
             self._breaker.close()
         else:
             self._breaker.succeeded(retry=retry)
@@ -114,6 +116,7 @@ class Circuits:
             self.forbidden[retailer, intent] = answer.error_message or answer.error_code or ""
 
     def _wrong_endpoint(self, answer: Answer, now: float) -> None:
+        # It is the API, as it has made links: something before it is in trouble for a while.
         if self.accepted:
             self._count_trouble(answer, now)
             return
@@ -186,7 +189,7 @@ class Breaker:
         if self.open_until is not None:
             self.probe_sent = now
 
-    def landed(self, started_at: float) -> None:
+    def finished(self, started_at: float) -> None:
         """Note that a request is over, however it ended."""
         if self.probe_sent is not None and started_at >= self.probe_sent:
             self.probe_sent = None

@@ -1,4 +1,4 @@
-"""How many requests may be under way at once: only a cap, the pace is what holds them back. Pure.
+"""Concurrency limit: a cap on the requests under way; what holds them back is the pace. Pure.
 
 By Little's law, a pace of n a second with answers after t seconds keeps n × t requests under way.
 """
@@ -32,6 +32,7 @@ class ConcurrencyLimit:
             return self.most
         if pace is None or self.latency is None:
             return _UNKNOWN
+        # With some to spare: when answers get slower all at once, the pace is still held.
         needed = math.ceil(min(_SPARE * pace * self.latency, MOST))
         return min(max(needed + _MORE, _FEWEST), MOST)
 

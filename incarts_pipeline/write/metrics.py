@@ -66,6 +66,7 @@ class Timeline:
         """Count an answer at `now` (monotonic seconds), and keep limit and pace as of then."""
         if self.began is None:
             self.began = now
+        # Not before the first slice, should answers be told out of order.
         at = max(0, int((now - self.began) / self.width))
         if at >= len(self.slices):
             at = self._reach(now - self.began)

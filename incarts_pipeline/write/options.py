@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.write.options."""
+"""Options: how far a run goes, and what it does about other runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.write.result."""
+"""Result: how a run ended, and why what it did not try is pending."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from incarts_pipeline.write.options import WriteOptions
 
 def left_over(written: WriteResult, options: WriteOptions) -> LeftOver:
     """Say why what a run did not try is pending."""
+    # The circuit first: a run that it ended was asked to stop as well.
     circuit = written.end is not None
     return LeftOver(
         reason=Reason.CIRCUIT_OPEN if circuit else written.stopped or Reason.STOPPED,

@@ -1,12 +1,15 @@
-"""Run of a plan: settle doubts, then make links; the only stage that calls the API."""
+"""Run: carries a plan out; doubts are settled first, then links are made and recorded.
+
+    begin ─► settle doubts ─► plan again ─► reuse links ─► claim and send ─► wait for others ─► end
+
+A lease is renewed beside all that, and says to other runs that what this one claimed is its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping, Mapping as Dict, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,7 +26,6 @@ from incarts_pipeline.ledger import (
     RENEW_SECONDS,
     Call,
     Claim,
-    Content,
     Journal,
     Operation,
     Process,
@@ -44,23 +46,31 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan, replan
-from incarts_pipeline.rate_limit import Learned, pacing
+from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import Settings, key_fingerprint
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.write.circuit_breaker import Circuits, EndKind
-from incarts_pipeline.write.concurrency import ConcurrencyLimit
+from incarts_pipeline.write.attempts import Attempts
+from incarts_pipeline.write.circuit_breaker import EndKind
+from incarts_pipeline.write.garbage_collection import less_garbage_collection
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult
-from incarts_pipeline.write.send import Sender
-from incarts_pipeline.write.throttle import Throttle
+from incarts_pipeline.write.send import MOST_FAILURES, Sender
+from incarts_pipeline.write.throttle import Throttle, open_throttle
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
+_POLL_SECONDS = 0.5
 
 
 async def carry_out(
     plan: Plan,
     settings: Settings,
     engine: sa.Engine,
-    set_ids: Dict[str, int],
+    set_ids: Mapping[str, int],
     options: WriteOptions,
     metrics: RunMetrics,
     stop: Stop,
@@ -75,33 +85,14 @@ async def carry_out(
     async with (
         client_of(settings, connections=most) as client,
         Journal(engine, Path(settings.ledger), run_id) as journal,
-        pacing(settings, run_id, learned, clock) as rate,
+        open_throttle(
+            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+        ) as throttle,
     ):
-        throttle = Throttle(
-            rate=rate,
-            circuits=Circuits(),
-            clock=clock,
-            stop=stop,
-            metrics=metrics,
-            in_flight=ConcurrencyLimit(most),
-        )
         sender = Sender(
             client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
         )
         return await Writer(plan, sender, set_ids, run_id, options).run()
-
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
-_POLL_SECONDS = 0.5
-_ROOM = 512  # operations claimed and not yet settled: enough to keep every slot busy in back-offs
-
-
-def _learn(contents: Sequence[Content], connection: sa.Connection) -> None:
-    learn(connection, contents)
 
 
 class Writer:
@@ -118,15 +109,15 @@ class Writer:
         self._plan = plan
         self._sender = sender
         self._journal: Journal = sender.journal
-        self._clock: Clock = sender.clock
-        self._stop: Stop = sender.stop
+        self._throttle: Throttle = sender.throttle
+        self._clock: Clock = sender.throttle.clock
+        self._stop: Stop = sender.throttle.stop
+        self._metrics: RunMetrics = sender.throttle.metrics
         self._set_ids = set_ids
         self._run_id = run_id
         self._options = options
         self._approved = {refusal.guard for refusal in plan.figures.refusals}
         self._me = Process.current()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(max(_ROOM, 8 * (sender.throttle.in_flight.most or 0)))
         self._kept_rate: Learned | None = sender.throttle.rate.learned
         self._busy: list[Call] = []
         self._moved: list[tuple[str, str]] = []
@@ -139,53 +130,21 @@ class Writer:
             LedgerError: the run could not be recorded; nothing was sent.
         """
         await self._journal.run(self._begin)
-        side = [asyncio.create_task(self._heartbeat()), asyncio.create_task(self._cut_off())]
+        lease = asyncio.create_task(self._keep_lease())
         if self._options.max_duration is not None:
             asyncio.get_running_loop().call_later(
                 self._options.max_duration, self._stop.request, Reason.OUT_OF_TIME
             )
         try:
-            with fewer_collections():
+            # Whatever happens from here on, the run's end is recorded: else others would wait for
+            # its lease to lapse.
+            with less_garbage_collection():
                 await self._work()
         finally:
-            for task in side:
-                task.cancel()
-            await asyncio.gather(*side, return_exceptions=True)
-            await self._close()
+            lease.cancel()
+            await asyncio.gather(lease, return_exceptions=True)
+            await self._end()
         return self._result()
-
-    async def _work(self) -> None:
-        if await self._settle_doubts():
-            await self._plan_again()
-        unknown = self._plan.unknown_contents()
-        while contents := await asyncio.to_thread(next, unknown, None):
-            await self._recorded(partial(_learn, contents))
-        moves = await asyncio.to_thread(self._plan.reuses, self._set_ids)
-        if moves and not self._stop.requested:
-            now = self._clock.now()
-            late = await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
-            names = {set_id: name for name, set_id in self._set_ids.items()}
-            self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
-        calls, limit = self._plan.figures.calls, self._options.limit
-        self._sender.metrics.planned += calls if limit is None else min(calls, limit)
-        await self._make(self._batches())
-        if self._options.if_running is IfRunning.WAIT:
-            await self._wait_for_others()
-
-    async def _plan_again(self) -> None:
-        """Plan what is left now that doubts are settled; a guard that stands only now ends the run.
-
-        The plan's own queries run in a thread: the lease must be renewed meanwhile.
-        """
-        self._plan = await asyncio.to_thread(replan, self._plan, self._clock.now())
-        for refusal in self._plan.figures.refusals:
-            if refusal.guard not in self._approved:
-                self._sender.throttle.end(
-                    EndKind.REFUSED,
-                    f"Now that what was in doubt is settled: {refusal.message}",
-                    f"Plan again and look. {refusal.fix}",
-                    Reason.CIRCUIT_OPEN,
-                )
 
     def _begin(self, connection: sa.Connection) -> None:
         now = self._clock.now()
@@ -202,6 +161,19 @@ class Writer:
         digest = self._plan.saved or self._options.approved
         start_run(connection, self._run_id, names, self._me, now, approved=digest)
 
+    async def _work(self) -> None:
+        # Doubts come first: what a row needs is known only once it is known what it has.
+        if await self._settle_doubts():
+            await self._plan_again()
+        await self._record_contents()
+        await self._reuse_links()
+        # Counted only now, as settled doubts may have changed what is called for.
+        calls, limit = self._plan.figures.calls, self._options.limit
+        self._metrics.planned += calls if limit is None else min(calls, limit)
+        await self._make(self._batches())
+        if self._options.if_running is IfRunning.WAIT:
+            await self._wait_for_others()
+
     async def _settle_doubts(self) -> int:
         """Send every operation in doubt of our link sets again; return how many there were."""
         count = 0
@@ -210,42 +182,71 @@ class Writer:
             if not found:
                 break
             count += len(found)
-            self._sender.metrics.planned += len(found)
+            self._metrics.planned += len(found)
             at_home = await asyncio.to_thread(self._plan.rows_that_stay, self._set_ids)
-            async with asyncio.TaskGroup() as group:
+            # All of a batch are settled or given up before the next is claimed: a doubt that is
+            # claimed and not yet sent again can't be taken over by another run meanwhile.
+            async with self._attempts() as begun:
                 for operation in found:
                     row = (operation.set_id, operation.row_key)
-                    await self._start(group, replace(operation, for_history=row in at_home))
+                    await self._send(begun, replace(operation, for_history=row in at_home))
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
         living = living_runs(connection, self._me, self._clock.now())
         return claim_doubts(connection, list(self._set_ids.values()), self._run_id, living)
 
-    async def _recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
-        """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""
-        try:
-            return await self._journal.run(work)
-        except LedgerError as error:
-            self._sender.throttle.end_for_ledger(error)
-            return None
+    async def _plan_again(self) -> None:
+        """Plan what is left now that doubts are settled; a guard that trips only now ends the run.
+
+        The plan's own queries run in a thread: the lease must be renewed meanwhile.
+        """
+        self._plan = await asyncio.to_thread(replan, self._plan, self._clock.now())
+        for refusal in self._plan.figures.refusals:
+            if refusal.guard not in self._approved:
+                self._throttle.end(
+                    EndKind.REFUSED,
+                    f"Now that what was in doubt is settled: {refusal.message}",
+                    f"Plan again and look. {refusal.fix}",
+                    Reason.CIRCUIT_OPEN,
+                )
+
+    async def _record_contents(self) -> None:
+        """Tell the ledger what links that were imported without their content are made of."""
+        batches = self._plan.unknown_contents()
+        while contents := await asyncio.to_thread(next, batches, None):
+            await self._recorded(partial(learn, contents=contents))
+
+    async def _reuse_links(self) -> None:
+        """Move rows back to a link that they had before; no request is needed for that."""
+        moves = await asyncio.to_thread(self._plan.reuses, self._set_ids)
+        if not moves or self._stop.requested:
+            return
+        now = self._clock.now()
+        late = await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
+        names = {set_id: name for name, set_id in self._set_ids.items()}
+        self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
 
     def _batches(self) -> Iterator[list[Call]]:
         options = self._options
         return self._plan.calls(self._set_ids, limit=options.limit, sample_per=options.sample_per)
 
     async def _make(self, batches: Iterator[list[Call]]) -> None:
-        """Claim calls a batch at a time and carry out those that are ours."""
-        async with asyncio.TaskGroup() as group:
+        """Claim calls a batch at a time and send those that are ours."""
+        async with self._attempts() as begun:
             while not self._stop.requested:
+                # In a thread: the query is long, and requests go out meanwhile.
                 found = await asyncio.to_thread(lambda: list(islice(batches, 1)))
                 if not found:
                     return
                 for operation in await self._claim(found[0]):
-                    await self._start(group, operation)
+                    await self._send(begun, operation)
 
     async def _claim(self, calls: list[Call]) -> list[Operation]:
+        """Record that this run is about to send these calls; return those that it may send."""
         passing(Place.BEFORE_INTENT)
+        # The intents are on disk before anything leaves, with their bodies: whoever goes on after a
+        # crash sends the same bytes under the same key.
         answers = await self._recorded(partial(self._claim_calls, calls))
         if answers is None:
             return []
@@ -270,20 +271,21 @@ class Writer:
             retry_rejected=self._plan.options.retry_rejected,
         )
 
-    async def _start(self, group: asyncio.TaskGroup, operation: Operation) -> None:
-        """Carry an operation out once the gate lets it in; at the end of the run, not at all."""
-        await self._room.acquire()
-        entered_at = await self._sender.throttle.enter(operation.retailer, operation.intent)
-        if entered_at is None:
-            self._room.release()
-            return
-        task = group.create_task(self._sender.carry(operation, entered_at))
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+    def _attempts(self) -> Attempts:
+        return Attempts(self._throttle, most=MOST_FAILURES, grace=_GRACE_SECONDS)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._room.release()
+    async def _send(self, begun: Attempts, operation: Operation) -> None:
+        """Wait until the operation may be sent, and begin; at the end of the run, don't."""
+        sending = self._sender.sending(operation)
+        await begun.begin(operation.retailer, operation.intent, sending.attempt)
+
+    async def _recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
+        """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""
+        try:
+            return await self._journal.run(work)
+        except LedgerError as error:
+            self._throttle.end_for_ledger(error)
+            return None
 
     async def _wait_for_others(self) -> None:
         """Wait for rows that another run is sending, and take over what it leaves behind."""
@@ -291,6 +293,8 @@ class Writer:
         while not self._stop.requested:
             calls, self._busy = self._busy, []
             waiting = await self._recorded(lambda c: busy_elsewhere(c, set_ids, self._others(c)))
+            # A run that died meanwhile leaves doubts. What they are settled to changes what the
+            # other rows need; under a limit the rest is for another run.
             if await self._settle_doubts() and self._options.limit is None:
                 await self._plan_again()
                 await self._make(self._batches())
@@ -298,7 +302,7 @@ class Writer:
                 await self._make(iter([calls]))
             if not self._busy and not (waiting and self._plan.figures.doubts):
                 return
-            self._sender.metrics.waiting = "another run is sending rows of this link set"
+            self._metrics.waiting = "another run is sending rows of this link set"
             await self._stop.sleep(_POLL_SECONDS)
 
     def _others(self, connection: sa.Connection) -> list[str]:
@@ -306,23 +310,25 @@ class Writer:
         living = living_runs(connection, self._me, self._clock.now())
         return [run_id for run_id in living if run_id != self._run_id]
 
-    async def _heartbeat(self) -> None:
-        """Keep the lease, and look whether somebody asked this run to stop."""
+    async def _keep_lease(self) -> None:
+        """Renew the lease, and look whether somebody asked this run to stop."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 asked = await self._journal.run(lambda c: renew(c, self._run_id, self._clock.now()))
             except Exception:
+                # No end of the run. Should the lease lapse, another run may take operations over;
+                # then they can't be marked as sent here any more, and nothing leaves unmarked.
                 logger.exception("the run's lease could not be renewed")
                 continue
             if asked:
                 self._stop.request(Reason.STOPPED)
-            await self._keep_rate()
+            await self._save_rate()
 
-    async def _keep_rate(self) -> None:
+    async def _save_rate(self) -> None:
         """Keep what was learned of the rate limit for the next run."""
         fingerprint = self._sender.rule.api_key_fingerprint
-        learned = self._sender.throttle.rate.learned
+        learned = self._throttle.rate.learned
         if fingerprint is None or learned is None or learned == self._kept_rate:
             return
         now = self._clock.now()
@@ -333,35 +339,27 @@ class Writer:
         else:
             self._kept_rate = learned
 
-    async def _cut_off(self) -> None:
-        """Give what is in flight its time once the end was asked for, then cut it off."""
-        await self._stop.wait()
-        self._sender.throttle.wake_one()
-        await asyncio.sleep(_GRACE_SECONDS)
-        for task in list(self._tasks):
-            task.cancel()
-
-    async def _close(self) -> None:
+    async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
         outcome = self._stop.reason.value if self._stop.reason else "finished"
         now = self._clock.now()
         try:
             missing, back = self._plan.missing_changes(self._set_ids)
             await self._journal.run(lambda c: mark_missing(c, missing, back, now))
-            await self._keep_rate()
+            await self._save_rate()
             await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
         except Exception:
             logger.exception("the end of the run could not be recorded")
 
     def _result(self) -> WriteResult:
-        circuits = self._sender.circuits
+        circuits = self._throttle.circuits
         return WriteResult(
             run_id=self._run_id,
             end=circuits.end,
             stopped=self._stop.reason,
             forbidden=dict(circuits.forbidden),
             accepted=circuits.accepted,
-            requests=self._sender.metrics.requests,
+            requests=self._metrics.requests,
             unrecorded=[
                 f"{o.operation.idempotency_key} → "
                 f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"
@@ -370,25 +368,3 @@ class Writer:
             busy=[(call.link_set, call.row_key) for call in self._busy],
             moved=self._moved,
         )
-
-
-_THRESHOLD = 10_000  # objects that are new, between two looks at them; 700 by default
-
-
-@contextmanager
-def fewer_collections() -> Iterator[None]:
-    """Collect garbage less often within the block.
-
-    A request makes dozens of objects that are gone with it, and going through them for garbage
-    after every few requests costs a tenth of what sending takes. A threshold that is higher, or a
-    collector that is off, is left alone.
-    """
-    first, *others = gc.get_threshold()
-    if not 0 < first < _THRESHOLD:
-        yield
-        return
-    gc.set_threshold(_THRESHOLD, *others)
-    try:
-        yield
-    finally:
-        gc.set_threshold(first, *others)

@@ -1,4 +1,9 @@
-"""The way out to the API: when a request may leave, and what its answer teaches for the next."""
+"""Throttle: when a request may leave, and what its answer teaches for the next.
+
+Two things hold a request back: the pace, which is learned, and a cap on how many are under way.
+Between them lies what must be on disk before it leaves, so a slot is taken in two steps: acquired
+at the pace, and departed with under the cap. While requests are under way, a few others make ready.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,16 @@ import asyncio
 import datetime as dt
 import logging
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.rate_limit import Pacer
+from incarts_pipeline.rate_limit import Learned, Pacer, pacing
+from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, End, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
@@ -22,11 +31,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Throttle:
-    """What all requests of a run pass; everything that it stands on is passed in.
+    """What all requests of a run share; everything that it needs is passed in.
 
-    Whoever entered may make ready what must be on disk first, and then departs: no more are under
-    way than the cap allows, and as many make ready as come due meanwhile. After a 429, or when
-    trouble opens the breaker, whoever entered before is kept back and has to enter anew.
+    After a 429, or when trouble opens the breaker, slots that were acquired before are stale: who
+    has not departed yet is kept back, and has to acquire anew.
     """
 
     rate: Pacer
@@ -36,105 +44,120 @@ class Throttle:
     metrics: RunMetrics
     in_flight: ConcurrencyLimit
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _inside: int = 0
-    _void_before: float = float("-inf")
-    _left: asyncio.Event = field(default_factory=asyncio.Event)
+    _acquired: int = 0  # slots
+    _stale_before: float = float("-inf")  # monotonic seconds
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
     _departing: deque[asyncio.Future[None]] = field(default_factory=deque)
 
-    async def enter(self, retailer: str, intent: str) -> float | None:
+    def slot(self, retailer: str, intent: str) -> Slot:
+        """Return the slot of one request, not yet acquired."""
+        return Slot(self, retailer, intent)
+
+    def end(self, kind: EndKind, message: str, fix: str, reason: Reason) -> None:
+        """End the run; the first end is the one that is told."""
+        if self.circuits.end is None:
+            self.circuits.end = End(kind=kind, message=message, fix=fix)
+        self.stop.request(reason)
+
+    def end_for_ledger(self, error: LedgerError) -> None:
+        """End the run: nothing may be sent that can't be recorded."""
+        self.end(EndKind.LEDGER, error.message, error.fix or "Run again.", Reason.STOPPED)
+
+    async def _acquire(self, retailer: str, intent: str) -> float | None:
         """Wait for a turn at the learned rate; return when it came, None for not at all."""
+        # One at a time, in the order in which they came: whoever waits for the pace has the others
+        # wait behind it, so that a permit is asked for just when it can be made use of.
         async with self._turn:
             while not self.stop.requested:
                 if self.circuits.is_open(retailer, intent):
                     return None
                 cap = self.in_flight.cap(self.rate.pace)
-                if self._inside >= cap + self.in_flight.ahead(cap):
-                    self._left.clear()
-                    await self._left.wait()
+                if self._acquired >= cap + self.in_flight.ahead(cap):
+                    self._released.clear()
+                    await self._released.wait()
                     continue
                 now = self.clock.monotonic()
                 try:
+                    # The breaker first: a permit that is taken and not used is lost to the pace.
                     wait = self.circuits.wait(now) or self.rate.ask(now)
                 except LedgerError as error:
                     self.end_for_ledger(error)
                     return None
                 if wait <= 0:
                     self.metrics.waiting = ""
-                    self._inside += 1
+                    self._acquired += 1
                     self.circuits.started(now)
                     return now
                 self._say_why(wait, now)
                 await self.stop.sleep(wait)
             return None
 
-    def leave(self, entered_at: float) -> None:
-        """Let the next one in; `entered_at` is what `enter` returned."""
-        self._inside -= 1
-        self._left.set()
-        self.circuits.landed(entered_at)
+    def _release(self, acquired_at: float) -> None:
+        self._acquired -= 1
+        self._released.set()
+        self.circuits.finished(acquired_at)
 
-    async def depart(self, entered_at: float) -> bool:
-        """Wait until one more request may be under way; False for one that must not leave.
-
-        That is when the end was asked for, or `entered_at` is too old. Who departed must land.
-        """
-        self.in_flight.made_ready(self.clock.monotonic() - entered_at)
+    async def _depart(self, acquired_at: float) -> bool:
+        self.in_flight.made_ready(self.clock.monotonic() - acquired_at)
         while not self.stop.requested and self.in_flight.is_full(self.rate.pace):
-            landed = asyncio.get_running_loop().create_future()
-            self._departing.append(landed)
-            await landed
-        if self.stop.requested or entered_at < self._void_before:
-            self.wake_one()
+            turn = asyncio.get_running_loop().create_future()
+            self._departing.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # its turn had come: it goes to the next one
+                    self._notify_next()
+                raise
+        if self.stop.requested or acquired_at < self._stale_before:
+            self._notify_next()
             return False
         self.in_flight.count += 1
         return True
 
-    def land(self) -> None:
-        """Say that a request is no longer under way."""
+    def _arrive(self) -> None:
         self.in_flight.count -= 1
-        self.wake_one()
+        self._notify_next()
 
-    def wake_one(self) -> None:
-        """Let the next one look whether it may depart; at the end of a run it wakes the others."""
+    def _notify_next(self) -> None:
+        """Let the next one look whether it may depart; who then may not lets the next one look."""
         while self._departing:
-            waiting = self._departing.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
+            turn = self._departing.popleft()
+            if not turn.done():  # else it was cancelled meanwhile
+                turn.set_result(None)
                 return
+
+    def notify_all(self) -> None:
+        """Let all that wait see that the run is over."""
+        for turn in self._departing:
+            if not turn.done():
+                turn.set_result(None)
+        self._departing.clear()
 
     def _say_why(self, wait: float, now: float) -> None:
         """Tell what a longer wait is for; one that is no use ends the run."""
         hopeless = self.rate.hopeless_for(now)
         if hopeless is not None and self.circuits.end is None:
             at = dt.datetime.now() + dt.timedelta(seconds=hopeless)
-            self.circuits.end = End(
-                kind=EndKind.RATE_LIMITED,
-                message="Incarts answers nothing but 429: a quota is used up that lasts longer "
+            self.end(
+                EndKind.RATE_LIMITED,
+                "Incarts answers nothing but 429: a quota is used up that lasts longer "
                 f"than a run waits ({self.circuits.accepted:,} requests of this one succeeded).",
-                fix=f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
+                f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
+                Reason.CIRCUIT_OPEN,
             )
-            self.stop.request(Reason.CIRCUIT_OPEN)
         elif wait > 1.0:
             self.metrics.waiting = self.rate.waiting_for(now) or self.circuits.reason
 
-    def heard(
-        self,
-        answer: Answer,
-        retailer: str,
-        intent: str,
-        *,
-        state: State,
-        sent_at: float,
-        retry: bool,
-    ) -> None:
-        """Learn from an answer that led to a state; one after which going on is no use ends all."""
+    def _learn(self, slot: Slot, answer: Answer, state: State, sent_at: float) -> None:
         now = self.clock.monotonic()
         self.rate.answered(answer, sent_at=sent_at, now=now)
         self.in_flight.took(now - sent_at)
-        self.circuits.answered(answer, retailer, intent, now, retry=retry)
+        self.circuits.answered(answer, slot.retailer, slot.intent, now, retry=slot.is_retry)
         is_trouble = answer.kind is AnswerKind.RATE_LIMITED or self.circuits.wait(now) > 0
-        if is_trouble and sent_at >= self._void_before:  # else it left before we knew
-            self._void_before = now
+        # What left before an earlier trouble was known tells no news: it must not make stale who
+        # has acquired a slot since.
+        if is_trouble and sent_at >= self._stale_before:
+            self._stale_before = now
         self.metrics.answered(
             answer,
             state,
@@ -143,19 +166,99 @@ class Throttle:
             limit=self.rate.learned,
             pace=self.rate.pace,
         )
+        if self.circuits.end is not None:
+            self.stop.request(Reason.CIRCUIT_OPEN)
+
+
+@asynccontextmanager
+async def open_throttle(
+    settings: Settings,
+    run_id: str,
+    learned: Learned | None,
+    *,
+    most: int | None,
+    clock: Clock,
+    stop: Stop,
+    metrics: RunMetrics,
+) -> AsyncIterator[Throttle]:
+    """Yield a run's throttle, at the pace that all runs of the API key share.
+
+    `learned` is what the ledger knows of the rate limit; `most` caps how many requests may be under
+    way, None leaves that to the pace.
+    """
+    async with pacing(settings, run_id, learned, clock) as rate:
+        yield Throttle(
+            rate=rate,
+            circuits=Circuits(),
+            clock=clock,
+            stop=stop,
+            metrics=metrics,
+            in_flight=ConcurrencyLimit(most),
+        )
+
+
+@dataclass(slots=True)
+class Slot:
+    """One request's permission to leave; an asynchronous context manager, used once per attempt.
+
+    `async with` acquires it, unless that was done already, and yields None when it can't be had.
+    However the block is left, the slot is free for another request then.
+    """
+
+    throttle: Throttle
+    retailer: str
+    intent: str
+    is_retry: bool = False  # after an attempt that failed, a 429 aside
+    _acquired_at: float | None = None
+    _sent_at: float | None = None
+
+    async def acquire(self) -> bool:
+        """Wait for a turn at the learned rate; False once the run or this kind's circuit is over.
+
+        Acquired outside of a block, it must be entered, or released, by somebody.
+        """
+        self._acquired_at = await self.throttle._acquire(self.retailer, self.intent)
+        return self._acquired_at is not None
+
+    def release(self) -> None:
+        """Let another request have the slot; does nothing when it isn't acquired."""
+        if self._sent_at is not None:
+            self._sent_at = None
+            self.throttle._arrive()
+        if self._acquired_at is not None:
+            acquired_at, self._acquired_at = self._acquired_at, None
+            self.throttle._release(acquired_at)
+
+    async def __aenter__(self) -> Slot | None:
+        if self._acquired_at is None and not await self.acquire():
+            return None
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    async def depart(self) -> bool:
+        """Wait until one more request may be under way; False for one that must not leave.
+
+        That is when the end was asked for, or the slot is stale. True counts as under way until the
+        slot is released.
+        """
+        if self._acquired_at is None or not await self.throttle._depart(self._acquired_at):
+            return False
+        self._sent_at = self.throttle.clock.monotonic()
+        return True
+
+    def answered(self, answer: Answer, *, state: State) -> None:
+        """Learn from the answer, which led to a state; one that makes going on useless ends all."""
+        if self._sent_at is None:
+            raise RuntimeError("nothing was sent from this slot")
+        self.throttle._learn(self, answer, state, self._sent_at)
         if answer.echoed_id not in (None, answer.correlation_id):
             logger.warning(
                 "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id
             )
-        if self.circuits.end is not None:
-            self.stop.request(Reason.CIRCUIT_OPEN)
-
-    def end_for_ledger(self, error: LedgerError) -> None:
-        """End the run: nothing may be sent that can't be recorded."""
-        self.end(EndKind.LEDGER, error.message, error.fix or "Run again.", Reason.STOPPED)
-
-    def end(self, kind: EndKind, message: str, fix: str, reason: Reason) -> None:
-        """End the run; the first end is the one that is told."""
-        if self.circuits.end is None:
-            self.circuits.end = End(kind=kind, message=message, fix=fix)
-        self.stop.request(reason)

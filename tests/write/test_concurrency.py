@@ -56,14 +56,14 @@ def test_half_open_lets_one_request_through() -> None:
     assert breaker.wait(2.0) == 0.0
     breaker.started(2.0)
     assert breaker.wait(2.1) > 0.0, "the probe is out"
-    breaker.landed(1.0)
+    breaker.finished(1.0)
     assert breaker.wait(2.1) > 0.0, "an older request says nothing"
     breaker.failed(2.2, timeout=False)
-    breaker.landed(2.0)
+    breaker.finished(2.0)
     assert breaker.wait(2.2) == pytest.approx(4.0), "the pause is doubled"
     breaker.started(6.2)
     breaker.succeeded(retry=True)
-    breaker.landed(6.2)
+    breaker.finished(6.2)
     assert [breaker.wait(6.3), breaker.tokens >= 100] == [0.0, True]
 
 
@@ -73,5 +73,5 @@ def test_probe_that_never_left_frees_its_place() -> None:
     for _ in range(12):
         breaker.failed(0.0, timeout=False)
     breaker.started(2.0)
-    breaker.landed(2.0)
+    breaker.finished(2.0)
     assert breaker.wait(2.1) == 0.0

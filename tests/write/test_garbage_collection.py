@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from incarts_pipeline.write.run import fewer_collections
+from incarts_pipeline.write.garbage_collection import less_garbage_collection
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _as_before() -> Iterator[None]:
 def test_fewer_within_the_block() -> None:
     """And as before afterwards."""
     gc.set_threshold(700, 10, 10)
-    with fewer_collections():
+    with less_garbage_collection():
         assert gc.get_threshold()[0] > 700
     assert gc.get_threshold() == (700, 10, 10)
 
@@ -29,7 +29,7 @@ def test_fewer_within_the_block() -> None:
 def test_what_its_owner_has_set_stays(first: int) -> None:
     """A collector that is off, or comes by less often still."""
     gc.set_threshold(first, 10, 10)
-    with fewer_collections():
+    with less_garbage_collection():
         assert gc.get_threshold() == (first, 10, 10)
     assert gc.get_threshold() == (first, 10, 10)
 
@@ -37,7 +37,7 @@ def test_what_its_owner_has_set_stays(first: int) -> None:
 def test_of_two_blocks_only_the_first_changes_it_back() -> None:
     """Two runs at once in one process: whichever ends last leaves it as it was."""
     gc.set_threshold(700, 10, 10)
-    one, other = fewer_collections(), fewer_collections()
+    one, other = less_garbage_collection(), less_garbage_collection()
     one.__enter__()
     other.__enter__()
     one.__exit__(None, None, None)

@@ -1,9 +1,11 @@
-"""The gate: how many may be inside, and how many of them under way."""
+"""The throttle: how many slots are given out, and how many requests are under way."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
+
+import pytest
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
@@ -12,13 +14,14 @@ from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
 from incarts_pipeline.write.metrics import RunMetrics
-from incarts_pipeline.write.throttle import Throttle
+from incarts_pipeline.write.throttle import Slot, Throttle
 
 STATE = State.INTENDED
-ENTERED = float("inf")  # never too long ago
+LIMITED = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="limited", status=429)
 
 
-def _gate(most: int) -> Throttle:
+def throttle_of(most: int) -> Throttle:
+    """Return a throttle without a pace, for so many requests under way."""
     return Throttle(
         rate=TokenBucket(None),
         circuits=Circuits(),
@@ -29,6 +32,13 @@ def _gate(most: int) -> Throttle:
     )
 
 
+async def acquired(throttle: Throttle, count: int) -> list[Slot]:
+    """Return so many acquired slots."""
+    slots = [throttle.slot("walmart", "add_to_cart") for _ in range(count)]
+    assert all([await slot.acquire() for slot in slots])
+    return slots
+
+
 async def _settled(*tasks: asyncio.Task[Any]) -> list[bool]:
     """Let everything run that can, and say which tasks are done."""
     for _ in range(20):
@@ -37,31 +47,31 @@ async def _settled(*tasks: asyncio.Task[Any]) -> list[bool]:
 
 
 def test_a_few_more_make_ready_than_are_under_way() -> None:
-    """With 2 under way 4 more may enter; a seventh waits until somebody left."""
+    """With 2 under way 4 more may acquire a slot; a seventh waits until one is released."""
 
     async def main() -> None:
-        throttle = _gate(2)
-        entered = [asyncio.create_task(throttle.enter("walmart", "add_to_cart")) for _ in range(7)]
-        assert await _settled(*entered) == [True] * 6 + [False]
-        first = entered[0].result()
-        assert first is not None
-        throttle.leave(first)
-        assert await _settled(entered[6]) == [True]
+        throttle = throttle_of(2)
+        slots = [throttle.slot("walmart", "add_to_cart") for _ in range(7)]
+        taking = [asyncio.create_task(slot.acquire()) for slot in slots]
+        assert await _settled(*taking) == [True] * 6 + [False]
+        slots[0].release()
+        assert await _settled(taking[6]) == [True]
 
     asyncio.run(main())
 
 
 def test_no_more_depart_than_may_be_under_way() -> None:
-    """Those that are ready wait for a landing, and each landing lets just one go."""
+    """Those that are ready wait for a release, and each lets just one go."""
 
     async def main() -> None:
-        throttle = _gate(2)
-        ready = [asyncio.create_task(throttle.depart(ENTERED)) for _ in range(4)]
+        throttle = throttle_of(2)
+        slots = await acquired(throttle, 4)
+        ready = [asyncio.create_task(slot.depart()) for slot in slots]
         assert await _settled(*ready) == [True, True, False, False]
-        throttle.land()
+        slots[0].release()
         assert await _settled(*ready) == [True, True, True, False]
         assert throttle.in_flight.count == 2
-        throttle.land()
+        slots[1].release()
         assert all(await _settled(*ready))
         assert all(task.result() for task in ready)
 
@@ -69,15 +79,16 @@ def test_no_more_depart_than_may_be_under_way() -> None:
 
 
 def test_a_stop_keeps_back_who_has_not_departed() -> None:
-    """All that wait are told so, though nobody lands, and none counts as under way."""
+    """All that wait are told so, though no request ends, and none counts as under way."""
 
     async def main() -> None:
-        throttle = _gate(1)
-        assert await throttle.depart(ENTERED)
-        waiting = [asyncio.create_task(throttle.depart(ENTERED)) for _ in range(3)]
+        throttle = throttle_of(1)
+        first, *others = await acquired(throttle, 4)
+        assert await first.depart()
+        waiting = [asyncio.create_task(slot.depart()) for slot in others]
         await _settled(*waiting)
         throttle.stop.request(Reason.STOPPED)
-        throttle.wake_one()
+        throttle.notify_all()
         assert all(await _settled(*waiting))
         assert not any(task.result() for task in waiting)
         assert throttle.in_flight.count == 1
@@ -85,38 +96,109 @@ def test_a_stop_keeps_back_who_has_not_departed() -> None:
     asyncio.run(main())
 
 
-def test_who_is_cut_off_while_waiting_takes_no_turn_along() -> None:
-    """A cancelled one is passed over."""
+@pytest.mark.parametrize("turn_has_come", [False, True])
+def test_who_is_cut_off_while_waiting_takes_no_turn_along(turn_has_come: bool) -> None:
+    """A cancelled one is passed over, also when it was just told to go."""
 
     async def main() -> None:
-        throttle = _gate(1)
-        assert await throttle.depart(ENTERED)
-        gone, next_one = (asyncio.create_task(throttle.depart(ENTERED)) for _ in range(2))
+        throttle = throttle_of(1)
+        first, *others = await acquired(throttle, 3)
+        assert await first.depart()
+        gone, next_one = (asyncio.create_task(slot.depart()) for slot in others)
         await _settled(gone, next_one)
+        if turn_has_come:
+            first.release()
         gone.cancel()
         await _settled(gone)
-        throttle.land()
+        if not turn_has_come:
+            first.release()
         assert await _settled(next_one) == [True]
         assert next_one.result()
 
     asyncio.run(main())
 
 
-LIMITED = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="limited", status=429)
-
-
-def test_a_429_keeps_back_who_entered_before_it() -> None:
-    """Not who enters afterwards, even while late answers to older requests come in."""
+def test_a_429_keeps_back_who_acquired_a_slot_before_it() -> None:
+    """Not who acquires one afterwards, even while late answers to older requests come in."""
 
     async def main() -> None:
-        throttle = _gate(2)
-        before = await throttle.enter("walmart", "add_to_cart")
-        assert before is not None
-        throttle.heard(LIMITED, "walmart", "add_to_cart", state=STATE, sent_at=before, retry=False)
-        assert not await throttle.depart(before)
-        after = throttle.clock.monotonic()
-        throttle.heard(LIMITED, "walmart", "add_to_cart", state=STATE, sent_at=before, retry=False)
-        assert await throttle.depart(after)
+        throttle = throttle_of(3)
+        one, late, before = await acquired(throttle, 3)
+        assert await one.depart()
+        assert await late.depart()
+        one.answered(LIMITED, state=STATE)
+        assert not await before.depart()
+        (after,) = await acquired(throttle, 1)
+        late.answered(LIMITED, state=STATE)
+        assert await after.depart()
+
+    asyncio.run(main())
+
+
+class _TroubleError(Exception):
+    """What ends a block."""
+
+
+@pytest.mark.parametrize("departs", [False, True])
+def test_slot_is_free_however_its_block_is_left(departs: bool) -> None:
+    """After a return, an error or a cancellation another request may have its place."""
+
+    async def main() -> None:
+        throttle = throttle_of(1)
+
+        async def use(error: BaseException | None) -> None:
+            async with throttle.slot("walmart", "add_to_cart") as slot:
+                assert slot is not None
+                assert not departs or await slot.depart()
+                if error is not None:
+                    raise error
+
+        async def hang() -> None:
+            async with throttle.slot("walmart", "add_to_cart") as slot:
+                assert slot is not None
+                assert not departs or await slot.depart()
+                await asyncio.Event().wait()
+
+        await use(None)
+        with pytest.raises(_TroubleError):
+            await use(_TroubleError())
+        task = asyncio.create_task(hang())
+        await _settled(task)
+        task.cancel()
+        assert await _settled(task) == [True]
+        assert throttle.in_flight.count == 0
+        assert throttle._acquired == 0
+
+    asyncio.run(main())
+
+
+def test_there_is_no_slot_once_the_run_is_over() -> None:
+    """Nor for a kind of link whose circuit is open; other kinds go on."""
+
+    async def main() -> None:
+        throttle = throttle_of(1)
+        throttle.circuits.forbidden["walmart", "add_to_cart"] = "no"
+        async with throttle.slot("walmart", "add_to_cart") as slot:
+            assert slot is None
+        async with throttle.slot("kroger", "add_to_cart") as slot:
+            assert slot is not None
+        throttle.stop.request(Reason.STOPPED)
+        async with throttle.slot("kroger", "add_to_cart") as slot:
+            assert slot is None
+
+    asyncio.run(main())
+
+
+def test_acquired_slot_is_entered_as_it_is() -> None:
+    """A block takes no second turn for a slot that was acquired before it."""
+
+    async def main() -> None:
+        throttle = throttle_of(1)
+        (slot,) = await acquired(throttle, 1)
+        async with slot as entered:
+            assert entered is slot
+            assert throttle._acquired == 1
+        assert throttle._acquired == 0
 
     asyncio.run(main())
 
