@@ -11,8 +11,7 @@ from incarts_pipeline.display.html.chart import Series, clock, over_time, round_
 from incarts_pipeline.display.html.html import render
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State, Status
 from incarts_pipeline.write.metrics import RunMetrics
-from tests.display.test_cards import links, result
-from tests.support.displayed import AT, World, limited_run
+from tests.support.displayed import AT, World, limited_run, links, result
 from tests.support.parsed_html import TEXTS, Seen, parsed
 
 

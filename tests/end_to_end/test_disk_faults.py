@@ -17,6 +17,7 @@ from incarts_pipeline.errors import LedgerDamagedError, LedgerError, LedgerLocke
 from incarts_pipeline.sandbox import Sandbox
 from tests.support.processes import NO_MAPPING, start, wait_for_links
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 ROWS = 400
 _LARGEST_FILE = 2_000_000  # bytes; the ledger's log reaches them in the middle of a run
@@ -90,9 +91,8 @@ def test_read_only_ledger(box: Sandbox, mounted: Path, run: Run) -> None:
 def test_damaged_ledger(box: Sandbox, run: Run, where: str) -> None:
     """A file with wrong bytes is called damaged, with the way out, before anything is sent."""
     run(products(300))
-    with sqlite3.connect("ledger.db") as connection:
+    with opened("ledger.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
     size = Path("ledger.db").stat().st_size
     with Path("ledger.db").open("r+b") as file:
         file.seek(0 if where == "header" else 4096)

@@ -88,6 +88,7 @@ def test_rows_of_a_basket_are_one_link_in_catalog_order() -> None:
     assert [row["key"]["basket"] for row in found] == ["1", "2", "1", "1"]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_order_never_changes_the_content(data: st.DataObject) -> None:

@@ -106,6 +106,7 @@ def test_mapping_is_valid() -> None:
     assert load_mapping(mapping).unique_key == ["sku"]
 
 
+@pytest.mark.slow
 def test_shell_block_runs(newcomer: dict[str, str], box: Sandbox) -> None:
     """The README's commands, line by line, make each link once."""
     lines = next(block for block in blocks("sh") if "incarts apply" in block).splitlines()
@@ -120,6 +121,7 @@ def test_shell_block_runs(newcomer: dict[str, str], box: Sandbox) -> None:
     assert (box.audit().links, box.audit().duplicates) == (3, 0)
 
 
+@pytest.mark.slow
 def test_python_block_runs(
     newcomer: dict[str, str], box: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
