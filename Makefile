@@ -26,7 +26,7 @@ help:
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
 	@echo "make test         run the fast tests, in some two minutes; ARGS='-k rate' picks some"
 	@echo "make test-all     run all tests: also with kills, faults, Dagster and a browser"
-	@echo "make test-pythons  run the fast tests on each Python that is here: $(PYTHONS)"
+	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
 	@echo "make check        format, lint, types, imports, docs, and all tests with branch coverage"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
 	@echo "make docs         build the documentation into build/site; warnings are errors"
@@ -66,11 +66,13 @@ test-all: $(STAMP)
 # tried, not looked for. One that isn't here is told and left out.
 test-pythons:
 	@set -e; for version in $(PYTHONS); do \
+	  if $(BIN)/python --version 2>/dev/null | grep -q "^Python $$version\."; then \
+	    echo "== Python $$version is $(VENV)'s: make test runs its tests"; continue; fi; \
 	  found=; for python in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
 	    if "$$python" -c '' 2>/dev/null; then found=$$python; break; fi; done; \
-	  if [ -n "$$found" ]; then echo "== Python $$version"; \
-	    $(MAKE) --no-print-directory test PYTHON="$$found" VENV=.venv-$$version; \
-	  else echo "== Python $$version isn't here: skipped"; fi; done
+	  if [ -z "$$found" ]; then echo "== Python $$version isn't here: skipped"; continue; fi; \
+	  echo "== Python $$version"; \
+	  $(MAKE) --no-print-directory test PYTHON="$$found" VENV=.venv-$$version; done
 
 # pytest comes last, so that its summary is what one sees. Its random data are the same each time:
 # `make test` looks further.

@@ -38,9 +38,13 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
             isolation_level=None,
             check_same_thread=False,
         )
-        if not read_only:
-            write_ahead(connection)
-            connection.execute("PRAGMA synchronous=FULL")
+        try:
+            if not read_only:
+                write_ahead(connection)
+                connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     engine = sa.create_engine(

@@ -130,7 +130,7 @@ numbers = st.integers(-(2**63), 2**63 - 1)
 
 
 @given(st.lists(st.fixed_dictionaries({"t": values, "n": st.none() | numbers}), min_size=1))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_row_round_trips(file: Path, rows: list[dict[str, Any]]) -> None:
     """Whatever text and whole numbers are written as JSON come back equal."""
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

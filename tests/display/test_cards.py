@@ -47,7 +47,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ROW, max_size=2), TEXTS)
 def test_result_card_escapes_everything(rows: list[dict[str, Any]], said: str) -> None:
     """Keys, links, errors, problems and paths are text; a failure is there with its message."""
@@ -75,7 +75,7 @@ def said_of(row: Mapping[str, Any]) -> list[str]:
     return [row["error_message"] or ""] if row["reason"] in answered else []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROW, TEXTS)
 def test_link_card_and_sheet_escape_everything(row: dict[str, Any], said: str) -> None:
     """Whatever a link is called and wherever it leads, it is text, or a link to the web."""
@@ -88,7 +88,8 @@ def test_link_card_and_sheet_escape_everything(row: dict[str, Any], said: str) -
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), TEXTS)
 def test_plan_card_escapes_everything(

@@ -87,7 +87,7 @@ def test_rows_that_share_a_link_are_not_counted_as_links(made: World) -> None:
     assert "links made1rows with a new link3" in text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TEXTS, st.lists(TEXTS, max_size=3))
 def test_report_escapes_everything(made: World, said: str, codes: list[str]) -> None:
     """Paths, errors and codes of answers are text."""
@@ -115,7 +115,7 @@ def test_ticks_are_few_round_and_reach_the_top(tallest: float, whole: bool) -> N
     assert not whole or step >= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.none() | st.floats(0, 1e6), max_size=40),
     st.sampled_from(["area", "line", "bars"]),

@@ -19,6 +19,7 @@ from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 from incarts_pipeline.models import Kind, State
 from tests.support.ledgers import FILE, HOST, call, ours, row, send, settle
 from tests.support.old_ledgers import VERSION_1, VERSION_5, schema_of
+from tests.support.sqlite_files import opened
 
 
 def test_file_is_durable(engine: sa.Engine) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import rfc8785
-from hypothesis import HealthCheck, event, given, settings, strategies as st
+from hypothesis import event, given, settings, strategies as st
 
 from tests.support import reference
 from tests.support.link_requests import prepared, simple
@@ -111,7 +111,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=300)
 @given(ROWS, st.integers(1, 12))
 def test_bodies_are_those_of_the_reference(rows: list[dict[str, Any]], size: int) -> None:
     """Whatever the texts, bodies, hashes and the rows that have any are the plain reference's."""
@@ -128,7 +128,7 @@ def test_bodies_are_those_of_the_reference(rows: list[dict[str, Any]], size: int
 
 
 @given(ROWS)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=30)
 def test_the_catalog_is_never_changed(rows: list[dict[str, Any]]) -> None:
     """Preparing reads a batch and leaves it as it was."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -173,7 +173,7 @@ STRUCTS = st.none() | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200)
 @given(st.lists(STRUCTS, min_size=1, max_size=6))
 def test_structs_are_those_of_the_reference(values: list[Any]) -> None:
     """However nulls are spread over nested columns, the object is the plain reference's."""

@@ -12,7 +12,7 @@ from incarts_pipeline.rate_limit.limit import Kind, Learned, Phase
 from tests.support.rates.answers import ACCEPTED, FAILED, LOST, refused
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(
@@ -49,7 +49,7 @@ def test_it_never_stops_for_good(
     assert sent == 40
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(
@@ -78,7 +78,7 @@ def test_state_survives_a_restart_at_any_point(story: list[tuple[str, float, str
         now += pause
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=5, max_size=80),
     st.floats(1.0, 200.0),
