@@ -277,7 +277,7 @@ def test_stop_is_heard(
         while box.audit().qr_codes < 2:
             time.sleep(0.02)
         assert len(stop_runs(settings)) == 1
-        result = going.result(60)
+        result = going.result(300)
     assert (result.exit_code(), result.written.stopped) == (4, Reason.STOPPED)
     assert {one["status"] for one in codes()} == {"created", "pending"}
 

@@ -157,6 +157,7 @@ def lose_ledger() -> None:
         file.unlink()
 
 
+@pytest.mark.slow
 def test_lost_ledger_is_rebuilt(run: Run, make: Make, box: Sandbox, settings: Settings) -> None:
     """Codes that a ledger doesn't know stop the run; importing both tables brings them back."""
     run(products(3))

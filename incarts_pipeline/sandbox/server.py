@@ -117,7 +117,7 @@ class Sandbox:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="incarts-sandbox", daemon=True)
         self._thread.start()
-        if not up.wait(10):
+        if not up.wait(60):
             raise RuntimeError("the sandbox did not start")
         return self
 
@@ -137,7 +137,7 @@ class Sandbox:
     ) -> None:
         self._server.should_exit = True
         self._server.force_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         self._store.close()
 
     def audit(self) -> Audit:

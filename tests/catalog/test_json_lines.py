@@ -67,7 +67,7 @@ def test_fields_that_come_late_or_widen(file: Path) -> None:
         ('{"a": 1.5, "n": 9007199254740993}', ""),
     ],
 )
-@pytest.mark.parametrize("before", [1, BLOCK // 4], ids=["same-block", "later-block"])
+@pytest.mark.parametrize("before", [1, BLOCK // 16], ids=["same-block", "later-block"])
 def test_bad_lines_are_named(file: Path, bad: str, message: str, before: int) -> None:
     """What can't be read is named by its line in the file, in the first block and behind it."""
     good = '{"a": 1, "n": 0.5}\n'

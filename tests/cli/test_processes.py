@@ -48,7 +48,7 @@ def test_asked_to_stop(box: Sandbox, shell: Shell, number: signal.Signals) -> No
     process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
     wait_for_links(box, 40)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 4, err
     result = json.loads(out)
     assert result["stopped"] == "stopped"
@@ -67,7 +67,7 @@ def test_stop_command(box: Sandbox, shell: Shell) -> None:
     wait_for_links(box, 20)
     code, out, _ = shell("stop")
     assert (code, "asked to stop" in out) == (0, True)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode in (0, 4)
     assert shell("stop")[1].strip() == "nothing is running"
     box.reconfigure(latency=0.0)
@@ -82,7 +82,7 @@ def test_two_processes_share_the_work(box: Sandbox) -> None:
     outputs = ("a.parquet", "b.parquet")
     started = [start(box, "apply", "catalog.csv", "-o", one, *NO_MAPPING) for one in outputs]
     for process in started:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     assert (box.audit().links, box.audit().duplicates) == (150, 0)
     tables = [pq.read_table(one)["link_id"].to_pylist() for one in outputs]

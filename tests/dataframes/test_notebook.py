@@ -14,7 +14,7 @@ from incarts_pipeline.sandbox import Sandbox
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_for_links
 
-WAIT = 60.0
+WAIT = 300.0
 SETUP = """
 import warnings
 warnings.simplefilter("error")

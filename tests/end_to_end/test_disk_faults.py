@@ -46,14 +46,14 @@ def test_full_disk(box: Sandbox, mounted: Path) -> None:
     """The run ends with exit 4 and names what is not recorded; with room, the next one settles."""
     pacsv.write_csv(products(ROWS), "catalog.csv")
     full = start(box, *_ARGUMENTS, "--ledger", str(mounted / "ledger.db"))
-    _, err = full.communicate(timeout=120)
+    _, err = full.communicate(timeout=300)
     assert full.returncode in (1, 4), err
     assert "Free some space on its disk" in err
     made = box.audit().links
     assert 0 < made < ROWS
     subprocess.run(["mount", "-o", "remount,size=64m", str(mounted)], check=True)
     again = start(box, *_ARGUMENTS, "--ledger", str(mounted / "ledger.db"))
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     everything_is_there_once(box)
 
@@ -68,12 +68,12 @@ def test_file_that_may_not_grow(box: Sandbox) -> None:
         limited = start(box, *_ARGUMENTS, "--ledger", "ledger.db")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    _, err = limited.communicate(timeout=120)
+    _, err = limited.communicate(timeout=300)
     assert limited.returncode in (1, 4), err
     assert "ledger.db can't be used" in err.replace("\n", " ")
     assert 0 < box.audit().links < ROWS
     again = start(box, *_ARGUMENTS, "--ledger", "ledger.db")
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     everything_is_there_once(box)
 
@@ -135,7 +135,7 @@ def test_lock_that_stays(box: Sandbox) -> None:
     other = sqlite3.connect("ledger.db", isolation_level=None, timeout=10)
     other.execute("BEGIN IMMEDIATE")
     try:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
     finally:
         other.execute("ROLLBACK")
         other.close()
@@ -144,7 +144,7 @@ def test_lock_that_stays(box: Sandbox) -> None:
     made = box.audit().links
     box.reconfigure(latency=0.0)
     again = start(box, *_ARGUMENTS, "--ledger", "ledger.db")
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     assert made < ROWS
     everything_is_there_once(box)

@@ -81,7 +81,7 @@ def at_once(file: Path, *works: str) -> list[str]:
             assert process.stdin is not None
             process.stdin.write(f"{moment}\n")
             process.stdin.flush()
-        said = [process.communicate(timeout=60) for process in started]
+        said = [process.communicate(timeout=300) for process in started]
     finally:
         for process in started:
             process.kill()

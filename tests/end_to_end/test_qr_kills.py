@@ -37,7 +37,7 @@ def linked(run: Run, tmp_path: Path) -> str:
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, dict[str, object]]:
     """Wait for a process; return its exit code and what `--json` printed."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert "Traceback" not in err
     return process.returncode, result_of(out) if out else {}
 

@@ -255,6 +255,7 @@ def flip_a_bit(file: Path) -> None:
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "harm"),
     [

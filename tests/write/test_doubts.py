@@ -137,6 +137,7 @@ def test_key_that_sends_decides_not_the_plans(
     assert found[1] == ("done", None, key_fingerprint(SecretStr(second.key)))
 
 
+@pytest.mark.slow
 def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
     """A row that left the catalog in doubt is settled all the same, and reported as missing."""
     box.fail_next("error_after", times=3, where="500001")
@@ -255,6 +256,7 @@ def test_settled_doubts_are_not_told_as_rows_links(run: Run, box: Sandbox) -> No
     assert made_line(result).startswith("2 requests in ")
 
 
+@pytest.mark.slow
 def test_guards_are_asked_again_once_doubts_are_settled(run: Run, box: Sandbox) -> None:
     """Changes that hid behind doubts don't slip past the mass-change guard."""
     n = 30
