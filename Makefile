@@ -1,12 +1,14 @@
 # Needs make and Python 3.11 or newer, nothing else; `make PYTHON=python3.12 …` picks another one.
 PYTHON ?= python3
-BIN := .venv/bin
-STAMP := .venv/.installed
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
 PANDAS2 := .venv-pandas2
 # Both cores; tests share nothing, so they may go to whoever is free.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The theme would tell of its successor in every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+PYTHONS := 3.11 3.12 3.13
 BENCHMARKS := prepare ledger rate transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
@@ -15,15 +17,17 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check check-pandas2 docs soak bench bench-quick clean
+.PHONY: help setup demo ui test test-all test-pythons check check-pandas2 docs soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make setup        create .venv and install the project with pinned versions"
 	@echo "make demo         run the whole flow against a local Incarts, as Dagster's nightly job"
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
-	@echo "make test         run the tests; ARGS='-k rate' picks some"
-	@echo "make check        format, lint, types, imports, docs, and tests with branch coverage"
+	@echo "make test         run the fast tests, in some two minutes; ARGS='-k rate' picks some"
+	@echo "make test-all     run all tests: also with kills, faults, Dagster and a browser"
+	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
+	@echo "make check        format, lint, types, imports, docs, and all tests with branch coverage"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
 	@echo "make docs         build the documentation into build/site; warnings are errors"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
@@ -32,7 +36,7 @@ help:
 	@echo "make clean        remove caches, builds and the demo's files; .venv stays"
 
 setup: $(STAMP)
-	@echo "Ready: .venv is up to date."
+	@echo "Ready: $(VENV) is up to date."
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -40,10 +44,10 @@ $(STAMP): pyproject.toml constraints.txt
 	    "$$($(PYTHON) --version 2>/dev/null || echo not there)." >&2; \
 	  echo "Install one and name it: make PYTHON=python3.12 setup" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  $(PYTHON) -m venv --clear .venv || { \
+	  $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "$(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; \
 	  exit 1; }
-	@echo "Installing into .venv; this takes a minute or two the first time."
+	@echo "Installing into $(VENV); this takes a minute or two the first time."
 	@$(BIN)/python -m pip install -qq 'pip>=25.3'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
 	  -e '.[dagster,qr,sandbox]' --group dev --group docs
@@ -53,7 +57,22 @@ demo: $(STAMP)
 	@$(BIN)/python -m dagster_defs.demo $(ARGS)
 
 test: $(STAMP)
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(STAMP)
 	@$(PYTEST) $(ARGS)
+
+# Each in a venv of its own. pyenv has commands also for versions that are not chosen, so they are
+# tried, not looked for. One that isn't here is told and left out.
+test-pythons:
+	@set -e; for version in $(PYTHONS); do \
+	  if $(BIN)/python --version 2>/dev/null | grep -q "^Python $$version\."; then \
+	    echo "== Python $$version is $(VENV)'s: make test runs its tests"; continue; fi; \
+	  found=; for python in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+	    if "$$python" -c '' 2>/dev/null; then found=$$python; break; fi; done; \
+	  if [ -z "$$found" ]; then echo "== Python $$version isn't here: skipped"; continue; fi; \
+	  echo "== Python $$version"; \
+	  $(MAKE) --no-print-directory test PYTHON="$$found" VENV=.venv-$$version; done
 
 # pytest comes last, so that its summary is what one sees. Its random data are the same each time:
 # `make test` looks further.

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings as hypothesis_settings
 
-from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
+from incarts_pipeline.clock import Clock
+from incarts_pipeline.pipeline import (
+    QrRequest,
+    RunResult,
+    apply_plan,
+    apply_qr_codes,
+    plan_catalog,
+    plan_qr_codes,
+)
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.write.options import WriteOptions
-from tests.support.runs import Run, run_until
+from tests.support.paths import ROOT
+from tests.support.runs import Make, Run, run_until
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis_settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by its folder, and let what is slow take its time on a busy machine."""
+    for item in items:
+        if ROOT / "tests" / "end_to_end" in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1_200))
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +64,22 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(f"INCARTS_{name}", raising=False)
 
 
+@pytest.fixture(scope="session")
+def close_later() -> Iterator[Callable[[ExitStack], None]]:
+    """Close what takes a tenth of a second of waiting beside the next tests, not between them."""
+    with ThreadPoolExecutor(2) as threads:
+        closed: list[Future[None]] = []
+        yield lambda what: closed.append(threads.submit(what.close))
+        for one in closed:
+            one.result()
+
+
 @pytest.fixture
-def box() -> Iterator[Sandbox]:
+def box(close_later: Callable[[ExitStack], None]) -> Iterator[Sandbox]:
     """A sandbox without faults."""
-    with Sandbox() as sandbox:
-        yield sandbox
+    with ExitStack() as stack:
+        yield stack.enter_context(Sandbox())
+        close_later(stack.pop_all())
 
 
 @pytest.fixture
@@ -85,6 +123,36 @@ def run(settings: Settings, tmp_path: Path) -> Run:
                 until,
                 lambda stop, metrics: apply_plan(
                     plan, used, tmp_path / output, options=options, stop=stop, metrics=metrics
+                ),
+            )
+
+    return go
+
+
+@pytest.fixture
+def make(settings: Settings) -> Make:
+    """Make codes from links.parquet, or another table; returns the run."""
+
+    def go(
+        source: object = "links.parquet",
+        clock: Clock | None = None,
+        output: str = "qr_codes.parquet",
+        until: int | None = None,
+        **keywords: Any,
+    ) -> RunResult:
+        own = ("limit", "max_duration", "if_running")
+        options = WriteOptions(**{k: keywords.pop(k) for k in own if k in keywords})
+        used = settings.model_copy(
+            update={k: keywords.pop(k) for k in list(keywords) if k in Settings.model_fields}
+        )
+        if source == "links.parquet":
+            keywords.setdefault("identifiers", ("shelf",))
+        request = QrRequest(source=source, **keywords)
+        with plan_qr_codes(request, used, clock=clock) as plan:
+            return run_until(
+                until,
+                lambda stop, metrics: apply_qr_codes(
+                    plan, used, output, options=options, stop=stop, metrics=metrics, clock=clock
                 ),
             )
 

@@ -279,6 +279,7 @@ def test_plan_is_repeatable_and_writes_nothing(settings: Settings, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_faults_make_no_duplicates(run: Run, box: Sandbox, seed: int) -> None:
     """With a fifth of the requests failing in every way, each row has one link in the end."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sqlite3
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,84 +13,29 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline import schemas
-from incarts_pipeline.api.client import IncartsClient
-from incarts_pipeline.clock import Clock
 from incarts_pipeline.dataframes.qr_codes import create_qr_codes
-from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
+from incarts_pipeline.errors import MappingError, RefusedError
 from incarts_pipeline.identity import (
     idempotency_key,
     qr_content_hash,
     qr_row_key,
 )
 from incarts_pipeline.kinds import QR_CODES
-from incarts_pipeline.maintenance.import_links import import_links
-from incarts_pipeline.maintenance.review import adopt, evidence, open_cases, recreate, row_history
+from incarts_pipeline.maintenance.review import row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
-from incarts_pipeline.models import Reason, State, Status
+from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import (
-    QrRequest,
-    RunResult,
-    apply_qr_codes,
     plan_catalog,
-    plan_qr_codes,
 )
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.write.options import WriteOptions
 from tests.support.paths import GOLDEN as GOLDEN_FILES
-from tests.support.runs import Run, products, run_until
-from tests.write.test_run import LaterClock
+from tests.support.qr_codes import code, codes
+from tests.support.runs import Make, Run, products
+from tests.support.sqlite_files import opened
 
 GOLDEN = json.loads((GOLDEN_FILES / "qr_codes.json").read_text("utf-8"))
-Make = Callable[..., RunResult]
-
-
-@pytest.fixture
-def make(settings: Settings) -> Make:
-    """Make codes from links.parquet, or another table; returns the run."""
-
-    def go(
-        source: object = "links.parquet",
-        clock: Clock | None = None,
-        output: str = "qr_codes.parquet",
-        until: int | None = None,
-        **keywords: Any,
-    ) -> RunResult:
-        own = ("limit", "max_duration", "if_running")
-        options = WriteOptions(**{k: keywords.pop(k) for k in own if k in keywords})
-        used = settings.model_copy(
-            update={k: keywords.pop(k) for k in list(keywords) if k in Settings.model_fields}
-        )
-        if source == "links.parquet":
-            keywords.setdefault("identifiers", ("shelf",))
-        request = QrRequest(source=source, **keywords)
-        with plan_qr_codes(request, used, clock=clock) as plan:
-            return run_until(
-                until,
-                lambda stop, metrics: apply_qr_codes(
-                    plan, used, output, options=options, stop=stop, metrics=metrics, clock=clock
-                ),
-            )
-
-    return go
-
-
-def codes() -> list[dict[str, Any]]:
-    """Return the rows of qr_codes.parquet."""
-    found: list[dict[str, Any]] = pq.read_table("qr_codes.parquet").to_pylist()
-    return found
-
-
-def code() -> dict[str, Any]:
-    """Return the only row of qr_codes.parquet."""
-    [only] = codes()
-    return only
-
-
-def sent_to(box: Sandbox, path: str) -> list[str | None]:
-    """Return the idempotency keys of the requests to paths that end so."""
-    return [one.idempotency_key for one in box.requests() if one.path.endswith(path)]
 
 
 def test_every_link_gets_its_codes(run: Run, make: Make, box: Sandbox) -> None:
@@ -153,148 +95,6 @@ def test_links_never_see_the_codes(run: Run, make: Make, settings: Settings) -> 
     assert (links.kind, links.links, made.kind, made.links) == ("links", 3, "qr_codes", 3)
 
 
-@pytest.mark.parametrize("fault", ["lost_before", "half_answer", "late"])
-def test_one_fault_is_settled_within_the_run(
-    run: Run, make: Make, box: Sandbox, fault: str
-) -> None:
-    """Whatever befalls the first attempt, the replay under the same key brings the one code."""
-    run(products(1))
-    box.fail_next(fault)
-    assert make().exit_code() == 0
-    assert code()["attempts"] >= 2
-    assert len(set(sent_to(box, "/qr-codes"))) == 1
-    assert (box.audit().qr_codes, box.audit().second_bodies) == (1, 0)
-
-
-def test_next_run_settles_a_doubt(run: Run, make: Make, box: Sandbox) -> None:
-    """What one run left in doubt, the next one settles with the same key and bytes."""
-    run(products(1))
-    box.fail_next("error_after", times=50)
-    assert make(until=1).exit_code() == 3
-    assert (code()["status"], code()["reason"]) == ("in_doubt", "answer_unknown")
-    box.fail_next("error_after", times=0)
-    assert make().exit_code() == 0
-    assert code()["status"] == "created"
-    assert len(set(sent_to(box, "/qr-codes"))) == 1
-    assert (box.audit().qr_codes, box.audit().second_bodies) == (1, 0)
-
-
-def overdue(run: Run, make: Make, box: Sandbox, fault: str) -> str:
-    """Leave a code in doubt until it is too old to be replayed; return its key."""
-    run(products(1))
-    box.fail_next(fault, times=50)
-    make(until=1)
-    box.fail_next(fault, times=0)
-    requests = box.audit().requests
-    assert make(clock=LaterClock(3600)).exit_code() == 3
-    assert box.audit().requests == requests
-    return str(code()["idempotency_key"])
-
-
-def test_old_doubt_is_adopted(run: Run, make: Make, box: Sandbox, settings: Settings) -> None:
-    """Past the window a code is never sent again by itself; a person gives its id."""
-    key = overdue(run, make, box, "error_after")
-    [case] = open_cases(settings)
-    link = pq.read_table("links.parquet")["link_id"][0].as_py()
-    assert (case.needs_person, case.reason, case.for_link_id) == (True, "too_old", link)
-    [operation] = evidence(settings).content["operations"]
-    assert operation["endpoint"] == f"POST /v1/links/{link}/qr-codes"
-    assert operation["body"]["identifier"] == "shelf"
-    made = next(one.link_id for one in box.requests() if one.idempotency_key == key and one.link_id)
-    adopt(key, str(made), settings)
-    assert make().written.requests == 0
-    assert (code()["qr_code_id"], code()["status"]) == (made, "unchanged")
-
-
-def test_old_doubt_is_made_anew(run: Run, make: Make, box: Sandbox, settings: Settings) -> None:
-    """Where Incarts says that there is no code, the next run makes one, in generation 1."""
-    key = overdue(run, make, box, "lost_before")
-    recreate([key], settings)
-    assert make().exit_code() == 0
-    assert (code()["generation"], box.audit().qr_codes) == (1, 1)
-    assert code()["idempotency_key"] != key
-
-
-@pytest.mark.parametrize("wrong", ["x", "the link"])
-def test_adopting_takes_a_codes_id(
-    run: Run, make: Make, box: Sandbox, settings: Settings, wrong: str
-) -> None:
-    """A text that is no id, and the id of the link, are refused."""
-    key = overdue(run, make, box, "error_after")
-    link = pq.read_table("links.parquet")["link_id"][0].as_py()
-    with pytest.raises(RefusedError, match="not a QR code's id"):
-        adopt(key, link if wrong == "the link" else wrong, settings)
-    with pytest.raises(RefusedError, match="already the link"):
-        adopt(key, pq.read_table("links.parquet")["qr_code_id"][0].as_py(), settings)
-
-
-async def take(settings: Settings, link_id: str, identifier: str) -> str:
-    """Have somebody else make a code; return its id."""
-    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
-    async with client:
-        made = await client.create_qr_code(
-            link_id, {"identifier": identifier, "name": "Theirs"}, idempotency_key="somebody-else"
-        )
-    return made.id
-
-
-def test_taken_identifier_needs_a_person(
-    run: Run, make: Make, box: Sandbox, settings: Settings
-) -> None:
-    """A 409 for an identifier that the ledger doesn't know says what to do, and isn't repeated."""
-    run(products(1))
-    link = pq.read_table("links.parquet")["link_id"][0].as_py()
-    theirs = asyncio.run(take(settings, link, "shelf"))
-    assert make().exit_code() == 3
-    assert (code()["status"], code()["reason"]) == ("in_doubt", "needs_review")
-    [problem] = code()["problems"]
-    assert problem["code"] == "identifier_taken"
-    assert "another identifier" in problem["message"]
-    [case] = open_cases(settings)
-    assert (case.is_taken, case.http_status, case.attempts) == (True, 409, 1)
-    assert make().written.requests == 0
-    adopt(case.idempotency_key, theirs, settings)
-    assert make().exit_code() == 0
-    assert (code()["qr_code_id"], code()["status"]) == (theirs, "unchanged")
-
-
-def test_conflict_on_a_replay_stays_a_doubt(
-    run: Run, make: Make, box: Sandbox, settings: Settings
-) -> None:
-    """A server that forgot the key answers 409: the code may be ours, so a person must say."""
-    run(products(1))
-    box.reconfigure(idempotency_window=0)
-    box.fail_next("error_after")
-    assert make(until=2).exit_code() == 3
-    assert (code()["status"], code()["http_status"]) == ("in_doubt", 409)
-    [case] = open_cases(settings)
-    assert case.state is State.IN_DOUBT
-    assert box.audit().qr_codes == 1
-
-
-def test_identifier_that_was_made_is_that_code(run: Run, make: Make, box: Sandbox) -> None:
-    """Another name for a code that exists makes no call: it stays as it was made, and says so."""
-    run(products(1))
-    make(name="Old name")
-    made = code()["qr_code_id"]
-    result = make(name="New name")
-    assert (result.written.requests, result.exit_code()) == (0, 0)
-    assert (code()["status"], code()["qr_code_id"]) == ("unchanged", made)
-    assert [one["code"] for one in code()["problems"]] == ["kept"]
-    assert box.audit().statuses.get("409") is None
-
-
-def test_doubt_under_an_older_name_is_that_code(run: Run, make: Make, box: Sandbox) -> None:
-    """Once the older attempt turns out to have made the code, the new name makes no call."""
-    run(products(1))
-    box.fail_next("error_after", times=50)
-    make(name="Old name", until=1)
-    box.fail_next("error_after", times=0)
-    assert make(name="New name").exit_code() == 0
-    assert (code()["status"], box.audit().qr_codes) == ("created", 1)
-    assert len(set(sent_to(box, "/qr-codes"))) == 1
-
-
 def test_replaced_link_gets_its_own_code(run: Run, make: Make, box: Sandbox) -> None:
     """The new link's code follows the old one, which stays in the history; going back reuses it."""
     run(products(1))
@@ -352,12 +152,11 @@ def test_table_with_a_row_per_code(run: Run, make: Make, box: Sandbox) -> None:
     assert make(table).exit_code() == 0
     assert [one["name"] for one in codes()] == ["Shelf", "Flyer", "Shelf"]
     assert box.audit().qr_codes == 3
-    with sqlite3.connect("ledger.db") as connection:
+    with opened("ledger.db") as connection:
         query = (
             "SELECT b.body FROM body AS b JOIN operation USING (op_id) WHERE for_link_id NOTNULL"
         )
         bodies = [row[0].decode() for row in connection.execute(query)]
-    connection.close()
     assert bodies[0] == (
         '{"identifier":"shelf","metadata":{"aisle":4},"name":"Shelf","projectId":"demo"}'
     )
@@ -478,40 +277,9 @@ def test_stop_is_heard(
         while box.audit().qr_codes < 2:
             time.sleep(0.02)
         assert len(stop_runs(settings)) == 1
-        result = going.result(60)
+        result = going.result(300)
     assert (result.exit_code(), result.written.stopped) == (4, Reason.STOPPED)
     assert {one["status"] for one in codes()} == {"created", "pending"}
-
-
-def lose_ledger() -> None:
-    """Remove the ledger and what is beside it."""
-    for file in Path().glob("ledger.db*"):
-        file.unlink()
-
-
-def test_lost_ledger_is_rebuilt(run: Run, make: Make, box: Sandbox, settings: Settings) -> None:
-    """Codes that a ledger doesn't know stop the run; importing both tables brings them back."""
-    run(products(3))
-    box.fail_next("error_after", times=50, where='"flyer"')
-    make(identifiers=("shelf", "flyer"), until=6)
-    box.fail_next("error_after", times=0, where='"flyer"')
-    before = codes()
-    lose_ledger()
-    with pytest.raises(LedgerError, match="no ledger"):
-        make()
-    import_links("links.parquet", settings)
-    requests = box.audit().requests
-    with pytest.raises(RefusedError, match="doesn't know"):
-        make(identifiers=("shelf", "flyer"))
-    brought = import_links("qr_codes.parquet", settings)
-    assert (brought.links, brought.needs_review) == (3, 3)
-    assert make(identifiers=("shelf", "flyer"), name="Another name").exit_code() == 3
-    shelves = [(one["qr_code_id"], one["encoded_url"]) for one in codes()[::2]]
-    assert shelves == [(one["qr_code_id"], one["encoded_url"]) for one in before[::2]]
-    assert {one["status"] for one in codes()[1::2]} == {"in_doubt"}
-    assert box.audit().requests == requests
-    assert all(case.for_link_id and case.needs_person for case in open_cases(settings))
-    assert run(products(3)).written.requests == 0
 
 
 def test_history_of_a_row_has_its_codes(run: Run, make: Make, settings: Settings) -> None:

@@ -121,7 +121,7 @@ class Sandbox:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="incarts-sandbox", daemon=True)
         self._thread.start()
-        if not up.wait(10):
+        if not up.wait(60):
             raise RuntimeError("the sandbox did not start")
         return self
 
@@ -142,7 +142,7 @@ class Sandbox:
         self._server.should_exit = True
         # Late requests and open connections are cut, as they would be by a crash.
         self._server.force_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         self._store.close()
 
     def audit(self) -> Audit:

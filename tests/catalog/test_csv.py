@@ -207,7 +207,7 @@ tables = st.lists(st.tuples(st.none() | texts, texts), max_size=20)
 
 
 @given(tables, st.sampled_from(["\n", "\r\n"]))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_text_round_trips(tmp_path: Path, rows: list[tuple[str | None, str]], end: str) -> None:
     """Whatever text a CSV writer quotes comes back, character for character."""
 

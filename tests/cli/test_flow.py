@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import sqlite3
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.cli import main
 from incarts_pipeline.sandbox import ApiKey, Sandbox
-from tests.support.processes import NO_MAPPING, start, wait_for_links
+from tests.support.processes import NO_MAPPING
 from tests.support.runs import products
-
-Shell = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def shell(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], box: Sandbox
-) -> Shell:
-    """Run `incarts` with the sandbox's environment: exit code, standard output, standard error."""
-    monkeypatch.setenv("INCARTS_API_BASE_URL", box.base_url)
-    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
-    monkeypatch.setenv("INCARTS_PROJECT_ID", box.project_id)
-    monkeypatch.setenv("INCARTS_RATE", "fixed:none")
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def go(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["incarts", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return go
-
-
-@pytest.fixture
-def catalog() -> str:
-    """A CSV of twelve products."""
-    pacsv.write_csv(products(12), "catalog.csv")
-    return "catalog.csv"
+from tests.support.shell import Shell
 
 
 def test_plan_shows_and_makes_nothing(shell: Shell, catalog: str, box: Sandbox) -> None:
@@ -196,6 +163,7 @@ def test_wrong_base_path(
     assert "not the Incarts API" in err
 
 
+@pytest.mark.slow
 def test_unreachable_host(shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port where nobody listens ends the run with exit 1 and says so."""
     monkeypatch.setenv("INCARTS_API_BASE_URL", "http://127.0.0.1:1")
@@ -290,47 +258,6 @@ def test_doctor(shell: Shell, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     assert box.audit().links == 0
 
 
-def test_killed_in_the_middle(box: Sandbox, shell: Shell) -> None:
-    """After SIGKILL the next run settles what was in flight: one link for each row."""
-    pacsv.write_csv(products(200), "catalog.csv")
-    box.reconfigure(latency=0.05)
-    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
-    wait_for_links(box, 40)
-    process.kill()
-    process.communicate()
-    assert not Path("links.parquet").exists()
-    doubts = sqlite3.connect("incarts-ledger.db").execute(
-        "SELECT COUNT(*) FROM operation WHERE state = 'sent'"
-    )
-    assert doubts.fetchone()[0] > 0
-    box.reconfigure(latency=0.0)
-    code, out, _ = shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
-    assert (code, json.loads(out)["statuses"]["in_doubt"]) == (0, 0)
-    audit = box.audit()
-    assert (audit.links, audit.duplicates) == (200, 0)
-    ids = pq.read_table("links.parquet")["link_id"].to_pylist()
-    assert len(set(ids)) == 200
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop(box: Sandbox, shell: Shell, number: signal.Signals) -> None:
-    """SIGTERM and SIGINT finish what is in flight, publish, and exit 4; nothing is in doubt."""
-    pacsv.write_csv(products(300), "catalog.csv")
-    box.reconfigure(latency=0.05)
-    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
-    wait_for_links(box, 40)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 4, err
-    result = json.loads(out)
-    assert result["stopped"] == "stopped"
-    assert result["statuses"]["created"] == box.audit().links
-    assert result["statuses"]["in_doubt"] == 0
-    box.reconfigure(latency=0.0)
-    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
-    assert box.audit().links == 300
-
-
 def test_sandbox_on_a_port_in_use(shell: Shell, box: Sandbox) -> None:
     """It names the port and the way out, and no ledger; one that can't be is a matter of usage."""
     port = box.base_url.rpartition(":")[2]
@@ -338,37 +265,6 @@ def test_sandbox_on_a_port_in_use(shell: Shell, box: Sandbox) -> None:
     assert code == 1
     assert f"Port {port} is in use.\n  Choose another --port, or leave it out." in err
     assert shell("sandbox", "--port", "65536")[0] == 2
-
-
-def test_stop_command(box: Sandbox, shell: Shell) -> None:
-    """`incarts stop` asks a running process to end through the ledger."""
-    pacsv.write_csv(products(400), "catalog.csv")
-    box.reconfigure(latency=0.3)
-    process = start(box, "apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
-    wait_for_links(box, 20)
-    code, out, _ = shell("stop")
-    assert (code, "asked to stop" in out) == (0, True)
-    process.communicate(timeout=60)
-    assert process.returncode in (0, 4)
-    assert shell("stop")[1].strip() == "nothing is running"
-    box.reconfigure(latency=0.0)
-    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
-    assert (box.audit().links, box.audit().duplicates) == (400, 0)
-
-
-def test_two_processes_share_the_work(box: Sandbox) -> None:
-    """Two runs of the same catalog at once make each link once, and both publish all of them."""
-    pacsv.write_csv(products(150), "catalog.csv")
-    box.reconfigure(latency=0.02)
-    outputs = ("a.parquet", "b.parquet")
-    started = [start(box, "apply", "catalog.csv", "-o", one, *NO_MAPPING) for one in outputs]
-    for process in started:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-    assert (box.audit().links, box.audit().duplicates) == (150, 0)
-    tables = [pq.read_table(one)["link_id"].to_pylist() for one in outputs]
-    assert tables[0] == tables[1]
-    assert None not in tables[0]
 
 
 def test_plan_says_which_rules_are_broken(shell: Shell) -> None:

@@ -13,13 +13,10 @@ import pytest
 
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from incarts_pipeline.settings import Settings
-from tests.cli.test_flow import Shell, shell
-from tests.cli.test_review import answering
 from tests.support.processes import NO_MAPPING
+from tests.support.qr_codes import take
 from tests.support.runs import products
-from tests.test_qr_codes import take
-
-__all__ = ["shell"]
+from tests.support.shell import Shell, answering
 
 QR = ("qr", "links.parquet", "--identifier", "shelf")
 

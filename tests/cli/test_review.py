@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -13,21 +12,12 @@ import pytest
 
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
-from tests.cli.test_flow import Shell, catalog, shell
+from tests.support.clocks import LaterClock
 from tests.support.processes import NO_MAPPING
-from tests.support.runs import Run, products
-from tests.write.test_run import LaterClock, apply_at
-
-__all__ = ["catalog", "shell"]
+from tests.support.runs import Run, apply_at, products
+from tests.support.shell import Shell, answering
 
 LEDGER = ("--ledger", "ledger.db")
-
-
-def answering(text: str) -> io.StringIO:
-    """Return a terminal where somebody has typed this."""
-    terminal = io.StringIO(text)
-    terminal.isatty = lambda: True  # type: ignore[method-assign]
-    return terminal
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from incarts_pipeline.sandbox import Sandbox
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_for_links
 
-WAIT = 60.0
+WAIT = 300.0
 SETUP = """
 import warnings
 warnings.simplefilter("error")
@@ -96,6 +96,7 @@ def printed(outputs: list[dict[str, Any]], name: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_interrupt_then_the_same_cell_again(notebook: Notebook, shared: Sandbox) -> None:
     """The interrupt button publishes and returns the result; running the cell again goes on."""
     assert notebook.run(SETUP)[0]["status"] == "ok"
@@ -119,6 +120,7 @@ def test_interrupt_then_the_same_cell_again(notebook: Notebook, shared: Sandbox)
     assert (shared.audit().links, shared.audit().duplicates) == (100, 0)
 
 
+@pytest.mark.slow
 def test_interrupting_an_awaited_cell(notebook: Notebook, shared: Sandbox) -> None:
     """An awaited cell that is interrupted stops cleanly as well, and says how to go on."""
     assert notebook.run(SETUP)[0]["status"] == "ok"

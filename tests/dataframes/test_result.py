@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     per_row=st.lists(st.integers(1, 3), max_size=6),
     index=st.sampled_from(sorted(INDEXES)),

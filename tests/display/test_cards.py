@@ -15,15 +15,10 @@ from incarts_pipeline.display import link_card, plan_card, qr_sheet, result_card
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.ledger.queries import Label
 from incarts_pipeline.models import Action, NoteCode, ProblemCode, Reason, Status
-from incarts_pipeline.pipeline import RunResult, plan_catalog
-from incarts_pipeline.plan.figures import PlanFigures
+from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
-from incarts_pipeline.publish.output import Output, Published
-from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.settings import Settings, load_settings
-from incarts_pipeline.write.circuit_breaker import End, EndKind
-from incarts_pipeline.write.result import WriteResult
-from tests.support.displayed import IMAGE, SCRIPT, World
+from tests.support.displayed import IMAGE, SCRIPT, World, links, result, storable
 from tests.support.parsed_html import TEXTS, parsed
 
 MAYBE = st.none() | TEXTS
@@ -52,52 +47,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-def storable(value: Any) -> Any:
-    """Return a value as Arrow can hold it: without half characters."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [storable(one) for one in value]
-    return {k: storable(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def links(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows as a table with the columns of links.parquet."""
-    blank: dict[str, Any] = dict.fromkeys(LINKS.names) | {"link_set": "s", "action": "create"}
-    full = [blank | {"catalog_row": i} | storable(row) for i, row in enumerate(rows)]
-    return pa.Table.from_pylist(full, schema=LINKS)
-
-
-def result(said: str, counts: Mapping[tuple[Status, Reason], int]) -> RunResult:
-    """Return a result in which everything that Incarts or a path can say says `said`."""
-    figures = PlanFigures(
-        counts=(),
-        calls=0,
-        doubts=0,
-        missing={},
-        scopes={},
-        missing_scopes=(),
-        warnings=(),
-        refusals=(),
-        digest="d",
-        seconds=None,
-    )
-    written = WriteResult(
-        run_id=said,
-        end=End(kind=EndKind.STORM, message=said, fix=said),
-        stopped=Reason.CIRCUIT_OPEN,
-        forbidden={(said, said): said},
-        accepted=1,
-        requests=1,
-        unrecorded=[said],
-    )
-    published = Published(output=Output(links=said), counts=counts)
-    return RunResult(
-        figures=figures, written=written, published=published, seconds=1.0, project_id="demo"
-    )
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ROW, max_size=2), TEXTS)
 def test_result_card_escapes_everything(rows: list[dict[str, Any]], said: str) -> None:
     """Keys, links, errors, problems and paths are text; a failure is there with its message."""
@@ -125,7 +75,7 @@ def said_of(row: Mapping[str, Any]) -> list[str]:
     return [row["error_message"] or ""] if row["reason"] in answered else []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROW, TEXTS)
 def test_link_card_and_sheet_escape_everything(row: dict[str, Any], said: str) -> None:
     """Whatever a link is called and wherever it leads, it is text, or a link to the web."""
@@ -138,7 +88,8 @@ def test_link_card_and_sheet_escape_everything(row: dict[str, Any], said: str) -
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), TEXTS)
 def test_plan_card_escapes_everything(

@@ -25,7 +25,7 @@ def read(png: bytes) -> str:
     return code.text
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%"), max_size=120),
     st.sampled_from("lmqhLMQH"),

@@ -11,8 +11,7 @@ from incarts_pipeline.display.html.chart import Series, clock, over_time, round_
 from incarts_pipeline.display.html.html import render
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State, Status
 from incarts_pipeline.write.metrics import RunMetrics
-from tests.display.test_cards import links, result
-from tests.support.displayed import AT, World, limited_run
+from tests.support.displayed import AT, World, limited_run, links, result
 from tests.support.parsed_html import TEXTS, Seen, parsed
 
 
@@ -88,7 +87,7 @@ def test_rows_that_share_a_link_are_not_counted_as_links(made: World) -> None:
     assert "links made1rows with a new link3" in text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TEXTS, st.lists(TEXTS, max_size=3))
 def test_report_escapes_everything(made: World, said: str, codes: list[str]) -> None:
     """Paths, errors and codes of answers are text."""
@@ -116,7 +115,7 @@ def test_ticks_are_few_round_and_reach_the_top(tallest: float, whole: bool) -> N
     assert not whole or step >= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.none() | st.floats(0, 1e6), max_size=40),
     st.sampled_from(["area", "line", "bars"]),

@@ -8,8 +8,7 @@ import pytest
 
 from incarts_pipeline.display import qr_sheet
 from incarts_pipeline.ledger.queries import Label
-from tests.display.test_cards import links
-from tests.support.displayed import SCRIPT, World
+from tests.support.displayed import SCRIPT, World, links
 from tests.support.parsed_html import parsed
 
 

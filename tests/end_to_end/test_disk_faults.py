@@ -17,6 +17,7 @@ from incarts_pipeline.errors import LedgerDamagedError, LedgerError, LedgerLocke
 from incarts_pipeline.sandbox import Sandbox
 from tests.support.processes import NO_MAPPING, start, wait_for_links
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 ROWS = 400
 _LARGEST_FILE = 2_000_000  # bytes; the ledger's log reaches them in the middle of a run
@@ -45,14 +46,14 @@ def test_full_disk(box: Sandbox, mounted: Path) -> None:
     """The run ends with exit 4 and names what is not recorded; with room, the next one settles."""
     pacsv.write_csv(products(ROWS), "catalog.csv")
     full = start(box, *_ARGUMENTS, "--ledger", str(mounted / "ledger.db"))
-    _, err = full.communicate(timeout=120)
+    _, err = full.communicate(timeout=300)
     assert full.returncode in (1, 4), err
     assert "Free some space on its disk" in err
     made = box.audit().links
     assert 0 < made < ROWS
     subprocess.run(["mount", "-o", "remount,size=64m", str(mounted)], check=True)
     again = start(box, *_ARGUMENTS, "--ledger", str(mounted / "ledger.db"))
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     everything_is_there_once(box)
 
@@ -67,12 +68,12 @@ def test_file_that_may_not_grow(box: Sandbox) -> None:
         limited = start(box, *_ARGUMENTS, "--ledger", "ledger.db")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    _, err = limited.communicate(timeout=120)
+    _, err = limited.communicate(timeout=300)
     assert limited.returncode in (1, 4), err
     assert "ledger.db can't be used" in err.replace("\n", " ")
     assert 0 < box.audit().links < ROWS
     again = start(box, *_ARGUMENTS, "--ledger", "ledger.db")
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     everything_is_there_once(box)
 
@@ -90,9 +91,8 @@ def test_read_only_ledger(box: Sandbox, mounted: Path, run: Run) -> None:
 def test_damaged_ledger(box: Sandbox, run: Run, where: str) -> None:
     """A file with wrong bytes is called damaged, with the way out, before anything is sent."""
     run(products(300))
-    with sqlite3.connect("ledger.db") as connection:
+    with opened("ledger.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
     size = Path("ledger.db").stat().st_size
     with Path("ledger.db").open("r+b") as file:
         file.seek(0 if where == "header" else 4096)
@@ -135,7 +135,7 @@ def test_lock_that_stays(box: Sandbox) -> None:
     other = sqlite3.connect("ledger.db", isolation_level=None, timeout=10)
     other.execute("BEGIN IMMEDIATE")
     try:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
     finally:
         other.execute("ROLLBACK")
         other.close()
@@ -144,7 +144,7 @@ def test_lock_that_stays(box: Sandbox) -> None:
     made = box.audit().links
     box.reconfigure(latency=0.0)
     again = start(box, *_ARGUMENTS, "--ledger", "ledger.db")
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     assert made < ROWS
     everything_is_there_once(box)

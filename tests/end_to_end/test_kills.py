@@ -69,10 +69,10 @@ def test_stopped_past_its_lease(box: Sandbox, tmp_path: Path, place: Place) -> N
         wait_until_stopped(ledger, sleeper)
         end_leases(ledger)
         other = start(box, *arguments, "b.parquet")
-        _, err = other.communicate(timeout=120)
+        _, err = other.communicate(timeout=300)
         assert other.returncode == 0, err
         sleeper.send_signal(signal.SIGCONT)
-        _, err = sleeper.communicate(timeout=120)
+        _, err = sleeper.communicate(timeout=300)
         assert sleeper.returncode == 0, err
     finally:
         sleeper.kill()

@@ -7,7 +7,6 @@ single try, so each of these tries several times.
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ import pytest
 
 from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
-from tests.ledger.test_ledger import _VERSION_1, HOST, schema_of
+from tests.support.ledgers import HOST
+from tests.support.old_ledgers import VERSION_1, schema_of
+from tests.support.sqlite_files import opened
 
 PROCESSES = 6
 _READY = """
@@ -80,7 +81,7 @@ def at_once(file: Path, *works: str) -> list[str]:
             assert process.stdin is not None
             process.stdin.write(f"{moment}\n")
             process.stdin.flush()
-        said = [process.communicate(timeout=60) for process in started]
+        said = [process.communicate(timeout=300) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -114,17 +115,15 @@ def test_all_lift_one_ledger(tmp_path: Path, works: list[str]) -> None:
     prepare_file(tmp_path / "new.db", HOST).dispose()
     wanted = schema_of(tmp_path / "new.db")
     shutil.copy(tmp_path / "new.db", tmp_path / "old.db")
-    with sqlite3.connect(tmp_path / "old.db") as connection:
-        connection.executescript(_VERSION_1)
-    connection.close()
+    with opened(tmp_path / "old.db") as connection:
+        connection.executescript(VERSION_1)
     for at in range(3):
         file = tmp_path / f"{at}.db"
         shutil.copy(tmp_path / "old.db", file)
         assert len(set(at_once(file, *works))) == 1
         assert schema_of(file) == wanted
-        with sqlite3.connect(file) as connection:
+        with opened(file) as connection:
             version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'")
             assert version.fetchone() == (str(SCHEMA_VERSION),)
             links = connection.execute("SELECT link_id, op_id FROM link").fetchall()
             assert links == [("lnk_old", 1)]
-        connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Faults
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 _LOOK = """
 SELECT operation.state, attempt.sent_at IS NOT NULL, body.body = ?
@@ -35,9 +35,8 @@ class Witness(ThreadingHTTPServer):
 
     def look(self, key: str, correlation_id: str, body: bytes) -> None:
         """Remember what the ledger's file says of a request that is here now."""
-        with sqlite3.connect("file:ledger.db?mode=ro", uri=True) as ledger:
+        with opened("file:ledger.db?mode=ro", uri=True) as ledger:
             self.seen.append(ledger.execute(_LOOK, (body, key, correlation_id)).fetchone())
-        ledger.close()
 
 
 class _Handler(BaseHTTPRequestHandler):

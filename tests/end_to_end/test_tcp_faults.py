@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from incarts_pipeline.sandbox import Sandbox
 from tests.support.fault_proxy import Blow, Break, FaultProxy, mixture
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 ROWS = 20
 # In the status line, in the headers, in the body, and before the last byte.
@@ -21,10 +20,8 @@ BLOWS = [
 
 def states() -> dict[str, int]:
     """Return how many operations the ledger has in each state."""
-    with sqlite3.connect("ledger.db") as connection:
-        found = dict(connection.execute("SELECT state, COUNT(*) FROM operation GROUP BY state"))
-    connection.close()
-    return found
+    with opened("ledger.db") as connection:
+        return dict(connection.execute("SELECT state, COUNT(*) FROM operation GROUP BY state"))
 
 
 @pytest.mark.parametrize("blow", BLOWS, ids=lambda blow: f"{blow.kind}-{blow.at}")

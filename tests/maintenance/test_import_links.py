@@ -21,16 +21,16 @@ from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking
-from tests.support.runs import Run, products
-from tests.write.test_run import LaterClock, apply_at
+from tests.support.clocks import LaterClock
+from tests.support.runs import Run, apply_at, products
+from tests.support.sqlite_files import opened
 
 
 def dump(name: str, *, but: tuple[str, ...] = ()) -> list[dict[str, object]]:
     """Return a ledger table's rows without their ids, in a stable order."""
-    with sqlite3.connect("ledger.db") as connection:
+    with opened("ledger.db") as connection:
         connection.row_factory = sqlite3.Row
         rows = [dict(row) for row in connection.execute(f"SELECT * FROM {name}")]
-    connection.close()
     left_out = {"op_id", "follows_op_id", "set_id", *but}
     kept = [{k: v for k, v in row.items() if k not in left_out} for row in rows]
     return sorted(kept, key=repr)
@@ -44,9 +44,8 @@ def lose_the_ledger() -> None:
 
 def copy_of_the_ledger() -> bytes:
     """Return what a backup would keep of the ledger now."""
-    with sqlite3.connect("ledger.db") as connection:
+    with opened("ledger.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
     return Path("ledger.db").read_bytes()
 
 

@@ -20,8 +20,8 @@ from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from incarts_pipeline.settings import Settings
-from tests.support.runs import Run, products
-from tests.write.test_run import LaterClock, apply_at, row
+from tests.support.clocks import LaterClock
+from tests.support.runs import Run, apply_at, products, row
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger.overview import Overview, SetOverview
 from incarts_pipeline.maintenance.review import evidence, open_cases, row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
-from incarts_pipeline.models import Kind, State
+from incarts_pipeline.models import State
 from incarts_pipeline.rate_limit.limit import Kind as LimitKind, Learned
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
@@ -19,7 +20,7 @@ def test_overview_in_words() -> None:
     sets = SetOverview(
         project_id="acme",
         link_set="summer",
-        kind=Kind.LINKS,
+        kind=LINKS.name,
         links=1,
         missing=1,
         states={State.INTENDED: 2, State.NEEDS_REVIEW: 1},

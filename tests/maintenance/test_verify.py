@@ -109,6 +109,7 @@ def test_trouble_that_stays_is_reported(
     assert result.requests == 3
 
 
+@pytest.mark.slow
 def test_limit_is_obeyed(made: list[str], verify: Verify, box: Sandbox) -> None:
     """A 429 is never a verdict: the read waits for its turn."""
     box.reconfigure(limits=(Limit(requests=4, seconds=1.0),))
@@ -167,6 +168,7 @@ def test_table_of_links(made: list[str], verify: Verify, run: Run, box: Sandbox)
         verify(pa.table({"link_id": [made[0], "NA"]}))
 
 
+@pytest.mark.slow
 def test_out_of_time(made: list[str], verify: Verify, box: Sandbox) -> None:
     """What is left when the time is up is not checked, and the exit code says to go on."""
     result = verify(max_duration=0.4, rate="fixed:4")

@@ -88,7 +88,8 @@ def test_rows_of_a_basket_are_one_link_in_catalog_order() -> None:
     assert [row["key"]["basket"] for row in found] == ["1", "2", "1", "1"]
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=25)
 @given(st.data())
 def test_order_never_changes_the_content(data: st.DataObject) -> None:
     """Shuffled rows, cut into other batches, give each basket the same body."""

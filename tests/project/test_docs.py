@@ -122,6 +122,7 @@ def test_mapping_is_valid() -> None:
     assert load_mapping(mapping).unique_key == ["sku"]
 
 
+@pytest.mark.slow
 def test_shell_block_runs(newcomer: dict[str, str], box: Sandbox) -> None:
     """The README's commands, line by line, make each link once."""
     lines = next(block for block in blocks("sh") if "incarts apply" in block).splitlines()
@@ -136,6 +137,7 @@ def test_shell_block_runs(newcomer: dict[str, str], box: Sandbox) -> None:
     assert (box.audit().links, box.audit().duplicates) == (3, 0)
 
 
+@pytest.mark.slow
 def test_python_block_runs(
     newcomer: dict[str, str], box: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:

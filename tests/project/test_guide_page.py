@@ -46,6 +46,7 @@ def run(words: list[str]) -> int:
     return ran.exit_code
 
 
+@pytest.mark.slow
 def test_the_guide_runs(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """All commands and code work in the page's order, and no link is made twice."""
     Path("sample_data").symlink_to(ROOT / "sample_data")

@@ -36,11 +36,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(site: Path) -> None:
     """Each page of docs/ is a page of the site."""
     assert {one.stem for one in DOCS.glob("*.md")} <= {one.stem for one in site.glob("*.html")}
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_a_network(site: Path) -> None:
     """Scripts, styles, fonts and images are the site's own; only links lead elsewhere."""
     foreign = re.compile(r"""(?:src|srcset)=["']?(?:https?:)?//|<link[^>]+href=["']?https?://""")
@@ -72,6 +74,7 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert len(named) == len(set(named))
 
 
+@pytest.mark.slow
 def test_references_are_rendered(site: Path) -> None:
     """Each name of the reference became a heading that can be linked to."""
     text = (site / "api.html").read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ from incarts_pipeline.publish import freshness, publish
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 LEDGER = Path("ledger.db")
 LINKS, MISSING, HISTORY = FILES = [
@@ -35,10 +36,8 @@ SOUTH = Partition(value="south", column="shop")
 
 def change(statement: str) -> int:
     """Change the ledger with another program's SQLite; return the number of rows changed."""
-    with sqlite3.connect(LEDGER) as connection:
-        changed = connection.execute(statement).rowcount
-    connection.close()
-    return changed
+    with opened(LEDGER) as connection:
+        return connection.execute(statement).rowcount
 
 
 def quiet(run: Run, catalog: pa.Table | None = None, **keywords: Any) -> RunResult:
@@ -85,6 +84,7 @@ def test_what_a_run_did_is_not_kept(run: Run) -> None:
     assert set(pq.read_table(LINKS)["status"].to_pylist()) == {"unchanged"}
 
 
+@pytest.mark.slow
 def test_a_settled_doubt_is_not_kept(run: Run, box: Sandbox) -> None:
     """Its plan is the next run's, too, but one of them has settled it."""
     box.fail_next("lost_after", times=50)
@@ -135,22 +135,20 @@ def test_nothing_is_inserted_beside_a_note(run: Run, settings: Settings) -> None
     """Whatever inserts a row has deleted the notes before."""
     quiet(run, products(2, shop=["south"] * 2), partition=SOUTH)
     inserted = "CREATE TABLE inserted (name TEXT, notes INTEGER)"
-    with sqlite3.connect(LEDGER) as connection:
+    with opened(LEDGER) as connection:
         connection.execute(inserted)
         for table in WATCHED:
             connection.execute(
                 f"CREATE TRIGGER watch_{table.name} BEFORE INSERT ON {table.name} "
                 f"BEGIN INSERT INTO inserted SELECT '{table.name}', COUNT(*) FROM published; END"
             )
-    connection.close()
     south = {"shop": ["south"] * 3, "quantity": [2, 1, 1]}
     for catalog in (products(3, **south), products(3, shop=["south"] * 3)):  # changed, and back
         quiet(run, catalog, partition=SOUTH)
-    with sqlite3.connect(LEDGER) as connection:
+    with opened(LEDGER) as connection:
         inserts = dict(
             connection.execute("SELECT name, MAX(notes) FROM inserted GROUP BY name").fetchall()
         )
-    connection.close()
     assert inserts == dict.fromkeys([table.name for table in WATCHED], 0)
 
 
@@ -271,6 +269,7 @@ def flip_a_bit(file: Path) -> None:
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "harm"),
     [
@@ -338,9 +337,8 @@ def test_two_runs_that_make_one_file(run: Run) -> None:
 def test_an_old_ledger_knows_only_its_own_files(run: Run, tmp_path: Path) -> None:
     """A backup that is put back has notes, but not of what was published since."""
     quiet(run)
-    with sqlite3.connect(LEDGER) as connection:
+    with opened(LEDGER) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
     shutil.copy(LEDGER, "backup.db")
     assert fresh_files() == ALL
     quiet(run, products(6))

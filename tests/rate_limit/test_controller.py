@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
-from pydantic import TypeAdapter
 
-from incarts_pipeline.models import Answer, AnswerKind, RateHints
+from incarts_pipeline.models import RateHints
 from incarts_pipeline.rate_limit.controller import RateController
-from incarts_pipeline.rate_limit.leases import Heard, Report, Shared
+from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Kind, Learned, Phase
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from tests.support.rates.answers import ACCEPTED, FAILED, LOST, refused
 from tests.support.rates.limiters import (
     LIMITERS,
     Bucket,
@@ -31,6 +29,7 @@ WARM, LONG = 300.0, 1_200.0  # seconds
 
 # Tracing would triple their time; one worker reaches all of the controller's lines.
 untraced = pytest.mark.no_cover
+eight = pytest.param(8, marks=[untraced, pytest.mark.slow])
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def ridden(name: str, workers: int) -> Result:
     return Simulation(LIMITERS[name](), Shared(RateController(100.0)), workers=workers).run(LONG)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(8, marks=untraced)])
+@pytest.mark.parametrize("workers", [1, eight])
 @pytest.mark.parametrize("name", FIGURES)
 def test_limit_is_found_and_ridden(name: str, workers: int) -> None:
     """Without any hint: nearly all of the budget is used, soon, fairly, and hardly a 429."""
@@ -98,7 +97,7 @@ def policy(limiter: Fixed, at: float, accepted: bool) -> RateHints:
 
 
 @pytest.mark.parametrize("hint", [retry_after, reset_only, policy])
-@pytest.mark.parametrize("workers", [1, pytest.param(8, marks=untraced)])
+@pytest.mark.parametrize("workers", [1, eight])
 def test_hints_shorten_the_learning(hint: Callable[..., RateHints], workers: int) -> None:
     """With any kind of hint there are fewer refusals, and no less use."""
     limiter = Fixed(600, 60)
@@ -155,17 +154,6 @@ def test_what_was_learned_is_used_at_once() -> None:
     later = Simulation(Fixed(600, 60), RateController(100.0, first.learned)).run(110.0)
     assert later.refused == []
     assert later.use(10.0, 0.0, 110.0) >= 0.98
-
-
-def refused(hint: float | None = None) -> Answer:
-    """Return a 429."""
-    hints = RateHints(retry_after=hint)
-    return Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="", status=429, hints=hints)
-
-
-ACCEPTED = Answer(kind=AnswerKind.LINK, correlation_id="", status=201)
-LOST = Answer(kind=AnswerKind.UNKNOWN, correlation_id="")
-FAILED = Answer(kind=AnswerKind.UNKNOWN, correlation_id="", status=503)
 
 
 def test_retry_after_is_the_end_of_a_second() -> None:
@@ -249,43 +237,7 @@ def test_ceiling_must_make_sense() -> None:
         RateController(0.0)
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["accepted", "refused", "hinted", "lost", "failed", "never"]),
-            st.floats(0.0, 30.0),
-        ),
-        max_size=60,
-    ),
-    st.sampled_from([None, 100.0, 3.0]),
-    st.sampled_from([None, Learned(kind=Kind.WINDOW, rate=10.0, budget=600, window=60.0)]),
-)
-def test_it_never_stops_for_good(
-    story: list[tuple[str, float]], ceiling: float | None, learned: Learned | None
-) -> None:
-    """Whatever it was told: once the server accepts, it sends, and never above the ceiling."""
-    controller, now = RateController(ceiling, learned), 0.0
-    answers = {"accepted": ACCEPTED, "hinted": refused(20.0), "lost": LOST, "failed": FAILED}
-    for what, pause in story:
-        wait = controller.ask(now)
-        assert 0.0 <= wait < 1e5
-        now += wait
-        if wait == 0.0 and what != "never":
-            answer = answers.get(what, refused())
-            controller.answered(answer, sent_at=now, now=now + 0.05)
-        now += pause
-    sent, until = 0, now + 1_800.0
-    while now < until and sent < 40:
-        wait = controller.ask(now)
-        now += wait
-        if wait == 0.0:
-            sent += 1
-            controller.answered(ACCEPTED, sent_at=now, now=now + 0.05)
-            assert ceiling is None or controller.ask(now) > 0.5 / ceiling - 0.06
-    assert sent == 40
-
-
+@pytest.mark.slow
 @untraced
 @pytest.mark.parametrize(
     ("limiter", "least", "most"),
@@ -305,6 +257,7 @@ def test_limits_that_are_hard_to_see(limiter: Limiter, least: float, most: float
     assert result.refusals(WARM) <= most
 
 
+@pytest.mark.slow
 @untraced
 @pytest.mark.parametrize("limiter", [Fixed(600, 60), Bucket(50, 100), Fixed(30, 60)])
 def test_workers_come_and_go(limiter: Limiter) -> None:
@@ -383,57 +336,3 @@ def test_fixed_rate_gives_up_on_nothing_but_429s() -> None:
         if wait == 0.0:
             bucket.answered(refused(), sent_at=now, now=now)
     assert now >= 900.0
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["accepted", "refused", "hinted", "lost", "failed"]),
-            st.floats(0.0, 10.0),
-            st.sampled_from(["one", "two"]),
-        ),
-        max_size=60,
-    )
-)
-def test_state_survives_a_restart_at_any_point(story: list[tuple[str, float, str]]) -> None:
-    """Written and read again after every exchange, it says the same as one that was kept."""
-    states = TypeAdapter(Shared)
-    kept = written = Shared(RateController(100.0))
-    answers = {"accepted": ACCEPTED, "hinted": refused(20.0), "lost": LOST, "failed": FAILED}
-    written = states.validate_json(states.dump_json(written))
-    now = 0.0
-    heard: dict[str, list[Heard]] = {"one": [], "two": []}
-    for what, pause, worker in story:
-        report = Report(worker, 100.0, heard[worker], 8)
-        lease = kept.exchange(report, now)
-        assert written.exchange(report, now) == lease
-        written = states.validate_json(states.dump_json(written))
-        answer = answers.get(what, refused())
-        heard[worker] = [Heard(answer, at, at + 0.05, lease.canary) for at in lease.slots]
-        now += pause
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), min_size=5, max_size=80),
-    st.floats(1.0, 200.0),
-)
-def test_never_more_than_the_estimate_allows(story: list[tuple[float, bool]], rate: float) -> None:
-    """However late the asking, and whatever the answers: in no stretch more than pace × time."""
-    controller = RateController(None, Learned(kind=Kind.BUCKET, rate=rate))
-    now, sent, budget = 0.0, 0, 1.0
-    for pause, good in story:
-        if controller.phase is not Phase.CRUISE or controller.block is not None:
-            break
-        until, fastest = now + pause, 0.0
-        while now <= until and controller.block is None:
-            fastest = max(fastest, controller.pace)
-            wait = controller.ask(now)
-            if wait > 0:
-                now += wait
-                continue
-            sent += 1
-            assert sent <= budget + fastest * (now + 0.15) + 1
-            controller.answered(ACCEPTED if good else refused(), sent_at=now, now=now + 0.01)
-        now = max(now, until)

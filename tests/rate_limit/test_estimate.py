@@ -62,6 +62,7 @@ def test_a_climb_takes_what_the_controller_takes(requests: int, learned: Learned
     assert math.isclose(expected.seconds(requests), now, abs_tol=1.6)
 
 
+@pytest.mark.slow
 def test_a_first_plan_reckons_with_the_climb(settings: Settings, run: Run) -> None:
     """A later one with what the first run has learned."""
     request = PlanRequest(catalog=products(200), link_set="test", unique_key=("sku",))

@@ -21,6 +21,7 @@ WARM, LONG = 300.0, 1_200.0  # seconds
 untraced = pytest.mark.no_cover
 
 
+@pytest.mark.slow
 @untraced
 @pytest.mark.parametrize(
     ("workers", "instants"),
@@ -62,6 +63,7 @@ def test_limit_that_changes_is_followed(
             assert result.refusals(changed + within) <= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, pytest.param(8, marks=untraced)])
 def test_probes_of_a_bucket_are_paid_for_by_what_was_accepted(workers: int) -> None:
     """They come often where they cost one 429, and yet hardly a request is refused."""
@@ -91,6 +93,7 @@ def test_pace_that_was_fine_is_believed_when_the_next_small_step_was_not() -> No
         assert (finding.learned == Learned(kind=Kind.BUCKET, rate=52.5)) is settled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [1.0, 10.0, 600.0])
 def test_windows_of_other_lengths(window: float) -> None:
     """What is done is measured in windows: the budget of a short one and a long one is used."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from incarts_pipeline.rate_limit.shared import SharedRate
 from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name, pace_path, waiting_now
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from incarts_pipeline.rate_limit.worker import Slots
+from tests.support.sqlite_files import opened
 
 KEY = "a1b2c3d4"
 REFUSED = Answer(
@@ -104,9 +104,8 @@ def test_state_of_another_version_is_made_anew(tmp_path: Path) -> None:
     """An older version's state is not read as if it were this one's."""
     clock, ledger = SetClock(), tmp_path / "ledger"
     pace_file(ledger, clock).exchange(wants("one"))
-    with sqlite3.connect(pace_path(ledger)) as connection:
+    with opened(pace_path(ledger)) as connection:
         connection.execute("""UPDATE pace SET state = '{"controller": {"speed": 3}}'""")
-    connection.close()
     assert waiting_now(ledger, clock) == {}
     assert pace_file(ledger, clock).exchange(wants("one")).slots
 
@@ -122,9 +121,8 @@ def test_state_with_the_fields_of_an_earlier_version_is_made_anew(tmp_path: Path
     with pytest.raises(ValidationError):
         states.validate_json(json.dumps(with_more))
     pace_file(ledger, clock).exchange(wants("one"))
-    with sqlite3.connect(pace_path(ledger)) as connection:
+    with opened(pace_path(ledger)) as connection:
         connection.execute("UPDATE pace SET state = ?", (json.dumps(with_more),))
-    connection.close()
     assert pace_file(ledger, clock).exchange(wants("one")).learned is None
 
 
@@ -151,9 +149,8 @@ def test_slots_are_leased_in_batches(tmp_path: Path) -> None:
     async def go() -> int:
         async with shared_rate(tmp_path / "ledger") as pace:
             await permits(pace, 300)
-        with sqlite3.connect(pace_path(tmp_path / "ledger")) as connection:
+        with opened(pace_path(tmp_path / "ledger")) as connection:
             [(exchanges,)] = connection.execute("SELECT version FROM pace").fetchall()
-        connection.close()
         return int(exchanges)
 
     assert asyncio.run(go()) < 100

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from incarts_pipeline.sandbox.config import LimitKind, Per, Replay
 from incarts_pipeline.sandbox.options import add_options
 from incarts_pipeline.sandbox.store import Store
 from tests.support.sandbox_caller import calling, until
+from tests.support.sqlite_files import opened
 
 KEY = "incarts1-0001"
 
@@ -69,9 +69,8 @@ def test_links_survive_a_restart(tmp_path: Path) -> None:
 def test_foreign_state_is_refused(tmp_path: Path) -> None:
     """A database that isn't a sandbox's is left alone."""
     state = tmp_path / "other.db"
-    with sqlite3.connect(state) as db:
+    with opened(state) as db:
         db.execute("CREATE TABLE other (a)")
-    db.close()
     with pytest.raises(ValueError, match=r"other\.db"), Sandbox(state=state):
         pass
 

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from incarts_pipeline.ledger.queries import Label
 from incarts_pipeline.ledger.reader import LedgerReader
-from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.models import (
+    Answer,
+    AnswerKind,
+    Reason,
+    State,
+    Status,
+)
 from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
+from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.plan import Plan
 from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.publish.output import Output, Published
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.limit import Learned
 from incarts_pipeline.sandbox import Sandbox, SandboxConfig
+from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.write.circuit_breaker import End, EndKind
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import WriteOptions
+from incarts_pipeline.write.result import WriteResult
 from tests.support.rates.limiters import Fixed
 from tests.support.rates.simulator import Simulation
 
@@ -184,3 +196,48 @@ def limited_run(seconds: float = 240.0) -> RunMetrics:
 
 
 AT = dt.datetime(2026, 5, 4, 9, 30, tzinfo=dt.UTC)
+
+
+def storable(value: Any) -> Any:
+    """Return a value as Arrow can hold it: without half characters."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [storable(one) for one in value]
+    return {k: storable(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def links(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows as a table with the columns of links.parquet."""
+    blank: dict[str, Any] = dict.fromkeys(LINKS.names) | {"link_set": "s", "action": "create"}
+    full = [blank | {"catalog_row": i} | storable(row) for i, row in enumerate(rows)]
+    return pa.Table.from_pylist(full, schema=LINKS)
+
+
+def result(said: str, counts: Mapping[tuple[Status, Reason], int]) -> RunResult:
+    """Return a result in which everything that Incarts or a path can say says `said`."""
+    figures = PlanFigures(
+        counts=(),
+        calls=0,
+        doubts=0,
+        missing={},
+        scopes={},
+        missing_scopes=(),
+        warnings=(),
+        refusals=(),
+        digest="d",
+        seconds=None,
+    )
+    written = WriteResult(
+        run_id=said,
+        end=End(kind=EndKind.STORM, message=said, fix=said),
+        stopped=Reason.CIRCUIT_OPEN,
+        forbidden={(said, said): said},
+        accepted=1,
+        requests=1,
+        unrecorded=[said],
+    )
+    published = Published(output=Output(links=said), counts=counts)
+    return RunResult(
+        figures=figures, written=written, published=published, seconds=1.0, project_id="demo"
+    )

@@ -6,13 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from incarts_pipeline.clock import Clock
 from incarts_pipeline.models import Reason
-from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
+from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.write.metrics import RunMetrics
+from incarts_pipeline.write.options import WriteOptions
 
 Run = Callable[..., RunResult]
+Make = Callable[..., RunResult]  # the same, of QR codes
 
 
 def products(n: int, **columns: list[object]) -> pa.Table:
@@ -48,3 +54,25 @@ def run_until(
             watching.cancel()
 
     return run_blocking(ended)
+
+
+def apply_at(settings: Settings, clock: Clock, n: int = 1, **options: object) -> RunResult:
+    """Plan and apply `n` products at a time of the test's choosing."""
+    request = PlanRequest(catalog=products(n), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings, clock=clock) as plan:
+        return run_blocking(
+            lambda stop: apply_plan(
+                plan,
+                settings,
+                "links.parquet",
+                options=WriteOptions(**options),  # type: ignore[arg-type]
+                stop=stop,
+                clock=clock,
+            )
+        )
+
+
+def row() -> dict[str, object]:
+    """Return the only row of links.parquet."""
+    [only] = pq.read_table("links.parquet").to_pylist()
+    return only

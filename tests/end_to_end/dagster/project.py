@@ -63,7 +63,7 @@ def dg(project: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
         env=environment(project, **more),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

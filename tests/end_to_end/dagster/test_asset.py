@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from incarts_pipeline.dagster import DuckDbTable, IncartsResource, LinksConfig
+from incarts_pipeline.dagster import IncartsResource, LinksConfig
 from incarts_pipeline.dagster.metadata import summed
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit
@@ -271,49 +270,6 @@ def test_metadata_tells_the_limit(
     found = metadata_of(materialize(links_asset()))
     assert found["incarts/share_429"] > 0
     assert found["incarts/created"] == 30
-
-
-@pytest.mark.parametrize("kind", ["frame", "table", "path"])
-def test_upstream_asset_is_the_catalog(materialize: Materialize, kind: str) -> None:
-    """Its value may be a DataFrame, an Arrow table or a path; columns are traced to it."""
-    table = products(4)
-
-    @dg.asset(name="products")
-    def upstream() -> Any:
-        made = {"frame": table.to_pandas(), "table": table, "path": write_catalog(table)}
-        return made[kind]
-
-    asset = links_asset(
-        dg.AssetKey("products"),
-        mapping={
-            "link_set": "shop",
-            "unique_key": ["sku"],
-            "link": {
-                "name": {"column": "name"},
-                "retailer": "walmart",
-                "intent": "add_to_cart",
-                "products": {"retailer_product_id": {"column": "retailer_product_id"}},
-            },
-        },
-        link_set=None,
-        unique_key=(),
-    )
-    result = materialize(upstream, asset)
-    found = metadata_of(result)
-    assert found["incarts/created"] == 4
-    lineage = found["dagster/column_lineage"].deps_by_column
-    assert lineage["sku"] == [dg.TableColumnDep(dg.AssetKey("products"), "sku")]
-    assert {dep.column_name for dep in lineage["content_hash"]} >= {"name", "retailer_product_id"}
-
-
-def test_duckdb_table_is_the_catalog(materialize: Materialize) -> None:
-    """As a dbt model leaves it: a table or view in a schema of its own."""
-    with duckdb.connect("warehouse.duckdb") as db:
-        db.register("incoming", products(4))
-        db.execute("CREATE SCHEMA marts; CREATE VIEW marts.v AS SELECT 1")
-        db.execute("CREATE TABLE marts.products AS SELECT * FROM incoming")
-    asset = links_asset(DuckDbTable("warehouse.duckdb", "marts.products"))
-    assert metadata_of(materialize(asset))["incarts/created"] == 4
 
 
 def test_data_version_follows_the_content(

@@ -66,7 +66,7 @@ def test_wheel_is_all_that_is_needed(tmp_path: Path) -> None:
     subprocess.run(
         [*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
         check=True,
-        timeout=120,
+        timeout=300,
     )
     [wheel] = tmp_path.glob("*.whl")
     fresh = tmp_path / "fresh"
@@ -80,7 +80,7 @@ def test_wheel_is_all_that_is_needed(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     assert f"\n{packages}" in result.stdout

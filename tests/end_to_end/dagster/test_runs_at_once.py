@@ -87,7 +87,7 @@ def test_two_partitions_at_once_share_one_rate(project: Path, box: Sandbox) -> N
         for process in started:
             process.send_signal(signal.SIGCONT)
         for process in started:
-            out, _ = process.communicate(timeout=120)
+            out, _ = process.communicate(timeout=300)
             assert process.returncode == 0, out
     finally:
         for process in started:
@@ -114,7 +114,7 @@ def test_ctrl_c_stops_a_launched_run(project: Path, box: Sandbox) -> None:
     process = launch(project, box, "north")
     wait_for_links(box, 15)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode != 0, out
     made = box.audit().links
     assert 15 <= made < ROWS // 2
@@ -123,6 +123,6 @@ def test_ctrl_c_stops_a_launched_run(project: Path, box: Sandbox) -> None:
     assert statuses.count("pending") == ROWS // 2 - made
     assert "ASSET_MATERIALIZATION" in out
     again = launch(project, box, "north")
-    out, _ = again.communicate(timeout=60)
+    out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
     assert (box.audit().links, box.audit().duplicates) == (ROWS // 2, 0)

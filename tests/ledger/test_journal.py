@@ -1,0 +1,139 @@
+"""The ledger's one writer: on disk before it answers, and honest when it can't be."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from incarts_pipeline.errors import (
+    LedgerError,
+    RefusedError,
+)
+from incarts_pipeline.ledger.attempts import Outcome, Sent
+from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.database import prepare_file
+from incarts_pipeline.ledger.journal import Journal
+from incarts_pipeline.ledger.runs import Process, start_run
+from incarts_pipeline.models import Answer, AnswerKind, Link, State
+from tests.support.ledgers import FILE, HOST, NOW, call, ours, row, send
+from tests.support.sqlite_files import opened
+
+
+def journaled(engine: sa.Engine, work: Callable[[Journal], object]) -> None:
+    """Run an asynchronous piece of work with a journal."""
+
+    async def run() -> None:
+        async with Journal(engine, FILE, "r1") as journal:
+            await work(journal)  # type: ignore[misc]
+
+    asyncio.run(run())
+
+
+def test_journal_is_durable_before_it_answers(engine: sa.Engine) -> None:
+    """`mark_sent` returns only once another connection sees `sent`."""
+    operations = [ours(engine, call(str(i))) for i in range(50)]
+
+    async def work(journal: Journal) -> None:
+        async def one(operation: Operation) -> None:
+            sent = Sent(
+                operation=operation,
+                number=1,
+                correlation_id="c",
+                api_key_fingerprint="fp",
+                at=NOW,
+            )
+            assert await journal.mark_sent(sent)
+            with opened(f"file:{FILE}?mode=ro", uri=True) as reader:
+                [state] = reader.execute(
+                    "SELECT state FROM operation WHERE op_id = ?", (operation.op_id,)
+                ).fetchone()
+            assert state == "sent"
+
+        await asyncio.gather(*(one(operation) for operation in operations))
+
+    journaled(engine, work)
+
+
+def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
+    """Answers recorded without waiting are on disk after the journal has closed."""
+    operation = ours(engine, call())
+    send(engine, operation)
+
+    async def work(journal: Journal) -> None:
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_9"))
+        journal.record(
+            Outcome(operation=operation, state=State.DONE, at=NOW, number=1, answer=answer)
+        )
+
+    journaled(engine, work)
+    assert row(engine, "SELECT link_id FROM row") == ("lnk_9",)
+
+
+def test_one_jobs_error_is_its_own(engine: sa.Engine) -> None:
+    """A piece of work that fails is undone; what is recorded beside it is on disk."""
+    first, second = ours(engine, call("1")), ours(engine, call("2"))
+    send(engine, first)
+    gathered = threading.Event()
+
+    def fails(connection: sa.Connection) -> None:
+        start_run(connection, "refused", ["s"], Process.current(), NOW)
+        raise RefusedError("Another run is at work.", guard="running")
+
+    async def work(journal: Journal) -> None:
+        sent = Sent(
+            operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
+        )
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_1"))
+        waiting = [asyncio.create_task(journal.run(lambda _: gathered.wait(30)))]
+        await asyncio.sleep(0)
+        journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
+        waiting += [
+            asyncio.create_task(journal.run(fails)),
+            asyncio.create_task(journal.mark_sent(sent)),
+        ]
+        await asyncio.sleep(0)
+        gathered.set()  # what was asked meanwhile is one group
+        _, refused, marked = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (type(refused), marked) == (RefusedError, True)
+        assert (journal.broken, list(journal.unrecorded)) == (None, [])
+
+    journaled(engine, work)
+    assert row(engine, "SELECT link_id FROM row") == ("lnk_1",)
+    assert row(engine, "SELECT state FROM operation WHERE row_key = '2'") == ("sent",)
+    assert row(engine, "SELECT COUNT(*) FROM run") == (0,)
+
+
+def test_journal_says_when_it_can_not_record(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked ledger fails the mark, keeps the answers, and records them once it can."""
+    engine.dispose()
+    monkeypatch.setattr("incarts_pipeline.sqlite.BUSY_SECONDS", 0.05)
+    quick = prepare_file(FILE, HOST)
+    first, second = ours(quick, call("1")), ours(quick, call("2"))
+    send(quick, first)
+    other = sqlite3.connect(FILE, isolation_level=None, check_same_thread=False)
+
+    async def work(journal: Journal) -> None:
+        other.execute("BEGIN IMMEDIATE")
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_1"))
+        journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
+        sent = Sent(
+            operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
+        )
+        with pytest.raises(LedgerError, match="locked"):
+            await journal.mark_sent(sent)
+        assert [o.operation.op_id for o in journal.unrecorded] == [first.op_id]
+        other.execute("ROLLBACK")
+        await journal.flush()
+        assert list(journal.unrecorded) == []
+
+    journaled(quick, work)
+    other.close()
+    assert row(quick, "SELECT link_id FROM row") == ("lnk_1",)
+    quick.dispose()
