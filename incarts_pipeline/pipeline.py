@@ -60,6 +60,7 @@ from incarts_pipeline.publish import (
 )
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
+from incarts_pipeline.resolved_settings import PlanSettings
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
@@ -101,7 +102,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         SettingsError: the project id is missing.
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
-    settings.require("project_id")
+    known = settings.for_planning()
     catalog = open_catalog(
         request.catalog,
         format=request.catalog_format,
@@ -110,18 +111,18 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     mapping = _mapping(request, catalog)
     mapping.check(catalog.schema)
-    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
-    rule = replay_rule(settings)
+    ledger = LedgerReader(known.ledger, base_url=known.base_url)
+    rule = replay_rule(known)
     options = PlanOptions(
-        project_id=settings.project_id or "",
+        project_id=known.project_id,
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
         rule=rule,
         retry_rejected=request.retry_rejected,
-        scopes=settings.scopes,
+        scopes=known.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
-        pace=pace_of(settings, ledger, rule),
+        pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
@@ -130,7 +131,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
-        limits=settings.limits,
+        limits=known.limits,
     )
     plan = make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
@@ -164,12 +165,12 @@ async def apply_plan(
     began = time.monotonic()
     options = options or WriteOptions()
     refuse(plan.figures, options.approved)
-    settings.require("base_url", "api_key")
-    ledger, target = Path(settings.ledger), Output(links=str(output))
+    known = settings.for_client()
+    ledger, target = known.ledger, Output(links=str(output))
     project = plan.options.project_id
-    view = LedgerReader(ledger, base_url=settings.base_url)
+    view = LedgerReader(ledger, base_url=known.base_url)
     check_output(target, view, project, plan.options.link_sets)
-    engine = prepare_file(ledger, settings.base_url or "")
+    engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
             set_ids = ensure_sets(
@@ -183,7 +184,7 @@ async def apply_plan(
                 join_partition(connection, rows, plan.options.partition or "")
         figures = plan.figures
         written = await carry_out(
-            plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
+            plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
     finally:
         engine.dispose()
@@ -246,7 +247,7 @@ def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     )
 
 
-def pace_of(settings: Settings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:
+def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:
     """Return the pace that a plan may count on, None when nobody knows."""
     if settings.rate == "adaptive":
         return expected_pace(settings.max_rps, ledger.learned(rule.api_key_fingerprint))
@@ -335,10 +336,10 @@ def plan_qr_codes(
         SettingsError: the project id is missing.
         LedgerError: there is no ledger, it can't be read, or belongs to another base URL.
     """
-    settings.require("project_id")
-    project_id = settings.project_id or ""
+    known = settings.for_planning()
+    project_id = known.project_id
     existing_ledger(settings)
-    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
+    ledger = LedgerReader(known.ledger, base_url=known.base_url)
     catalog = open_catalog(
         request.source,
         format=request.catalog_format,
@@ -364,17 +365,17 @@ def plan_qr_codes(
         request_schema(catalog.schema, mapping),
         code_requests(catalog.batches(), mapping, catalog.schema, links),
         ledger=ledger,
-        options=_options(request, settings, ledger),
+        options=_options(request, known, ledger),
         now=(clock or Clock()).now(),
     )
     plan.key_fields = key_fields(catalog.schema, mapping)
     return plan
 
 
-def _options(request: QrRequest, settings: Settings, ledger: LedgerReader) -> PlanOptions:
+def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -> PlanOptions:
     rule = replay_rule(settings)
     return PlanOptions(
-        project_id=settings.project_id or "",
+        project_id=settings.project_id,
         link_sets=(),
         on_change=ON_CHANGE,
         rule=rule,
@@ -405,11 +406,11 @@ async def apply_qr_codes(
     began = time.monotonic()
     options = options or WriteOptions()
     refuse(plan.figures, None)
-    settings.require("base_url", "api_key")
-    ledger, project_id = Path(settings.ledger), plan.options.project_id
-    view = LedgerReader(ledger, base_url=settings.base_url)
+    known = settings.for_client()
+    ledger, project_id = known.ledger, plan.options.project_id
+    view = LedgerReader(ledger, base_url=known.base_url)
     check_codes_output(str(output), view, project_id)
-    engine = prepare_file(ledger, settings.base_url or "")
+    engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
             names = plan.options.link_sets
@@ -417,7 +418,7 @@ async def apply_qr_codes(
             sequence = next_sequence(connection)
         figures = plan.figures
         written = await carry_out(
-            plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
+            plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
     finally:
         engine.dispose()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.dataframes.qr_codes import create_qr_codes
 from incarts_pipeline.errors import LedgerError, MappingError, RefusedError
@@ -230,7 +230,7 @@ def test_adopting_takes_a_codes_id(
 
 async def take(settings: Settings, link_id: str, identifier: str) -> str:
     """Have somebody else make a code; return its id."""
-    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
+    client = client_of(settings)
     async with client:
         made = await client.create_qr_code(
             link_id, {"identifier": identifier, "name": "Theirs"}, idempotency_key="somebody-else"

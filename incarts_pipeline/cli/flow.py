@@ -20,7 +20,7 @@ from incarts_pipeline.pipeline import RunResult, plan_catalog, plan_saved
 from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
 from incarts_pipeline.publish import exists
 from incarts_pipeline.reporting import apply_and_report, check_places
-from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
+from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
@@ -202,7 +202,7 @@ def apply(
         approved=approve,
     )
     failing = statuses(fail_on)
-    settings.require(*CALLS)
+    settings.for_calls()
     check_places(output, report)
     if adopt and exists(output):
         import_links(output, settings)

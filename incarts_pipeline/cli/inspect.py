@@ -130,8 +130,8 @@ def _checked(checks: list[Check], name: str, look: Any) -> Any:
 
 
 def _complete(settings: Settings) -> tuple[Settings, str]:
-    settings.require("base_url", "api_key", "project_id")
-    return settings, f"project {settings.project_id} at {settings.base_url}"
+    known = settings.for_calls()
+    return settings, f"project {known.project_id} at {known.base_url}"
 
 
 def _ledger_line(settings: Settings) -> tuple[LedgerReader, str]:

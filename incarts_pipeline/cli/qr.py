@@ -27,7 +27,7 @@ from incarts_pipeline.display.progress import progress
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import QrRequest, RunResult, apply_qr_codes, plan_qr_codes
 from incarts_pipeline.plan import CodePlan, refuse
-from incarts_pipeline.settings import CALLS, Settings, parse_duration
+from incarts_pipeline.settings import Settings, parse_duration
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
 from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
@@ -111,7 +111,7 @@ def qr(
     )
     failing = statuses(fail_on)
     if not plan_only:
-        settings.require(*CALLS)
+        settings.for_calls()
     with plan_qr_codes(request, settings) as plan:
         if plan_only:
             _show_plan(plan, as_json=as_json)

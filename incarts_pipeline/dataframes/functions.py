@@ -23,7 +23,7 @@ from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.reporting import apply_and_report, check_places
-from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
+from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
 
@@ -290,7 +290,7 @@ def _settings(planning: _Planning) -> Settings:
 def _plan_of(frame_or_plan: Any, planning: _Planning) -> Iterator[LinksPlan]:
     """Yield the plan that is given, or one made of a frame, which is closed again."""
     if not isinstance(frame_or_plan, LinksPlan):
-        _settings(planning).require(*CALLS)
+        _settings(planning).for_calls()
         with _plan(frame_or_plan, planning) as plan:
             yield plan
         return

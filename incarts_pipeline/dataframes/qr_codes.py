@@ -13,7 +13,7 @@ from incarts_pipeline.pipeline import (
     apply_qr_codes,
     plan_qr_codes,
 )
-from incarts_pipeline.settings import CALLS, Settings, load_settings
+from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
 
@@ -51,7 +51,7 @@ def create_qr_codes(
         IncartsError: as `plan_qr_codes` and `apply_qr_codes` do.
     """
     settings, metrics = settings or load_settings(), RunMetrics()
-    settings.require(*CALLS)
+    settings.for_calls()
     request = QrRequest(
         source=source,
         identifiers=identifiers,

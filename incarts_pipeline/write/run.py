@@ -45,7 +45,8 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.rate_limit import Learned, pacing
-from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.resolved_settings import ClientSettings
+from incarts_pipeline.settings import key_fingerprint
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
@@ -58,7 +59,7 @@ from incarts_pipeline.write.throttle import Throttle
 
 async def carry_out(
     plan: Plan,
-    settings: Settings,
+    settings: ClientSettings,
     engine: sa.Engine,
     set_ids: Dict[str, int],
     options: WriteOptions,
@@ -68,7 +69,7 @@ async def carry_out(
 ) -> WriteResult:
     """Make what a plan calls for, and record it; raises as `Writer.run` does."""
     with engine.begin() as connection:
-        learned = load_rate(connection, key_fingerprint(settings.require_key()))
+        learned = load_rate(connection, key_fingerprint(settings.api_key))
     run_id = new_run_id()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
