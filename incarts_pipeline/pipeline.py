@@ -64,6 +64,7 @@ from incarts_pipeline.resolved_settings import PlanSettings
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_out, left_over
 
 
@@ -264,7 +265,11 @@ def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
     if not request.unique_key or request.link_set is None:
         raise MappingError(
             "Without a mapping, the pipeline must be told what a row is.",
-            fix="Give --unique-key COLUMN and --link-set NAME, or --mapping FILE.",
+            fix=OptionText(
+                *("Give ", Option(name="unique_key", value=["..."], stand_in="COLUMN")),
+                *(" and ", Option(name="link_set", value="...", stand_in="NAME")),
+                *(", or ", Option(name="mapping", value="...", stand_in="FILE"), "."),
+            ),
         )
     return default_mapping(
         catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set

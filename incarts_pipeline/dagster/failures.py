@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from incarts_pipeline.text import Surface, joined, spelled
+
 if TYPE_CHECKING:
     from incarts_pipeline.errors import RefusedError
     from incarts_pipeline.pipeline import RunResult
@@ -20,7 +22,10 @@ def unfinished(result: RunResult) -> dg.Failure | None:
         return None
     end = result.written.end
     if end is not None:
-        return dg.Failure(f"{end.message} {end.fix}", allow_retries=end.may_pass)
+        return dg.Failure(
+            spelled(joined(" ", [end.message, end.fix]), Surface.DAGSTER),
+            allow_retries=end.may_pass,
+        )
     if result.written.forbidden:
         return dg.Failure(_forbidden(result), allow_retries=False)
     return dg.Failure(PENDING)
@@ -38,9 +43,15 @@ def _forbidden(result: RunResult) -> str:
 
 def failure_of(error: Exception, op: str) -> dg.Failure:
     """Return what to do about an error that kept a step, or a partition, from its work."""
-    from incarts_pipeline.errors import CatalogError, LedgerLockedError, PublishError, RefusedError
+    from incarts_pipeline.errors import (
+        CatalogError,
+        IncartsError,
+        LedgerLockedError,
+        PublishError,
+        RefusedError,
+    )
 
-    text = str(error)
+    text = error.told(Surface.DAGSTER) if isinstance(error, IncartsError) else str(error)
     if isinstance(error, RefusedError):
         text += _lets_through(error, op)
     mended = isinstance(error, CatalogError | LedgerLockedError | PublishError)

@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 from incarts_pipeline.dataframes.plan import LinksPlan
 from incarts_pipeline.dataframes.result import LinksResult, how_to_go_on
 from incarts_pipeline.dataframes.snapshot import FrameKind, KeptFrame, keep
-from incarts_pipeline.display import in_python
 from incarts_pipeline.display.progress import progress as progress_of
-from incarts_pipeline.errors import IncartsError, MappingError, SettingsError
+from incarts_pipeline.errors import MappingError, SettingsError, told_in
 from incarts_pipeline.mapping import Mapping, load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import plan_catalog
@@ -25,6 +24,7 @@ from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
+from incarts_pipeline.text import OptionText, Surface
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
 
 AnyMapping = Mapping | Dict[str, object] | str | Path | None
@@ -126,7 +126,7 @@ def write_links(
             sent.
         PublishError: the output can't be written; what was answered is in the ledger.
     """
-    with _in_words():
+    with told_in(Surface.PYTHON):
         writing = _writing(locals())
         with _plan_of(frame_or_plan, _planning(locals())) as plan:
             metrics = RunMetrics()
@@ -162,7 +162,7 @@ async def awrite_links(
     Cancelling it, as a notebook's interrupt does, stops cleanly and publishes, then raises
     `asyncio.CancelledError`. Arguments and errors are those of `write_links`.
     """
-    with _in_words():
+    with told_in(Surface.PYTHON):
         writing, planning = _writing(locals()), _planning(locals())
         metrics, results = RunMetrics(), list[LinksResult]()
 
@@ -247,7 +247,7 @@ def _names(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _plan(frame: Any, planning: _Planning) -> LinksPlan:
-    with _in_words():
+    with told_in(Surface.PYTHON):
         settings = _settings(planning)
         mapping = None if planning.mapping is None else load_mapping(planning.mapping)
         if mapping is not None and planning.unique_key:
@@ -328,26 +328,17 @@ def _say_how_to_go_on(result: LinksResult) -> None:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
-    """Let errors name Python's arguments instead of the shell's options."""
-    try:
-        yield
-    except IncartsError as error:
-        error.message = in_python(error.message)
-        error.fix = in_python(error.fix) if error.fix else None
-        raise
-
-
-@contextmanager
 def _with_example(kept: KeptFrame, keys: Sequence[str]) -> Iterator[None]:
     """Give errors about a column's type a row for example; name an index that may be the key."""
     try:
         yield
     except MappingError as error:
         if error.column is not None:
-            error.message += _example(kept.arrow().column(error.column))
+            error.message = OptionText(error.message, _example(kept.arrow().column(error.column)))
         elif _may_be_index(kept, keys):
-            error.fix = f"{error.fix or ''} An index without a name is no column: name it."
+            error.fix = OptionText(
+                error.fix or "", " An index without a name is no column: name it."
+            )
         raise
 
 

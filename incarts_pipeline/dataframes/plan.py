@@ -16,14 +16,13 @@ from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
     figures_lines,
-    in_python,
     plan_card,
     problem_groups,
 )
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.plan import SUFFIX, Count, Plan, PlanFigures, PlanRequest, Refusal, save_plan
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.text import counted
+from incarts_pipeline.text import Surface, counted, joined, spelled
 
 _SHOWN_EXAMPLES = 3
 
@@ -128,7 +127,7 @@ class LinksPlan:
     def _problems(self) -> list[str]:
         """Return the broken rules, which are read from the plan's workspace."""
         groups = problem_groups(self.plan) if self._close.alive else []
-        return [COUNTED_FROM_0, *(in_python(str(group)) for group in groups)] if groups else []
+        return [COUNTED_FROM_0, *map(str, groups)] if groups else []
 
     def _examples(self, count: Count) -> str:
         if not self._close.alive:
@@ -140,7 +139,9 @@ class LinksPlan:
 def _notes(figures: PlanFigures) -> list[str]:
     lines = figures_lines(figures)
     lines += [f"warning: {warning}" for warning in figures.warnings]
-    lines += [in_python(f"REFUSED: {r.message} {r.fix}") for r in figures.refusals]
+    for refusal in figures.refusals:
+        told = joined(" ", ["REFUSED:", refusal.message, refusal.fix])
+        lines.append(spelled(told, Surface.PYTHON))
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
         lines.append(f'Let exactly this plan through with approve="{figures.digest}".')
     return lines

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.dataframes.qr_codes."""
+"""Further QR codes of links in one call: the codes that are still to make, each made once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from incarts_pipeline.display.progress import progress as progress_of
+from incarts_pipeline.errors import told_in
 from incarts_pipeline.pipeline import (
     QrRequest,
     RunResult,
@@ -15,6 +16,7 @@ from incarts_pipeline.pipeline import (
 )
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.text import Surface
 from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
 
 
@@ -61,6 +63,7 @@ def create_qr_codes(
     )
     options = WriteOptions(limit=limit, max_duration=max_duration, if_running=if_running)
     with (
+        told_in(Surface.PYTHON),
         plan_qr_codes(request, settings) as plan,
         progress_of(metrics, "QR codes") if progress else nullcontext(),
     ):

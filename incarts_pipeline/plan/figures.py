@@ -11,6 +11,7 @@ from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.identity import changed_fields
 from incarts_pipeline.models import Action, Reason
 from incarts_pipeline.plan.guards import Refusal
+from incarts_pipeline.text import Option, OptionText, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +59,11 @@ def refuse(figures: PlanFigures, approve: str | None) -> None:
     if not standing:
         return
     approvable = all(refusal.approvable for refusal in standing)
-    how = f" Approve exactly this plan with --approve {figures.digest}." if approvable else ""
+    approve_it = Option(name="approve", value=figures.digest)
+    how = OptionText("Approve exactly this plan with ", approve_it, ".")
     raise RefusedError(
-        "\n".join(refusal.message for refusal in standing),
-        fix=" ".join(refusal.fix for refusal in standing) + how,
+        joined("\n", [refusal.message for refusal in standing]),
+        fix=joined(" ", [*(refusal.fix for refusal in standing), *([how] if approvable else [])]),
         guard=standing[0].guard,
         digest=figures.digest if approvable else None,
     )

@@ -22,7 +22,7 @@ from incarts_pipeline.prepare.json_objects import object_fragment
 from incarts_pipeline.prepare.problems import Findings, empty_lists
 from incarts_pipeline.prepare.row_keys import row_keys, without_nul
 from incarts_pipeline.schemas import LINKS, link_request_schema
-from incarts_pipeline.text import suggest
+from incarts_pipeline.text import Option, OptionText, suggest
 
 IDENTIFIER = r"^[A-Za-z0-9-]{3,64}$"
 NAME_CHARACTERS = 120
@@ -32,6 +32,8 @@ Lookup = Callable[[str, Sequence[str]], Mapping[str, str]]
 
 _OWN = ("identifier", "link_id", "link_row_key", "name", "row")
 _BATCH_ROWS = 16_384
+_IDENTIFIER = Option(name="identifier", argument="identifiers")
+_NAME = Option(name="name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,9 @@ def _only_one(sets: Mapping[str, Sequence[str]]) -> str:
         return next(iter(sets))
     raise MappingError(
         f"The ledger has several link sets: {', '.join(sets)}.",
-        fix="Say with --link-set which one the table's rows belong to.",
+        fix=OptionText(
+            "Say with ", Option(name="link_set"), " which one the table's rows belong to."
+        ),
     )
 
 
@@ -126,10 +130,13 @@ def _identifiers(
 ) -> tuple[str, ...]:
     has_column = _is_free("identifier", schema, keys)
     if bool(given) == has_column:
-        said = "both a column and --identifier give" if given else "nothing gives"
+        both = OptionText("both a column and ", _IDENTIFIER, " give")
+        said = both if given else "nothing gives"
         raise MappingError(
-            f"It must be clear which codes are wanted: {said} their identifiers.",
-            fix="Give --identifier, once or more, or a table with a column `identifier`.",
+            OptionText("It must be clear which codes are wanted: ", said, " their identifiers."),
+            fix=OptionText(
+                "Give ", _IDENTIFIER, ", once or more, or a table with a column `identifier`."
+            ),
         )
     for one in given:
         if not re.fullmatch(IDENTIFIER, one):
@@ -146,15 +153,18 @@ def _name(schema: pa.Schema, keys: Mapping[str, str], template: str | None) -> S
     try:
         source = parse_source(template)
     except ValueError as error:
-        raise MappingError(f"--name {error}", path="name") from None
+        raise MappingError(OptionText(_NAME, f" {error}"), path="name") from None
     if not template.strip():
-        raise MappingError("--name is blank.", fix="Leave it out, or write it like '{sku} shelf'.")
+        raise MappingError(
+            OptionText(_NAME, " is blank."), fix="Leave it out, or write it like '{sku} shelf'."
+        )
     known = [*schema.names, "identifier"]
     for column in columns_of(source):
         if column.column not in known:
             near = suggest(column.column, known)
             raise MappingError(
-                f"--name: the table has no column {column.column!r}.{near}", path="name"
+                OptionText(_NAME, f": the table has no column {column.column!r}.{near}"),
+                path="name",
             )
     return source
 

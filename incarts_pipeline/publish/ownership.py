@@ -16,6 +16,7 @@ from incarts_pipeline.models import Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
 from incarts_pipeline.publish.output import Output, facts_of
+from incarts_pipeline.text import Option, OptionText
 
 _BATCH = 50_000
 
@@ -93,7 +94,11 @@ def check_project(target: str, facts: Mapping[str, str], project: str) -> None:
     if owner != project:
         raise RefusedError(
             f"{target} holds links of the project {owner}, not of {project}.",
-            fix="Set INCARTS_PROJECT_ID, choose the right --target, or another output.",
+            fix=OptionText(
+                "Set INCARTS_PROJECT_ID, choose the right ",
+                Option(name="target"),
+                ", or another output.",
+            ),
             guard="another_project",
         )
 

@@ -48,6 +48,7 @@ from incarts_pipeline.rate_limit import Learned, pacing
 from incarts_pipeline.resolved_settings import ClientSettings
 from incarts_pipeline.settings import key_fingerprint
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write.circuit_breaker import Circuits, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
 from incarts_pipeline.write.metrics import RunMetrics
@@ -183,8 +184,8 @@ class Writer:
             if refusal.guard not in self._approved:
                 self._sender.throttle.end(
                     EndKind.REFUSED,
-                    f"Now that what was in doubt is settled: {refusal.message}",
-                    f"Plan again and look. {refusal.fix}",
+                    OptionText("Now that what was in doubt is settled: ", refusal.message),
+                    OptionText("Plan again and look. ", refusal.fix),
                     Reason.CIRCUIT_OPEN,
                 )
 
@@ -196,7 +197,11 @@ class Writer:
         if others and self._options.if_running is IfRunning.FAIL:
             raise RefusedError(
                 f"Another run is at work on this link set: {', '.join(others)}.",
-                fix="Wait for it, stop it with `incarts stop`, or leave --if-running at wait.",
+                fix=OptionText(
+                    "Wait for it, stop it with `incarts stop`, or leave ",
+                    Option(name="if_running"),
+                    " at wait.",
+                ),
                 guard="running",
             )
         # A plan file goes on by what the runs that carried it out have done.
