@@ -1,4 +1,4 @@
-"""`incarts status`, `incarts stop` and `incarts doctor`: look, without making a link."""
+"""Commands `incarts status`, `incarts stop` and `incarts doctor`: look, without making a link."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.ledger import LedgerReader, Overview
 from incarts_pipeline.ledger.overview import OPEN_STATES
