@@ -1,4 +1,4 @@
-"""Links from a frame in one call: see what would happen, or make it happen."""
+"""Functions over frames: see in one call what would happen, or make it happen."""
 
 from __future__ import annotations
 
@@ -164,16 +164,8 @@ def _checked(writing: Writing) -> WriteOptions:
         PublishError: the output or the report can't be written there.
     """
     options = writing.options()
-    check_places(_text(writing.output), _path(writing.report))
+    check_places(writing.output, writing.report)
     return options
-
-
-def _text(place: str | Path | None) -> str | None:
-    return None if place is None else str(place)
-
-
-def _path(place: str | Path | None) -> Path | None:
-    return None if place is None else Path(place)
 
 
 @contextmanager
@@ -244,8 +236,8 @@ async def _carry_out(
     run = await apply_and_report(
         plan.plan,
         plan.settings,
-        _text(writing.output) or plan.output,
-        report=_path(writing.report),
+        writing.output or plan.output,
+        report=writing.report,
         options=options,
         metrics=metrics,
         stop=stop,

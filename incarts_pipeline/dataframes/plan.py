@@ -1,4 +1,4 @@
-"""What would be done with a frame: a plan to look at, keep, and carry out."""
+"""Plan over a frame: what would be done, to look at, keep, and carry out."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class LinksPlan:
         Raises:
             MappingError: the mapping is a Mapping, not what one is written as.
         """
-        place = Path(path)
-        catalog = place.with_name(f"{place.name.removesuffix(SUFFIX)}.catalog.parquet")
+        file = Path(path)
+        catalog = file.with_name(f"{file.name.removesuffix(SUFFIX)}.catalog.parquet")
         save_plan(
-            self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, place
+            self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, file
         )
         pq.write_table(self.kept.arrow(), catalog)
 

@@ -1,4 +1,4 @@
-"""Further QR codes of links in one call: the codes that are still to make, each made once."""
+"""QR codes in one call: further ones of links that exist, each made once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run made of a frame: its links joined back to the caller's own rows, in their order."""
+"""Result of a run over a frame: its links joined back to the caller's own rows, in their order."""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ class LinksResult:
         self._kept = kept
         # A frame in memory has its links there too: a later run may replace the file.
         self._table = _read(run) if kept.in_memory else None
+
+    @property
+    def tally(self) -> RunMetrics:
+        """`metrics` under its former name."""
+        return self.metrics
 
     @property
     def output(self) -> str:

@@ -1,4 +1,4 @@
-"""Why a row stands as it does and what to do about it, in words."""
+"""Reasons of a row in words: why its status is what it is, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
 
 
 def why(row: Mapping[str, Any]) -> str:
-    """Return why a row of links.parquet stands as it does; a line per broken rule."""
+    """Return why a row of links.parquet has its status; a line per broken rule."""
     reason = Reason(row["reason"])
     if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and (broken := _broken(row)):
         return "\n".join(f"{one['field']}: {one['message']}" for one in broken)

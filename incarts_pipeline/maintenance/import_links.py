@@ -1,4 +1,4 @@
-"""Taking over links that exist already: made by hand, or published from a ledger that is lost."""
+"""Import of links that exist already: made by hand, or published from a ledger that is lost."""
 
 from __future__ import annotations
 

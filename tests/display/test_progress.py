@@ -17,8 +17,8 @@ from incarts_pipeline.rate_limit.limit import Kind, Learned
 from incarts_pipeline.write.metrics import RunMetrics
 
 
-def busy_tally() -> RunMetrics:
-    """Return the tally of a run that met errors and waits."""
+def busy_metrics() -> RunMetrics:
+    """Return the metrics of a run that met errors and waits."""
     metrics = RunMetrics(planned=100, waiting="the limit's window is used up")
     for status in (429, 429, 503):
         answer = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="c", status=status)
@@ -29,7 +29,7 @@ def busy_tally() -> RunMetrics:
 
 def test_a_glance_says_all_that_matters() -> None:
     """Rate, errors by kind, why nothing goes out and the time left are there, and smoothed."""
-    metrics = busy_tally()
+    metrics = busy_metrics()
     watch = Watch(metrics, 0.0)
     first = watch.look(2.0)
     assert (first.done, first.planned, first.rate, first.left) == (20, 100, 10.0, 8.0)
@@ -58,7 +58,7 @@ def test_a_log_gets_plain_lines(
 ) -> None:
     """Where nobody can watch, a line comes now and then: what is done, and what is waited for."""
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0.01)
-    with progress.progress(busy_tally()):
+    with progress.progress(busy_metrics()):
         time.sleep(0.1)
     out, err = capsys.readouterr()
     first = err.splitlines()[0]
@@ -69,7 +69,7 @@ def test_a_log_gets_plain_lines(
 
 def test_a_short_run_is_silent_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     """A log gets nothing of a run that is over at once."""
-    with progress.progress(busy_tally()):
+    with progress.progress(busy_metrics()):
         pass
     assert capsys.readouterr() == ("", "")
 
@@ -79,7 +79,7 @@ def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     on_screen = Console(file=screen, force_terminal=True, width=160)
     monkeypatch.setattr(progress, "Console", lambda **_: on_screen)
-    metrics = busy_tally()
+    metrics = busy_metrics()
     metrics.errors["[/bold]"] = 9
     with progress.progress(metrics):
         pass
@@ -101,7 +101,7 @@ def test_a_notebook_is_told_by_its_kernel(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_html_is_escaped() -> None:
     """What comes from the API can't become part of the page."""
-    metrics = busy_tally()
+    metrics = busy_metrics()
     metrics.errors["<script>"] = 9
     bundle = progress._bundle(Watch(metrics, 0.0).look(1.0))
     assert "<script>" not in bundle["text/html"]
