@@ -94,10 +94,16 @@ class Writing:
         """
         sample_per = _names(self.sample_per)
         for name in sample_per:
-            _check_choice(f"sample_per doesn't know {name!r}.", name, SAMPLE_PER)
-        _check_choice(
-            f"if_running can't be {self.if_running!r}.", self.if_running, tuple(IfRunning)
-        )
+            if name not in SAMPLE_PER:
+                raise SettingsError(
+                    f"sample_per doesn't know {name!r}.",
+                    fix=f"Choose from {', '.join(SAMPLE_PER)}.",
+                )
+        if self.if_running not in list(IfRunning):
+            raise SettingsError(
+                f"if_running can't be {self.if_running!r}.",
+                fix=f"Choose from {', '.join(IfRunning)}.",
+            )
         seconds = None if self.max_duration is None else parse_duration(self.max_duration)
         return WriteOptions(
             limit=self.limit,
@@ -157,11 +163,6 @@ def _check_names(caller: str, given: Dict[str, object], known: Dict[str, None]) 
         if name not in known:
             near = suggest(name, known)
             raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}.{near}")
-
-
-def _check_choice(message: str, given: str, choices: Sequence[str]) -> None:
-    if given not in choices:
-        raise SettingsError(message, fix=f"Choose from {', '.join(choices)}.")
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:
