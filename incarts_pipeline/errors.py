@@ -28,11 +28,18 @@ IncartsError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from incarts_pipeline.text import Surface, spelled
 
 
 class IncartsError(Exception):
-    """Root of all errors raised here; `fix` says what to do."""
+    """Root of all errors raised here; `fix` says what to do.
+
+    Both texts name options as the shell does, unless the way in that raises it said otherwise.
+    """
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)
@@ -40,7 +47,22 @@ class IncartsError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        return f"{self.message} {self.fix}" if self.fix else self.message
+        return self.told(Surface.SHELL)
+
+    def told(self, surface: Surface) -> str:
+        """Return what is wrong and what to do, in the words of one way in."""
+        return " ".join(spelled(text, surface) for text in (self.message, self.fix) if text)
+
+
+@contextmanager
+def told_in(surface: Surface) -> Iterator[None]:
+    """Let the errors of a way in name options as it spells them."""
+    try:
+        yield
+    except IncartsError as error:
+        error.message = spelled(error.message, surface)
+        error.fix = error.fix and spelled(error.fix, surface)
+        raise
 
 
 class SettingsError(IncartsError):
@@ -88,7 +110,7 @@ class MappingError(IncartsError):
 
 
 class RefusedError(IncartsError):
-    """A guard refused the plan and nothing was sent; `digest` is what `--approve` takes."""
+    """A guard refused the plan and nothing was sent; `digest` is what approves it."""
 
     def __init__(
         self, message: str, *, fix: str | None = None, guard: str, digest: str | None = None

@@ -1,8 +1,8 @@
-"""`import incarts_pipeline.pandas` gives every DataFrame `df.incarts.plan()` and `.write()`."""
+"""Pandas accessor: `import incarts_pipeline.pandas` gives every DataFrame `df.incarts`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import pandas as pd
 
@@ -10,8 +10,13 @@ from incarts_pipeline.dataframes import (
     AnyMapping,
     LinksPlan,
     LinksResult,
+    PlanArguments,
+    Planning,
+    WriteArguments,
+    Writing,
     awrite_links,
     plan_links,
+    shows,
     write_links,
 )
 
@@ -23,14 +28,19 @@ class IncartsAccessor:
     def __init__(self, frame: Any) -> None:
         self._frame = frame
 
-    def plan(self, mapping: AnyMapping = None, **arguments: Any) -> LinksPlan:
+    @shows(Planning)
+    def plan(self, mapping: AnyMapping = None, **arguments: Unpack[PlanArguments]) -> LinksPlan:
         """Say what `write` would do, and why; takes what `plan_links` takes."""
         return plan_links(self._frame, mapping, **arguments)
 
-    def write(self, mapping: AnyMapping = None, **arguments: Any) -> LinksResult:
+    @shows(Planning, Writing)
+    def write(self, mapping: AnyMapping = None, **arguments: Unpack[WriteArguments]) -> LinksResult:
         """Make the links and return them row by row; takes what `write_links` takes."""
         return write_links(self._frame, mapping, **arguments)
 
-    async def awrite(self, mapping: AnyMapping = None, **arguments: Any) -> LinksResult:
+    @shows(Planning, Writing)
+    async def awrite(
+        self, mapping: AnyMapping = None, **arguments: Unpack[WriteArguments]
+    ) -> LinksResult:
         """Do what `write` does, without holding up the event loop."""
         return await awrite_links(self._frame, mapping, **arguments)

@@ -50,9 +50,11 @@ from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.publish import Output, Published, check_output
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
+from incarts_pipeline.resolved_settings import PlanSettings
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_out, left_over
 
 
@@ -93,7 +95,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         SettingsError: the project id is missing.
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
-    settings.require("project_id")
+    known = settings.for_planning()
     catalog = open_catalog(
         request.catalog,
         format=request.catalog_format,
@@ -102,18 +104,18 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     mapping = _mapping(request, catalog)
     mapping.check(catalog.schema)
-    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
-    rule = replay_rule(settings)
+    ledger = LedgerReader(known.ledger, base_url=known.base_url)
+    rule = replay_rule(known)
     options = PlanOptions(
-        project_id=settings.project_id or "",
+        project_id=known.project_id,
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
         rule=rule,
         retry_rejected=request.retry_rejected,
-        scopes=settings.scopes,
+        scopes=known.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
-        pace=pace_of(settings, ledger, rule),
+        pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
@@ -122,7 +124,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
-        limits=settings.limits,
+        limits=known.limits,
     )
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
@@ -156,16 +158,16 @@ async def apply_plan(
     began = time.monotonic()
     options = options or WriteOptions()
     refuse(plan.figures, options.approved)
-    settings.require("base_url", "api_key")
-    ledger, target = Path(settings.ledger), Output(links=str(output))
-    view = LedgerReader(ledger, base_url=settings.base_url)
+    known = settings.for_client()
+    ledger, target = known.ledger, Output(links=str(output))
+    view = LedgerReader(ledger, base_url=known.base_url)
     check_output(plan.kind, target, view, plan.options.project_id, plan.options.link_sets)
-    engine = prepare_file(ledger, settings.base_url or "")
+    engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
             set_ids, sequence = _begin(plan, connection)
         written = await carry_out(
-            plan, settings, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
+            plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
     finally:
         engine.dispose()
@@ -231,7 +233,7 @@ def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     )
 
 
-def pace_of(settings: Settings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:
+def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:
     """Return the pace that a plan may count on, None when nobody knows."""
     if settings.rate == "adaptive":
         return expected_pace(settings.max_rps, ledger.learned(rule.api_key_fingerprint))
@@ -248,7 +250,11 @@ def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
     if not request.unique_key or request.link_set is None:
         raise MappingError(
             "Without a mapping, the pipeline must be told what a row is.",
-            fix="Give --unique-key COLUMN and --link-set NAME, or --mapping FILE.",
+            fix=OptionText(
+                *("Give ", Option(name="unique_key", value=["..."], stand_in="COLUMN")),
+                *(" and ", Option(name="link_set", value="...", stand_in="NAME")),
+                *(", or ", Option(name="mapping", value="...", stand_in="FILE"), "."),
+            ),
         )
     return default_mapping(
         catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
@@ -298,10 +304,10 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         SettingsError: the project id is missing.
         LedgerError: there is no ledger, it can't be read, or belongs to another base URL.
     """
-    settings.require("project_id")
-    project_id = settings.project_id or ""
+    known = settings.for_planning()
+    project_id = known.project_id
     existing_ledger(settings)
-    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
+    ledger = LedgerReader(known.ledger, base_url=known.base_url)
     catalog = open_catalog(
         request.source,
         format=request.catalog_format,
@@ -328,7 +334,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         code_requests(catalog.batches(), mapping, catalog.schema, links),
         kind=QR_CODES,
         ledger=ledger,
-        options=_options(request, settings, ledger),
+        options=_options(request, known, ledger),
         now=(clock or Clock()).now(),
     )
 
@@ -337,10 +343,10 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
 _REPLACED = dict.fromkeys(GROUPS, Policy.REPLACE)
 
 
-def _options(request: QrRequest, settings: Settings, ledger: LedgerReader) -> PlanOptions:
+def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -> PlanOptions:
     rule = replay_rule(settings)
     return PlanOptions(
-        project_id=settings.project_id or "",
+        project_id=settings.project_id,
         link_sets=(),
         on_change=_REPLACED,
         rule=rule,

@@ -1,4 +1,4 @@
-"""A run that leaves a report behind, however it ends."""
+"""Reports of runs: a page that a run leaves behind, however it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def apply_and_report(
     settings: Settings,
     output: str | Path,
     *,
-    report: Path | None,
+    report: str | Path | None,
     options: WriteOptions,
     metrics: RunMetrics,
     stop: Stop,
@@ -43,6 +43,7 @@ async def apply_and_report(
     """
     if report is None:
         return await apply_plan(plan, settings, output, options=options, metrics=metrics, stop=stop)
+    report = Path(report)
     _check_report(report)
     figures, sets = plan.figures, plan.options.link_sets
     result: RunResult | None = None
@@ -69,16 +70,16 @@ async def apply_and_report(
     return result
 
 
-def check_places(output: str | None, report: Path | None) -> None:
+def check_places(output: str | Path | None, report: str | Path | None) -> None:
     """Refuse places that can't be written, before anything is planned or asked; None is no place.
 
     Raises:
         PublishError: one can't; says which.
     """
     if output is not None:
-        check_place(output)
+        check_place(str(output))
     if report is not None:
-        _check_report(report)
+        _check_report(Path(report))
 
 
 def report_of(result: RunResult, metrics: RunMetrics, rows: pa.Table) -> str:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -29,9 +29,18 @@ from pydantic_settings import (
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
+from incarts_pipeline.resolved_settings import (
+    CallSettings,
+    ClientSettings,
+    LedgerSettings,
+    PlanSettings,
+    ResolvedSettings,
+)
 from incarts_pipeline.text import suggest
 
 MOST = 256
+
+R = TypeVar("R", bound=ResolvedSettings)
 
 FILE_NAME = "incarts.toml"
 
@@ -39,6 +48,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PART = re.compile(rf"({_NUMBER.pattern})([smhd])", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+_CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
 _VERSION = re.compile(r"/v1(?:/links)?/*$")  # the end of a path that belongs to the calls
 
 
@@ -214,17 +224,33 @@ class Settings(BaseSettings):
             ) from None
         return self
 
-    def require(self, *names: str) -> None:
-        """Make sure that settings are there.
+    def for_planning(self) -> PlanSettings:
+        """Return what a plan is made with; raises SettingsError, as all of these do."""
+        return self._resolved(PlanSettings, "project_id")
+
+    def for_ledger(self) -> LedgerSettings:
+        """Return what links are brought into a ledger with, without a call to Incarts."""
+        return self._resolved(LedgerSettings, "base_url", "project_id")
+
+    def for_client(self) -> ClientSettings:
+        """Return what Incarts is called with, by whoever knows the project from elsewhere."""
+        return self._resolved(ClientSettings, "base_url", "api_key")
+
+    def for_calls(self) -> CallSettings:
+        """Return what a whole run needs: to plan, and to call Incarts."""
+        return self._resolved(CallSettings, *_CALLS)
+
+    def _resolved(self, kind: type[R], *needed: str) -> R:
+        """Return the settings as one task needs them.
 
         Raises:
             SettingsError: one is missing. The message names the variables of all that are, the fix
                 those that only calls to Incarts would need.
         """
-        missing = [name for name in names if getattr(self, name) is None]
+        missing = [name for name in needed if getattr(self, name) is None]
         if not missing:
-            return
-        rest = [n for n in CALLS if n not in missing and getattr(self, n) is None]
+            return kind(**{one.name: getattr(self, one.name) for one in fields(kind)})
+        rest = [n for n in _CALLS if n not in missing and getattr(self, n) is None]
         in_file = [name for name in missing if name != "api_key"]
         fix = "Export what is missing."
         if rest:
@@ -232,11 +258,6 @@ class Settings(BaseSettings):
         if in_file:
             fix += f" {FILE_NAME}, or a target in it, may also have {' and '.join(in_file)}."
         raise SettingsError(f"Not set: {_variables(missing)}.", fix=fix)
-
-    def require_key(self) -> SecretStr:
-        """Return the API key, or raise SettingsError when there is none."""
-        self.require("api_key")
-        return self.api_key or SecretStr("")
 
 
 def load_settings(
@@ -292,9 +313,6 @@ def _check_one_key(layer: Mapping[str, object]) -> None:
 
 def _alias(name: str) -> str:
     return str(Settings.model_fields[name].validation_alias)
-
-
-CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
 
 
 def _variables(names: Sequence[str]) -> str:

@@ -1,10 +1,82 @@
-"""Words for people: counts, durations, and what somebody may have meant by a misspelt name."""
+"""Words for people: numbers, options as each way in spells them, what a misspelt name may mean."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+
+
+class Surface(Enum):
+    """Where a person reads a text, and would follow its advice."""
+
+    SHELL = "shell"
+    PYTHON = "python"
+    DAGSTER = "dagster"  # in YAML: a run's config, or a component's attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """An option to name in a text, with what to give it: a value, or True for a switch.
+
+    `stand_in` is what the shell shows for the value, as its help does; `argument` is the name in
+    Python and Dagster, where that is another one.
+    """
+
+    name: str
+    value: str | bool | Sequence[str] | None = None
+    stand_in: str | None = None
+    argument: str | None = None
+
+    def spelled(self, surface: Surface) -> str:
+        """Return the option as a person would write it there."""
+        if surface is Surface.SHELL:
+            given = self.stand_in or (self.value if isinstance(self.value, str) else None)
+            return " ".join(filter(None, ("--" + self.name.replace("_", "-"), given)))
+        name = self.argument or self.name
+        if self.value is None:
+            return name
+        if surface is Surface.PYTHON:
+            return f"{name}={self.value if self.value is True else json.dumps(self.value)}"
+        return f"{name}: {json.dumps(self.value)}"
+
+
+class OptionText(str):
+    """A text that names options: itself as the shell spells them, `spelled` for the other ways in.
+
+    A formatted or stripped one is a plain text, the shell's; to put one into another, make a new
+    one of both.
+    """
+
+    __slots__ = ("parts",)
+
+    parts: tuple[str | Option, ...]
+
+    def __new__(cls, *parts: str | Option) -> OptionText:
+        """Join texts and options."""
+        shell = (part if isinstance(part, str) else part.spelled(Surface.SHELL) for part in parts)
+        text = super().__new__(cls, "".join(shell))
+        text.parts = parts
+        return text
+
+
+def spelled(text: str, surface: Surface) -> str:
+    """Return a text with its options as they are spelled there; any other text as it is."""
+    if not isinstance(text, OptionText):
+        return text
+    return "".join(
+        spelled(part, surface) if isinstance(part, str) else part.spelled(surface)
+        for part in text.parts
+    )
+
+
+def joined(separator: str, texts: Sequence[str]) -> OptionText:
+    """Return texts as one, whose options can still be spelled."""
+    parts = [part for text in texts for part in (separator, text)]
+    return OptionText(*parts[1:])
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:

@@ -193,24 +193,24 @@ def test_what_is_no_duration(text: Any) -> None:
         parse_duration(text)
 
 
-def test_require_names_what_is_missing() -> None:
+def test_what_is_missing_is_named() -> None:
     """What a stage needs and doesn't have is named with its variables, all at once."""
     settings = load_settings(project_id="p")
-    settings.require("project_id")
+    assert settings.for_planning().project_id == "p"
     with pytest.raises(SettingsError) as caught:
-        settings.require("api_key", "project_id", "base_url")
+        settings.for_calls()
     message = str(caught.value)
-    assert "INCARTS_API_KEY or INCARTS_API_KEY_FILE, INCARTS_API_BASE_URL" in message
+    assert "INCARTS_API_BASE_URL, INCARTS_API_KEY or INCARTS_API_KEY_FILE." in message
     assert "may also have base_url" in message
     assert "INCARTS_PROJECT_ID" not in message
     with pytest.raises(SettingsError, match="INCARTS_API_KEY"):
-        settings.require_key()
+        settings.for_client()
 
 
-def test_require_tells_what_the_next_step_would_miss() -> None:
+def test_what_the_next_step_would_miss_is_told() -> None:
     """Who needs only a project to plan learns at once what sending needs, and exports once."""
     with pytest.raises(SettingsError) as caught:
-        load_settings().require("project_id")
+        load_settings().for_planning()
     assert caught.value.message == "Not set: INCARTS_PROJECT_ID."
     needed = (
         "Making links also needs INCARTS_API_BASE_URL, INCARTS_API_KEY or INCARTS_API_KEY_FILE."
@@ -218,13 +218,29 @@ def test_require_tells_what_the_next_step_would_miss() -> None:
     assert needed in str(caught.value)
 
 
+def test_what_calls_are_made_with_is_there_and_hides_the_key() -> None:
+    """A resolved value has what its task needs, and shows the key no more than the settings do."""
+    given = {"base_url": "https://api.example.com", "project_id": "p", "api_key": SECRET}
+    known = load_settings(**given).for_calls()
+    assert (known.base_url, known.project_id) == (given["base_url"], "p")
+    assert known.api_key.get_secret_value() == SECRET
+    assert SECRET not in repr(known)
+    assert load_settings(base_url=given["base_url"], project_id="p").for_ledger().api_key is None
+
+
+def key_of(settings: Settings) -> str:
+    """Return the key that the settings have."""
+    assert settings.api_key is not None
+    return settings.api_key.get_secret_value()
+
+
 def test_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key's file may be named anywhere; its last newline isn't part of the key."""
     write(f"{SECRET}\n", "key")
     write('[targets.prod]\napi_key_file = "key"\n')
-    assert load_settings(target="prod").require_key().get_secret_value() == SECRET
+    assert key_of(load_settings(target="prod")) == SECRET
     monkeypatch.setenv("INCARTS_API_KEY_FILE", "key")
-    assert load_settings().require_key().get_secret_value() == SECRET
+    assert key_of(load_settings()) == SECRET
     monkeypatch.setenv("INCARTS_API_KEY", "other")
     with pytest.raises(SettingsError, match="both given"):
         load_settings()
@@ -235,9 +251,9 @@ def test_key_and_key_file_replace_each_other(monkeypatch: pytest.MonkeyPatch) ->
     write(f"{SECRET}\n", "key")
     write('api_key_file = "gone"\n')
     monkeypatch.setenv("INCARTS_API_KEY", "near")
-    assert load_settings().require_key().get_secret_value() == "near"
+    assert key_of(load_settings()) == "near"
     nearer = load_settings(api_key_file=Path("key"))
-    assert nearer.require_key().get_secret_value() == SECRET
+    assert key_of(nearer) == SECRET
 
 
 @pytest.mark.parametrize("line", ["api_key", "INCARTS_API_KEY", "[targets.prod]\napi_key"])
@@ -308,7 +324,7 @@ def test_settings_hide_the_key_in_every_form() -> None:
         forms = [repr(settings), str(settings), repr(settings.model_dump())]
         assert SECRET not in "".join([*forms, settings.model_dump_json()])
         copied = pickle.loads(pickle.dumps(settings))
-        assert copied.require_key().get_secret_value() == SECRET
+        assert key_of(copied) == SECRET
 
 
 def test_settings_cannot_be_changed() -> None:

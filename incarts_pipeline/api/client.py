@@ -28,6 +28,7 @@ from incarts_pipeline.api.transport import (
 )
 from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
+from incarts_pipeline.resolved_settings import ClientSettings
 from incarts_pipeline.settings import MOST, Settings, checked_base_url
 
 
@@ -317,19 +318,21 @@ def _no_id(reply: Reply, ours: str) -> NoReturn:
     raise error_for(problem)
 
 
-def client_of(settings: Settings, *, connections: int | None = None) -> IncartsClient:
+def client_of(
+    settings: Settings | ClientSettings, *, connections: int | None = None
+) -> IncartsClient:
     """Return a client with the settings' key, which keeps up to `connections` open at once.
 
     Raises:
         SettingsError: the base URL or the key is missing, or can't be used.
     """
-    settings.require("base_url", "api_key")
+    known = settings.for_client() if isinstance(settings, Settings) else settings
     return IncartsClient(
-        base_url=settings.base_url or "",
-        api_key=settings.require_key(),
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        max_connections=connections or settings.max_in_flight or MOST,
+        base_url=known.base_url,
+        api_key=known.api_key,
+        connect_timeout=known.connect_timeout,
+        read_timeout=known.read_timeout,
+        max_connections=connections or known.max_in_flight or MOST,
     )
 
 

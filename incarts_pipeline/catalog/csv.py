@@ -20,6 +20,7 @@ from incarts_pipeline.catalog.arrow_types import check_names
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.text_encoding import BLOCK, decoded
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.text import Option, OptionText
 
 _SHOWN = 60  # characters of a row in a message
 _OTHER_DELIMITERS = ";\t|"
@@ -102,8 +103,11 @@ class DelimitedFile:
                 raise CatalogError(
                     f"The header of {self._name} is one column, {_shown(self.names[0])}, with "
                     f"{other!r} in its name.",
-                    fix=f"Say that the delimiter is {other!r}, with --delimiter {_word(other)}; or "
-                    f"say {self._delimiter!r} if it really is one column.",
+                    fix=OptionText(
+                        f"Say that the delimiter is {other!r}, with ",
+                        Option(name="delimiter"),
+                        f" {_word(other)}; or say {self._delimiter!r} if it really is one column.",
+                    ),
                 )
 
     def _open(self) -> Any:

@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.text import Option, OptionText
 
 BLOCK = 4 * 1024 * 1024  # bytes read at a time
 
@@ -78,7 +79,11 @@ class Decoded(io.RawIOBase):
         return CatalogError(
             f"{self._name} is not {self._encoding} text: the byte 0x{raw[start]:02x} at offset "
             f"{at} doesn't fit; {self._guess(raw)}.",
-            fix="Save it as UTF-8, or say its encoding, like --encoding cp1252.",
+            fix=OptionText(
+                "Save it as UTF-8, or say its encoding, like ",
+                Option(name="encoding", value="cp1252"),
+                ".",
+            ),
             byte_offset=at,
         )
 

@@ -1,4 +1,4 @@
-"""The commands and their options; errors become one paragraph and an exit code."""
+"""Command line: the commands under their names; errors become one paragraph and an exit code."""
 
 from __future__ import annotations
 

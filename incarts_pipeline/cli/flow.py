@@ -1,80 +1,45 @@
-"""`incarts plan` and `incarts apply`."""
+"""Commands of the flow: `incarts plan` and `incarts apply`."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from incarts_pipeline.cli import asking, show
-from incarts_pipeline.display.progress import progress
+from incarts_pipeline.cli import running, show
+from incarts_pipeline.cli.options import (
+    AllowEmptyOpt,
+    CatalogArg,
+    DelimiterOpt,
+    EncodingOpt,
+    FailOnOpt,
+    FormatOpt,
+    JsonOpt,
+    LedgerOpt,
+    LinkSetOpt,
+    MappingOpt,
+    MaxDurationOpt,
+    MaxInFlightOpt,
+    PaceOpt,
+    RateOpt,
+    RefuseOverOpt,
+    RetryOpt,
+    TargetOpt,
+    UniqueKeyOpt,
+    seconds_of,
+    settings_for,
+    statuses,
+)
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.maintenance.import_links import import_links
-from incarts_pipeline.models import Status
-from incarts_pipeline.pipeline import RunResult, plan_catalog, plan_saved
+from incarts_pipeline.pipeline import plan_catalog, plan_saved
 from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
 from incarts_pipeline.publish import exists
 from incarts_pipeline.reporting import apply_and_report, check_places
-from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
-from incarts_pipeline.sync import run_blocking
-from incarts_pipeline.text import counted
-from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
-
-CatalogArg = Annotated[
-    str,
-    typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin."),
-]
-MappingOpt = Annotated[
-    Path | None, typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
-]
-LinkSetOpt = Annotated[
-    str | None, typer.Option("--link-set", help="Name of the link set; wins over the mapping's.")
-]
-UniqueKeyOpt = Annotated[
-    list[str] | None,
-    typer.Option("--unique-key", help="Key column, for a catalog without mapping; repeatable."),
-]
-FormatOpt = Annotated[
-    str | None,
-    typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
-]
-EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1252.")]
-DelimiterOpt = Annotated[
-    str | None, typer.Option("--delimiter", help="Of a CSV; a comma, or a tab for .tsv.")
-]
-RetryOpt = Annotated[
-    bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
-]
-RefuseOverOpt = Annotated[
-    int | None, typer.Option("--refuse-over", min=0, help="Refuse more new links than this.")
-]
-AllowEmptyOpt = Annotated[
-    bool, typer.Option("--allow-empty", help="Accept an empty catalog over a set that has links.")
-]
-LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
-TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-RateOpt = Annotated[
-    str | None, typer.Option("--max-rps", help="Ceiling in requests a second, or none.")
-]
-
-
-def settings_for(
-    ledger: Path | None = None,
-    target: str | None = None,
-    max_rps: str | None = None,
-    rate: str | None = None,
-) -> Settings:
-    """Load the settings, with what the command line overrides."""
-    given: dict[str, Any] = {"ledger": ledger, "max_rps": max_rps, "rate": rate}
-    return load_settings(
-        target=target, **{name: value for name, value in given.items() if value is not None}
-    )
+from incarts_pipeline.settings import Settings
+from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
 
 
 def plan(
@@ -113,10 +78,7 @@ def plan(
     with plan_catalog(request, settings) as made:
         if out is not None:
             save_plan(made, request, settings, out)
-        if as_json:
-            typer.echo(json.dumps(show.plan_object(made)))
-        else:
-            show.plan_tables(Console(), made)
+        show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
             typer.echo(f"carry it out with: incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
@@ -148,23 +110,14 @@ def apply(
         str | None,
         typer.Option("--sample-per", help="Spread --limit over retailer,intent,link_set."),
     ] = None,
-    max_duration: Annotated[
-        str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
-    ] = None,
+    max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
-    rate: Annotated[
-        str | None,
-        typer.Option("--rate", help="adaptive (learns the limit), or fixed:N a second."),
-    ] = None,
-    max_in_flight: Annotated[
-        int | None, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
-    ] = None,
+    rate: PaceOpt = None,
+    max_in_flight: MaxInFlightOpt = None,
     refuse_over: RefuseOverOpt = None,
     retry_rejected: RetryOpt = False,
     allow_empty: AllowEmptyOpt = False,
-    fail_on: Annotated[
-        str, typer.Option("--fail-on", help="Statuses that make the exit code 3, or none.")
-    ] = "in_doubt",
+    fail_on: FailOnOpt = "in_doubt",
     if_running: Annotated[
         IfRunning,
         typer.Option("--if-running", help="What to do about rows another run is sending."),
@@ -196,24 +149,26 @@ def apply(
     options = WriteOptions(
         limit=limit,
         sample_per=_sample_per(sample_per),
-        max_duration=parse_duration(max_duration) if max_duration else None,
+        max_duration=seconds_of(max_duration),
         if_running=if_running,
         max_in_flight=max_in_flight,
         approved=approve,
     )
     failing = statuses(fail_on)
-    settings.require(*CALLS)
+    settings.for_calls()
     check_places(output, report)
     if adopt and exists(output):
         import_links(output, settings)
     with _planned(request, settings) as made:
         refuse(made.figures, approve)
-        _ask(made, yes=yes or catalog.endswith(SUFFIX), catalog=catalog, quiet=as_json)
-        result = _carry_out(made, settings, output, options, report)
-    if as_json:
-        typer.echo(json.dumps(show.result_object(result, failing)))
-    else:
-        show.result_table(Console(stderr=True), result)
+        agreed = yes or catalog.endswith(SUFFIX)
+        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-")
+        result = running.run(
+            lambda metrics, stop: apply_and_report(
+                made, settings, output, report=report, options=options, metrics=metrics, stop=stop
+            )
+        )
+    show.tell_result(result, failing, as_json=as_json)
     raise typer.Exit(result.exit_code(failing))
 
 
@@ -233,29 +188,6 @@ def _planned(request: PlanRequest, settings: Settings) -> Plan:
     return plan_saved(load_plan(str(request.catalog)), settings)
 
 
-def _carry_out(
-    made: Plan, settings: Settings, output: str, options: WriteOptions, report: Path | None
-) -> RunResult:
-    metrics = RunMetrics()
-    with progress(metrics):
-        return run_blocking(
-            lambda stop: apply_and_report(
-                made, settings, output, report=report, options=options, metrics=metrics, stop=stop
-            )
-        )
-
-
-def _ask(made: Plan, *, yes: bool, catalog: str, quiet: bool) -> None:
-    """Show the plan; in a terminal, ask whether to go on."""
-    console = Console(stderr=True)
-    if not quiet:
-        show.plan_tables(console, made, approved=True)
-    terminal = sys.stdin.isatty() and catalog != "-"
-    if yes or not terminal or not (made.figures.calls or made.figures.doubts):
-        return
-    asking.confirm(f"Make {counted(made.figures.calls, 'link')}?", otherwise="Nothing was sent.")
-
-
 def _sample_per(text: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",")) if text else ()
     for name in names:
@@ -264,14 +196,3 @@ def _sample_per(text: str | None) -> tuple[str, ...]:
                 f"--sample-per doesn't know {name!r}.", fix=f"Choose from {', '.join(SAMPLE_PER)}."
             )
     return names
-
-
-def statuses(text: str) -> tuple[Status, ...]:
-    """Return the statuses that an option names, separated by commas; raises MappingError."""
-    names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
-    try:
-        return tuple(Status(name) for name in names)
-    except ValueError as error:
-        raise MappingError(
-            f"--fail-on: {error}.", fix=f"Choose from {', '.join(Status)}, or none."
-        ) from error

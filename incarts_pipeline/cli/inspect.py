@@ -1,4 +1,4 @@
-"""`incarts status`, `incarts stop` and `incarts doctor`: look, without making a link."""
+"""Commands `incarts status`, `incarts stop` and `incarts doctor`: look, without making a link."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.kinds import KINDS, LINKS
 from incarts_pipeline.ledger import LedgerReader, Overview
@@ -130,8 +130,8 @@ def _checked(checks: list[Check], name: str, look: Any) -> Any:
 
 
 def _complete(settings: Settings) -> tuple[Settings, str]:
-    settings.require("base_url", "api_key", "project_id")
-    return settings, f"project {settings.project_id} at {settings.base_url}"
+    known = settings.for_calls()
+    return settings, f"project {known.project_id} at {known.base_url}"
 
 
 def _ledger_line(settings: Settings) -> tuple[LedgerReader, str]:

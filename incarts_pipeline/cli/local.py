@@ -1,4 +1,4 @@
-"""`incarts sandbox`: the local Incarts."""
+"""Command `incarts sandbox`: the local Incarts."""
 
 from __future__ import annotations
 

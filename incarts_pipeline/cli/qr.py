@@ -1,36 +1,32 @@
-"""`incarts qr`: further QR codes of links that exist."""
+"""Command `incarts qr`: further QR codes of links that exist."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from incarts_pipeline.cli import asking, show
-from incarts_pipeline.cli.flow import (
+from incarts_pipeline.cli import running, show
+from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
+    FailOnOpt,
     FormatOpt,
     JsonOpt,
     LedgerOpt,
+    MaxDurationOpt,
+    MaxInFlightOpt,
+    PaceOpt,
     RateOpt,
     RetryOpt,
     TargetOpt,
+    seconds_of,
     settings_for,
     statuses,
 )
-from incarts_pipeline.display.progress import progress
-from incarts_pipeline.models import Status
-from incarts_pipeline.pipeline import RunResult, apply_qr_codes, plan_qr_codes
-from incarts_pipeline.plan import Plan, QrRequest, refuse
-from incarts_pipeline.settings import CALLS, Settings, parse_duration
-from incarts_pipeline.sync import run_blocking
-from incarts_pipeline.text import counted
-from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
+from incarts_pipeline.pipeline import apply_qr_codes, plan_qr_codes
+from incarts_pipeline.plan import QrRequest, refuse
+from incarts_pipeline.write import IfRunning, WriteOptions
 
 _WHAT = "QR code"
 
@@ -68,21 +64,12 @@ def qr(
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="Make at most so many codes.")
     ] = None,
-    max_duration: Annotated[
-        str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
-    ] = None,
+    max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
-    rate: Annotated[
-        str | None,
-        typer.Option("--rate", help="adaptive (learns the limit), or fixed:N a second."),
-    ] = None,
-    max_in_flight: Annotated[
-        int | None, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
-    ] = None,
+    rate: PaceOpt = None,
+    max_in_flight: MaxInFlightOpt = None,
     retry_rejected: RetryOpt = False,
-    fail_on: Annotated[
-        str, typer.Option("--fail-on", help="Statuses that make the exit code 3, or none.")
-    ] = "in_doubt",
+    fail_on: FailOnOpt = "in_doubt",
     if_running: Annotated[
         IfRunning,
         typer.Option("--if-running", help="What to do about codes another run is sending."),
@@ -105,55 +92,24 @@ def qr(
     )
     options = WriteOptions(
         limit=limit,
-        max_duration=parse_duration(max_duration) if max_duration else None,
+        max_duration=seconds_of(max_duration),
         if_running=if_running,
         max_in_flight=max_in_flight,
     )
     failing = statuses(fail_on)
     if not plan_only:
-        settings.require(*CALLS)
+        settings.for_calls()
     with plan_qr_codes(request, settings) as plan:
         if plan_only:
-            _show_plan(plan, as_json=as_json)
+            show.tell_plan(plan, _WHAT, as_json=as_json)
             raise typer.Exit(1 if plan.figures.refusals else 0)
         refuse(plan.figures, None)
-        _ask(plan, yes=yes, quiet=as_json, piped=table == "-")
-        result = _carry_out(plan, settings, output, options)
-    if as_json:
-        typer.echo(json.dumps(_result_object(result, failing)))
-    else:
-        show.result_table(Console(stderr=True), result, _WHAT)
-    raise typer.Exit(result.exit_code(failing))
-
-
-def _show_plan(plan: Plan, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(show.plan_object(plan)))
-    else:
-        show.plan_tables(Console(), plan, _WHAT)
-
-
-def _ask(plan: Plan, *, yes: bool, quiet: bool, piped: bool) -> None:
-    """Show the plan; in a terminal, ask whether to go on."""
-    console = Console(stderr=True)
-    if not quiet:
-        show.plan_tables(console, plan, _WHAT)
-    terminal = sys.stdin.isatty() and not piped
-    if yes or not terminal or not (plan.figures.calls or plan.figures.doubts):
-        return
-    asking.confirm(f"Make {counted(plan.figures.calls, _WHAT)}?", otherwise="Nothing was sent.")
-
-
-def _carry_out(plan: Plan, settings: Settings, output: str, options: WriteOptions) -> RunResult:
-    metrics = RunMetrics()
-    with progress(metrics, f"{_WHAT}s"):
-        return run_blocking(
-            lambda stop: apply_qr_codes(
+        running.ask(plan, _WHAT, yes=yes, quiet=as_json, piped=table == "-")
+        result = running.run(
+            lambda metrics, stop: apply_qr_codes(
                 plan, settings, output, options=options, metrics=metrics, stop=stop
-            )
+            ),
+            f"{_WHAT}s",
         )
-
-
-def _result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, object]:
-    found = show.result_object(result, fail_on)
-    return {"qr_codes": found.pop("links"), **found}
+    show.tell_result(result, failing, _WHAT, as_json=as_json)
+    raise typer.Exit(result.exit_code(failing))

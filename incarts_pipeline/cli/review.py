@@ -1,4 +1,4 @@
-"""`incarts review`, `show` and `import`: what happened, and what a person has to say of it."""
+"""Commands `incarts review`, `show` and `import`: what happened, and what a person decides."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from incarts_pipeline.cli import asking
-from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.cli import running
+from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.ledger import Case, HistoryEntry, Try
@@ -148,7 +148,7 @@ def recreate(
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
     if not yes and sys.stdin.isatty():
-        asking.confirm(
+        running.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "
             "said that they don't?",
             otherwise="Nothing was given up.",

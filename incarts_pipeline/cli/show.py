@@ -1,10 +1,12 @@
-"""What people and programs see of a plan and a result."""
+"""Plans and results as people and programs see them in the shell."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,9 +19,10 @@ from incarts_pipeline.display import (
     made_line,
     problem_groups,
 )
-from incarts_pipeline.models import Action, Reason, Status
+from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
+from incarts_pipeline.write import End
 
 _MEANING = {reason: one.meaning for reason, one in REASONS.items()}
 _MEANINGS = {
@@ -33,6 +36,38 @@ _MEANINGS = {
         Reason.NEEDS_REVIEW: "may exist at Incarts, or its identifier is taken; needs a person",
     },
 }
+
+
+_TABLES = {"link": "links", "QR code": "qr_codes"}  # the names in JSON of what is published
+
+
+def tell_plan(made: Plan, what: str = "link", *, as_json: bool) -> None:
+    """Print a plan on standard output, for people or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(plan_object(made)))
+    else:
+        plan_tables(Console(), made, what)
+
+
+def tell_result(
+    result: RunResult, fail_on: Sequence[Status], what: str = "link", *, as_json: bool
+) -> None:
+    """Print how a run came out: for people on standard error, as JSON on standard output."""
+    if as_json:
+        typer.echo(json.dumps(result_object(result, fail_on, what)))
+    else:
+        result_table(Console(stderr=True), result, what)
+
+
+def end_object(stopped: Reason | None, end: End | None) -> dict[str, Any]:
+    """Return as JSON why a run stopped or ended early; both are None when it didn't."""
+    told = {"kind": end.kind.value, "message": end.message, "fix": end.fix} if end else None
+    return {"stopped": stopped.value if stopped else None, "end": told}
+
+
+def end_line(end: End) -> str:
+    """Return why a run ended early, for people."""
+    return f"[bold red]ended early:[/] {escape(f'{end.message} {end.fix}')}"
 
 
 def plan_object(made: Plan) -> dict[str, Any]:
@@ -110,13 +145,13 @@ def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> list[str]
     return lines
 
 
-def result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, Any]:
+def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> dict[str, Any]:
     """Return a run's result as JSON; `fail_on` are the statuses that make its exit code 3."""
     written, published = result.written, result.published
     return {
         "run_id": written.run_id,
         "digest": result.figures.digest,
-        "links": published.output.links,
+        _TABLES[what]: published.output.links,
         "statuses": {status.value: n for status, n in published.by_status.items()},
         "reasons": [
             {"status": status.value, "reason": reason.value, "rows": n}
@@ -124,14 +159,7 @@ def result_object(result: RunResult, fail_on: Sequence[Status]) -> dict[str, Any
         ],
         "requests": written.requests,
         "missing": dict(result.figures.missing),
-        "stopped": written.stopped.value if written.stopped else None,
-        "end": {
-            "kind": written.end.kind.value,
-            "message": written.end.message,
-            "fix": written.end.fix,
-        }
-        if written.end
-        else None,
+        **end_object(written.stopped, written.end),
         "forbidden": [
             {"retailer": retailer, "intent": intent, "message": said}
             for (retailer, intent), said in written.forbidden.items()
@@ -175,9 +203,7 @@ def _result_lines(result: RunResult, what: str) -> list[str]:
     written = result.written
     lines = [f"{made_line(result, what)} → {escape(result.published.output.links)}"]
     if written.end:
-        lines.append(
-            f"[bold red]ended early:[/] {escape(f'{written.end.message} {written.end.fix}')}"
-        )
+        lines.append(end_line(written.end))
     lines += [f"[red]{escape(line)}[/]" for line in forbidden_lines(result)]
     if written.unrecorded:
         lines.append("[bold red]answered, but not recorded in the ledger:[/]")
@@ -191,8 +217,3 @@ def _result_lines(result: RunResult, what: str) -> list[str]:
             "sent again by themselves: see `incarts review list`."
         )
     return lines
-
-
-def action_counts(figures: PlanFigures) -> dict[Action, int]:
-    """Return the rows per action that a plan has any of."""
-    return {action: n for action, n in figures.rows_by_action().items() if n}

@@ -1,4 +1,4 @@
-"""`incarts verify`: links read back."""
+"""Command `incarts verify`: links read back."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.cli.flow import JsonOpt, LedgerOpt, RateOpt, TargetOpt, settings_for
-from incarts_pipeline.display.progress import progress
+from incarts_pipeline.cli import running, show
+from incarts_pipeline.cli.options import (
+    JsonOpt,
+    LedgerOpt,
+    MaxDurationOpt,
+    PaceOpt,
+    RateOpt,
+    TargetOpt,
+    seconds_of,
+    settings_for,
+)
 from incarts_pipeline.maintenance import Verdict, Verification, VerifyRequest
 from incarts_pipeline.maintenance.verify import verify as read_back
-from incarts_pipeline.settings import parse_duration
-from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import counted
-from incarts_pipeline.write import RunMetrics
 
 _MEANING = {
     Verdict.OK: "as it was sent",
@@ -49,14 +55,9 @@ def verify(
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="So many links, chosen by chance.")
     ] = None,
-    max_duration: Annotated[
-        str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
-    ] = None,
+    max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
-    rate: Annotated[
-        str | None,
-        typer.Option("--rate", help="adaptive (learns the limit), or fixed:N a second."),
-    ] = None,
+    rate: PaceOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -66,14 +67,12 @@ def verify(
     request = VerifyRequest(
         links=links, link_sets=tuple(link_set or ()), only=tuple(only or ()), sample=sample
     )
-    metrics = RunMetrics()
-    seconds = parse_duration(max_duration) if max_duration else None
-    with progress(metrics):
-        result = run_blocking(
-            lambda stop: read_back(
-                request, settings, output=output, max_duration=seconds, metrics=metrics, stop=stop
-            )
+    seconds = seconds_of(max_duration)
+    result = running.run(
+        lambda metrics, stop: read_back(
+            request, settings, output=output, max_duration=seconds, metrics=metrics, stop=stop
         )
+    )
     if as_json:
         typer.echo(json.dumps(_object(result)))
     else:
@@ -82,13 +81,11 @@ def verify(
 
 
 def _object(result: Verification) -> dict[str, Any]:
-    end = result.end
     return {
         "verified": result.output,
         "verdicts": {verdict.value: n for verdict, n in result.counts.items()},
         "requests": result.requests,
-        "stopped": result.stopped.value if result.stopped else None,
-        "end": {"kind": end.kind.value, "message": end.message, "fix": end.fix} if end else None,
+        **show.end_object(result.stopped, result.end),
         "seconds": round(result.seconds, 3),
         "exit_code": result.exit_code(),
     }
@@ -114,9 +111,7 @@ def _lines(result: Verification) -> list[str]:
     if odd.num_rows > _SHOWN:
         lines.append(f"… and {odd.num_rows - _SHOWN:,} more in {escape(str(result.output))}")
     if result.end is not None:
-        lines.append(
-            f"[bold red]ended early:[/] {escape(f'{result.end.message} {result.end.fix}')}"
-        )
+        lines.append(show.end_line(result.end))
     sent = counted(result.requests, "request")
     lines.append(f"{sent} in {result.seconds:.1f} s → {escape(str(result.output))}")
     return lines

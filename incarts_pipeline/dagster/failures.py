@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from incarts_pipeline.text import Surface, joined, spelled
+
 if TYPE_CHECKING:
     from incarts_pipeline.errors import RefusedError
     from incarts_pipeline.pipeline import RunResult
@@ -22,7 +24,10 @@ def unfinished(result: RunResult) -> dg.Failure | None:
     end = result.written.end
     if end is not None:
         # A wrong key is wrong again in ten minutes; a host that is down may be up.
-        return dg.Failure(f"{end.message} {end.fix}", allow_retries=end.may_pass)
+        return dg.Failure(
+            spelled(joined(" ", [end.message, end.fix]), Surface.DAGSTER),
+            allow_retries=end.may_pass,
+        )
     if result.written.forbidden:
         return dg.Failure(_forbidden(result), allow_retries=False)
     return dg.Failure(PENDING)
@@ -45,9 +50,15 @@ def failure_of(error: Exception, op: str) -> dg.Failure:
         error: what the library raised.
         op: the step's op, for the config to paste.
     """
-    from incarts_pipeline.errors import CatalogError, LedgerLockedError, PublishError, RefusedError
+    from incarts_pipeline.errors import (
+        CatalogError,
+        IncartsError,
+        LedgerLockedError,
+        PublishError,
+        RefusedError,
+    )
 
-    text = str(error)
+    text = error.told(Surface.DAGSTER) if isinstance(error, IncartsError) else str(error)
     if isinstance(error, RefusedError):
         text += _lets_through(error, op)
     # These may pass by themselves: a file that is being written, a lock, a full disk.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from incarts_pipeline.text import Surface, joined, spelled
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -105,7 +107,8 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
         lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
     lines += [f"\n{warning}" for warning in figures.warnings]
     for refusal in figures.refusals:
-        lines.append(f"\n**Would be refused** ({refusal.guard}): {refusal.message} {refusal.fix}")
+        told = spelled(joined(" ", [refusal.message, refusal.fix]), Surface.DAGSTER)
+        lines.append(f"\n**Would be refused** ({refusal.guard}): {told}")
     lines.append(f"\nDigest: `{figures.digest}`")
     return "\n".join(lines)
 

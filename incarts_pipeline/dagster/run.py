@@ -78,7 +78,7 @@ class LinksRun:
             elif self.key not in self.context.selected_asset_keys:
                 yield from self._look_only(settings, value)
             else:
-                settings.require("base_url", "api_key", "project_id")
+                settings.for_calls()
                 yield from self._write(settings, value)
         except IncartsError as error:
             raise failure_of(error, self._op) from error

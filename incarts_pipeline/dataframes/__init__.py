@@ -1,4 +1,4 @@
-"""Frames in, frames out: `plan_links`, `write_links`, their results and notebook cards."""
+"""Dataframe functions, frames in and out: `plan_links`, `write_links`, results and cards."""
 
 import lazy_loader
 

@@ -1,5 +1,12 @@
-from .functions import (
+from .arguments import (
     AnyMapping as AnyMapping,
+    PlanArguments as PlanArguments,
+    Planning as Planning,
+    WriteArguments as WriteArguments,
+    Writing as Writing,
+    shows as shows,
+)
+from .functions import (
     awrite_links as awrite_links,
     plan_links as plan_links,
     write_links as write_links,

@@ -1,47 +1,45 @@
-"""Links from a frame in one call: see what would happen, or make it happen."""
+"""Functions over frames: see in one call what would happen, or make it happen."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping as Dict, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from incarts_pipeline.dataframes.arguments import (
+    AnyMapping,
+    PlanArguments,
+    Planning,
+    WriteArguments,
+    Writing,
+    planning_of,
+    shows,
+    writing_of,
+)
 from incarts_pipeline.dataframes.plan import LinksPlan
 from incarts_pipeline.dataframes.result import LinksResult, how_to_go_on
 from incarts_pipeline.dataframes.snapshot import FrameKind, KeptFrame, keep
-from incarts_pipeline.display import in_python
 from incarts_pipeline.display.progress import progress as progress_of
-from incarts_pipeline.errors import IncartsError, MappingError, SettingsError
-from incarts_pipeline.mapping import Mapping, load_mapping
+from incarts_pipeline.errors import MappingError, SettingsError, told_in
+from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.reporting import apply_and_report, check_places
-from incarts_pipeline.settings import CALLS, Settings, load_settings, parse_duration
+from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
-from incarts_pipeline.write import SAMPLE_PER, IfRunning, RunMetrics, WriteOptions
+from incarts_pipeline.text import OptionText, Surface
+from incarts_pipeline.write import RunMetrics, WriteOptions
 
-AnyMapping = Mapping | Dict[str, object] | str | Path | None
 
-
+@shows(Planning)
 def plan_links(
-    frame: Any,
-    mapping: AnyMapping = None,
-    *,
-    link_set: str | None = None,
-    unique_key: str | Sequence[str] = (),
-    settings: Settings | None = None,
-    target: str | None = None,
-    ledger: str | Path | None = None,
-    retry_rejected: bool = False,
-    refuse_over: int | None = None,
-    allow_empty: bool = False,
+    frame: Any, mapping: AnyMapping = None, **arguments: Unpack[PlanArguments]
 ) -> LinksPlan:
     """Say what `write_links` would do with a frame, and why. Sends nothing.
 
@@ -51,45 +49,35 @@ def plan_links(
             are columns like the others.
         mapping: a Mapping, a dict, YAML text or a path; None for a frame whose columns carry the
             fields' own names, which needs `link_set` and `unique_key`.
-        link_set: the name of this family of links; wins over the mapping's.
-        unique_key: the column or columns that say what a row is, where there is no mapping.
-        settings: settings made by `load_settings`; by default it reads the environment and
-            `incarts.toml`.
-        target: a target of `incarts.toml`.
-        ledger: the ledger's file, `incarts-ledger.db` in the working directory by default.
-        retry_rejected: try rows again that Incarts refused before with the same content.
-        refuse_over: refuse a plan with more new links than this.
-        allow_empty: accept an empty frame over a link set that has links.
+
+    Keyword Args:
+        link_set (str | None): the name of this family of links; wins over the mapping's.
+            Default None.
+        unique_key (str | Sequence[str]): the column or columns that say what a row is, where there
+            is no mapping. Default ().
+        settings (Settings | None): settings made by `load_settings`; by default it reads the
+            environment and `incarts.toml`. Default None.
+        target (str | None): a target of `incarts.toml`. Default None.
+        ledger (str | Path | None): the ledger's file, `incarts-ledger.db` in the working directory
+            by default. Default None.
+        retry_rejected (bool): try rows again that Incarts refused before with the same content.
+            Default False.
+        refuse_over (int | None): refuse a plan with more new links than this. Default None.
+        allow_empty (bool): accept an empty frame over a link set that has links. Default False.
 
     Raises:
         CatalogError: the frame holds what no table can; names the column, a row and the fix.
         MappingError: the mapping doesn't fit the frame.
         SettingsError: a setting is missing.
         LedgerError: the ledger can't be read, or belongs to another base URL.
+        TypeError: there is no such argument; names the nearest one.
     """
-    return _plan(frame, _planning(locals()))
+    return _plan(frame, planning_of("plan_links", mapping, arguments))
 
 
+@shows(Planning, Writing)
 def write_links(
-    frame_or_plan: Any,
-    mapping: AnyMapping = None,
-    *,
-    output: str | Path | None = None,
-    link_set: str | None = None,
-    unique_key: str | Sequence[str] = (),
-    settings: Settings | None = None,
-    target: str | None = None,
-    ledger: str | Path | None = None,
-    retry_rejected: bool = False,
-    refuse_over: int | None = None,
-    allow_empty: bool = False,
-    approve: str | None = None,
-    limit: int | None = None,
-    sample_per: str | Sequence[str] = (),
-    max_duration: str | float | None = None,
-    if_running: str = "wait",
-    progress: bool = True,
-    report: str | Path | None = None,
+    frame_or_plan: Any, mapping: AnyMapping = None, **arguments: Unpack[WriteArguments]
 ) -> LinksResult:
     """Make a frame's links, each exactly once, and return them row by row.
 
@@ -101,77 +89,66 @@ def write_links(
         frame_or_plan: what `plan_links` takes, or a plan that it made. A plan fixes the mapping,
             the settings and the guards, so these stay away then.
         mapping: as for `plan_links`, like `link_set` to `allow_empty`.
-        output: where links.parquet goes, a path or a URI; by default `links-<link set>.parquet` in
-            the working directory.
-        link_set: see `plan_links`.
-        unique_key: see `plan_links`.
-        settings: see `plan_links`.
-        target: see `plan_links`.
-        ledger: see `plan_links`.
-        retry_rejected: see `plan_links`.
-        refuse_over: see `plan_links`.
-        allow_empty: see `plan_links`.
-        approve: the digest of a refused plan, which lets exactly that one through.
-        limit: make at most so many links: a pilot.
-        sample_per: spread `limit` over `retailer`, `intent` or `link_set`.
-        max_duration: stop after this time: seconds, or a text like `2h`.
-        if_running: `wait` for rows that another run is sending, `skip` them, or `fail`.
-        progress: show how it gets on, in a terminal or a notebook.
-        report: where a report of the run goes, an HTML page; also when the run ends early.
+
+    Keyword Args:
+        link_set (str | None): see `plan_links`. Default None.
+        unique_key (str | Sequence[str]): see `plan_links`. Default ().
+        settings (Settings | None): see `plan_links`. Default None.
+        target (str | None): see `plan_links`. Default None.
+        ledger (str | Path | None): see `plan_links`. Default None.
+        retry_rejected (bool): see `plan_links`. Default False.
+        refuse_over (int | None): see `plan_links`. Default None.
+        allow_empty (bool): see `plan_links`. Default False.
+        output (str | Path | None): where links.parquet goes, a path or a URI; by default
+            `links-<link set>.parquet` in the working directory. Default None.
+        approve (str | None): the digest of a refused plan, which lets exactly that one through.
+            Default None.
+        limit (int | None): make at most so many links: a pilot. Default None.
+        sample_per (str | Sequence[str]): spread `limit` over `retailer`, `intent` or `link_set`.
+            Default ().
+        max_duration (str | float | None): stop after this time: seconds, or a text like `2h`.
+            Default None.
+        if_running (str): `wait` for rows that another run is sending, `skip` them, or `fail`.
+            Default "wait".
+        progress (bool): show how it gets on, in a terminal or a notebook. Default True.
+        report (str | Path | None): where a report of the run goes, an HTML page; also when the run
+            ends early. Default None.
 
     Raises:
         RefusedError: a guard stands against the plan, or the output isn't this ledger's; nothing
             was sent.
-        CatalogError, MappingError, SettingsError, LedgerError: as for `plan_links`; nothing was
-            sent.
+        CatalogError, MappingError, SettingsError, LedgerError, TypeError: as for `plan_links`;
+            nothing was sent.
         PublishError: the output can't be written; what was answered is in the ledger.
     """
-    with _in_words():
-        writing = _writing(locals())
-        with _plan_of(frame_or_plan, _planning(locals())) as plan:
-            metrics = RunMetrics()
-            with progress_of(metrics) if progress else nullcontext():
-                result = run_blocking(lambda stop: _carry_out(plan, writing, metrics, stop))
-            _say_how_to_go_on(result)
-            return result
+    planning, writing = writing_of("write_links", mapping, arguments)
+    with told_in(Surface.PYTHON):
+        options = _checked(writing)
+        with _plan_of(frame_or_plan, planning) as plan, _progress(writing) as metrics:
+            result = run_blocking(lambda stop: _carry_out(plan, writing, options, metrics, stop))
+        _say_how_to_go_on(result)
+        return result
 
 
+@shows(Planning, Writing)
 async def awrite_links(
-    frame_or_plan: Any,
-    mapping: AnyMapping = None,
-    *,
-    output: str | Path | None = None,
-    link_set: str | None = None,
-    unique_key: str | Sequence[str] = (),
-    settings: Settings | None = None,
-    target: str | None = None,
-    ledger: str | Path | None = None,
-    retry_rejected: bool = False,
-    refuse_over: int | None = None,
-    allow_empty: bool = False,
-    approve: str | None = None,
-    limit: int | None = None,
-    sample_per: str | Sequence[str] = (),
-    max_duration: str | float | None = None,
-    if_running: str = "wait",
-    progress: bool = True,
-    report: str | Path | None = None,
+    frame_or_plan: Any, mapping: AnyMapping = None, **arguments: Unpack[WriteArguments]
 ) -> LinksResult:
     """Do what `write_links` does, without holding up the caller's event loop.
 
     Cancelling it, as a notebook's interrupt does, stops cleanly and publishes, then raises
     `asyncio.CancelledError`. Arguments and errors are those of `write_links`.
     """
-    with _in_words():
-        writing, planning = _writing(locals()), _planning(locals())
-        metrics, results = RunMetrics(), list[LinksResult]()
-
-        async def work(stop: Stop) -> None:
-            with _plan_of(frame_or_plan, planning) as plan:
-                results.append(await _carry_out(plan, writing, metrics, stop))
-
+    planning, writing = writing_of("awrite_links", mapping, arguments)
+    with told_in(Surface.PYTHON):
+        options, results = _checked(writing), list[LinksResult]()
         try:
-            with progress_of(metrics) if progress else nullcontext():
+            with _progress(writing) as metrics:
+
+                async def work(stop: Stop) -> None:
+                    with _plan_of(frame_or_plan, planning) as plan:
+                        results.append(await _carry_out(plan, writing, options, metrics, stop))
+
                 await run_beside(work)
         finally:
             for result in results:
@@ -179,75 +156,28 @@ async def awrite_links(
         return results[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Planning:
-    """What a plan is made of beside the frame; the names are the arguments'."""
-
-    mapping: AnyMapping = None
-    link_set: str | None = None
-    unique_key: str | Sequence[str] = ()
-    settings: Settings | None = None
-    target: str | None = None
-    ledger: str | Path | None = None
-    retry_rejected: bool = False
-    refuse_over: int | None = None
-    allow_empty: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Writing:
-    """How a plan is carried out."""
-
-    output: str | None
-    report: Path | None
-    options: WriteOptions
-
-
-def _planning(given: Dict[str, Any]) -> _Planning:
-    return _Planning(**{field.name: given[field.name] for field in fields(_Planning)})
-
-
-def _writing(given: Dict[str, Any]) -> _Writing:
-    """Check and pack the arguments of writing.
+def _checked(writing: Writing) -> WriteOptions:
+    """Return the run's options, once it is sure that its files can be written.
 
     Raises:
-        SettingsError: one of them makes no sense.
+        SettingsError: an argument makes no sense.
         PublishError: the output or the report can't be written there.
     """
-    sample_per, if_running = _names(given["sample_per"]), given["if_running"]
-    for name in sample_per:
-        if name not in SAMPLE_PER:
-            raise SettingsError(
-                f"sample_per doesn't know {name!r}.", fix=f"Choose from {', '.join(SAMPLE_PER)}."
-            )
-    if if_running not in list(IfRunning):
-        raise SettingsError(
-            f"if_running can't be {if_running!r}.", fix=f"Choose from {', '.join(IfRunning)}."
-        )
-    duration, output = given["max_duration"], given["output"]
-    options = WriteOptions(
-        limit=given["limit"],
-        sample_per=sample_per,
-        max_duration=None if duration is None else parse_duration(duration),
-        if_running=IfRunning(if_running),
-        approved=given["approve"],
-    )
-    report = given["report"]
-    writing = _Writing(
-        output=None if output is None else str(output),
-        report=None if report is None else Path(report),
-        options=options,
-    )
+    options = writing.options()
     check_places(writing.output, writing.report)
-    return writing
+    return options
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+@contextmanager
+def _progress(writing: Writing) -> Iterator[RunMetrics]:
+    """Yield what counts a run, shown while it goes if that is wanted."""
+    metrics = RunMetrics()
+    with progress_of(metrics) if writing.progress else nullcontext():
+        yield metrics
 
 
-def _plan(frame: Any, planning: _Planning) -> LinksPlan:
-    with _in_words():
+def _plan(frame: Any, planning: Planning) -> LinksPlan:
+    with told_in(Surface.PYTHON):
         settings = _settings(planning)
         mapping = None if planning.mapping is None else load_mapping(planning.mapping)
         if mapping is not None and planning.unique_key:
@@ -260,42 +190,38 @@ def _plan(frame: Any, planning: _Planning) -> LinksPlan:
             catalog=kept.catalog(),
             mapping=planning.mapping,
             link_set=planning.link_set,
-            unique_key=_names(planning.unique_key),
+            unique_key=planning.keys,
             retry_rejected=planning.retry_rejected,
             refuse_over=planning.refuse_over,
             allow_empty=planning.allow_empty,
         )
-        keys = mapping.unique_key if mapping else _names(planning.unique_key)
-        with _with_example(kept, keys):
+        with _with_example(kept, mapping.unique_key if mapping else planning.keys):
             plan = plan_catalog(request, settings)
         name = planning.link_set or (mapping.link_set if mapping else "")
         output = f"links-{name.replace('/', '-')}.parquet"
         return LinksPlan(plan, request=request, settings=settings, kept=kept, output=output)
 
 
-def _settings(planning: _Planning) -> Settings:
-    ledger = planning.ledger
+def _settings(planning: Planning) -> Settings:
+    given = {} if planning.ledger is None else {"ledger": Path(planning.ledger)}
     if planning.settings is None:
-        given = {} if ledger is None else {"ledger": Path(ledger)}
         return load_settings(target=planning.target, **given)
     if planning.target is not None:
         raise SettingsError(
             "settings and target are both given.", fix="Give load_settings the target."
         )
-    changes = {} if ledger is None else {"ledger": Path(ledger)}
-    return planning.settings.model_copy(update=changes)
+    return planning.settings.model_copy(update=given)
 
 
 @contextmanager
-def _plan_of(frame_or_plan: Any, planning: _Planning) -> Iterator[LinksPlan]:
+def _plan_of(frame_or_plan: Any, planning: Planning) -> Iterator[LinksPlan]:
     """Yield the plan that is given, or one made of a frame, which is closed again."""
     if not isinstance(frame_or_plan, LinksPlan):
-        _settings(planning).require(*CALLS)
+        _settings(planning).for_calls()
         with _plan(frame_or_plan, planning) as plan:
             yield plan
         return
-    fixed = [f.name for f in fields(_Planning) if getattr(planning, f.name) != f.default]
-    if fixed:
+    if fixed := planning.given():
         raise MappingError(
             f"A plan fixes what it was made with: {', '.join(fixed)} can't be given again.",
             fix="Leave it out, or give the frame instead of the plan.",
@@ -304,16 +230,15 @@ def _plan_of(frame_or_plan: Any, planning: _Planning) -> Iterator[LinksPlan]:
 
 
 async def _carry_out(
-    plan: LinksPlan, writing: _Writing, metrics: RunMetrics, stop: Stop
+    plan: LinksPlan, writing: Writing, options: WriteOptions, metrics: RunMetrics, stop: Stop
 ) -> LinksResult:
     plan.renew()
-    output = writing.output or plan.output
     run = await apply_and_report(
         plan.plan,
         plan.settings,
-        output,
+        writing.output or plan.output,
         report=writing.report,
-        options=writing.options,
+        options=options,
         metrics=metrics,
         stop=stop,
     )
@@ -328,26 +253,17 @@ def _say_how_to_go_on(result: LinksResult) -> None:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
-    """Let errors name Python's arguments instead of the shell's options."""
-    try:
-        yield
-    except IncartsError as error:
-        error.message = in_python(error.message)
-        error.fix = in_python(error.fix) if error.fix else None
-        raise
-
-
-@contextmanager
 def _with_example(kept: KeptFrame, keys: Sequence[str]) -> Iterator[None]:
     """Give errors about a column's type a row for example; name an index that may be the key."""
     try:
         yield
     except MappingError as error:
         if error.column is not None:
-            error.message += _example(kept.arrow().column(error.column))
+            error.message = OptionText(error.message, _example(kept.arrow().column(error.column)))
         elif _may_be_index(kept, keys):
-            error.fix = f"{error.fix or ''} An index without a name is no column: name it."
+            error.fix = OptionText(
+                error.fix or "", " An index without a name is no column: name it."
+            )
         raise
 
 

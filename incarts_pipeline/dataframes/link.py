@@ -1,4 +1,4 @@
-"""One link of a result: to look at in a notebook, and its QR code as SVG or PNG."""
+"""Link of one row: to look at in a notebook, and its QR code as SVG or PNG."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class OneLink:
         Raises:
             ValueError: the file's name ends in something else.
         """
-        place = Path(path)
-        if place.suffix.lower() == ".svg":
-            place.write_text(self.svg(error=error, size=size), encoding="utf-8")
-        elif place.suffix.lower() == ".png":
-            place.write_bytes(self.png(error=error, size=size))
+        file = Path(path)
+        if file.suffix.lower() == ".svg":
+            file.write_text(self.svg(error=error, size=size), encoding="utf-8")
+        elif file.suffix.lower() == ".png":
+            file.write_bytes(self.png(error=error, size=size))
         else:
-            raise ValueError(f"a code is written as .svg or .png, not as {place.name}")
-        return place
+            raise ValueError(f"a code is written as .svg or .png, not as {file.name}")
+        return file
 
     def _content(self) -> str:
         content, _ = encoded(self.row)
@@ -79,13 +79,13 @@ class OneLink:
         return link_card(self.row, self.label)
 
 
-def find_row(table: pa.Table, place: int | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a links table at a place in the catalog, or with some columns' values.
+def find_row(table: pa.Table, at: int | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a links table by its number in the catalog, or with some columns' values.
 
     Raises:
         CatalogError: no row fits, or several with different links.
     """
-    given = dict(wanted) if place is None else {"catalog_row": place, **wanted}
+    given = dict(wanted) if at is None else {"catalog_row": at, **wanted}
     if not given:
         raise CatalogError("Which link?", fix='Say link(0), or name a key: link(sku="123").')
     found = table

@@ -1,4 +1,4 @@
-"""What would be done with a frame: a plan to look at, keep, and carry out."""
+"""Plan over a frame: what would be done, to look at, keep, and carry out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
     figures_lines,
-    in_python,
     plan_card,
     problem_groups,
 )
@@ -32,7 +31,7 @@ from incarts_pipeline.plan import (
     save_plan,
 )
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.text import counted
+from incarts_pipeline.text import Surface, counted, joined, spelled
 
 _SHOWN_EXAMPLES = 3
 
@@ -84,10 +83,10 @@ class LinksPlan:
         Raises:
             MappingError: the mapping is a Mapping, not what one is written as.
         """
-        place = Path(path)
-        catalog = place.with_name(f"{place.name.removesuffix(SUFFIX)}.catalog.parquet")
+        file = Path(path)
+        catalog = file.with_name(f"{file.name.removesuffix(SUFFIX)}.catalog.parquet")
         save_plan(
-            self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, place
+            self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, file
         )
         pq.write_table(self.kept.arrow(), catalog)
 
@@ -137,7 +136,7 @@ class LinksPlan:
     def _problems(self) -> list[str]:
         """Return the broken rules, which are read from the plan's workspace."""
         groups = problem_groups(self.plan) if self._close.alive else []
-        return [COUNTED_FROM_0, *(in_python(str(group)) for group in groups)] if groups else []
+        return [COUNTED_FROM_0, *map(str, groups)] if groups else []
 
     def _examples(self, count: Count) -> str:
         if not self._close.alive:
@@ -149,7 +148,9 @@ class LinksPlan:
 def _notes(figures: PlanFigures) -> list[str]:
     lines = figures_lines(figures)
     lines += [f"warning: {warning}" for warning in figures.warnings]
-    lines += [in_python(f"REFUSED: {r.message} {r.fix}") for r in figures.refusals]
+    for refusal in figures.refusals:
+        told = joined(" ", ["REFUSED:", refusal.message, refusal.fix])
+        lines.append(spelled(told, Surface.PYTHON))
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
         lines.append(f'Let exactly this plan through with approve="{figures.digest}".')
     return lines

@@ -1,4 +1,4 @@
-"""TODO: incarts_pipeline.dataframes.qr_codes."""
+"""QR codes in one call: further ones of links that exist, each made once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from incarts_pipeline.display.progress import progress as progress_of
+from incarts_pipeline.errors import told_in
 from incarts_pipeline.pipeline import (
     RunResult,
     apply_qr_codes,
     plan_qr_codes,
 )
 from incarts_pipeline.plan import QrRequest
-from incarts_pipeline.settings import CALLS, Settings, load_settings
+from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.text import Surface
 from incarts_pipeline.write import IfRunning, RunMetrics, WriteOptions
 
 
@@ -51,7 +53,7 @@ def create_qr_codes(
         IncartsError: as `plan_qr_codes` and `apply_qr_codes` do.
     """
     settings, metrics = settings or load_settings(), RunMetrics()
-    settings.require(*CALLS)
+    settings.for_calls()
     request = QrRequest(
         source=source,
         identifiers=identifiers,
@@ -61,6 +63,7 @@ def create_qr_codes(
     )
     options = WriteOptions(limit=limit, max_duration=max_duration, if_running=if_running)
     with (
+        told_in(Surface.PYTHON),
         plan_qr_codes(request, settings) as plan,
         progress_of(metrics, "QR codes") if progress else nullcontext(),
     ):

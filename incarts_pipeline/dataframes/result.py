@@ -1,4 +1,4 @@
-"""What a run made of a frame: its links joined back to the caller's own rows, in their order."""
+"""Result of a run over a frame: its links joined back to the caller's own rows, in their order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.publish import resolve
 from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
-from incarts_pipeline.text import counted
+from incarts_pipeline.text import Surface, counted, joined, spelled
 from incarts_pipeline.write import RunMetrics, WriteResult
 
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
@@ -59,6 +59,11 @@ class LinksResult:
         self._kept = kept
         # A frame in memory has its links there too: a later run may replace the file.
         self._table = _read(run) if kept.in_memory else None
+
+    @property
+    def tally(self) -> RunMetrics:
+        """`metrics` under its former name."""
+        return self.metrics
 
     @property
     def output(self) -> str:
@@ -306,7 +311,8 @@ def _lines(result: LinksResult) -> list[str]:
     lines += [f"  {n:>9,}  {_status_line(result, status)}" for status, n in counts.items()]
     lines.append(f"links: {result.output}")
     if written.end:
-        lines.append(f"Ended early: {written.end.message} {written.end.fix}")
+        told = joined(" ", ["Ended early:", written.end.message, written.end.fix])
+        lines.append(spelled(told, Surface.PYTHON))
     lines += forbidden_lines(run)
     if written.unrecorded:
         lines += [

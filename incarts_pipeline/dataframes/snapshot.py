@@ -1,4 +1,4 @@
-"""The caller's table as it was when it was planned: what is read of it, and joined back to it."""
+"""Snapshot of the caller's frame: what a plan reads, and what its links are joined back to."""
 
 from __future__ import annotations
 

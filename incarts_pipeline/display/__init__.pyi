@@ -6,7 +6,6 @@ from .html.report import Reported as Reported, run_report as run_report
 from .html.result_card import LINKS as LINKS, result_card as result_card
 from .html.sheet import qr_sheet as qr_sheet
 from .remedies import REASONS as REASONS
-from .row_reasons import in_python as in_python
 from .summary import (
     COUNTED_FROM_0 as COUNTED_FROM_0,
     figures_lines as figures_lines,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from incarts_pipeline.models import NoteCode, ProblemCode, Reason
+from incarts_pipeline.text import Option, OptionText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,11 @@ REASONS: Mapping[Reason, Fix] = {
     ),
     Reason.REFUSED_BY_API: Fix(
         meaning="refused by Incarts",
-        fix="Correct what the message names; the row is tried again once it has changed, or with "
-        "--retry-rejected.",
+        fix=OptionText(
+            "Correct what the message names; the row is tried again once it has changed, or with ",
+            Option(name="retry_rejected", value=True),
+            ".",
+        ),
     ),
     Reason.NO_PRODUCTS: Fix(meaning="no link wanted"),
     Reason.OVER_LIMIT: Fix(

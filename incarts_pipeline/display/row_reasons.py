@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from incarts_pipeline.display.remedies import PROBLEMS, REASONS, of_row
 from incarts_pipeline.models import NoteCode, Reason, Status
-
-# An option of the shell's commands, with its value if that is a digest or stands for one, as NAME
-# does; not inside of a command.
-_OPTION = re.compile(
-    r"`[^`]*`|--approve (?P<digest>[0-9a-f]{12})"
-    r"|--(?P<name>[a-z][a-z-]+)(?P<value> [A-Z][A-Z_]+\b)?"
-)
-
-_FLAGS = ("allow_empty", "retry_rejected")
-_LISTS = ("unique_key",)
+from incarts_pipeline.text import Surface, spelled
 
 # Statuses of rows that wait for something or somebody.
 OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
@@ -45,30 +35,11 @@ def fix(row: Mapping[str, Any]) -> str:
     if reason is Reason.INVALID and (broken := _broken(row)):
         # A code of a later version may be in a file that this one reads.
         found = [PROBLEMS[one["code"]].fix for one in broken if one["code"] in PROBLEMS]
-        return in_python("\n".join(dict.fromkeys(filter(None, found))) or REASONS[reason].fix)
-    return in_python(of_row(reason, http_status=status, error_code=code).fix)
+        return "\n".join(dict.fromkeys(filter(None, found))) or REASONS[reason].fix
+    return spelled(of_row(reason, http_status=status, error_code=code).fix, Surface.PYTHON)
 
 
 def _broken(row: Mapping[str, Any]) -> list[Mapping[str, str]]:
     """Return the broken rules of a row, without mere notes."""
     notes = list(NoteCode)
     return [one for one in row["problems"] or () if one["code"] not in notes]
-
-
-def in_python(text: str) -> str:
-    """Name the arguments of `write_links` where a message names the shell's options."""
-    return _OPTION.sub(_argument, text)
-
-
-def _argument(found: re.Match[str]) -> str:
-    if digest := found["digest"]:
-        return f'approve="{digest}"'
-    if not found["name"]:
-        return found[0]
-    name = found["name"].replace("-", "_")
-    value = found["value"] or ""
-    if name in _FLAGS:
-        return f"{name}=True{value}"
-    if not value:
-        return name
-    return f'{name}=["..."]' if name in _LISTS else f'{name}="..."'

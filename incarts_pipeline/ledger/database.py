@@ -19,6 +19,7 @@ from incarts_pipeline.ledger.migrations import MIGRATIONS
 from incarts_pipeline.ledger.publications import forget_before_inserts
 from incarts_pipeline.settings import is_loopback
 from incarts_pipeline.sqlite import explain, write_ahead
+from incarts_pipeline.text import Option, OptionText
 
 
 def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
@@ -162,13 +163,18 @@ def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> N
 
 def _other_ledger(own: str, asked: str) -> str:
     """Say how to get the right ledger; a sandbox's is of no more use than its links."""
-    fix = "Set INCARTS_LEDGER to that target's own ledger, or choose another --target."
+    fix = OptionText(
+        "Set INCARTS_LEDGER to that target's own ledger, or choose another ",
+        Option(name="target"),
+        ".",
+    )
     hosts = [urlsplit(url) for url in (own, asked)]
     if all(is_loopback(host.hostname or "") for host in hosts):
-        fix += (
+        fix = OptionText(
+            fix,
             " If these are sandboxes, the earlier one's links are gone with it: give the new one "
             "a ledger and an output of its own, "
-            "`export INCARTS_LEDGER=sandbox-2.db`."
+            "`export INCARTS_LEDGER=sandbox-2.db`.",
         )
     return fix
 

@@ -18,6 +18,7 @@ from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.text import Option, OptionText
 
 T = TypeVar("T")
 
@@ -100,6 +101,10 @@ def existing_ledger(settings: Settings) -> LedgerReader:
     if ledger.path is None:
         raise LedgerError(
             f"There is no ledger {settings.ledger} yet.",
-            fix="The first `incarts apply` makes it; or point --ledger or INCARTS_LEDGER at it.",
+            fix=OptionText(
+                "The first `incarts apply` makes it; or point ",
+                Option(name="ledger"),
+                " or INCARTS_LEDGER at it.",
+            ),
         )
     return ledger

@@ -21,6 +21,7 @@ from enum import StrEnum
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.models import AnswerKind, State
+from incarts_pipeline.resolved_settings import ResolvedSettings
 from incarts_pipeline.settings import Settings, key_fingerprint
 
 _NOT_EFFECTED = frozenset(
@@ -148,7 +149,7 @@ class ReplayRule:
         return Replay.ALLOWED if age < self.deadline else Replay.TOO_OLD
 
 
-def replay_rule(settings: Settings) -> ReplayRule:
+def replay_rule(settings: Settings | ResolvedSettings) -> ReplayRule:
     """Return when what is in doubt may be sent again by a client with the settings' key.
 
     Whoever sends takes it from the settings that it sends with: a plan may have been made with

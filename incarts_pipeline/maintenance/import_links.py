@@ -1,4 +1,4 @@
-"""Taking over links that exist already: made by hand, or published from a ledger that is lost."""
+"""Import of links that exist already: made by hand, or published from a ledger that is lost."""
 
 from __future__ import annotations
 
@@ -77,21 +77,20 @@ def import_links(
         RefusedError: the table is another project's.
         LedgerError: the ledger can't be used, or belongs to another base URL.
     """
-    settings = settings or load_settings()
-    settings.require("base_url", "project_id")
+    known = (settings or load_settings()).for_ledger()
     published, kind = _published(str(source)), LINKS
     names: Sequence[str] = ()
     if published is None:
-        names, entries = _made_by_hand(source, settings.project_id or "", link_set, unique_key)
+        names, entries = _made_by_hand(source, known.project_id, link_set, unique_key)
     elif _has_codes(str(source)):
-        entries, kind = list(_codes(_rows(str(source), settings.project_id or ""))), QR_CODES
+        entries, kind = list(_codes(_rows(str(source), known.project_id))), QR_CODES
     else:
-        names, entries = _from_published(published, settings.project_id or "")
+        names, entries = _from_published(published, known.project_id)
     sets = sorted({entry.link_set for entry in entries})
-    engine = prepare_file(Path(settings.ledger), settings.base_url or "")
+    engine = prepare_file(known.ledger, known.base_url)
     try:
-        with transaction(engine, Path(settings.ledger)) as connection:
-            set_ids = ensure_sets(connection, settings.project_id or "", sets, names, kind)
+        with transaction(engine, known.ledger) as connection:
+            set_ids = ensure_sets(connection, known.project_id, sets, names, kind)
             return restore(connection, set_ids, entries, Clock().now())
     finally:
         engine.dispose()

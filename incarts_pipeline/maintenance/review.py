@@ -1,4 +1,4 @@
-"""Settling what needs a person: what may exist at Incarts, the evidence, and the two ways out."""
+"""Review of what may exist at Incarts: the evidence, and the two ways out that a person has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ledger holds, and asking its runs to stop."""
+"""Status of a ledger: what it holds, and asking its runs to stop."""
 
 from __future__ import annotations
 

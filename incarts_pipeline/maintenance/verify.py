@@ -34,6 +34,7 @@ from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.publish import check_place, metadata_of, write_table
+from incarts_pipeline.resolved_settings import CallSettings
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
@@ -158,24 +159,24 @@ async def verify(
 ) -> Verification:
     """Do what `verify_links` does within a running event loop."""
     began, clock = time.monotonic(), clock or Clock()
-    settings.require("base_url", "api_key", "project_id")
-    _check_scope(settings)
+    known = settings.for_calls()
+    _check_scope(known)
     if output is not None:
         check_place(str(output))
     existing_ledger(settings)
-    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
-    targets = await asyncio.to_thread(_targets, request, settings, ledger)
+    ledger = LedgerReader(known.ledger, base_url=known.base_url)
+    targets = await asyncio.to_thread(_targets, request, known.project_id, ledger)
     metrics, stop = metrics or RunMetrics(), stop or Stop()
     metrics.planned += len(targets)
     if max_duration is not None:
         asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
-    run_id, fingerprint = new_run_id(), key_fingerprint(settings.require_key())
+    run_id, fingerprint = new_run_id(), key_fingerprint(known.api_key)
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
-    most = settings.max_in_flight
+    most = known.max_in_flight
     async with (
-        client_of(settings) as client,
+        client_of(known) as client,
         open_throttle(
-            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+            known, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
         ) as throttle,
     ):
         batches = [
@@ -184,7 +185,7 @@ async def verify(
         ]
     table = pa.Table.from_batches(batches, schema=VERIFIED)
     if output is not None:
-        facts = {"project_id": settings.project_id or "", "ledger_id": ledger.ledger_id}
+        facts = {"project_id": known.project_id, "ledger_id": ledger.ledger_id}
         await asyncio.to_thread(_write, table, str(output), facts | {"run_id": run_id})
     counted = Counter(table["verdict"].to_pylist())
     return Verification(
@@ -202,7 +203,7 @@ def _write(table: pa.Table, output: str, facts: Mapping[str, str]) -> None:
     write_table(table.to_batches(), VERIFIED.with_metadata(metadata_of(facts)), output)
 
 
-def _check_scope(settings: Settings) -> None:
+def _check_scope(settings: CallSettings) -> None:
     if settings.scopes is not None and SCOPE not in settings.scopes:
         raise RefusedError(
             f"The API key lacks the scope {SCOPE}.",
@@ -211,13 +212,11 @@ def _check_scope(settings: Settings) -> None:
         )
 
 
-def _targets(request: VerifyRequest, settings: Settings, ledger: LedgerReader) -> list[Target]:
+def _targets(request: VerifyRequest, project_id: str, ledger: LedgerReader) -> list[Target]:
     """Return the links to read, in the order of their sets and rows."""
     wanted = _link_ids(request.links) if request.links is not None else None
     found = ledger.read(
-        lambda connection: links_to_read(
-            connection, settings.project_id or "", request.link_sets, wanted
-        )
+        lambda connection: links_to_read(connection, project_id, request.link_sets, wanted)
     )
     if request.only:
         chosen = set(request.only)

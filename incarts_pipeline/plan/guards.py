@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 from incarts_pipeline.kinds import Kind
 from incarts_pipeline.models import Intent
+from incarts_pipeline.text import Option, OptionText
 
 SHARE_GUARD = "mass_change"
 OVER_GUARD = "too_many_new"
 EMPTY_GUARD = "empty_catalog"
 SCOPE_GUARD = "missing_scope"
+
+_REFUSE_OVER = Option(name="refuse_over")
 
 _SHARE = 0.30
 _SHARE_FROM = 20  # links; below it a share says little
@@ -54,8 +57,10 @@ def refusals(
         found.append(
             Refusal(
                 guard=OVER_GUARD,
-                message=f"{new:,} new links would be made, --refuse-over is {refuse_over:,}.",
-                fix="Look at the plan; raise --refuse-over, or approve it.",
+                message=OptionText(
+                    f"{new:,} new links would be made, ", _REFUSE_OVER, f" is {refuse_over:,}."
+                ),
+                fix=OptionText("Look at the plan; raise ", _REFUSE_OVER, ", or approve it."),
             )
         )
     if missing_scopes:
@@ -79,7 +84,11 @@ def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
                 guard=EMPTY_GUARD,
                 message=f"The catalog is empty, but link set {figures.link_set!r} has "
                 f"{figures.live:,} links.",
-                fix="Check where the catalog comes from; --allow-empty if it is meant.",
+                fix=OptionText(
+                    "Check where the catalog comes from; ",
+                    Option(name="allow_empty", value=True),
+                    " if it is meant.",
+                ),
                 approvable=False,
             )
         ]

@@ -11,8 +11,10 @@ import pyarrow as pa
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping import Column, Source, columns_of, parse_source
 from incarts_pipeline.schemas import LINKS
-from incarts_pipeline.text import suggest
+from incarts_pipeline.text import Option, OptionText, suggest
 
+_IDENTIFIER = Option(name="identifier", argument="identifiers")
+_NAME = Option(name="name")
 IDENTIFIER = r"^[A-Za-z0-9-]{3,64}$"  # the API's rule
 
 
@@ -82,7 +84,9 @@ def _only_one(sets: Mapping[str, Sequence[str]]) -> str:
         return next(iter(sets))
     raise MappingError(
         f"The ledger has several link sets: {', '.join(sets)}.",
-        fix="Say with --link-set which one the table's rows belong to.",
+        fix=OptionText(
+            "Say with ", Option(name="link_set"), " which one the table's rows belong to."
+        ),
     )
 
 
@@ -119,10 +123,13 @@ def _identifiers(
     # Neither leaves it open which codes are wanted; both would multiply them.
     has_column = is_free("identifier", schema, keys)
     if bool(given) == has_column:
-        said = "both a column and --identifier give" if given else "nothing gives"
+        both = OptionText("both a column and ", _IDENTIFIER, " give")
+        said = both if given else "nothing gives"
         raise MappingError(
-            f"It must be clear which codes are wanted: {said} their identifiers.",
-            fix="Give --identifier, once or more, or a table with a column `identifier`.",
+            OptionText("It must be clear which codes are wanted: ", said, " their identifiers."),
+            fix=OptionText(
+                "Give ", _IDENTIFIER, ", once or more, or a table with a column `identifier`."
+            ),
         )
     for one in given:
         if not re.fullmatch(IDENTIFIER, one):
@@ -140,14 +147,17 @@ def _name(schema: pa.Schema, keys: Mapping[str, str], template: str | None) -> S
     try:
         source = parse_source(template)
     except ValueError as error:
-        raise MappingError(f"--name {error}", path="name") from None
+        raise MappingError(OptionText(_NAME, f" {error}"), path="name") from None
     if not template.strip():
-        raise MappingError("--name is blank.", fix="Leave it out, or write it like '{sku} shelf'.")
+        raise MappingError(
+            OptionText(_NAME, " is blank."), fix="Leave it out, or write it like '{sku} shelf'."
+        )
     known = [*schema.names, "identifier"]
     for column in columns_of(source):
         if column.column not in known:
             near = suggest(column.column, known)
             raise MappingError(
-                f"--name: the table has no column {column.column!r}.{near}", path="name"
+                OptionText(_NAME, f": the table has no column {column.column!r}.{near}"),
+                path="name",
             )
     return source

@@ -18,6 +18,7 @@ from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
 from incarts_pipeline.publish.output import Output, facts_of
 from incarts_pipeline.publish.tables import TABLES
+from incarts_pipeline.text import Option, OptionText
 
 _BATCH = 50_000
 
@@ -88,7 +89,11 @@ def check_project(target: str, facts: Mapping[str, str], project: str) -> None:
     if owner != project:
         raise RefusedError(
             f"{target} holds links of the project {owner}, not of {project}.",
-            fix="Set INCARTS_PROJECT_ID, choose the right --target, or another output.",
+            fix=OptionText(
+                "Set INCARTS_PROJECT_ID, choose the right ",
+                Option(name="target"),
+                ", or another output.",
+            ),
             guard="another_project",
         )
 

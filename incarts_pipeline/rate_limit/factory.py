@@ -14,12 +14,13 @@ from incarts_pipeline.rate_limit.shared import SharedRate
 from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from incarts_pipeline.rate_limit.worker import Slots
-from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.resolved_settings import ClientSettings
+from incarts_pipeline.settings import key_fingerprint
 
 
 @asynccontextmanager
 async def pacing(
-    settings: Settings, run_id: str, learned: Learned | None, clock: Clock
+    settings: ClientSettings, run_id: str, learned: Learned | None, clock: Clock
 ) -> AsyncIterator[Pacer]:
     """Yield what says when to send; every run of the same key and ledger shares it.
 
@@ -38,7 +39,7 @@ async def pacing(
     def fresh() -> Shared:
         return Shared(RateController(ceiling, learned) if fixed is None else TokenBucket(ceiling))
 
-    name = pace_name(key_fingerprint(settings.require_key()), fixed=fixed is not None)
+    name = pace_name(key_fingerprint(settings.api_key), fixed=fixed is not None)
     file = PaceFile(Path(settings.ledger), name, fresh, clock)
     async with SharedRate(file, Slots(run_id, ceiling, learned), clock) as rate:
         yield rate

@@ -47,8 +47,10 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned
-from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.resolved_settings import ClientSettings
+from incarts_pipeline.settings import key_fingerprint
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write.attempts import Attempts
 from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
@@ -68,7 +70,7 @@ _POLL_SECONDS = 0.5
 
 async def carry_out(
     plan: Plan,
-    settings: Settings,
+    settings: ClientSettings,
     engine: sa.Engine,
     set_ids: Mapping[str, int],
     options: WriteOptions,
@@ -78,7 +80,7 @@ async def carry_out(
 ) -> WriteResult:
     """Make what a plan calls for, and record it; raises as `Writer.run` does."""
     with engine.begin() as connection:
-        learned = load_rate(connection, key_fingerprint(settings.require_key()))
+        learned = load_rate(connection, key_fingerprint(settings.api_key))
     run_id = new_run_id()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
@@ -154,7 +156,11 @@ class Writer:
         if others and self._options.if_running is IfRunning.FAIL:
             raise RefusedError(
                 f"Another run is at work on this link set: {', '.join(others)}.",
-                fix="Wait for it, stop it with `incarts stop`, or leave --if-running at wait.",
+                fix=OptionText(
+                    "Wait for it, stop it with `incarts stop`, or leave ",
+                    Option(name="if_running"),
+                    " at wait.",
+                ),
                 guard="running",
             )
         # A plan file goes on by what the runs that carried it out have done.
@@ -206,8 +212,8 @@ class Writer:
             if refusal.guard not in self._approved:
                 self._throttle.end(
                     EndKind.REFUSED,
-                    f"Now that what was in doubt is settled: {refusal.message}",
-                    f"Plan again and look. {refusal.fix}",
+                    OptionText("Now that what was in doubt is settled: ", refusal.message),
+                    OptionText("Plan again and look. ", refusal.fix),
                     Reason.CIRCUIT_OPEN,
                 )
 

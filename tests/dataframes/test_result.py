@@ -67,6 +67,12 @@ def result(tmp_path: Path, frame: object, places: Sequence[int], **columns: Any)
     return LinksResult(keep(frame), published(tmp_path / "links.parquet", rows), RunMetrics())
 
 
+def test_metrics_keep_their_former_name(tmp_path: Path) -> None:
+    """What was written before `tally` became `metrics` goes on working."""
+    made = result(tmp_path, pd.DataFrame({"sku": ["a"]}), [0])
+    assert made.tally is made.metrics
+
+
 INDEXES = {
     "range": lambda n: pd.RangeIndex(n),
     "named": lambda n: pd.Index([f"k{i}" for i in range(n)], name="key"),

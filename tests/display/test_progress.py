@@ -18,7 +18,7 @@ from incarts_pipeline.write.metrics import RunMetrics
 
 
 def busy_metrics() -> RunMetrics:
-    """Return the tally of a run that met errors and waits."""
+    """Return the metrics of a run that met errors and waits."""
     metrics = RunMetrics(planned=100, waiting="the limit's window is used up")
     for status in (429, 429, 503):
         answer = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="c", status=status)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ForbiddenError, MappingError, RefusedError
 from incarts_pipeline.identity import idempotency_key
@@ -181,7 +181,7 @@ def key_of(settings: Settings, catalog: object) -> str:
 
 async def use_key(settings: Settings, key: str) -> None:
     """Send something else under a key."""
-    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
+    client = client_of(settings)
     body = {"projectId": settings.project_id, "name": "x", "retailer": "shop"}
     url = {"intent": "custom_url", "customUrl": "https://shop.example/"}
     async with client:

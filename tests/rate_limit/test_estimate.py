@@ -75,7 +75,7 @@ def test_a_first_plan_reckons_with_the_climb(settings: Settings, run: Run) -> No
     assert seconds() == pytest.approx(math.log2(100) + 1.01)
     run(products(3), rate="adaptive", max_rps=100.0)
     learned = LedgerReader(settings.ledger, base_url=settings.base_url).learned(
-        key_fingerprint(settings.require_key())
+        key_fingerprint(settings.for_client().api_key)
     )
     expected = expected_pace(100.0, learned)
     assert learned is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.api import client_of
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 
@@ -30,7 +30,7 @@ def sent_to(box: Sandbox, path: str) -> list[str | None]:
 
 async def take(settings: Settings, link_id: str, identifier: str) -> str:
     """Have somebody else make a code; return its id."""
-    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
+    client = client_of(settings.for_client())
     async with client:
         made = await client.create_qr_code(
             link_id, {"identifier": identifier, "name": "Theirs"}, idempotency_key="somebody-else"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
-from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.api import client_of
 from incarts_pipeline.api.probe import probe
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.display.summary import made_line
@@ -206,7 +206,7 @@ def test_doubt_is_sticky(run: Run, settings: Settings, box: Sandbox, status: int
 
 async def use_up(settings: Settings) -> None:
     """Make one request that makes nothing."""
-    client = IncartsClient(base_url=settings.base_url or "", api_key=settings.require_key())
+    client = client_of(settings.for_client())
     async with client:
         await probe(client)
 

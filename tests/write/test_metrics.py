@@ -79,7 +79,7 @@ def test_latencies_out_of_range_stay_in_the_outer_bins() -> None:
     assert (taken.bins[0], taken.bins[-1], taken.longest) == (2, 1, 3600.0)
 
 
-def test_tally_keeps_history() -> None:
+def test_metrics_keep_history() -> None:
     """An answer goes into counts, latencies and the timeline, with limit and pace as of then."""
     metrics = RunMetrics()
     learned = Learned(kind=Kind.WINDOW, rate=10.0, budget=100, window=10.0)

@@ -12,6 +12,7 @@ from incarts_pipeline.display.remedies import of_row
 from incarts_pipeline.errors import MissingExtraError
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.text import Surface, spelled
 
 
 def link_card(row: Mapping[str, Any], label: Label | None = None, *, error: str = "m") -> str:
@@ -42,7 +43,7 @@ def _stale(row: Mapping[str, Any]) -> Iterator[Element]:
         why = of_row(
             Reason(row["reason"]), http_status=row["http_status"], error_code=row["error_code"]
         )
-        yield note("ic-warn", el("b", f"{why.meaning}. "), why.fix)
+        yield note("ic-warn", el("b", f"{why.meaning}. "), spelled(why.fix, Surface.PYTHON))
     elif row["is_stale"]:
         yield note("ic-warn", "The link is of older content than the catalog's.")
     for problem in row["problems"] or ():

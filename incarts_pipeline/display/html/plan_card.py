@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said
 from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
 from incarts_pipeline.display.remedies import REASONS
-from incarts_pipeline.display.row_reasons import in_python
 from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Count, Example, Plan, PlanFigures
-from incarts_pipeline.text import counted, duration
+from incarts_pipeline.text import Surface, counted, duration, spelled
 
 EXAMPLES = 3
 _ORDER = list(Action)
@@ -43,7 +42,7 @@ def plan_card(plan: Plan, *, with_examples: bool = True) -> str:
                 class_="ic-title",
             ),
             plan_facts(figures),
-            verdict(figures, in_python),
+            verdict(figures, Surface.PYTHON),
             _counts_table(counts, examples),
             *needs(figures),
             class_="incarts ic-card",
@@ -78,13 +77,13 @@ def _time(figures: PlanFigures) -> str:
     return f"{'' if figures.seconds < 1 else 'about '}{duration(figures.seconds)}"
 
 
-def verdict(figures: PlanFigures, words: Callable[[str], str] = str) -> Element:
-    """Show what the guards say in some words, and how to let a refused plan through."""
+def verdict(figures: PlanFigures, surface: Surface = Surface.SHELL) -> Element:
+    """Show what the guards say in one way in's words, and how to let a refused plan through."""
     if not figures.refusals:
         return note("ic-good", el("b", "No guard stands in the way."))
     lines: list[Child] = [el("b", "Refused: nothing is sent.")]
     for refusal in figures.refusals:
-        lines += [el("p", said(words(text))) for text in (refusal.message, refusal.fix)]
+        lines += [el("p", said(spelled(text, surface))) for text in (refusal.message, refusal.fix)]
     # One that can't be approved stays, whatever is approved beside it.
     if all(refusal.approvable for refusal in figures.refusals):
         digest = figures.digest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +12,10 @@ from incarts_pipeline.display.html.failures import COLUMNS as FAILURE_COLUMNS, G
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said, short_link
 from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
 from incarts_pipeline.display.remedies import REASONS
-from incarts_pipeline.display.row_reasons import in_python
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.text import counted, duration
+from incarts_pipeline.text import Surface, counted, duration, spelled
 
 LINKS = 10  # a cell's worth; the frame has the others
 COLUMNS = (*FAILURE_COLUMNS, "link_id", "short_link")  # of links.parquet, all that is shown
@@ -111,9 +110,12 @@ def status_table(counts: Mapping[tuple[Status, Reason], int]) -> Element:
     return table(("status", "rows", "", "why"), rows, label="Rows by status")
 
 
-def failure_table(groups: Sequence[Group], words: Callable[[str], str] = str) -> Element:
-    """Show failures by reason, each with what to do, in some words, and a few rows."""
-    rows = ((badge(g.status), number(g.rows), _meaning(g), said(words(g.fix))) for g in groups)
+def failure_table(groups: Sequence[Group], surface: Surface = Surface.SHELL) -> Element:
+    """Show failures by reason, each with a few rows and what to do in one way in's words."""
+    rows = (
+        (badge(g.status), number(g.rows), _meaning(g), said(spelled(g.fix, surface)))
+        for g in groups
+    )
     return table(
         ("status", "rows", "what failed (rows counted from 0)", "what to do"),
         rows,
@@ -139,7 +141,7 @@ def _failures(rows: pa.Table) -> Iterator[Element]:
     # One more than is shown, to know whether there are more.
     groups = failure_groups(rows, most=GROUPS + 1)
     if groups:
-        yield failure_table(groups[:GROUPS], in_python)
+        yield failure_table(groups[:GROUPS], Surface.PYTHON)
     if len(groups) > GROUPS:
         yield el("p", "There are more kinds of failures: see ", el("code", ".failed"), ".")
 

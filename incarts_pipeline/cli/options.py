@@ -1,0 +1,92 @@
+"""Options that several commands share, and the settings and values made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from incarts_pipeline.errors import MappingError
+from incarts_pipeline.models import Status
+from incarts_pipeline.settings import Settings, load_settings, parse_duration
+
+CatalogArg = Annotated[
+    str,
+    typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin."),
+]
+MappingOpt = Annotated[
+    Path | None, typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
+]
+LinkSetOpt = Annotated[
+    str | None, typer.Option("--link-set", help="Name of the link set; wins over the mapping's.")
+]
+UniqueKeyOpt = Annotated[
+    list[str] | None,
+    typer.Option("--unique-key", help="Key column, for a catalog without mapping; repeatable."),
+]
+FormatOpt = Annotated[
+    str | None,
+    typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
+]
+EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1252.")]
+DelimiterOpt = Annotated[
+    str | None, typer.Option("--delimiter", help="Of a CSV; a comma, or a tab for .tsv.")
+]
+RetryOpt = Annotated[
+    bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
+]
+RefuseOverOpt = Annotated[
+    int | None, typer.Option("--refuse-over", min=0, help="Refuse more new links than this.")
+]
+AllowEmptyOpt = Annotated[
+    bool, typer.Option("--allow-empty", help="Accept an empty catalog over a set that has links.")
+]
+LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
+TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+RateOpt = Annotated[
+    str | None, typer.Option("--max-rps", help="Ceiling in requests a second, or none.")
+]
+MaxDurationOpt = Annotated[
+    str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
+]
+PaceOpt = Annotated[
+    str | None,
+    typer.Option("--rate", help="adaptive (learns the limit), or fixed:N a second."),
+]
+MaxInFlightOpt = Annotated[
+    int | None, typer.Option("--max-in-flight", min=1, help="Requests under way at once.")
+]
+FailOnOpt = Annotated[
+    str, typer.Option("--fail-on", help="Statuses that make the exit code 3, or none.")
+]
+
+
+def settings_for(
+    ledger: Path | None = None,
+    target: str | None = None,
+    max_rps: str | None = None,
+    rate: str | None = None,
+) -> Settings:
+    """Load the settings, with what the command line overrides."""
+    given: dict[str, Any] = {"ledger": ledger, "max_rps": max_rps, "rate": rate}
+    return load_settings(
+        target=target, **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def seconds_of(duration: str | None) -> float | None:
+    """Return the seconds of a duration that may not be given; raises SettingsError."""
+    return parse_duration(duration) if duration else None
+
+
+def statuses(text: str) -> tuple[Status, ...]:
+    """Return the statuses that an option names, separated by commas; raises MappingError."""
+    names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
+    try:
+        return tuple(Status(name) for name in names)
+    except ValueError as error:
+        raise MappingError(
+            f"--fail-on: {error}.", fix=f"Choose from {', '.join(Status)}, or none."
+        ) from error
