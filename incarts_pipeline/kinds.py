@@ -8,7 +8,6 @@ table in `publish.queries`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from incarts_pipeline.models import QR_CODE, Intent
 
@@ -42,11 +41,10 @@ class Kind:
     row_number: str
     made_for: str
 
-    def path(self, for_link_id: str | None) -> str:
-        """Return the path to post to, on the base URL."""
-        return self.endpoint.removeprefix("POST ").replace(
-            "{linkId}", quote(for_link_id or "", safe="")
-        )
+    @property
+    def path(self) -> str:
+        """The path to post to, in which `{linkId}` stands for the id of the link it is made for."""
+        return self.endpoint.removeprefix("POST ")
 
     def scopes(self, retailer: str, intent: str) -> tuple[str, ...]:
         """Return the scopes that a call needs: custom URLs share one, the rest go by retailer."""

@@ -167,14 +167,15 @@ class RateHints:
 class Answer:
     """What one attempt brought back, classified; never raised.
 
-    `correlation_id` is the one that we sent, `echoed_id` what came back; `is_own` is whether an
-    answer without a link has the API's shape, which a web page hasn't.
+    `made` is what was made or read, which has an id; `correlation_id` is the one that we sent,
+    `echoed_id` what came back; `is_own` is whether an answer without either has the API's shape,
+    which a web page hasn't.
     """
 
     kind: AnswerKind
     correlation_id: str
     status: int | None = None
-    link: Link | None = None
+    made: Link | QrCode | None = None
     echoed_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None

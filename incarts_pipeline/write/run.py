@@ -368,7 +368,7 @@ class Writer:
             requests=self._metrics.requests,
             unrecorded=[
                 f"{o.operation.idempotency_key} → "
-                f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"
+                f"{o.answer.made.id if o.answer and o.answer.made else o.state.value}"
                 for o in self._journal.unrecorded
             ],
             busy=[(call.link_set, call.row_key) for call in self._busy],

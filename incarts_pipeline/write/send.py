@@ -11,10 +11,11 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from incarts_pipeline.api import LINKS, QR_CODES, IncartsClient, new_correlation_id
+from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
+from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import (
     LEASE_SECONDS,
     Journal,
@@ -149,7 +150,7 @@ class Sending:
         passing_soon(Place.IN_FLIGHT)
         try:
             return await self.sender.client.post(
-                LINKS if operation.for_link_id is None else QR_CODES,
+                endpoint_of(kind_for(operation.for_link_id)),
                 operation.body,
                 link_id=operation.for_link_id,
                 idempotency_key=operation.idempotency_key,

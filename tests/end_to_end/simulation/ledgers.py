@@ -176,7 +176,7 @@ class MemoryLedger:
     def record(self, run: str, outcome: Outcome) -> None:
         """Record an answer; a link is always news."""
         op = self._ops[outcome.operation.op_id]
-        link = outcome.answer.link if outcome.answer else None
+        link = outcome.answer.made if outcome.answer else None
         if op.state is not State.DONE and (link or op.epoch == outcome.operation.epoch):
             settled = op.operation_state
             if outcome.state in (State.INTENDED, State.REJECTED):
@@ -203,7 +203,7 @@ class MemoryLedger:
     def adopt(self, op_id: int, link_id: str, now: Stamp) -> None:
         """Do what a person does who knows the link."""
         op = self._ops[op_id]
-        answer = Answer(kind=AnswerKind.LINK, correlation_id="", link=Link(id=link_id))
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="", made=Link(id=link_id))
         outcome = Outcome(operation=_operation(op), state=State.DONE, at=now, answer=answer)
         self.record("review", outcome)
 
