@@ -28,8 +28,7 @@ from incarts_pipeline.api.transport import (
 )
 from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import MOST, Settings, checked_base_url
+from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url
 
 
 class IncartsClient:

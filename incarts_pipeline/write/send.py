@@ -15,7 +15,6 @@ from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
-from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import (
     LEASE_SECONDS,
     Journal,
@@ -26,7 +25,7 @@ from incarts_pipeline.ledger import (
     ReplayRule,
     Sent,
 )
-from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.models import Answer, AnswerKind, State, kind_for
 from incarts_pipeline.write.attempts import AttemptResult
 from incarts_pipeline.write.throttle import Slot, Throttle
 

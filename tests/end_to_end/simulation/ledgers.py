@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key
-from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger import (
     attempts as records,
     claims,
@@ -26,7 +25,7 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OperationState
-from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
+from incarts_pipeline.models import LINKS, Action, Answer, AnswerKind, Link, State
 
 T = TypeVar("T")
 
