@@ -127,6 +127,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
         chosen.renumbered(requests),
+        catalog=catalog,
         kind=LINKS,
         ledger=ledger,
         options=options,
@@ -149,6 +150,7 @@ async def apply_plan(
 
     Raises:
         RefusedError: a guard stands against the plan, or the output isn't this plan's.
+        CatalogError: the catalog's files changed after they were planned; nothing was sent.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
         PublishError: the table can't be written; what was answered is in the ledger.
@@ -160,6 +162,8 @@ async def apply_plan(
     ledger, target = known.ledger, Output(links=str(output))
     view = LedgerReader(ledger, base_url=known.base_url)
     check_output(plan.kind, target, view, plan.options.project_id, plan.options.link_sets)
+    if plan.fingerprint is not None:
+        plan.fingerprint.check()
     engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
@@ -330,6 +334,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     return make_plan(
         request_schema(catalog.schema, mapping),
         code_requests(catalog.batches(), mapping, catalog.schema, links),
+        catalog=catalog,
         kind=QR_CODES,
         ledger=ledger,
         options=_options(request, known, ledger),

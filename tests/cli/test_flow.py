@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -323,3 +324,25 @@ def test_errors_as_json(shell: Shell, catalog: str) -> None:
     code, out, _ = shell(*arguments, "-o", "nowhere/links.parquet")
     told = json.loads(out)
     assert (code, told["guard"], "doesn't exist" in told["error"]) == (1, None, True)
+
+
+def test_catalog_that_changes_before_the_answer(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A catalog that is written to while somebody looks at its plan is not the one they saw."""
+
+    class Slow(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, size: int = -1) -> str:
+            Path(catalog).write_text("sku\n")
+            return super().readline(size)
+
+    monkeypatch.setattr(sys, "stdin", Slow("y\n"))
+    code, out, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert (code, out) == (1, "")
+    assert "error: catalog.csv changed after its reading began: " in err
+    assert "catalog.csv was written to. Nothing was sent.\n  Wait until it is written" in err
+    assert box.audit().requests == 0
+    assert not Path("links.parquet").exists()
