@@ -90,14 +90,24 @@ class Workspace:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
             digest = hashlib.sha256()
             incoming = _hashed(_until_failed(batches, ledger), digest)
-            reader = pa.RecordBatchReader.from_batches(schema, incoming)
-            self.db.register("incoming", reader)
-            try:
-                self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
-            finally:
-                self.db.unregister("incoming")
+            self._store_requests(schema, incoming)
             ledger.result()
             self.requests_digest = digest.hexdigest()
+
+    def _store_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        failures: list[Exception] = []
+        reader = pa.RecordBatchReader.from_batches(schema, _noted(batches, failures))
+        self.db.register("incoming", reader)
+        try:
+            self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
+        except duckdb.Error:
+            # DuckDB makes a text of what its source raises, traceback and all.
+            if not failures:
+                raise
+        finally:
+            self.db.unregister("incoming")
+        if failures:
+            raise failures[0]
 
     def link_sets(self) -> tuple[str, ...]:
         """Return the link sets that the requests name."""
@@ -225,6 +235,17 @@ def _until_failed(
         if other.done() and other.exception() is not None:
             return
         yield batch
+
+
+def _noted(
+    batches: Iterable[pa.RecordBatch], failures: list[Exception]
+) -> Iterator[pa.RecordBatch]:
+    """Pass batches on, and note the error that ends them."""
+    try:
+        yield from batches
+    except Exception as error:
+        failures.append(error)
+        raise
 
 
 def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.RecordBatch]:
