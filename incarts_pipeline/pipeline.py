@@ -1,4 +1,4 @@
-"""The five stages composed: catalog → prepare → plan → write → publish."""
+"""Pipeline: the five steps composed, catalog → prepare → plan → write → publish."""
 
 from __future__ import annotations
 

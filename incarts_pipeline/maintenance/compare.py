@@ -1,4 +1,4 @@
-"""What a link says when it is read back, against what was sent and answered when it was made."""
+"""Comparison of a link that is read back with what was sent and answered when it was made."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from enum import StrEnum
+from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -22,7 +22,7 @@ _BACK_OFF = tenacity.wait_exponential_jitter(multiplier=_FIRST_PAUSE, max=20.0, 
 _ROOM = 512  # requests begun and not yet settled: enough to keep every slot busy in back-offs
 
 
-class AttemptResult(StrEnum):
+class AttemptResult(Enum):
     """What came of one attempt."""
 
     SETTLED = "settled"  # or not to be attempted again in this run
