@@ -27,6 +27,7 @@ class Catalog:
         name: what to call the catalog in messages.
         reopenable: whether `batches` can be called again.
         fingerprint: its files before they were read, None where it has none.
+        warnings: what to know about the rows; there once `batches` came to its end.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Catalog:
         reopenable: bool = True,
         batch_rows: int = BATCH_ROWS,
         fingerprint: Fingerprint | None = None,
+        warnings: list[str] | None = None,
     ) -> None:
         check_names(schema.names, name)
         self.name = name
         self.schema = plain_schema(schema, name)
         self.reopenable = reopenable
         self.fingerprint = fingerprint
+        self.warnings = [] if warnings is None else warnings  # filled by `batches`
         self._batches = batches
         self._batch_rows = batch_rows
         self._opened = False

@@ -18,7 +18,7 @@ import pyarrow.csv as pacsv
 
 from incarts_pipeline.catalog.arrow_types import check_names
 from incarts_pipeline.catalog.options import ReadOptions
-from incarts_pipeline.catalog.text_encoding import BLOCK, decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import Option, OptionText
 
@@ -27,16 +27,16 @@ _OTHER_DELIMITERS = ";\t|"
 
 
 class DelimitedFile:
-    """One CSV file, its header read and its rows still to come; reads `stream` once.
+    """One CSV file, its header read and its rows still to come; reads `source` once.
 
     Raises:
         CatalogError: it is empty, its header has blank or equal names, or it can't be decoded.
     """
 
-    def __init__(self, stream: Any, name: str, options: ReadOptions) -> None:
+    def __init__(self, source: Decoded, name: str, options: ReadOptions) -> None:
         self._name = name
         self._delimiter = options.delimiter or _delimiter_of(name)
-        self._source = decoded(stream, name, options.encoding)
+        self._source = source
         # Arrow takes the word that all columns are text only by their names, so the header is read
         # first.
         self._head, self.names = self._read_header()

@@ -310,6 +310,7 @@ def _lines(result: LinksResult) -> list[str]:
     lines = [f"LinksResult of run {written.run_id}: {counted(rows, 'row')}, {made_line(run)}"]
     lines += [f"  {n:>9,}  {_status_line(result, status)}" for status, n in counts.items()]
     lines.append(f"links: {result.output}")
+    lines += [f"warning: {warning}" for warning in run.figures.warnings]
     if written.end:
         told = joined(" ", ["Ended early:", written.end.message, written.end.fix])
         lines.append(spelled(told, Surface.PYTHON))

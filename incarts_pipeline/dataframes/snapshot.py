@@ -38,11 +38,15 @@ class FrameKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptFrame:
-    """A frame that nothing changes any more; `in_memory` is false where the disk holds it."""
+    """A frame that nothing changes any more; `in_memory` is false where the disk holds it.
+
+    `warnings` are what there is to know about the file that it was read from.
+    """
 
     kind: FrameKind
     frame: Any
     in_memory: bool = True
+    warnings: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -56,7 +60,9 @@ class KeptFrame:
 
     def catalog(self) -> Catalog:
         """Open the frame as a catalog."""
-        return open_catalog(self.frame)
+        catalog = open_catalog(self.frame)
+        catalog.warnings += self.warnings
+        return catalog
 
     def arrow(self) -> pa.Table:
         """Return the rows as an Arrow table; named index levels are columns, in front."""
@@ -86,7 +92,8 @@ def keep(source: Any) -> KeptFrame:
         return KeptFrame(kind=FrameKind.ARROW, frame=pa.Table.from_batches([source]))
     if isinstance(source, list) and all(isinstance(row, dict) for row in source):
         return KeptFrame(kind=FrameKind.ARROW, frame=from_dicts(source))
-    return KeptFrame(kind=FrameKind.ARROW, frame=_spooled(source), in_memory=False)
+    table, warnings = _spooled(source)
+    return KeptFrame(kind=FrameKind.ARROW, frame=table, in_memory=False, warnings=warnings)
 
 
 def _collected(source: Any) -> Any:
@@ -96,18 +103,18 @@ def _collected(source: Any) -> Any:
         raise cannot_read("the polars frame", error) from error
 
 
-def _spooled(source: Any) -> pa.Table:
-    """Read a stream once; the table that comes back lives on disk, in the types that it has."""
+def _spooled(source: Any) -> tuple[pa.Table, tuple[str, ...]]:
+    """Read a stream once; return it on disk, in its own types, and the catalog's warnings."""
     try:
         files = dataset_fingerprint(source)
         reader = _reader(source)
         if reader is None:
             catalog = open_catalog(source)
-            return _mapped(catalog.schema, catalog.batches())
+            return _mapped(catalog.schema, catalog.batches()), tuple(catalog.warnings)
         table = _mapped(reader.schema, reader)
         if files is not None:
             files.check()
-        return table
+        return table, ()
     except CatalogError:
         raise
     except Exception as error:  # of the engine behind it

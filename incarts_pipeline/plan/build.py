@@ -35,6 +35,7 @@ class Planning:
     workspace: Workspace
     ledger: LedgerReader
     now: Stamp
+    warnings: tuple[str, ...] = ()  # of the catalog
 
     def set_ids(self) -> dict[str, int]:
         """Return the ids of those of the plan's link sets that the ledger has."""
@@ -207,6 +208,7 @@ def make_plan(
             options = replace(options, link_sets=workspace.link_sets())
             planning = replace(planning, options=options)
             _load_ledger(planning)
+        planning = replace(planning, warnings=tuple(catalog.warnings))  # once it is read
         return Plan(
             kind=kind,
             options=options,
@@ -215,6 +217,7 @@ def make_plan(
             ledger=ledger,
             chosen=chosen,
             fingerprint=catalog.fingerprint,
+            warnings=planning.warnings,
         )
     except BaseException:
         workspace.close()
@@ -228,7 +231,12 @@ def replan(plan: Plan, now: Stamp) -> Plan:
     """
     ledger = LedgerReader(plan.ledger.file)
     planning = Planning(
-        kind=plan.kind, options=plan.options, workspace=plan.workspace, ledger=ledger, now=now
+        kind=plan.kind,
+        options=plan.options,
+        workspace=plan.workspace,
+        ledger=ledger,
+        now=now,
+        warnings=plan.warnings,
     )
     _load_ledger(planning)
     return replace(plan, ledger=ledger, figures=_decided(planning))
@@ -287,7 +295,7 @@ def _figures(planning: Planning) -> PlanFigures:
         missing={s: n for s, n, _ in found},
         scopes=scopes,
         missing_scopes=lacking,
-        warnings=guards.warnings(made),
+        warnings=[*planning.warnings, *guards.warnings(made)],
         refusals=guards.refusals(
             _set_figures(planning, counts, newly_missing) if kind.is_catalog else (),
             refuse_over=options.refuse_over,

@@ -58,6 +58,7 @@ class Plan:
         ledger: the ledger as it was when this was decided.
         chosen: what was read of the catalog.
         fingerprint: the catalog's files before they were read, None where it has none.
+        warnings: what to know about the catalog's rows.
         saved: the digest of the plan file that this carries out.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     ledger: LedgerReader
     chosen: Chosen | None = None
     fingerprint: Fingerprint | None = None
+    warnings: tuple[str, ...] = ()
     saved: str | None = None
 
     def __enter__(self) -> Self:

@@ -217,3 +217,63 @@ def test_any_text_round_trips(tmp_path: Path, rows: list[tuple[str | None, str]]
     lines = ["a,b", *(f"{field(a)},{field(b)}" for a, b in rows), ""]
     file = write(tmp_path / "a.csv", end.join(lines).encode())
     assert [(row["a"], row["b"]) for row in rows_of(file)] == rows
+
+
+def warnings_of(source: object, **options: Any) -> list[str]:
+    """Read a catalog to its end and return what it warns of."""
+    catalog = open_catalog(source, **options)
+    for _ in range(2):  # as often as one likes
+        list(catalog.batches())
+    return catalog.warnings
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_every_cut_is_noticed(tmp_path: Path, end: str, encoding: str) -> None:
+    """Wherever a file is cut but at a line's end, it is refused by row, or warned of."""
+    whole = end.join(["sku,item", *(f"é{i},55000004{i}" for i in range(4)), ""])
+    file = tmp_path / "a.csv"
+    for at in range(whole.index(end), len(whole)):
+        cut = whole[:at]
+        file.write_bytes(cut.encode(encoding))
+        if cut.endswith(("\n", "\r")):
+            assert warnings_of(file, encoding=encoding) == []
+            continue
+        row, last = len(cut.split(end)) - 2, cut.split(end)[-1]
+        if "," not in last:
+            with pytest.raises(CatalogError, match="has 1 fields, the header has 2") as caught:
+                rows_of(file, encoding=encoding)
+            assert caught.value.row == row
+            continue
+        [warning] = warnings_of(file, encoding=encoding)
+        where = f"row {row} (the first is 0), its last" if row >= 0 else "its header"
+        assert warning == (
+            f"{file} ends without a line end, so it may be cut off: look at {where}, which ends "
+            f"in {last!r}."
+        )
+
+
+def test_last_line_of_each_file_is_looked_at(tmp_path: Path) -> None:
+    """In a folder the file is named, its row counted through, a long line shortened."""
+    write(tmp_path / "1.csv", b"a,b\n1,2\n3,4")
+    write(tmp_path / "2.csv", b"a,b\n5,6\n")
+    write(tmp_path / "3.csv", b"b,a\n7," + "é".encode() * 200)
+    first, third = warnings_of(tmp_path)
+    assert first.startswith(f"{tmp_path}/1.csv ends without")
+    assert first.endswith("look at row 1 (the first is 0), its last, which ends in '3,4'.")
+    assert "row 3 (the first is 0)" in third
+    assert third.endswith("which ends in '…" + "é" * 60 + "'.")
+
+
+@pytest.mark.parametrize("codec", ["gzip", "bz2", "zstd", "lz4"])
+def test_no_cut_of_a_compressed_file_is_a_shorter_catalog(tmp_path: Path, codec: str) -> None:
+    """Wherever a compressed file is cut, it is refused."""
+    ending = {"gzip": "gz", "bz2": "bz2", "zstd": "zst", "lz4": "lz4"}[codec]
+    file = tmp_path / f"a.csv.{ending}"
+    with pa.output_stream(str(file), compression=codec) as out:
+        out.write(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1000) for i in range(2000)))
+    whole = file.read_bytes()
+    for at in {*range(0, len(whole), len(whole) // 50), *range(len(whole) - 20, len(whole))}:
+        file.write_bytes(whole[:at])
+        with pytest.raises(CatalogError, match=r"is empty|Truncated compressed stream"):
+            rows_of(file)

@@ -207,3 +207,13 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     finally:
         os.seteuid(user)
     assert "that you may read it" in str(caught.value)
+
+
+def test_no_cut_is_a_shorter_catalog(tmp_path: Path) -> None:
+    """Wherever a Parquet file is cut, it is refused: its footer comes last."""
+    file = write(tmp_path / "a.parquet", sku=[f"{i:04}" for i in range(1000)])
+    whole = file.read_bytes()
+    for at in {*range(0, len(whole), len(whole) // 50), *range(len(whole) - 20, len(whole))}:
+        file.write_bytes(whole[:at])
+        with pytest.raises(CatalogError, match="can't be read: "):
+            rows_of(file)
