@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -23,14 +24,20 @@ from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import Option, OptionText
 
 _SHOWN = 60  # characters of a row in a message
-_OTHER_DELIMITERS = ";\t|"
+_DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(
+    rb'"?sep=([^\r\n"])"?[\r\n]+', re.IGNORECASE
+)  # which Excel writes and reads
 
 
 class DelimitedFile:
     """One CSV file, its header read and its rows still to come; reads `source` once.
 
+    An empty file has no `names`. Excel's `sep=;` in the first line is the delimiter, where none was
+    said.
+
     Raises:
-        CatalogError: it is empty, its header has blank or equal names, or it can't be decoded.
+        CatalogError: its header has blank or equal names, or it can't be decoded.
     """
 
     def __init__(self, source: Decoded, name: str, options: ReadOptions) -> None:
@@ -39,8 +46,8 @@ class DelimitedFile:
         self._source = source
         # Arrow takes the word that all columns are text only by their names, so the header is read
         # first.
-        self._head, self.names = self._read_header()
-        if options.delimiter is None:
+        self._head, self.names = self._read_header(options.delimiter)
+        if self.names and options.delimiter is None:
             self._check_delimiter()
         check_names(self.names, name)
         self._ragged: list[pacsv.InvalidRow] = []
@@ -58,6 +65,8 @@ class DelimitedFile:
         Raises:
             CatalogError: a row has more or fewer fields than the header, or a quote isn't closed.
         """
+        if not self.names:
+            return
         rows = 0
         # One batch is held back, because only the last one has the marker row. Where the file lacks
         # it, a quote swallowed it, and these rows are nobody's.
@@ -79,13 +88,14 @@ class DelimitedFile:
             raise self._unclosed(at)
         yield last.slice(0, last.num_rows - 1)
 
-    def _read_header(self) -> tuple[bytes, list[str]]:
+    def _read_header(self, delimiter: str | None) -> tuple[bytes, list[str]]:
         # Exports begin with empty lines; Arrow would take the first of them for the header.
         head = self._source.read(BLOCK).lstrip(b"\r\n")
+        if said := _SEPARATOR.match(head):
+            head = head[said.end() :]
+            self._delimiter = delimiter or said[1].decode()
         if not head.strip():
-            raise CatalogError(
-                f"{self._name} is empty.", fix="It needs at least a header line with the columns."
-            )
+            return b"", []
         text = io.StringIO(head.decode(errors="ignore"), newline="")  # may end inside a character
         try:
             names = next(csv.reader(text, delimiter=self._delimiter))
@@ -94,19 +104,17 @@ class DelimitedFile:
         return head, names
 
     def _check_delimiter(self) -> None:
-        # A file of one column is fine, unless its name looks like a header of another delimiter.
         # Guessing it would read some files rightly and others, one day, wrongly.
-        if len(self.names) > 1:
-            return
-        for other in _OTHER_DELIMITERS:
-            if other in self.names[0]:
+        for other in _DELIMITERS:
+            inside = sum(name.count(other) for name in self.names)
+            if other != self._delimiter and inside >= len(self.names):
                 raise CatalogError(
-                    f"The header of {self._name} is one column, {_shown(self.names[0])}, with "
-                    f"{other!r} in its name.",
+                    f"The header of {self._name} has {other!r} where {self._delimiter!r} should "
+                    f"be: {_shown(self._delimiter.join(self.names))}.",
                     fix=OptionText(
                         f"Say that the delimiter is {other!r}, with ",
                         Option(name="delimiter"),
-                        f" {_word(other)}; or say {self._delimiter!r} if it really is one column.",
+                        f" {_word(other)}; or say {self._delimiter!r} if it really is that.",
                     ),
                 )
 

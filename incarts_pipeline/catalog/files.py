@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -125,7 +126,9 @@ def _text_catalog(
                 for batch in rows_of(text, file.name, row):
                     row += batch.num_rows
                     yield batch
-                if end := text.rest_of_line:
+                if text.is_empty:
+                    warnings.append(f"{file.name} is empty.")
+                elif end := text.rest_of_line:
                     warnings.append(_unended(file.name, row - 1, end))
 
     return Catalog(
@@ -154,17 +157,26 @@ _Rows = tuple[pa.Schema, Callable[[Decoded, str, int], Iterator[pa.RecordBatch]]
 
 def _csv_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows:
     # The header alone is read now, so that a wrong mapping is noticed before any row is.
-    with files[0].decoded(options.encoding) as text:
-        schema = DelimitedFile(text, files[0].name, options).schema
+    schema = next(filter(len, map(partial(_csv_schema, options=options), files)), None)
+    if schema is None:
+        raise CatalogError(
+            f"{name} is empty.", fix="It needs at least a header line with the columns."
+        )
 
     def rows_of(text: Decoded, file: str, row: int) -> Iterator[pa.RecordBatch]:
         rows = DelimitedFile(text, file, options)
-        _check_same_columns(name, schema.names, rows.names, file)
+        if rows.names:  # Spark leaves files without a header where a part has no rows
+            _check_same_columns(name, schema.names, rows.names, file)
         for batch in rows.batches(row):
             # Files of one export may have their columns in another order.
             yield batch.select(schema.names)
 
     return schema, rows_of
+
+
+def _csv_schema(file: _TextFile, options: ReadOptions) -> pa.Schema:
+    with file.decoded(options.encoding) as text:
+        return DelimitedFile(text, file.name, options).schema
 
 
 def _check_same_columns(name: str, first: list[str], names: list[str], file: str) -> None:
@@ -191,6 +203,8 @@ def _json_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows
             f"The files of {name} don't make one table: {error}.",
             fix="Give each field one type in all files, text for ids.",
         ) from error
+    if not schema.names:
+        raise CatalogError(f"{name} is empty.", fix="It needs at least one line with an object.")
 
     def rows_of(text: Decoded, file: str, row: int) -> Iterator[pa.RecordBatch]:
         return json_batches(text, file, schema, row)

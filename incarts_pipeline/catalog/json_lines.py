@@ -50,12 +50,14 @@ class _Block:
 def json_schema(source: Decoded, name: str) -> pa.Schema:
     """Return the columns of all lines; a field that widens on the way has its widest type.
 
+    An empty file has none.
+
     Args:
         source: the file; read to its end.
         name: the file, for messages.
 
     Raises:
-        CatalogError: the file is empty, a line is no JSON object, or a field changes between types
+        CatalogError: a line is no JSON object, or a field changes between types
             that have none in common; names the line.
     """
     # The first pass, for the types alone: a field may first appear, or first have a fraction, in
@@ -68,8 +70,6 @@ def json_schema(source: Decoded, name: str) -> pa.Schema:
             known = pa.unify_schemas([known, found], promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             _refuse(block, known, error)
-    if not known.names:
-        raise CatalogError(f"{name} is empty.", fix="It needs at least one line with an object.")
     return known
 
 

@@ -113,6 +113,11 @@ class Decoded(io.BufferedReader):
         super().__init__(self._decoder, BLOCK)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was read."""
+        return not self._decoder.tail
+
+    @property
     def rest_of_line(self) -> str:
         """What was read behind the last line end, or the end of it; empty where nothing was."""
         tail = self._decoder.tail.decode(errors="ignore")  # may begin inside a character

@@ -277,3 +277,52 @@ def test_no_cut_of_a_compressed_file_is_a_shorter_catalog(tmp_path: Path, codec:
         file.write_bytes(whole[:at])
         with pytest.raises(CatalogError, match=r"is empty|Truncated compressed stream"):
             rows_of(file)
+
+
+def test_empty_files_of_a_folder(tmp_path: Path) -> None:
+    """A part without rows may lack even its header, as Spark leaves it; it is warned of."""
+    for n, content in enumerate([b"", b"a,b\n1,2\n", b"", b"b,a\n4,3\n", b"\n"]):
+        write(tmp_path / f"part-{n}.csv", content)
+    assert rows_of(tmp_path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    assert warnings_of(tmp_path) == [f"{tmp_path}/part-{n}.csv is empty." for n in (0, 2)]
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(CatalogError, match="is empty"):
+        open_catalog(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b"sep=;\r\n", b'"sep=;"\n', b"SEP=;\n\n", b"\xef\xbb\xbfsep=;\n"])
+def test_separator_of_excel(tmp_path: Path, line: bytes) -> None:
+    """Excel's first line says the delimiter, and is no header; what was said otherwise wins."""
+    file = write(tmp_path / "a.csv", line + b"sku;title\n0012;Oats, big\n")
+    assert rows_of(file) == rows_of(file, delimiter=";") == [{"sku": "0012", "title": "Oats, big"}]
+    write(file, b"sep=;\nsku,title\n0012,Oats; big\n")
+    assert rows_of(file, delimiter=",") == [{"sku": "0012", "title": "Oats; big"}]
+    write(file, b"sep=;\n")
+    with pytest.raises(CatalogError, match="is empty"):
+        open_catalog(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "other"),
+    [
+        ("a.csv", "sku;title;price, EUR;item_id;qty", "';'"),
+        ("a.csv", 'sku;"price, EUR";"size, cm";item_id', "';'"),
+        ("a.csv", "sku|title", "'|'"),
+        ("a.tsv", "sku,title", "','"),
+        ("a.csv", 'sku,"a;b",c', None),
+        ("a.csv", "sku,a|b,c", None),
+        ("a.tsv", "sku\tprice, EUR", None),
+    ],
+)
+def test_header_that_looks_like_another_delimiter(
+    tmp_path: Path, name: str, header: str, other: str | None
+) -> None:
+    """A mark that is in the names more often than between them is most likely the delimiter."""
+    file = write(tmp_path / name, f"{header}\n".encode())
+    if other is None:
+        open_catalog(file)
+        return
+    with pytest.raises(CatalogError, match="The header of") as caught:
+        open_catalog(file)
+    assert f"Say that the delimiter is {other}, with --delimiter" in str(caught.value)

@@ -155,3 +155,12 @@ def test_every_cut_is_noticed(file: Path) -> None:
         else:
             with pytest.raises(CatalogError, match=r"Line \d of .* is not JSON"):
                 rows_of(file)
+
+
+def test_empty_files_of_a_folder(tmp_path: Path) -> None:
+    """A part without rows has no columns either; it is warned of."""
+    for n, content in enumerate(["", '{"a": 1}\n', ""]):
+        (tmp_path / f"part-{n}.jsonl").write_text(content)
+    catalog = open_catalog(tmp_path)
+    assert rows_of(catalog) == [{"a": 1}]
+    assert catalog.warnings == [f"{tmp_path}/part-{n}.jsonl is empty." for n in (0, 2)]
