@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from incarts_pipeline.catalog.arrow_types import check_names
@@ -180,6 +181,17 @@ class DelimitedFile:
             fix="Close it, and check that the file is whole.",
             row=row,
         )
+
+
+def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows that have a value: spreadsheets export rows of delimiters alone."""
+    blank = None
+    for column in batch.columns:
+        # Most batches are through after one column or two.
+        blank = column.is_null() if blank is None else pc.and_(blank, column.is_null())
+        if not pc.any(blank).as_py():
+            return batch
+    return batch.filter(pc.invert(blank))
 
 
 class _Joined(io.RawIOBase):

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
-from incarts_pipeline.catalog.csv import DelimitedFile
+from incarts_pipeline.catalog.csv import DelimitedFile, filled_rows
 from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.json_lines import json_batches, json_schema
 from incarts_pipeline.catalog.options import ReadOptions
@@ -24,6 +24,7 @@ from incarts_pipeline.catalog.parquet import open_parquet
 from incarts_pipeline.catalog.paths import COMPRESSIONS, Located, locate
 from incarts_pipeline.catalog.text_encoding import Decoded
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.text import counted
 
 _SHOWN = 60  # characters of a line in a warning
 
@@ -123,7 +124,7 @@ def _text_catalog(
         row = 0
         for file in files:
             with file.decoded(options.encoding) as text:
-                for batch in rows_of(text, file.name, row):
+                for batch in rows_of(text, file.name, row, warnings):
                     row += batch.num_rows
                     yield batch
                 if text.is_empty:
@@ -151,8 +152,9 @@ def _unended(name: str, row: int, end: str) -> str:
     )
 
 
-# The columns of all files, and the rows of one: of its text and name, and its first row's number.
-_Rows = tuple[pa.Schema, Callable[[Decoded, str, int], Iterator[pa.RecordBatch]]]
+# The columns of all files, and the rows of one: of its text and name, its first row's number, and
+# a list for warnings.
+_Rows = tuple[pa.Schema, Callable[[Decoded, str, int, list[str]], Iterator[pa.RecordBatch]]]
 
 
 def _csv_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows:
@@ -163,13 +165,20 @@ def _csv_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows:
             f"{name} is empty.", fix="It needs at least a header line with the columns."
         )
 
-    def rows_of(text: Decoded, file: str, row: int) -> Iterator[pa.RecordBatch]:
+    def rows_of(
+        text: Decoded, file: str, row: int, warnings: list[str]
+    ) -> Iterator[pa.RecordBatch]:
         rows = DelimitedFile(text, file, options)
         if rows.names:  # Spark leaves files without a header where a part has no rows
             _check_same_columns(name, schema.names, rows.names, file)
+        blank = 0
         for batch in rows.batches(row):
+            filled = filled_rows(batch)
+            blank += batch.num_rows - filled.num_rows
             # Files of one export may have their columns in another order.
-            yield batch.select(schema.names)
+            yield filled.select(schema.names)
+        if blank:
+            warnings.append(f"{file}: {counted(blank, 'row')} without any value left out.")
 
     return schema, rows_of
 
@@ -206,7 +215,7 @@ def _json_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows
     if not schema.names:
         raise CatalogError(f"{name} is empty.", fix="It needs at least one line with an object.")
 
-    def rows_of(text: Decoded, file: str, row: int) -> Iterator[pa.RecordBatch]:
+    def rows_of(text: Decoded, file: str, row: int, _: list[str]) -> Iterator[pa.RecordBatch]:
         return json_batches(text, file, schema, row)
 
     return schema, rows_of

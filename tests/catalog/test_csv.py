@@ -326,3 +326,13 @@ def test_header_that_looks_like_another_delimiter(
     with pytest.raises(CatalogError, match="The header of") as caught:
         open_catalog(file)
     assert f"Say that the delimiter is {other}, with --delimiter" in str(caught.value)
+
+
+def test_rows_of_delimiters_alone(tmp_path: Path) -> None:
+    """A row without any value is no row; one with a value, or with quoted empty text, is."""
+    file = write(tmp_path / "a.csv", b'a,b\n,\n1,\n,\n,2\n"",\n' + b",\n" * 3)
+    rows = [{"a": "1", "b": None}, {"a": None, "b": "2"}, {"a": "", "b": None}]
+    assert rows_of(file) == rows
+    assert warnings_of(file) == [f"{file}: 5 rows without any value left out."]
+    assert warnings_of(write(file, b"a,b\n,\n")) == [f"{file}: 1 row without any value left out."]
+    assert rows_of(file) == []
