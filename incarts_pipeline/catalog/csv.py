@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from incarts_pipeline.catalog.arrow_types import check_names
+from incarts_pipeline.catalog.arrow_types import Faults, name_faults
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
 from incarts_pipeline.errors import CatalogError
@@ -38,7 +38,7 @@ class DelimitedFile:
     said.
 
     Raises:
-        CatalogError: its header has blank or equal names, or it can't be decoded.
+        CatalogError: its header looks like another delimiter's, or it can't be decoded.
     """
 
     def __init__(self, source: Decoded, name: str, options: ReadOptions) -> None:
@@ -50,15 +50,17 @@ class DelimitedFile:
         self._head, self.names = self._read_header(options.delimiter)
         if self.names and options.delimiter is None:
             self._check_delimiter()
-        check_names(self.names, name)
+        faults = name_faults(self.names, name)
+        self._places = [place for place in range(len(self.names)) if place not in faults]
+        self.faults: Faults = {self.names[place]: fault for place, fault in faults.items()}
         self._ragged: list[pacsv.InvalidRow] = []
         # Nobody has such a value, so that a row of it can only be ours.
         self._marker = uuid.uuid4().hex
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns, all text."""
-        return pa.schema([(name, pa.string()) for name in self.names])
+        """The columns that have a name of their own, all text."""
+        return pa.schema([(self.names[place], pa.string()) for place in self._places])
 
     def batches(self, first_row: int = 0) -> Iterator[pa.RecordBatch]:
         """Yield the rows; `first_row` is what the first one counts as in errors.
@@ -77,7 +79,7 @@ class DelimitedFile:
                 if not batch.num_rows:
                     continue
                 if last is not None:
-                    yield last
+                    yield self._usable(last)
                     rows += last.num_rows
                 last = batch
         except pa.ArrowInvalid as error:
@@ -87,7 +89,11 @@ class DelimitedFile:
         if last is None or last.column(0)[-1].as_py() != self._marker:
             at = first_row + rows + (last.num_rows - 1 if last is not None else 0)
             raise self._unclosed(at)
-        yield last.slice(0, last.num_rows - 1)
+        yield self._usable(last.slice(0, last.num_rows - 1))
+
+    def _usable(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [batch.column(place) for place in self._places]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _read_header(self, delimiter: str | None) -> tuple[bytes, list[str]]:
         # Exports begin with empty lines; Arrow would take the first of them for the header.
@@ -123,6 +129,7 @@ class DelimitedFile:
         # The line feed before it ends a last line that has none; behind one it is an empty line,
         # which is no row.
         marker = "\n" + self._delimiter.join([self._marker] * len(self.names)) + "\n"
+        by_place = [str(place) for place in range(len(self.names))]
         parts = [io.BytesIO(self._head), self._source, io.BytesIO(marker.encode())]
         return pacsv.open_csv(
             io.BufferedReader(_Joined(parts), BLOCK),
@@ -131,7 +138,7 @@ class DelimitedFile:
                 # words.
                 block_size=BLOCK,
                 use_threads=False,  # rows have numbers only so
-                column_names=self.names,
+                column_names=by_place,  # their own may be there twice
                 skip_rows_after_names=1,
             ),
             parse_options=pacsv.ParseOptions(
@@ -141,7 +148,7 @@ class DelimitedFile:
                 invalid_row_handler=self._note_ragged,
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(self.names, pa.string()),
+                column_types=dict.fromkeys(by_place, pa.string()),
                 # Arrow's own list has NA, NULL and nan, which are somebody's brand.
                 null_values=[""],
                 strings_can_be_null=True,

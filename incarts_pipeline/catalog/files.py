@@ -9,12 +9,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
+from incarts_pipeline.catalog.arrow_types import Faults
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.csv import DelimitedFile, filled_rows
 from incarts_pipeline.catalog.fingerprint import Fingerprint
@@ -115,7 +115,7 @@ def _text_catalog(
     make = _csv_rows if kind == "csv" else _json_rows
     warnings: list[str] = []
     try:
-        schema, rows_of = make(name, files, options)
+        schema, faults, rows_of = make(name, files, options)
     except (pa.ArrowException, OSError) as error:
         raise cannot_read(name, error) from error
 
@@ -139,6 +139,7 @@ def _text_catalog(
         batch_rows=options.batch_rows,
         fingerprint=fingerprint,
         warnings=warnings,
+        faults=faults,
     )
 
 
@@ -152,25 +153,27 @@ def _unended(name: str, row: int, end: str) -> str:
     )
 
 
-# The columns of all files, and the rows of one: of its text and name, its first row's number, and
-# a list for warnings.
-_Rows = tuple[pa.Schema, Callable[[Decoded, str, int, list[str]], Iterator[pa.RecordBatch]]]
+# The columns of all files, those that can't be used, and the rows of one: of its text and name, its
+# first row's number, and a list for warnings.
+_Rows = tuple[pa.Schema, Faults, Callable[[Decoded, str, int, list[str]], Iterator[pa.RecordBatch]]]
 
 
 def _csv_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows:
     # The header alone is read now, so that a wrong mapping is noticed before any row is.
-    schema = next(filter(len, map(partial(_csv_schema, options=options), files)), None)
-    if schema is None:
+    head = next((head for file in files if (head := _csv_head(file, options)).names), None)
+    if head is None:
         raise CatalogError(
             f"{name} is empty.", fix="It needs at least a header line with the columns."
         )
+
+    schema = head.schema
 
     def rows_of(
         text: Decoded, file: str, row: int, warnings: list[str]
     ) -> Iterator[pa.RecordBatch]:
         rows = DelimitedFile(text, file, options)
         if rows.names:  # Spark leaves files without a header where a part has no rows
-            _check_same_columns(name, schema.names, rows.names, file)
+            _check_same_columns(name, schema.names, rows.schema.names, file)
         blank = 0
         for batch in rows.batches(row):
             filled = filled_rows(batch)
@@ -180,12 +183,12 @@ def _csv_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows:
         if blank:
             warnings.append(f"{file}: {counted(blank, 'row')} without any value left out.")
 
-    return schema, rows_of
+    return schema, head.faults, rows_of
 
 
-def _csv_schema(file: _TextFile, options: ReadOptions) -> pa.Schema:
+def _csv_head(file: _TextFile, options: ReadOptions) -> DelimitedFile:
     with file.decoded(options.encoding) as text:
-        return DelimitedFile(text, file.name, options).schema
+        return DelimitedFile(text, file.name, options)
 
 
 def _check_same_columns(name: str, first: list[str], names: list[str], file: str) -> None:
@@ -218,4 +221,4 @@ def _json_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows
     def rows_of(text: Decoded, file: str, row: int, _: list[str]) -> Iterator[pa.RecordBatch]:
         return json_batches(text, file, schema, row)
 
-    return schema, rows_of
+    return schema, {}, rows_of

@@ -115,7 +115,10 @@ class LinksResult:
         return self._joined(self._kept.kind, self._places(found), told)
 
     def to_arrow(self) -> pa.Table:
-        """Return the caller's columns, then the link columns, as an Arrow table."""
+        """Return the caller's columns, then the link columns, as an Arrow table.
+
+        Columns that Arrow can't hold are left out.
+        """
         return self._whole(FrameKind.ARROW)
 
     def to_pandas(self) -> Any:

@@ -236,6 +236,7 @@ def _targets(request: VerifyRequest, project_id: str, ledger: LedgerReader) -> l
 
 def _link_ids(source: object) -> list[str]:
     catalog = open_catalog(source)
+    catalog.require(["link_id"])
     if "link_id" not in catalog.schema.names:
         raise CatalogError(
             f"{catalog.name} has no column 'link_id'; it has {', '.join(catalog.schema.names)}.",

@@ -128,9 +128,6 @@ def test_open_quote_in_a_large_file(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
-        (b"a,b,a\n1,2,3\n", "Columns 1 and 3 of .* are both named 'a'"),
-        (b"a,,b\n1,2,3\n", "Column 2 of .* has no name"),
-        (b"a,b, \n1,2,3\n", "Column 3 of .* has no name"),
         (b"\x1f\x8b\x08\x00", "looks like gzip"),
         (b"PK\x03\x04\x90", "zip or Excel"),
         ("a,b\n1,2\n".encode("utf-16-le"), "looks like utf-16-le"),
@@ -336,3 +333,25 @@ def test_rows_of_delimiters_alone(tmp_path: Path) -> None:
     assert warnings_of(file) == [f"{file}: 5 rows without any value left out."]
     assert warnings_of(write(file, b"a,b\n,\n")) == [f"{file}: 1 row without any value left out."]
     assert rows_of(file) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "column", "message"),
+    [
+        (b"a,b,a\n1,2,3\n", {"b": "2"}, "a", "Columns 1 and 3 of .* are both named 'a'"),
+        (b"a,,b\n1,2,3\n", {"a": "1", "b": "3"}, "", "Column 2 of .* has no name"),
+        (b"a,b, \n1,2,3\n", {"a": "1", "b": "2"}, " ", "Column 3 of .* has no name"),
+        (b"a,b,,\n1,2,,\n", {"a": "1", "b": "2"}, "", "Column [34] of .* has no name"),
+        (b",a,b,a,,a\n0,1,2,3,4,5\n", {"b": "2"}, "a", "are both named 'a'"),
+    ],
+)
+def test_columns_without_a_name_of_their_own(
+    tmp_path: Path, content: bytes, row: dict[str, str], column: str, message: str
+) -> None:
+    """They can't be mapped, and stop nothing as long as nobody does."""
+    file = write(tmp_path / "1.csv", content)
+    assert rows_of(file) == [row]
+    with pytest.raises(CatalogError, match=message):
+        open_catalog(file).require([*row, column])
+    write(tmp_path / "2.csv", content)
+    assert rows_of(tmp_path) == [row] * 2
