@@ -42,7 +42,7 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
         check_owner(target, facts, owner)
         if kind.is_catalog:
             _check_link_sets(target, link_sets, owner)
-    with _existing(output.links) as file:
+    with existing(output.links) as file:
         if file is None:
             return
         of_kind = set(TABLES[kind].columns.names) <= set(file.schema_arrow.names)
@@ -56,14 +56,14 @@ def _told(target: str) -> tuple[dict[str, str], frozenset[str]]:
     Raises:
         RefusedError: what is there is no table.
     """
-    with _existing(target) as file:
+    with existing(target) as file:
         if file is None:
             return {}, frozenset()
         facts = facts_of(file.schema_arrow)
-        return facts, _link_sets(file, facts)
+        return facts, link_sets(file, facts)
 
 
-def _link_sets(file: pq.ParquetFile, facts: Mapping[str, str]) -> frozenset[str]:
+def link_sets(file: pq.ParquetFile, facts: Mapping[str, str]) -> frozenset[str]:
     """Return the names of a table's link sets.
 
     An older one has them in one text, joined by spaces. Names may have spaces too, so that only
@@ -81,7 +81,7 @@ def _link_sets(file: pq.ParquetFile, facts: Mapping[str, str]) -> frozenset[str]
 
 
 @contextmanager
-def _existing(target: str) -> Iterator[pq.ParquetFile | None]:
+def existing(target: str) -> Iterator[pq.ParquetFile | None]:
     """Open a table, None when there is none.
 
     Raises:
