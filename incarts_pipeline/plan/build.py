@@ -300,6 +300,7 @@ def _set_figures(
     planning: Planning, counts: Sequence[Count], newly_missing: Mapping[str, int]
 ) -> list[SetFigures]:
     live = dict(planning.workspace.db.execute(queries.LIVE).fetchall())
+    complete = planning.ledger.complete_sets()
     calls: dict[tuple[str, Action], int] = {}
     rows: dict[str, int] = {}
     for count in counts:
@@ -314,6 +315,7 @@ def _set_figures(
             create=calls.get((name, Action.CREATE), 0),
             replace=calls.get((name, Action.REPLACE), 0),
             newly_missing=newly_missing.get(name, 0),
+            was_complete=name in complete,
             examples=_guard_examples(planning, name, calls.get((name, Action.REPLACE), 0)),
         )
         for name in planning.options.link_sets
