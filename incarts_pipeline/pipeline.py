@@ -109,6 +109,8 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
         rule=rule,
+        base_url=known.base_url,
+        mapping=repr(mapping),
         retry_rejected=request.retry_rejected,
         scopes=known.scopes,
         refuse_over=request.refuse_over,
@@ -280,9 +282,10 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
         RefusedError: the catalog or the ledger has moved, or the settings are another target's.
     """
     ours = (settings.project_id, settings.base_url)
-    if ours != (saved.project_id, saved.base_url or settings.base_url):
+    if ours != (saved.project_id, saved.base_url):
+        host = saved.base_url or "a base URL that was not set"
         raise RefusedError(
-            f"The plan is for {saved.project_id} at {saved.base_url}, the settings are for "
+            f"The plan is for {saved.project_id} at {host}, the settings are for "
             f"{settings.project_id} at {settings.base_url}.",
             fix="Choose the plan's target, or plan again.",
             guard="another_target",
@@ -358,6 +361,7 @@ def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -
         link_sets=(),
         on_change=_REPLACED,
         rule=rule,
+        base_url=settings.base_url,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
         pace=pace_of(settings, ledger, rule),

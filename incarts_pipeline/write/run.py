@@ -23,6 +23,8 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
+    COMPLETE,
+    FINISHED,
     RENEW_SECONDS,
     Call,
     Claim,
@@ -346,7 +348,7 @@ class Writer:
 
     async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
-        outcome = self._stop.reason.value if self._stop.reason else "finished"
+        outcome = self._stop.reason.value if self._stop.reason else self._outcome()
         now = self._clock.now()
         try:
             missing, back = self._plan.missing_changes(self._set_ids)
@@ -355,6 +357,14 @@ class Writer:
             await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
         except Exception:
             logger.exception("the end of the run could not be recorded")
+
+    def _outcome(self) -> str:
+        """Say whether the catalog has all its links, as far as it may have any."""
+        limit, calls = self._options.limit, self._plan.figures.calls
+        left = (
+            self._busy or self._throttle.circuits.forbidden or (limit is not None and calls > limit)
+        )
+        return FINISHED if left or not self._plan.kind.is_catalog else COMPLETE
 
     def _result(self) -> WriteResult:
         circuits = self._throttle.circuits
