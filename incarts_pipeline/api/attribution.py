@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, RateHints
+from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, QrCode, RateHints
 
 
 class Foreign(StrEnum):
@@ -61,9 +61,9 @@ def attribute(answer: Answer, request: Request) -> Answer:
     echoed = _is_echo(answer.echoed_id, request)
     if echoed is False:
         return _disowned(answer, Foreign.ANSWER, f"it echoes correlation id {answer.echoed_id}")
-    if answer.link is None:
+    if answer.made is None:
         return answer
-    pairs = list(_pairs(answer.link, request, echoed=bool(echoed)))
+    pairs = list(_pairs(answer.made, request, echoed=bool(echoed)))
     differing = [pair for pair in pairs if pair[1] != pair[2]]
     if differing and not (echoed and [field for field, *_ in differing] == ["name"]):
         told = "; ".join(f"{field} is {found!r}, not {sent!r}" for field, sent, found in differing)
@@ -99,28 +99,32 @@ def _disowned(answer: Answer, code: Foreign, why: str) -> Answer:
     )
 
 
-def _pairs(link: Link, request: Request, *, echoed: bool) -> Iterator[Pair]:
+def _pairs(made: Link | QrCode, request: Request, *, echoed: bool) -> Iterator[Pair]:
     """Yield what can be compared of what was asked for and what was answered."""
     if request.body is None:
         if not echoed:  # else somebody may have changed the link
-            yield "id", request.link_id, link.id
+            yield "id", request.link_id, made.id
         return
     sent = _content(request.body)
-    if request.link_id is not None:
-        code = link.qr_code
-        if code is not None and code.link_id is not None:
-            yield "linkId", request.link_id, code.link_id
-        if code is not None and code.identifier is not None and "identifier" in sent:
-            yield "identifier", _plain(sent["identifier"]), _plain(code.identifier)
+    if isinstance(made, QrCode):
+        yield from _code_pairs(made, sent, request.link_id)
         return
     for field in _NAMED:
-        was, now = sent.get(field), link.raw.get(field)
+        was, now = sent.get(field), made.raw.get(field)
         if isinstance(was, str) and isinstance(now, str):
             yield field, _plain(was), _plain(now)
     if not _is_smart(sent):
-        was_ids, now_ids = _product_ids(sent), _product_ids(link.raw)
+        was_ids, now_ids = _product_ids(sent), _product_ids(made.raw)
         if was_ids is not None and now_ids is not None:
             yield "products", was_ids, now_ids
+
+
+def _code_pairs(code: QrCode, sent: Mapping[str, Any], link_id: str | None) -> Iterator[Pair]:
+    if code.link_id is not None:
+        yield "linkId", link_id, code.link_id
+    identifier = sent.get("identifier")
+    if isinstance(identifier, str) and code.identifier is not None:
+        yield "identifier", _plain(identifier), _plain(code.identifier)
 
 
 def _content(body: bytes) -> Mapping[str, Any]:

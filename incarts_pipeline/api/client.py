@@ -23,7 +23,7 @@ from incarts_pipeline.api.attribution import (
     is_in_step,
 )
 from incarts_pipeline.api.credentials import checked_secret
-from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint
+from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
 from incarts_pipeline.api.responses import Reply, classify, error_for
 from incarts_pipeline.api.transport import (
     AiohttpTransport,
@@ -35,8 +35,7 @@ from incarts_pipeline.api.transport import (
 )
 from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import MOST, Settings, checked_base_url
+from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class IncartsClient:
 
     async def post(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Link | QrCode],
         body: bytes,
         *,
         link_id: str | None = None,
@@ -148,10 +147,7 @@ class IncartsClient:
     async def post_qr_code(
         self, link_id: str, body: bytes, *, idempotency_key: str, correlation_id: str
     ) -> Answer:
-        """Make one attempt to create a QR code of a link, as `post` does.
-
-        The answer's `link` stands for the code: its id is the code's, and `link.qr_code` is it.
-        """
+        """Make one attempt to create a QR code of a link, as `post` does."""
         return await self.post(
             QR_CODES,
             body,
@@ -200,17 +196,16 @@ class IncartsClient:
         correlation_id: str | None = None,
     ) -> QrCode:
         """Create one more QR code for a link; raises as `create_link` does."""
-        made = await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
-        return cast(QrCode, made.qr_code)  # the endpoint's answer has one, or it is an error
+        return await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
 
     async def _create(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Made],
         link_id: str | None,
         body: bytes | Mapping[str, object],
         idempotency_key: str,
         correlation_id: str | None,
-    ) -> Link:
+    ) -> Made:
         request = Request(
             correlation_id=correlation_id or new_correlation_id(),
             body=_encode(body),
@@ -219,7 +214,11 @@ class IncartsClient:
         return await self._call("POST", endpoint, request, idempotency_key)
 
     async def _attempt(
-        self, method: str, endpoint: Endpoint, request: Request, idempotency_key: str | None
+        self,
+        method: str,
+        endpoint: Endpoint[Link | QrCode],
+        request: Request,
+        idempotency_key: str | None,
     ) -> Answer:
         try:
             _, answer = await self._exchange(method, endpoint, request, idempotency_key)
@@ -234,8 +233,8 @@ class IncartsClient:
         return answer
 
     async def _call(
-        self, method: str, endpoint: Endpoint, request: Request, idempotency_key: str | None
-    ) -> Link:
+        self, method: str, endpoint: Endpoint[Made], request: Request, idempotency_key: str | None
+    ) -> Made:
         """Return what a success brought; raise the error tree for anything else."""
         try:
             reply, answer = await self._exchange(method, endpoint, request, idempotency_key)
@@ -244,7 +243,7 @@ class IncartsClient:
         else:
             if answer.error_code in list(Foreign):
                 raise AnswerLostError(f"The answer was lost: {answer.error_message}.", fix=_AGAIN)
-            return answer.link or _no_link(reply, request.correlation_id)
+            return cast(Made, answer.made) or _no_link(reply, request.correlation_id)
         # Not within `except`: what happened below holds the request, and the request the key.
         if failure.not_sent:
             raise NotSentError(
@@ -254,7 +253,11 @@ class IncartsClient:
         raise AnswerLostError(f"The answer was lost: {failure.message}.", fix=_AGAIN)
 
     async def _exchange(
-        self, method: str, endpoint: Endpoint, request: Request, idempotency_key: str | None
+        self,
+        method: str,
+        endpoint: Endpoint[Link | QrCode],
+        request: Request,
+        idempotency_key: str | None,
     ) -> tuple[Reply, Answer]:
         """Send one request, and say whose its answer is and what it means, within the deadline."""
         url = endpoint.url(self.base_url, request.link_id)
@@ -294,13 +297,10 @@ class IncartsClient:
         return Reply(status=received.status, headers=told, body=content)
 
     def _note_spelling(self, answer: Answer) -> None:
-        if answer.is_renamed and answer.link and not self._noted_spelling:
+        if answer.is_renamed and answer.made and not self._noted_spelling:
             self._noted_spelling = True
-            logger.warning(
-                "Incarts spells names in its own way, as that of %s: %r",
-                answer.link.id,
-                answer.link.name,
-            )
+            made = answer.made
+            logger.warning("Incarts spells names in its own way, as in %s: %r", made.id, made.name)
 
     async def _receive(
         self, method: str, url: str, headers: list[tuple[str, str]], body: bytes | None
