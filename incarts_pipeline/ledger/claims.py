@@ -11,7 +11,7 @@ The functions that take a connection run inside one transaction of the journal.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -68,6 +68,7 @@ class Operation:
     operation_state: OperationState = field(default_factory=OperationState)
     for_history: bool = False
     for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
+    correlation_id: str | None = None  # of the last attempt, None before the first
 
 
 class Claim(StrEnum):
@@ -345,4 +346,5 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
     )
-    return _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    own = _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    return replace(own, correlation_id=row.correlation_id)
