@@ -215,6 +215,22 @@ def test_mass_change_needs_approval(run: Run, settings: Settings, box: Sandbox) 
     assert run(changed, approved=digest).published.by_status[Status.REPLACED] == 12
 
 
+@pytest.mark.parametrize("limit", [None, 100])
+def test_mass_growth_needs_approval(
+    run: Run, settings: Settings, box: Sandbox, limit: int | None
+) -> None:
+    """A catalog of another size is looked at first, but not what a pilot began."""
+    run(products(100 if limit is None else 1_100), limit=limit)
+    if limit is None:
+        with pytest.raises(RefusedError, match=r"1,000 new links .* which has 100; .* 5 times"):
+            run(products(1_100))
+        assert box.audit().links == 100
+    request = PlanRequest(catalog=products(1_100), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        guards = [refusal.guard for refusal in plan.figures.refusals]
+        assert (plan.figures.calls, guards) == (1_000, [] if limit else ["mass_growth"])
+
+
 def test_newly_missing_rows_count_once(run: Run) -> None:
     """Rows that are already known to be missing don't trip the guard every night."""
     run(products(30))

@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,24 +90,10 @@ class Workspace:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
             digest = hashlib.sha256()
             incoming = _hashed(_until_failed(batches, ledger), digest)
-            self._store_requests(schema, incoming)
+            with _scanned(self.db, schema, incoming):
+                self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
             ledger.result()
             self.requests_digest = digest.hexdigest()
-
-    def _store_requests(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        failures: list[Exception] = []
-        reader = pa.RecordBatchReader.from_batches(schema, _noted(batches, failures))
-        self.db.register("incoming", reader)
-        try:
-            self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
-        except duckdb.Error:
-            # DuckDB makes a text of what its source raises, traceback and all.
-            if not failures:
-                raise
-        finally:
-            self.db.unregister("incoming")
-        if failures:
-            raise failures[0]
 
     def link_sets(self) -> tuple[str, ...]:
         """Return the link sets that the requests name."""
@@ -219,12 +205,40 @@ class Workspace:
         ledger: Reading,
         *parameters: str | int,
     ) -> None:
-        with self.db.cursor() as db:
-            db.register("incoming", bulk_read.scan(ledger, query, *parameters))
+        rows = ledger.batches(query, *parameters)
+        with self.db.cursor() as db, _scanned(db, query.schema, rows):
             db.execute(
                 f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
                 {"name": link_set},
             )
+
+
+@contextmanager
+def _scanned(
+    db: duckdb.DuckDBPyConnection, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> Iterator[None]:
+    """Let a block read batches as `incoming`, and raise what making them raises.
+
+    DuckDB tells an error within a scan as one of its own, with a traceback in its message.
+    """
+    raised: list[Exception] = []
+
+    def kept() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    db.register("incoming", pa.RecordBatchReader.from_batches(schema, kept()))
+    try:
+        yield
+    except duckdb.Error:
+        if raised:
+            raise raised[0] from None
+        raise
+    finally:
+        db.unregister("incoming")
 
 
 def _until_failed(
@@ -235,17 +249,6 @@ def _until_failed(
         if other.done() and other.exception() is not None:
             return
         yield batch
-
-
-def _noted(
-    batches: Iterable[pa.RecordBatch], failures: list[Exception]
-) -> Iterator[pa.RecordBatch]:
-    """Pass batches on, and note the error that ends them."""
-    try:
-        yield from batches
-    except Exception as error:
-        failures.append(error)
-        raise
 
 
 def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.RecordBatch]:

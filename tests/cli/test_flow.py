@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
+import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline.ledger import bulk_read
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from tests.support.processes import NO_MAPPING
 from tests.support.runs import products
@@ -394,3 +399,33 @@ def test_catalog_that_may_be_cut(shell: Shell, catalog: str) -> None:
     assert "ends without a line end" in Path("run.html").read_text()
     _, out, _ = shell(*arguments, "--json")
     assert json.loads(out)["warnings"][0].startswith(warning)
+
+
+@pytest.mark.slow
+def test_reader_of_a_large_ledger_is_killed(
+    shell: Shell, box: Sandbox, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever that is, the run fails with what to do, or what it publishes is whole."""
+    apply = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert shell(*apply)[0] == 0
+    start, chance, codes = subprocess.Popen, random.Random(7), []
+
+    def start_and_kill(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:
+        process = start(*arguments, **keywords)
+        threading.Timer(chance.uniform(0.0, 0.8), process.kill).start()
+        return process
+
+    monkeypatch.setattr(bulk_read, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(subprocess, "Popen", start_and_kill)
+    for _ in range(12):
+        for published in Path().glob("links.*parquet"):
+            published.unlink()
+        code, _, said = shell(*apply)
+        codes.append(code)
+        assert code == 0 or "was ended by SIGKILL" in said
+        assert "Traceback" not in said
+        whole = [pq.read_table(file).num_rows for file in sorted(Path().glob("links.*parquet"))]
+        assert whole in ([], [12], [12, 0], [12, 0, 12])
+        assert len(whole) == 3 or code == 1
+    assert 1 in codes
+    assert box.audit().links == 12
