@@ -1,4 +1,4 @@
-"""The five stages composed: catalog → prepare → plan → write → publish."""
+"""Pipeline: the five steps composed, catalog → prepare → plan → write → publish."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.kinds import LINKS, QR_CODES, Kind
 from incarts_pipeline.ledger import (
     LedgerReader,
     ReplayRule,
@@ -32,7 +31,7 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
-from incarts_pipeline.models import Policy, Status
+from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
     Plan,
@@ -50,9 +49,8 @@ from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.publish import Output, Owner, Published, check_output
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
-from incarts_pipeline.resolved_settings import PlanSettings
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import PlanSettings, Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_out, left_over

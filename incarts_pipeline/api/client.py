@@ -10,13 +10,13 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import httpx
 from pydantic import SecretStr
 
 from incarts_pipeline.api.credentials import checked_secret
-from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint
+from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
 from incarts_pipeline.api.responses import Reply, classify, error_for
 from incarts_pipeline.api.transport import (
     AiohttpTransport,
@@ -28,8 +28,7 @@ from incarts_pipeline.api.transport import (
 )
 from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import MOST, Settings, checked_base_url
+from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url
 
 
 class IncartsClient:
@@ -96,7 +95,7 @@ class IncartsClient:
 
     async def post(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Link | QrCode],
         body: bytes,
         *,
         link_id: str | None = None,
@@ -130,10 +129,7 @@ class IncartsClient:
     async def post_qr_code(
         self, link_id: str, body: bytes, *, idempotency_key: str, correlation_id: str
     ) -> Answer:
-        """Make one attempt to create a QR code of a link, as `post` does.
-
-        The answer's `link` stands for the code: its id is the code's, and `link.qr_code` is it.
-        """
+        """Make one attempt to create a QR code of a link, as `post` does."""
         return await self.post(
             QR_CODES,
             body,
@@ -182,17 +178,16 @@ class IncartsClient:
         correlation_id: str | None = None,
     ) -> QrCode:
         """Create one more QR code for a link; raises as `create_link` does."""
-        made = await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
-        return cast(QrCode, made.qr_code)  # the endpoint's answer has one, or it is an error
+        return await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
 
     async def _create(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Made],
         link_id: str | None,
         body: bytes | Mapping[str, object],
         idempotency_key: str,
         correlation_id: str | None,
-    ) -> Link:
+    ) -> Made:
         ours = correlation_id or new_correlation_id()
         url = endpoint.url(self.base_url, link_id)
         reply = await self._call("POST", url, _encode(body), idempotency_key, ours)
@@ -201,7 +196,7 @@ class IncartsClient:
     async def _attempt(
         self,
         method: str,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Link | QrCode],
         link_id: str | None,
         body: bytes | None,
         idempotency_key: str | None,

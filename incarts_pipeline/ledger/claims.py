@@ -19,11 +19,10 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
-from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
-from incarts_pipeline.models import Action, State
+from incarts_pipeline.models import Action, State, kind_for
 
 _O = tables.operation.c
 

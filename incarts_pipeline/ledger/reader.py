@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
-from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
 from incarts_pipeline.ledger.limits import load_rate
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
+from incarts_pipeline.models import LINKS, Kind
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.text import Option, OptionText

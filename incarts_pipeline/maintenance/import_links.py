@@ -21,7 +21,6 @@ from incarts_pipeline.identity import (
     qr_content_hash,
     qr_row_key,
 )
-from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import (
     UNKNOWN_GROUPS,
     Entry,
@@ -31,7 +30,7 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.ledger.restore import restore
-from incarts_pipeline.models import QR_CODE, Reason, State, Status
+from incarts_pipeline.models import LINKS, QR_CODE, QR_CODES, Reason, State, Status
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.prepare.row_keys import row_keys
 from incarts_pipeline.publish import Output, Owner, check_owner, exists, facts_of, resolve

@@ -34,9 +34,8 @@ from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.publish import Owner, check_place, metadata_of, write_table
-from incarts_pipeline.resolved_settings import CallSettings
 from incarts_pipeline.schemas import VERIFIED
-from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
+from incarts_pipeline.settings import CallSettings, Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.write import (
     AttemptResult,

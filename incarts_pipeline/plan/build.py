@@ -14,9 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
-from incarts_pipeline.models import Action, NoteCode, Reason, State
+from incarts_pipeline.models import Action, Kind, NoteCode, Reason, State
 from incarts_pipeline.plan import changes, guards, queries
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from incarts_pipeline.kinds import Kind
-from incarts_pipeline.models import Intent
+from incarts_pipeline.models import Intent, Kind
 from incarts_pipeline.text import Option, OptionText
 
 SHARE_GUARD = "mass_change"

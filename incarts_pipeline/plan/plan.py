@@ -10,9 +10,8 @@ from typing import Any, Self
 import pyarrow as pa
 
 from incarts_pipeline.identity import group_hashes, qr_content_hash
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import Call, Content, LedgerReader, Move, ReplayRule
-from incarts_pipeline.models import Action, Policy, Reason
+from incarts_pipeline.models import Action, Kind, Policy, Reason
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures

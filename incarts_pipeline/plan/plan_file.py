@@ -1,4 +1,4 @@
-"""A plan as a file: looked at by one person, applied by another, and refused when it has moved."""
+"""Plan files: looked at by one person, applied by another, and refused when the plan has moved."""
 
 from __future__ import annotations
 

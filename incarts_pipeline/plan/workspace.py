@@ -1,4 +1,4 @@
-"""The workspace of one run: a temporary DuckDB database that joins more than memory holds.
+"""Workspace of one run: a temporary DuckDB database that joins more than memory holds.
 
 It lives in memory up to a bound, and beyond that in a temporary folder. A database file instead
 would compress every column on its way in: five times the work, for what is read once or twice.

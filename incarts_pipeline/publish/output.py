@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from incarts_pipeline.kinds import Kind
-from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.models import Kind, Reason, Status
 from incarts_pipeline.schemas import OUTPUT_VERSION
 
 

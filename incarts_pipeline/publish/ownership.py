@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader
-from incarts_pipeline.models import Status
+from incarts_pipeline.models import Kind, Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
 from incarts_pipeline.publish.output import Output, Owner, facts_of

@@ -47,8 +47,7 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import key_fingerprint
+from incarts_pipeline.settings import ClientSettings, key_fingerprint
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write.attempts import Attempts
@@ -368,7 +367,7 @@ class Writer:
             requests=self._metrics.requests,
             unrecorded=[
                 f"{o.operation.idempotency_key} → "
-                f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"
+                f"{o.answer.made.id if o.answer and o.answer.made else o.state.value}"
                 for o in self._journal.unrecorded
             ],
             busy=[(call.link_set, call.row_key) for call in self._busy],

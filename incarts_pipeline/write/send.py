@@ -11,7 +11,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from incarts_pipeline.api import LINKS, QR_CODES, IncartsClient, new_correlation_id
+from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
@@ -25,7 +25,7 @@ from incarts_pipeline.ledger import (
     ReplayRule,
     Sent,
 )
-from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.models import Answer, AnswerKind, State, kind_for
 from incarts_pipeline.write.attempts import AttemptResult
 from incarts_pipeline.write.throttle import Slot, Throttle
 
@@ -149,7 +149,7 @@ class Sending:
         passing_soon(Place.IN_FLIGHT)
         try:
             return await self.sender.client.post(
-                LINKS if operation.for_link_id is None else QR_CODES,
+                endpoint_of(kind_for(operation.for_link_id)),
                 operation.body,
                 link_id=operation.for_link_id,
                 idempotency_key=operation.idempotency_key,

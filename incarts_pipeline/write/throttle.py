@@ -20,7 +20,7 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.rate_limit import Learned, Pacer, pacing
-from incarts_pipeline.resolved_settings import ClientSettings
+from incarts_pipeline.settings import ClientSettings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, End, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit

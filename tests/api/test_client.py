@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from incarts_pipeline import errors
 from incarts_pipeline.api.client import IncartsClient, new_correlation_id
 from incarts_pipeline.api.probe import Probe, probe
-from incarts_pipeline.models import AnswerKind
+from incarts_pipeline.models import AnswerKind, QrCode
 from incarts_pipeline.sandbox import Sandbox
 
 KEY = "ic_live_0123456789abcdef"
@@ -72,10 +72,8 @@ def test_sandbox_makes_and_reads_a_link_and_its_codes(box: Sandbox) -> None:
                 idempotency_key="incarts1-3",
                 correlation_id="incarts-test",
             )
-            assert answer.link is not None
-            assert answer.link.qr_code is not None
-            assert answer.link.id == answer.link.qr_code.id
-            assert {one.identifier, answer.link.qr_code.identifier} == {"shelf-1", "shelf-2"}
+            assert isinstance(answer.made, QrCode)
+            assert {one.identifier, answer.made.identifier} == {"shelf-1", "shelf-2"}
             assert (await probe(client)).code == "ok"
             with pytest.raises(errors.NotFoundError):
                 await client.get_link("lnk_nobody")

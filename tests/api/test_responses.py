@@ -276,7 +276,7 @@ BODIES = st.binary() | VALUES.map(lambda value: json.dumps(value).encode())
 def test_nothing_raises(status: int, headers: dict[str, str], body: bytes) -> None:
     """Whatever comes is classified, and only a success with an id is a link."""
     got = classify(status, headers, body, correlation_id=OURS, now=NOW)
-    assert (got.link is not None) == (got.kind is AnswerKind.LINK)
+    assert (got.made is not None) == (got.kind is AnswerKind.LINK)
     assert got.kind is not AnswerKind.LINK or 200 <= status < 300
     assert got.kind is not AnswerKind.NOT_SENT
     for text in (got.error_message, got.error_code, got.echoed_id):
