@@ -382,3 +382,14 @@ def test_checks_run_without_the_asset(materialize: Materialize, box: Sandbox) ->
     assert not checks["no_row_lost"].passed
     assert "3 of 33 catalog rows are not in the output" in str(checks["no_row_lost"].description)
     assert len(box.requests()) == before
+
+
+def test_output_over_the_catalog(materialize: Materialize, box: Sandbox) -> None:
+    """A path that is the catalog's, or another table's, is refused before anything is sent."""
+    catalog = write_catalog(products(30))
+    asset = links_asset(catalog, output=catalog)
+    assert "that is the catalog" in failure_of(materialize(asset))
+    pq.write_table(products(1), "sales.parquet")
+    asset = links_asset(catalog, output="sales.parquet")
+    assert "not a table of links" in failure_of(materialize(asset))
+    assert box.audit().requests == 0
