@@ -113,6 +113,8 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
         rule=rule,
+        base_url=known.base_url,
+        mapping=repr(mapping),
         retry_rejected=request.retry_rejected,
         scopes=known.scopes,
         refuse_over=request.refuse_over,
@@ -131,6 +133,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
         chosen.renumbered(requests),
+        catalog=catalog,
         kind=LINKS,
         ledger=ledger,
         options=options,
@@ -159,6 +162,7 @@ async def apply_plan(
 
     Raises:
         RefusedError: a guard stands against the plan, or the output isn't this plan's to write.
+        CatalogError: the catalog's files changed after they were planned; nothing was sent.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
         PublishError: the table can't be written; what was answered is in the ledger.
@@ -173,6 +177,8 @@ async def apply_plan(
     read = (*plan.read, *paths_read(settings))
     check_apart(target.paths_of(plan.kind), read)
     check_output(plan.kind, target, view, owner)
+    if plan.fingerprint is not None:
+        plan.fingerprint.check()
     engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
@@ -289,9 +295,10 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
         RefusedError: the catalog or the ledger has moved, or the settings are another target's.
     """
     ours = (settings.project_id, settings.base_url)
-    if ours != (saved.project_id, saved.base_url or settings.base_url):
+    if ours != (saved.project_id, saved.base_url):
+        host = saved.base_url or "a base URL that was not set"
         raise RefusedError(
-            f"The plan is for {saved.project_id} at {saved.base_url}, the settings are for "
+            f"The plan is for {saved.project_id} at {host}, the settings are for "
             f"{settings.project_id} at {settings.base_url}.",
             fix="Choose the plan's target, or plan again.",
             guard="another_target",
@@ -348,6 +355,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     return make_plan(
         request_schema(catalog.schema, mapping),
         code_requests(catalog.batches(), mapping, catalog.schema, links),
+        catalog=catalog,
         kind=QR_CODES,
         ledger=ledger,
         options=_options(request, known, ledger),
@@ -367,6 +375,7 @@ def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -
         link_sets=(),
         on_change=_REPLACED,
         rule=rule,
+        base_url=settings.base_url,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
         pace=pace_of(settings, ledger, rule),
