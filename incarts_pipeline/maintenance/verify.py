@@ -32,8 +32,15 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
+from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 from incarts_pipeline.prepare import Columns, Findings
-from incarts_pipeline.publish import Owner, check_place, metadata_of, write_table
+from incarts_pipeline.publish import (
+    Owner,
+    check_place,
+    check_replaceable,
+    metadata_of,
+    write_table,
+)
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import CallSettings, Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
@@ -162,6 +169,9 @@ async def verify(
     _check_scope(known)
     if output is not None:
         check_place(str(output))
+        table = NamedPath(what="table of verdicts", path=str(output))
+        check_apart([table], paths_read(settings, catalog=request.links))
+        check_replaceable(str(output), VERIFIED)
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     targets = await asyncio.to_thread(_targets, request, known.project_id, ledger)

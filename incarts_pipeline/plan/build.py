@@ -20,6 +20,7 @@ from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
 from incarts_pipeline.plan.guards import SetFigures
+from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.plan import Plan, PlanOptions
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
@@ -189,6 +190,7 @@ def make_plan(
     ledger: LedgerReader,
     options: PlanOptions,
     now: Stamp,
+    read: Sequence[NamedPath] = (),
     chosen: Chosen | None = None,
 ) -> Plan:
     """Load requests (`schemas.link_request_schema`) and decide what to do with each.
@@ -214,6 +216,7 @@ def make_plan(
             figures=_decided(planning),
             workspace=workspace,
             ledger=ledger,
+            read=read,
             chosen=chosen,
             fingerprint=catalog.fingerprint,
             warnings=planning.warnings,

@@ -396,3 +396,14 @@ def test_catalog_that_may_be_cut(
     materialize(links_asset("catalog.csv"), config={"mode": mode})
     told = "\n".join([*logged(instance, "INFO"), *logged(instance, "WARNING")])
     assert "catalog.csv ends without a line end, so it may be cut off: look at row 2" in told
+
+
+def test_output_over_the_catalog(materialize: Materialize, box: Sandbox) -> None:
+    """A path that is the catalog's, or another table's, is refused before anything is sent."""
+    catalog = write_catalog(products(30))
+    asset = links_asset(catalog, output=catalog)
+    assert "that is the catalog" in failure_of(materialize(asset))
+    pq.write_table(products(1), "sales.parquet")
+    asset = links_asset(catalog, output="sales.parquet")
+    assert "not a table of links" in failure_of(materialize(asset))
+    assert box.audit().requests == 0
