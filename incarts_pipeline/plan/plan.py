@@ -10,8 +10,8 @@ from typing import Any, Self
 import pyarrow as pa
 
 from incarts_pipeline.identity import group_hashes, qr_content_hash
-from incarts_pipeline.ledger import Call, Content, LedgerReader, Move, ReplayRule
-from incarts_pipeline.models import Action, Kind, Policy, Reason
+from incarts_pipeline.ledger import Call, Content, KeyChange, LedgerReader, Move, ReplayRule
+from incarts_pipeline.models import Action, Kind, Policy, Reason, Rekeyed
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
@@ -43,6 +43,7 @@ class PlanOptions:
     scopes: frozenset[str] | None = None
     refuse_over: int | None = None
     allow_empty: bool = False
+    rekeyed: Rekeyed = Rekeyed.HOLD
     pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
 
@@ -58,6 +59,7 @@ class PlanOptions:
             "retry_rejected": self.retry_rejected,
             "refuse_over": self.refuse_over,
             "allow_empty": self.allow_empty,
+            "rekeyed": self.rekeyed.value,
         }
 
 
@@ -152,6 +154,11 @@ class Plan:
         """Return the rows that go back to an earlier link."""
         rows = self.workspace.db.execute(queries.REUSES).fetchall()
         return [Move(set_ids[name], *rest) for name, *rest in rows]
+
+    def rekeys(self, set_ids: Mapping[str, int]) -> list[KeyChange]:
+        """Return the rows that take over the link of one that left the catalog."""
+        rows = self.workspace.db.execute(queries.REKEYS).fetchall()
+        return [KeyChange(set_ids[name], *rest) for name, *rest in rows]
 
     def rows_that_stay(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
         """Return the rows in doubt that keep the link that they use."""
