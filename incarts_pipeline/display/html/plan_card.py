@@ -169,4 +169,4 @@ def needs(figures: PlanFigures) -> Iterator[Element]:
                 " without a row in the catalog: kept, and listed in the missing table.",
             )
     for warning in figures.warnings:
-        yield note("ic-warn", el("b", "Warning: "), said(warning))
+        yield note("ic-warn", el("b", "Warning: "), said(spelled(warning, Surface.PYTHON)))
