@@ -120,7 +120,16 @@ class AnswerKind(StrEnum):
     NOT_SENT = "not_sent"  # provably never left
     REFUSED = "refused"  # 400, 413, 422
     CONFLICT = "conflict"  # 409
-    UNKNOWN = "unknown"  # 5xx, timeout, reset, half an answer, 2xx without id
+    UNKNOWN = "unknown"  # 5xx, timeout, reset, half or another's answer, 302, 303, 2xx without id
+
+
+class Proof(StrEnum):
+    """What proves that a link is the one that was asked for."""
+
+    ECHO = "echo"  # the answer had the correlation id of one of the attempts
+    CONTENT = "content"  # the answer had what was sent: its products, URL or name
+    ECHO_AND_CONTENT = "echo+content"  # both
+    NOTHING_AGAINST_IT = "nothing against it"  # neither was there to compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +191,8 @@ class Answer:
 
     `made` is what was made or read, which has an id; `correlation_id` is the one that we sent,
     `echoed_id` what came back; `is_own` is whether an answer without either has the API's shape,
-    which a web page hasn't.
+    which a web page hasn't. `proof` is what makes it the one that was asked for; `is_renamed` is
+    whether its name is spelled in another way.
     """
 
     kind: AnswerKind
@@ -193,6 +203,8 @@ class Answer:
     error_code: str | None = None
     error_message: str | None = None
     is_own: bool = True
+    proof: Proof | None = None
+    is_renamed: bool = False
     hints: RateHints = RateHints()
 
 

@@ -28,8 +28,9 @@ _BY_STATUS = {
 }
 _REFUSED = frozenset({400, 413, 422})
 # These are given before anything is done. Not among them: 303, which says that a POST was carried
-# out and where to look; 408, 421, 425 and 499, which a proxy may give after passing a request on.
-_NOT_THERE = frozenset({300, 301, 302, 304, 305, 307, 308}) | {
+# out and where to look, and 302, which most servers mean as 303; 408, 421, 425 and 499, which a
+# proxy may give after passing a request on.
+_NOT_THERE = frozenset({300, 301, 304, 305, 307, 308}) | {
     *(404, 405, 406, 407, 410, 411, 414, 415, 417, 426, 431, 451),
 }
 

@@ -11,7 +11,7 @@ The functions that take a connection run inside one transaction of the journal.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, take_lost
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State, kind_for
@@ -68,6 +69,7 @@ class Operation:
     operation_state: OperationState = field(default_factory=OperationState)
     for_history: bool = False
     for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
+    correlation_id: str | None = None  # of the last attempt, None before the first
 
 
 class Claim(StrEnum):
@@ -137,6 +139,7 @@ def claim_calls(
     fresh: list[dict[str, Any]] = []
     bodies: list[dict[str, Any]] = []
     next_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+    may_be_lost = has_lost(connection)
     for call in calls:
         row = (call.set_id, call.row_key)
         known = by_row.get(row, ())
@@ -157,6 +160,10 @@ def claim_calls(
         next_id += 1
         fresh.append(values)
         bodies.append({"op_id": values["op_id"], "body": call.body})
+        if may_be_lost and take_lost(connection, values["idempotency_key"]):
+            values |= _IN_REVIEW
+            answers.append((Claim.DOUBT, None))
+            continue
         answers.append((Claim.OURS, _own(values, call.body, values["epoch"], OperationState())))
     _write(connection, dropped, taken, fresh, bodies)
     return answers
@@ -221,7 +228,11 @@ def _new_operation(
         "attempts": 0,
         "intended_at": now.micros,
         "for_link_id": call.for_link_id,
+        "error_code": None,
     }
+
+
+_IN_REVIEW = {"state": State.NEEDS_REVIEW.value, "error_code": ERROR_CODE}
 
 
 def drop_operations(connection: sa.Connection, op_ids: Sequence[int]) -> None:
@@ -269,6 +280,7 @@ _NEW_OPERATION = Statement(
         "attempts",
         "intended_at",
         "for_link_id",
+        "error_code",
     ],
 )
 _NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])
@@ -346,4 +358,5 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
     )
-    return _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    own = _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    return replace(own, correlation_id=row.correlation_id)

@@ -59,4 +59,8 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX operation_closed ON operation (set_id, row_key) WHERE "
         "state = 'rejected' OR state = 'abandoned'",
     ],
+    6: [
+        "CREATE TABLE lost_key (digest BLOB NOT NULL, PRIMARY KEY (digest)) WITHOUT ROWID",
+        "INSERT INTO meta (name, value) VALUES ('commits', '0')",
+    ],
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
 from incarts_pipeline.models import Action, Kind, NoteCode, Reason, Rekeyed, State
@@ -190,6 +191,7 @@ def make_plan(
     schema: pa.Schema,
     requests: Iterable[pa.RecordBatch],
     *,
+    catalog: Catalog,
     kind: Kind,
     ledger: LedgerReader,
     options: PlanOptions,
@@ -198,7 +200,8 @@ def make_plan(
 ) -> Plan:
     """Load requests (`schemas.link_request_schema`) and decide what to do with each.
 
-    Without `options.link_sets`, they are those that the requests name.
+    `catalog` is what they are read from. Without `options.link_sets`, they are those that the
+    requests name.
     """
     planning = Planning(kind=kind, options=options, workspace=Workspace(), ledger=ledger, now=now)
     workspace = planning.workspace
@@ -218,6 +221,7 @@ def make_plan(
             workspace=workspace,
             ledger=ledger,
             chosen=chosen,
+            fingerprint=catalog.fingerprint,
         )
     except BaseException:
         workspace.close()

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from incarts_pipeline.catalog import Fingerprint
 from incarts_pipeline.identity import group_hashes, qr_content_hash
 from incarts_pipeline.ledger import Call, Content, KeyChange, LedgerReader, Move, ReplayRule
 from incarts_pipeline.models import Action, Kind, Policy, Reason, Rekeyed
@@ -75,6 +76,7 @@ class Plan:
             `replan` makes of this one.
         ledger: the ledger as it was when this was decided.
         chosen: what was read of the catalog.
+        fingerprint: the catalog's files before they were read, None where it has none.
         saved: the digest of the plan file that this carries out.
     """
 
@@ -84,6 +86,7 @@ class Plan:
     workspace: Workspace
     ledger: LedgerReader
     chosen: Chosen | None = None
+    fingerprint: Fingerprint | None = None
     saved: str | None = None
 
     def __enter__(self) -> Self:

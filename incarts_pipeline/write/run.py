@@ -88,17 +88,23 @@ async def carry_out(
     run_id = new_run_id()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
-    async with (
-        client_of(settings, connections=most) as client,
-        Journal(engine, Path(settings.ledger), run_id) as journal,
-        open_throttle(
-            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
-        ) as throttle,
-    ):
-        sender = Sender(
-            client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
-        )
-        return await Writer(plan, sender, set_ids, run_id, options).run()
+    journal = Journal(engine, Path(settings.ledger), run_id)
+    try:
+        async with (
+            client_of(settings, connections=most) as client,
+            journal,
+            open_throttle(
+                settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+            ) as throttle,
+        ):
+            sender = Sender(
+                client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
+            )
+            return await Writer(plan, sender, set_ids, run_id, options).run()
+    finally:
+        # Nothing may be published from whatever is in the ledger's place by now.
+        if journal.lost is not None:
+            raise journal.lost
 
 
 class Writer:
@@ -347,6 +353,8 @@ class Writer:
                 continue
             if asked:
                 self._stop.request(Reason.STOPPED)
+            if moved := self._journal.moved:
+                self._throttle.end_for_ledger(moved)
             await self._save_rate()
 
     async def _save_rate(self) -> None:

@@ -87,7 +87,8 @@ def test_requests_have_their_paths_and_headers() -> None:
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(201, json={"data": {"id": "lnk_1", "identifier": "a"}})
+        made = "lnk/../1" if request.method == "GET" else "lnk_1"
+        return httpx.Response(201, json={"data": {"id": made, "identifier": "a"}})
 
     async def use(client: IncartsClient) -> None:
         await client.create_link(BODY, idempotency_key="incarts1-1", correlation_id="incarts-9")

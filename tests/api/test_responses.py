@@ -47,9 +47,9 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
         *((status, JSON, AnswerKind.REFUSED) for status in (400, 413, 422)),
         *((status, PAGE, AnswerKind.WRONG_ENDPOINT) for status in (400, 413, 422)),
         *((status, b"", AnswerKind.WRONG_ENDPOINT) for status in (400, 413, 422)),
-        *((status, b"", AnswerKind.WRONG_ENDPOINT) for status in (301, 302, 307, 308, 404)),
+        *((status, b"", AnswerKind.WRONG_ENDPOINT) for status in (301, 307, 308, 404)),
         *((status, JSON, AnswerKind.WRONG_ENDPOINT) for status in (404, 405, 406, 410, 415)),
-        *((status, JSON, AnswerKind.UNKNOWN) for status in (100, 303, 408, 418, 425, 499)),
+        *((status, JSON, AnswerKind.UNKNOWN) for status in (100, 302, 303, 408, 418, 425, 499)),
         *((status, JSON, AnswerKind.UNKNOWN) for status in (500, 502, 503, 504, 599)),
     ],
 )
