@@ -121,6 +121,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         scopes=known.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
+        rekeyed=request.rekeyed,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )

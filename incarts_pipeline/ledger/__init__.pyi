@@ -49,6 +49,7 @@ from .queries import (
     next_sequence as next_sequence,
 )
 from .reader import LedgerReader as LedgerReader, existing_ledger as existing_ledger
+from .rekeying import KeyChange as KeyChange, rekey as rekey
 from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
 from .review import Case as Case
 from .runs import (

@@ -14,7 +14,7 @@ import pyarrow as pa
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
-from incarts_pipeline.models import Action, Kind, NoteCode, Reason, State
+from incarts_pipeline.models import Action, Kind, NoteCode, Reason, Rekeyed, State
 from incarts_pipeline.plan import changes, guards, queries
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
@@ -101,8 +101,10 @@ def _name_changes(planning: Planning) -> None:
 
 
 def _decide(planning: Planning) -> None:
-    retry = {"retry_rejected": planning.options.retry_rejected}
-    planning.workspace.db.execute(queries.DECISION, retry)
+    options = planning.options
+    rekeyed = options.rekeyed if planning.kind.is_catalog else Rekeyed.NEW
+    said = {"retry_rejected": options.retry_rejected, "rekeyed": rekeyed.value}
+    planning.workspace.db.execute(queries.DECISION, said)
 
 
 def _tables(names: str) -> frozenset[str]:
@@ -155,8 +157,14 @@ STEPS = (
         run=_name_changes,
     ),
     Step(
+        name="find rows that left under the content of new ones",
+        reads=_tables("open_request compared own_compared"),
+        makes=_tables("rekeyed"),
+        run=_statement(queries.REKEYED),
+    ),
+    Step(
         name="decide",
-        reads=_tables("request open_request shared unlinked doubt past changed"),
+        reads=_tables("request open_request shared unlinked doubt past rekeyed changed"),
         makes=_tables("decision"),
         run=_decide,
     ),
@@ -298,7 +306,7 @@ def _figures(planning: Planning) -> PlanFigures:
         missing={s: n for s, n, _ in found},
         scopes=scopes,
         missing_scopes=lacking,
-        warnings=[*planning.warnings, *guards.warnings(made)],
+        warnings=[*planning.warnings, *guards.warnings(made), *_look_rekeyed(planning)],
         refusals=guards.refusals(
             _set_figures(planning, counts, newly_missing) if kind.is_catalog else (),
             refuse_over=options.refuse_over,
@@ -309,6 +317,11 @@ def _figures(planning: Planning) -> PlanFigures:
         seconds=options.pace.seconds(calls + doubts) if options.pace else None,
         rows=sum(count.rows for count in counts),
     )
+
+
+def _look_rekeyed(planning: Planning) -> list[str]:
+    [(n, pairs)] = planning.workspace.db.execute(queries.LOOK_REKEYED).fetchall()
+    return [guards.looks_rekeyed(n, pairs)] if n else []
 
 
 def _set_figures(

@@ -36,7 +36,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # Enums whose values nobody reads in a result: options, documented where they are chosen, and
 # what stays inside.
 NOT_CODES = {
-    "Intent", "Policy", "TooLong", "IfRunning",
+    "Intent", "Policy", "TooLong", "IfRunning", "Rekeyed",
     "AnswerKind", "Claim", "FrameKind", "Proof", "Kind", "Model", "Phase", "Place",
 }  # fmt: skip
 # Values of documented enums that are never shown.
@@ -69,7 +69,7 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Statuses", [*Status]),
         ("Actions", [*Action]),
         ("Reasons", [*Reason]),
-        ("Problems of a row", [*ProblemCode, "duplicate_key"]),
+        ("Problems of a row", [*ProblemCode, "duplicate_key", "looks_rekeyed"]),
         ("Notes", [*NoteCode]),
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),
