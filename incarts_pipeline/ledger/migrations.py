@@ -59,4 +59,8 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX operation_closed ON operation (set_id, row_key) WHERE "
         "state = 'rejected' OR state = 'abandoned'",
     ],
+    6: [
+        "ALTER TABLE link ADD COLUMN proof TEXT",
+        "ALTER TABLE link ADD COLUMN status TEXT",
+    ],
 }
