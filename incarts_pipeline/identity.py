@@ -31,6 +31,7 @@ _DESTINATION = (
 _LABEL = ("name", "publicName", "metadata")
 _PREFIX = "incarts1-"
 _DIGITS = 40
+KEY_DIGEST_BYTES = _DIGITS // 2
 # 9,007,199,254,740,992, the first whole number that a double can't tell from the next, has 16.
 _EXACT_DIGITS = 16
 
@@ -66,6 +67,11 @@ def idempotency_key(
     # names the recipe: a later one can't meet a key of this one. 40 digits are 160 bits, and the
     # whole stays within the 128 characters that the API takes.
     return _PREFIX + _hash_of([part.encode() for part in parts]).hex()[:_DIGITS]
+
+
+def key_digest(key: str) -> bytes:
+    """Return the 20 bytes of an idempotency key that its digits stand for."""
+    return bytes.fromhex(key.removeprefix(_PREFIX))
 
 
 def qr_content_hash(link_id: str, body: bytes) -> bytes:

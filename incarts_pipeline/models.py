@@ -211,9 +211,7 @@ class Dispute(StrEnum):
     """Why a link that was answered, or kept until now, is in doubt."""
 
     LINK_OF_ANOTHER_ROW = "link_of_another_row"  # its id is that of another row's link
-    LINK_DISPUTED = (
-        "link_disputed"  # the row uses it, and it is another row's or holds other content
-    )
+    LINK_DISPUTED = "link_disputed"  # the row uses it, but it seems to be of something else
 
 
 class ProblemCode(StrEnum):

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, take_lost
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State, kind_for
@@ -137,6 +138,7 @@ def claim_calls(
     fresh: list[dict[str, Any]] = []
     bodies: list[dict[str, Any]] = []
     next_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+    may_be_lost = has_lost(connection)
     for call in calls:
         row = (call.set_id, call.row_key)
         known = by_row.get(row, ())
@@ -157,6 +159,10 @@ def claim_calls(
         next_id += 1
         fresh.append(values)
         bodies.append({"op_id": values["op_id"], "body": call.body})
+        if may_be_lost and take_lost(connection, values["idempotency_key"]):
+            values |= _IN_REVIEW
+            answers.append((Claim.DOUBT, None))
+            continue
         answers.append((Claim.OURS, _own(values, call.body, values["epoch"], OperationState())))
     _write(connection, dropped, taken, fresh, bodies)
     return answers
@@ -221,7 +227,11 @@ def _new_operation(
         "attempts": 0,
         "intended_at": now.micros,
         "for_link_id": call.for_link_id,
+        "error_code": None,
     }
+
+
+_IN_REVIEW = {"state": State.NEEDS_REVIEW.value, "error_code": ERROR_CODE}
 
 
 def drop_operations(connection: sa.Connection, op_ids: Sequence[int]) -> None:
@@ -269,6 +279,7 @@ _NEW_OPERATION = Statement(
         "attempts",
         "intended_at",
         "for_link_id",
+        "error_code",
     ],
 )
 _NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])

@@ -15,8 +15,10 @@ from incarts_pipeline import sqlite
 from incarts_pipeline.errors import LedgerError, LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.ledger_file import check_file, create_empty, is_there
 from incarts_pipeline.ledger.migrations import MIGRATIONS
 from incarts_pipeline.ledger.publications import forget_before_inserts
+from incarts_pipeline.ledger.witness import check_mark, count_commits, last_mark, write_mark
 from incarts_pipeline.settings import is_loopback
 from incarts_pipeline.sqlite import explain, write_ahead
 from incarts_pipeline.text import Option, OptionText
@@ -28,9 +30,9 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     Dispose of it when its work is done, which closes the file.
 
     Raises:
-        LedgerError: the file can't be opened or made.
+        LedgerError: the file can't be opened; one that isn't there is not made.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro" if read_only else "rw"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -60,21 +62,26 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     forget_before_inserts(engine)
+    count_commits(engine)
     return engine
 
 
 @contextmanager
-def transaction(engine: sa.Engine, path: Path) -> Iterator[sa.Connection]:
-    """Run a block in one transaction.
+def transaction(engine: sa.Engine, path: Path, *, marked: bool = True) -> Iterator[sa.Connection]:
+    """Run a block in one transaction; the witness is told of it, unless `marked` is false.
 
     Raises:
         LedgerError: it can't be read or written; nothing of the block is on disk.
     """
     try:
-        with engine.begin() as connection:
-            yield connection
+        with engine.connect() as connection:
+            with connection.begin():
+                yield connection
+            mark = connection.info["mark"]
     except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
         raise explain(error, path) from error
+    if marked:
+        write_mark(path, mark)
 
 
 @contextmanager
@@ -89,11 +96,19 @@ def once(path: Path, *, read_only: bool = False) -> Iterator[sa.Connection]:
 
 
 def prepare_file(
-    path: Path, base_url: str, *, migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+    path: Path,
+    base_url: str,
+    *,
+    migrations: Mapping[int, Sequence[str]] = MIGRATIONS,
+    may_be_older: bool = False,
 ) -> sa.Engine:
     """Open the ledger for writing, making or migrating it as needed; return its engine.
 
+    With `may_be_older` its witness is neither asked nor told: the caller's own transaction takes
+    the loss into account.
+
     Raises:
+        RefusedError: it is older than its witness says, or can't be kept where it is.
         LedgerForeignError: it belongs to another base URL or was made by a newer version.
         LedgerLockedError: another program holds the write lock.
         LedgerDamagedError: the file is not an intact SQLite database.
@@ -104,14 +119,20 @@ def prepare_file(
             f"The ledger's folder {path.parent} doesn't exist.",
             fix="Create it, or set INCARTS_LEDGER to another file.",
         )
+    check_file(path)
+    mark = None if may_be_older else last_mark(path)
+    if not is_there(path):
+        check_mark(path, mark, {})
+        create_empty(path)
     engine = open_engine(path)
     try:
-        with transaction(engine, path) as connection:
+        with transaction(engine, path, marked=not may_be_older) as connection:
             facts = read_facts(connection)
             if not facts:
                 _create(connection, base_url)
             else:
                 check_facts(facts, base_url, path)
+                check_mark(path, mark, facts)
                 _migrate(connection, int(facts["schema_version"]), migrations)
     except BaseException:
         engine.dispose()
@@ -189,6 +210,7 @@ def _create(connection: sa.Connection, base_url: str) -> None:
         "schema_version": str(tables.SCHEMA_VERSION),
         "recipe": str(RECIPE),
         "sequence": "0",
+        "commits": "0",
     }
     connection.execute(
         sa.insert(tables.meta), [{"name": name, "value": value} for name, value in facts.items()]

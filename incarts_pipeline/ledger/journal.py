@@ -21,6 +21,9 @@ import sqlalchemy as sa
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.ledger.ledger_file import file_id
+from incarts_pipeline.ledger.moved import is_moved, moved_error, rescue
+from incarts_pipeline.ledger.witness import Witness
 from incarts_pipeline.sqlite import explain
 
 logger = logging.getLogger(__name__)
@@ -44,11 +47,14 @@ class Journal:
         self._engine = engine
         self._path = path
         self._connection: sa.Connection | None = None
+        self._witness = Witness(path)
+        self._file = file_id(path)
         self._run_id = run_id
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._turn: list[_Job] = []  # jobs of this turn of the event loop
         self._unrecorded: list[Outcome] = []
         self._broken: LedgerError | None = None
+        self._lost: LedgerError | None = None
         self._thread = threading.Thread(target=self._work, name="incarts-ledger", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -66,6 +72,16 @@ class Journal:
     def broken(self) -> LedgerError | None:
         """The error that keeps the ledger from recording, if there is one."""
         return self._broken
+
+    @property
+    def moved(self) -> LedgerError | None:
+        """The error of a ledger whose path leads to another file than the one that is open."""
+        return moved_error(self._path) if is_moved(self._path, self._file) else None
+
+    @property
+    def lost(self) -> LedgerError | None:
+        """What became of a ledger that was moved, once the journal is closed."""
+        return self._lost
 
     @property
     def unrecorded(self) -> Sequence[Outcome]:
@@ -111,7 +127,7 @@ class Journal:
             group, closing = self._gather()
             if group:
                 self._commit(group)
-        self._disconnect()
+        self._close()
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """Wait for a job, then take what else is there; answers alone wait a little for company."""
@@ -132,29 +148,54 @@ class Journal:
         return group, False
 
     def _commit(self, group: list[_Job]) -> None:
-        """Write a group: answers first, since an operation's next attempt may be in it too."""
         outcomes = [*self._unrecorded, *(job.outcome for job in group if job.outcome)]
-        sent = [(job, job.sent) for job in group if job.sent]
         if outcomes:
             passing(Place.ANSWERED)
+        self._unrecorded = outcomes
         try:
             connection = self._connection = self._connection or self._engine.connect()
             with connection.begin():
-                if outcomes:
-                    write_outcomes(connection, self._run_id, outcomes)
-                results = [(job, self._done(job.work, connection)) for job in group if job.work]
-                if sent:
-                    marks = write_sent(connection, self._run_id, [mark for _, mark in sent])
-                    results += zip((job for job, _ in sent), marks, strict=True)
-        except Exception as error:  # whatever it was, nothing of the group is on disk
+                results = self._written(connection, group)
+            self._unrecorded = []
+            # Before anybody is told, and so before anything leaves.
+            self._witness.committed(connection)
+            self._witness.sync()
+        except Exception as error:  # whatever it was, nobody may count on what is in the group
             self._disconnect()
-            self._unrecorded = outcomes
             self._fail(group, error)
             return
         if outcomes:
             passing(Place.RECORDED)
-        self._unrecorded, self._broken = [], None
+        self._broken = None
         self._resolve([(job.future, result) for job, result in results])
+
+    def _written(self, connection: sa.Connection, group: list[_Job]) -> list[tuple[_Job, Any]]:
+        """Write a group: answers first, since an operation's next attempt may be in it too."""
+        if self._unrecorded:
+            write_outcomes(connection, self._run_id, self._unrecorded)
+        results = [(job, self._done(job.work, connection)) for job in group if job.work]
+        if sent := [(job, job.sent) for job in group if job.sent]:
+            marks = self._marked(connection, [mark for _, mark in sent])
+            results += zip((job for job, _ in sent), marks, strict=True)
+        return results
+
+    def _marked(self, connection: sa.Connection, sent: list[Sent]) -> Sequence[bool | LedgerError]:
+        """Mark attempts as sent, unless the next run would not see it."""
+        if moved := self.moved:
+            return [moved] * len(sent)
+        self._witness.keep_keys(one.operation.idempotency_key for one in sent)
+        return write_sent(connection, self._run_id, sent)
+
+    def _close(self) -> None:
+        try:
+            if self._file is not None and self.moved:
+                connection = self._connection = self._connection or self._engine.connect()
+                self._lost = rescue(connection, self._path, self._file, self._run_id)
+            self._witness.sync(now=True)
+        except (LedgerError, sa.exc.DBAPIError) as error:
+            logger.error("The ledger could not be closed as it should: %s", error)
+        self._witness.close()
+        self._disconnect()
 
     def _disconnect(self) -> None:
         """Let go of the connection, which is kept from one group to the next."""

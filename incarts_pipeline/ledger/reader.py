@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
+from incarts_pipeline.ledger.ledger_file import check_file, is_there
 from incarts_pipeline.ledger.limits import load_rate
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
-from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.runs import LivingRun, Process, complete_sets, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
+from incarts_pipeline.ledger.witness import check_mark, last_mark
 from incarts_pipeline.models import LINKS, Kind
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import Settings
@@ -27,6 +29,7 @@ class LedgerReader:
     """Reads one ledger file; `path` is None while there is no ledger yet.
 
     Raises, from the constructor:
+        RefusedError: it is older than its witness says, or can't be kept where it is.
         LedgerForeignError: the ledger belongs to another base URL or a newer version.
         LedgerDamagedError: the file is not an intact ledger.
         LedgerError: it is of an older version, and can't be written to lift it.
@@ -34,8 +37,11 @@ class LedgerReader:
 
     def __init__(self, path: Path, *, base_url: str | None = None) -> None:
         self.file = path
-        self.path: Path | None = path if path.exists() and path.stat().st_size else None
+        check_file(path)
+        mark = last_mark(path)  # before the facts, as other processes go on writing
+        self.path: Path | None = path if is_there(path) else None
         self.facts = self.read(read_facts) if self.path else {}
+        check_mark(path, mark, self.facts)
         if not self.facts:
             self.path = None
         else:
@@ -71,6 +77,10 @@ class LedgerReader:
         if self.path is None:
             return {}
         return self.read(lambda connection: living_runs(connection, Process.current(), now))
+
+    def complete_sets(self) -> set[str]:
+        """Return the names of link sets that once had all links of their catalog."""
+        return set() if self.path is None else self.read(complete_sets)
 
     def known_links(self, link_ids: Sequence[str]) -> set[str]:
         """Return those of the link ids that the ledger has."""

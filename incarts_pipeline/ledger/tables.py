@@ -23,7 +23,7 @@ CLOSED_STATES = ("rejected", "abandoned")
 
 metadata = sa.MetaData()
 
-# name → value: ledger_id, base_url, schema_version, recipe, sequence
+# name → value: ledger_id, base_url, schema_version, recipe, sequence, commits (`witness`)
 meta = sa.Table(
     "meta",
     metadata,
@@ -214,6 +214,15 @@ published = sa.Table(
     sa.Column("sha256", sa.LargeBinary),
     sqlite_with_rowid=False,
 )
+# Digests of idempotency keys that a lost, newer state of this ledger had marked as sent: whether
+# their links exist is not known, and they are not made anew (`lost_keys`).
+lost_key = sa.Table(
+    "lost_key",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
 # All that published files are made from.
 PUBLISHED = (operation, body, link, row, member)
 # Most changes find nothing to delete, and looking costs less than a delete that finds nothing.

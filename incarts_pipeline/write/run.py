@@ -23,6 +23,8 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
+    COMPLETE,
+    FINISHED,
     RENEW_SECONDS,
     Call,
     Claim,
@@ -83,17 +85,23 @@ async def carry_out(
     run_id = new_run_id()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
-    async with (
-        client_of(settings, connections=most) as client,
-        Journal(engine, Path(settings.ledger), run_id) as journal,
-        open_throttle(
-            settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
-        ) as throttle,
-    ):
-        sender = Sender(
-            client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
-        )
-        return await Writer(plan, sender, set_ids, run_id, options).run()
+    journal = Journal(engine, Path(settings.ledger), run_id)
+    try:
+        async with (
+            client_of(settings, connections=most) as client,
+            journal,
+            open_throttle(
+                settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+            ) as throttle,
+        ):
+            sender = Sender(
+                client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
+            )
+            return await Writer(plan, sender, set_ids, run_id, options).run()
+    finally:
+        # Nothing may be published from whatever is in the ledger's place by now.
+        if journal.lost is not None:
+            raise journal.lost
 
 
 class Writer:
@@ -330,6 +338,8 @@ class Writer:
                 continue
             if asked:
                 self._stop.request(Reason.STOPPED)
+            if moved := self._journal.moved:
+                self._throttle.end_for_ledger(moved)
             await self._save_rate()
 
     async def _save_rate(self) -> None:
@@ -348,7 +358,7 @@ class Writer:
 
     async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
-        outcome = self._stop.reason.value if self._stop.reason else "finished"
+        outcome = self._stop.reason.value if self._stop.reason else self._outcome()
         now = self._clock.now()
         try:
             missing, back = self._plan.missing_changes(self._set_ids)
@@ -357,6 +367,14 @@ class Writer:
             await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
         except Exception:
             logger.exception("the end of the run could not be recorded")
+
+    def _outcome(self) -> str:
+        """Say whether the catalog has all its links, as far as it may have any."""
+        limit, calls = self._options.limit, self._plan.figures.calls
+        left = (
+            self._busy or self._throttle.circuits.forbidden or (limit is not None and calls > limit)
+        )
+        return FINISHED if left or not self._plan.kind.is_catalog else COMPLETE
 
     def _result(self) -> WriteResult:
         circuits = self._throttle.circuits

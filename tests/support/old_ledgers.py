@@ -9,6 +9,8 @@ from tests.support.sqlite_files import opened
 VERSION_5 = """
 ALTER TABLE link DROP COLUMN proof;
 ALTER TABLE link DROP COLUMN status;
+DROP TABLE lost_key;
+DELETE FROM meta WHERE name = 'commits';
 DROP INDEX one_open_operation_per_row;
 CREATE UNIQUE INDEX one_open_operation_per_row ON operation (set_id, row_key)
     WHERE state IN ('intended', 'sent', 'in_doubt', 'needs_review');

@@ -1,0 +1,80 @@
+"""Lost keys: what a ledger that was restored doesn't know to have been sent.
+
+A key that was marked as sent after the backup was taken may have made a link. Its row is not known,
+only its digest; so it is looked for when a row is about to be sent under it. Then the operation is
+recorded as one that needs review, and is never sent by itself.
+
+Every function here runs inside one transaction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from incarts_pipeline.identity import key_digest
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.witness import last_mark, sent_digests
+from incarts_pipeline.models import State
+
+ERROR_CODE = "ledger_restored"
+
+_O = tables.operation.c
+_L = tables.lost_key.c
+
+
+def hold_lost(connection: sa.Connection, ledger: Path) -> int:
+    """Hold every key that was sent, as far as the witness of `ledger` knows, and isn't known here.
+
+    An operation that is known, but was marked more often than it says, needs review at once. The
+    count of transactions goes on from where the witness saw it last.
+
+    Returns:
+        How many keys are held.
+    """
+    marked = Counter(sent_digests(ledger))
+    for key, state, attempts, op_id in connection.execute(
+        sa.select(_O.idempotency_key, _O.state, _O.attempts, _O.op_id)
+    ):
+        lost = marked.pop(key_digest(key), 0) - attempts
+        if lost > 0 and state == State.INTENDED:
+            _review(connection, op_id)
+    if marked:
+        held = [{"digest": digest} for digest in marked]
+        connection.execute(sqlite.insert(tables.lost_key).on_conflict_do_nothing(), held)
+    mark = last_mark(ledger)
+    if mark is not None:
+        _go_on_from(connection, mark.commits)
+    return connection.scalar(sa.select(sa.func.count()).select_from(tables.lost_key)) or 0
+
+
+def _review(connection: sa.Connection, op_id: int) -> None:
+    connection.execute(
+        sa.update(tables.operation)
+        .where(_O.op_id == op_id)
+        .values(state=State.NEEDS_REVIEW.value, error_code=ERROR_CODE, epoch=_O.epoch + 1)
+    )
+
+
+def _go_on_from(connection: sa.Connection, commits: int) -> None:
+    m = tables.meta.c
+    known = sa.cast(m.value, sa.Integer)
+    connection.execute(
+        sa.update(tables.meta)
+        .where(m.name == "commits", known < commits)
+        .values(value=str(commits))
+    )
+
+
+def has_lost(connection: sa.Connection) -> bool:
+    """Say whether any key is held."""
+    return connection.scalar(sa.select(_L.digest).limit(1)) is not None
+
+
+def take_lost(connection: sa.Connection, key: str) -> bool:
+    """Say whether a key is held; from now on its operation says so."""
+    taken = connection.execute(sa.delete(tables.lost_key).where(_L.digest == key_digest(key)))
+    return taken.rowcount > 0
