@@ -119,7 +119,10 @@ def _owner(row: Any, proof: str | None) -> _Owner:
 
 
 def dispute(connection: sa.Connection, op_id: int, link_id: str, at: Stamp) -> None:
-    """Keep an operation's link, and say that a person must look whether it is the right one."""
+    """Keep an operation's link, and say that a person must look whether it is the right one.
+
+    A link that no row uses any more is marked, and that is all.
+    """
     connection.execute(
         sa.update(tables.link)
         .where(_K.op_id == op_id, _K.link_id == link_id)
@@ -136,9 +139,20 @@ def dispute(connection: sa.Connection, op_id: int, link_id: str, at: Stamp) -> N
         )
         .exists()
     )
+    r = tables.row.c
+    in_use = (
+        sa.select(r.op_id)
+        .where(
+            r.set_id == _O.set_id,
+            r.row_key == _O.row_key,
+            r.op_id == _O.op_id,
+            r.link_id == link_id,
+        )
+        .exists()
+    )
     connection.execute(
         sa.update(tables.operation)
-        .where(_O.op_id == op_id, _O.state == State.DONE.value, ~is_open)
+        .where(_O.op_id == op_id, _O.state == State.DONE.value, in_use, ~is_open)
         .values(
             state=State.NEEDS_REVIEW.value,
             epoch=_O.epoch + 1,
