@@ -31,6 +31,7 @@ from .history import (
 )
 from .journal import Journal as Journal
 from .limits import load_rate as load_rate, save_rate as save_rate
+from .link_owners import dispute as dispute
 from .overview import Overview as Overview
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted
 from .queries import (

@@ -121,7 +121,7 @@ STEPS = (
     ),
     Step(
         name="find the rows that don't simply have their link already",
-        reads=_tables("request ledger_row compared"),
+        reads=_tables("request ledger_row unlinked compared"),
         makes=_tables("compared open_request own_ledger_row own_compared"),
         run=_compare,
         optional=_tables("member"),
