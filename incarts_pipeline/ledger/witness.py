@@ -134,12 +134,16 @@ def count_commits(engine: sa.Engine) -> None:
             "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) "
             "WHERE name = 'commits'"
         )
-        facts = dict(
-            raw.execute("SELECT name, value FROM meta WHERE name IN ('ledger_id', 'commits')")
-        )
-        connection.info["mark"] = Mark(
-            ledger_id=facts["ledger_id"], commits=int(facts["commits"]), at=round(time.time() * 1e6)
-        )
+        connection.info["mark"] = mark_of(connection)
+
+
+def mark_of(connection: sa.Connection) -> Mark:
+    """Return how far the ledger of a connection is."""
+    query = "SELECT name, value FROM meta WHERE name IN ('ledger_id', 'commits')"
+    facts = dict(_raw(connection).execute(query))
+    return Mark(
+        ledger_id=facts["ledger_id"], commits=int(facts["commits"]), at=round(time.time() * 1e6)
+    )
 
 
 def _raw(connection: sa.Connection) -> sa.engine.interfaces.DBAPIConnection:

@@ -27,6 +27,7 @@ from incarts_pipeline.ledger import (
     Entry,
     Restored,
     ensure_sets,
+    hold_lost,
     prepare_file,
     transaction,
 )
@@ -87,11 +88,14 @@ def import_links(
     else:
         names, entries = _from_published(published, known.project_id)
     sets = sorted({entry.link_set for entry in entries})
-    engine = prepare_file(known.ledger, known.base_url)
+    engine = prepare_file(known.ledger, known.base_url, may_be_older=True)
     try:
         with transaction(engine, known.ledger) as connection:
             set_ids = ensure_sets(connection, known.project_id, sets, names, kind)
-            return restore(connection, set_ids, entries, Clock().now())
+            restored = restore(connection, set_ids, entries, Clock().now())
+            # Now that what is published is known: the rest of what was sent may exist, too.
+            hold_lost(connection, known.ledger)
+            return restored
     finally:
         engine.dispose()
 
