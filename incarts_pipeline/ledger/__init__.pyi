@@ -47,6 +47,7 @@ from .queries import (
     Target as Target,
     bodies_of as bodies_of,
     ensure_sets as ensure_sets,
+    go_on_from as go_on_from,
     group_hashes_of as group_hashes_of,
     known_sets as known_sets,
     links_in_use as links_in_use,
@@ -76,4 +77,7 @@ from .state_machine import (
     ReplayRule as ReplayRule,
     replay_rule as replay_rule,
 )
-from .witness import mark_of as mark_of, write_mark as write_mark
+from .witness import (
+    mark_of as mark_of,
+    write_mark as write_mark,
+)

@@ -29,8 +29,6 @@ from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.identity import KEY_DIGEST_BYTES, key_digest
 from incarts_pipeline.ledger.ledger_file import beside
 
-ROLLED_BACK_GUARD = "rolled_back"
-
 _LENGTH = 256
 _SYNC_SECONDS = 5.0
 _READ_AT_ONCE = KEY_DIGEST_BYTES * 50_000
@@ -113,7 +111,7 @@ def check_mark(ledger: Path, mark: Mark | None, facts: Mapping[str, str]) -> Non
         f"{said}: at transaction {mark.commits:,} on {from_micros(mark.at):%Y-%m-%d %H:%M:%S} UTC, "
         f"{mark.ledger_id}, says {ledger}.witness. Going on would make links again that exist.",
         fix=fix,
-        guard=ROLLED_BACK_GUARD,
+        guard="rolled_back",
     )
 
 

@@ -27,8 +27,10 @@ from incarts_pipeline.ledger import (
     Entry,
     Restored,
     ensure_sets,
+    go_on_from,
     hold_lost,
     prepare_file,
+    read_facts,
     transaction,
 )
 from incarts_pipeline.ledger.restore import restore
@@ -95,9 +97,20 @@ def import_links(
             restored = restore(connection, set_ids, entries, Clock().now())
             # Now that what is published is known: the rest of what was sent may exist, too.
             hold_lost(connection, known.ledger)
+            go_on_from(connection, "sequence", _sequence_of(published, read_facts(connection)))
             return restored
     finally:
         engine.dispose()
+
+
+def _sequence_of(published: Output | None, facts: Mapping[str, str]) -> int:
+    """Return the run of this very ledger after which a table was published, 0 for another one."""
+    if published is None or not exists(published.links):
+        return 0
+    with _open(published.links) as file:
+        said = facts_of(file.schema_arrow)
+    own = said.get("ledger_id") == facts["ledger_id"]
+    return int(said.get("ledger_sequence", 0)) if own else 0
 
 
 def _published(source: str) -> Output | None:
