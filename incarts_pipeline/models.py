@@ -107,7 +107,16 @@ class AnswerKind(StrEnum):
     NOT_SENT = "not_sent"  # provably never left
     REFUSED = "refused"  # 400, 413, 422
     CONFLICT = "conflict"  # 409
-    UNKNOWN = "unknown"  # 5xx, timeout, reset, half an answer, 2xx without id
+    UNKNOWN = "unknown"  # 5xx, timeout, reset, half or another's answer, 302, 303, 2xx without id
+
+
+class Proof(StrEnum):
+    """What proves that a link is the one that was asked for."""
+
+    ECHO = "echo"  # the answer had the correlation id of one of the attempts
+    CONTENT = "content"  # the answer had what was sent: its products, URL or name
+    ECHO_AND_CONTENT = "echo+content"  # both
+    NOTHING_AGAINST_IT = "nothing against it"  # neither was there to compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,18 +176,22 @@ class RateHints:
 class Answer:
     """What one attempt brought back, classified; never raised.
 
-    `correlation_id` is the one that we sent, `echoed_id` what came back; `is_own` is whether an
-    answer without a link has the API's shape, which a web page hasn't.
+    `made` is what was made or read, which has an id; `correlation_id` is the one that we sent,
+    `echoed_id` what came back; `is_own` is whether an answer without either has the API's shape,
+    which a web page hasn't. `proof` is what makes it the one that was asked for; `is_renamed` is
+    whether its name is spelled in another way.
     """
 
     kind: AnswerKind
     correlation_id: str
     status: int | None = None
-    link: Link | None = None
+    made: Link | QrCode | None = None
     echoed_id: str | None = None
     error_code: str | None = None
     error_message: str | None = None
     is_own: bool = True
+    proof: Proof | None = None
+    is_renamed: bool = False
     hints: RateHints = RateHints()
 
 
@@ -234,3 +247,74 @@ class NoteCode(StrEnum):
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
     KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kind:
+    """One kind of thing that is made, each exactly once.
+
+    Attributes:
+        name: what the ledger calls it, in `link_set.kind`.
+        noun: what people call one of it.
+        endpoint: method and path of the call that makes it. It is part of every idempotency key,
+            so it never changes.
+        id_column: the column of the published table that holds its id.
+        is_catalog: whether a table lists all that there should be, so that what it lacks is
+            missing, its shares are guarded, and its companions tell the rest.
+        keeps_content: whether what was made under a row's key is kept whatever is asked for today,
+            since the API takes no second one under it.
+        scope: what an API key needs for the call.
+        row_number: SQL over a request: the row that examples name.
+        made_for: SQL over a request: the link that the thing is made for, if it is for one.
+    """
+
+    name: str
+    noun: str
+    endpoint: str
+    id_column: str
+    is_catalog: bool
+    keeps_content: bool
+    scope: str
+    row_number: str
+    made_for: str
+
+    @property
+    def path(self) -> str:
+        """The path to post to, in which `{linkId}` stands for the id of the link it is made for."""
+        return self.endpoint.removeprefix("POST ")
+
+    def scopes(self, retailer: str, intent: str) -> tuple[str, ...]:
+        """Return the scopes that a call needs: custom URLs share one, the rest go by retailer."""
+        if intent == QR_CODE:
+            return (self.scope,)
+        return (self.scope, f"retailers:{'custom' if intent == Intent.CUSTOM_URL else retailer}")
+
+
+LINKS = Kind(
+    name="links",
+    noun="link",
+    endpoint="POST /v1/links",
+    id_column="link_id",
+    is_catalog=True,
+    keeps_content=False,
+    scope="links:write",
+    row_number="catalog_row",
+    made_for="NULL::VARCHAR",
+)
+QR_CODES = Kind(
+    name="qr_codes",
+    noun="QR code",
+    endpoint="POST /v1/links/{linkId}/qr-codes",
+    id_column="qr_code_id",
+    is_catalog=False,
+    keeps_content=True,
+    scope="qr-codes:write",
+    row_number='code."row"',
+    made_for="request.code.link_id",
+)
+KINDS = {kind.name: kind for kind in (LINKS, QR_CODES)}
+
+
+def kind_for(for_link_id: str | None) -> Kind:
+    """Return the kind of an operation: what is made for a link is a QR code of it."""
+    return LINKS if for_link_id is None else QR_CODES

@@ -1,4 +1,4 @@
-"""The five stages composed: catalog → prepare → plan → write → publish."""
+"""Pipeline: the five steps composed, catalog → prepare → plan → write → publish."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import MappingError, PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.kinds import LINKS, QR_CODES, Kind
 from incarts_pipeline.ledger import (
     LedgerReader,
     ReplayRule,
@@ -32,7 +31,7 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
-from incarts_pipeline.models import Policy, Status
+from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
     Plan,
@@ -47,12 +46,11 @@ from incarts_pipeline.plan import (
 )
 from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, request_schema
 from incarts_pipeline.prepare.prepare import prepare
-from incarts_pipeline.publish import Output, Published, check_output
+from incarts_pipeline.publish import Output, Owner, Published, check_output
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
-from incarts_pipeline.resolved_settings import PlanSettings
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import PlanSettings, Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_out, left_over
@@ -111,6 +109,8 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
         rule=rule,
+        base_url=known.base_url,
+        mapping=repr(mapping),
         retry_rejected=request.retry_rejected,
         scopes=known.scopes,
         refuse_over=request.refuse_over,
@@ -129,6 +129,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
         chosen.renumbered(requests),
+        catalog=catalog,
         kind=LINKS,
         ledger=ledger,
         options=options,
@@ -151,6 +152,7 @@ async def apply_plan(
 
     Raises:
         RefusedError: a guard stands against the plan, or the output isn't this plan's.
+        CatalogError: the catalog's files changed after they were planned; nothing was sent.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
         PublishError: the table can't be written; what was answered is in the ledger.
@@ -161,7 +163,10 @@ async def apply_plan(
     known = settings.for_client()
     ledger, target = known.ledger, Output(links=str(output))
     view = LedgerReader(ledger, base_url=known.base_url)
-    check_output(plan.kind, target, view, plan.options.project_id, plan.options.link_sets)
+    owner = _owner(plan, known.base_url)
+    check_output(plan.kind, target, view, owner)
+    if plan.fingerprint is not None:
+        plan.fingerprint.check()
     engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
@@ -180,7 +185,8 @@ async def apply_plan(
             ledger=ledger,
             set_ids=set_ids,
             left=left_over(written, options),
-            facts=_facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
+            facts=owner.facts
+            | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
         )
     except PublishError as error:
         raise with_unrecorded(error, written) from error
@@ -208,13 +214,16 @@ def _begin(plan: Plan, connection: sa.Connection) -> tuple[dict[str, int], int]:
     return set_ids, sequence
 
 
+def _owner(plan: Plan, base_url: str) -> Owner:
+    options = plan.options
+    return Owner(base_url=base_url, project_id=options.project_id, link_sets=options.link_sets)
+
+
 def _facts(plan: Plan, ledger_id: str, sequence: int, run_id: str) -> dict[str, str]:
-    """Return what a published table says of itself."""
+    """Return what a published table says of itself, beside whose it is."""
     facts = {
         "ledger_id": ledger_id,
         "ledger_sequence": str(sequence),
-        "link_sets": " ".join(plan.options.link_sets),
-        "project_id": plan.options.project_id,
         "run_id": run_id,
         "key_columns": json.dumps([field.name for field in plan.key_fields]),
     }
@@ -273,9 +282,10 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
         RefusedError: the catalog or the ledger has moved, or the settings are another target's.
     """
     ours = (settings.project_id, settings.base_url)
-    if ours != (saved.project_id, saved.base_url or settings.base_url):
+    if ours != (saved.project_id, saved.base_url):
+        host = saved.base_url or "a base URL that was not set"
         raise RefusedError(
-            f"The plan is for {saved.project_id} at {saved.base_url}, the settings are for "
+            f"The plan is for {saved.project_id} at {host}, the settings are for "
             f"{settings.project_id} at {settings.base_url}.",
             fix="Choose the plan's target, or plan again.",
             guard="another_target",
@@ -332,6 +342,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     return make_plan(
         request_schema(catalog.schema, mapping),
         code_requests(catalog.batches(), mapping, catalog.schema, links),
+        catalog=catalog,
         kind=QR_CODES,
         ledger=ledger,
         options=_options(request, known, ledger),
@@ -350,6 +361,7 @@ def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -
         link_sets=(),
         on_change=_REPLACED,
         rule=rule,
+        base_url=settings.base_url,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
         pace=pace_of(settings, ledger, rule),

@@ -10,13 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.errors import CatalogError, RefusedError
 from incarts_pipeline.models import Action, Status
-from incarts_pipeline.pipeline import plan_catalog
+from incarts_pipeline.pipeline import (
+    QrRequest,
+    apply_plan,
+    apply_qr_codes,
+    plan_catalog,
+    plan_qr_codes,
+)
 from incarts_pipeline.plan import workspace
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Faults, Sandbox
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.sync import run_blocking
 from tests.support.paths import SAMPLES
 from tests.support.runs import Run, products
 
@@ -207,6 +214,22 @@ def test_mass_change_needs_approval(run: Run, settings: Settings, box: Sandbox) 
     assert run(changed, approved=digest).published.by_status[Status.REPLACED] == 12
 
 
+@pytest.mark.parametrize("limit", [None, 100])
+def test_mass_growth_needs_approval(
+    run: Run, settings: Settings, box: Sandbox, limit: int | None
+) -> None:
+    """A catalog of another size is looked at first, but not what a pilot began."""
+    run(products(100 if limit is None else 1_100), limit=limit)
+    if limit is None:
+        with pytest.raises(RefusedError, match=r"1,000 new links .* which has 100; .* 5 times"):
+            run(products(1_100))
+        assert box.audit().links == 100
+    request = PlanRequest(catalog=products(1_100), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        guards = [refusal.guard for refusal in plan.figures.refusals]
+        assert (plan.figures.calls, guards) == (1_000, [] if limit else ["mass_growth"])
+
+
 def test_newly_missing_rows_count_once(run: Run) -> None:
     """Rows that are already known to be missing don't trip the guard every night."""
     run(products(30))
@@ -352,3 +375,32 @@ def test_key_column_with_a_taken_name(run: Run) -> None:
     run(table, unique_key=("status",))
     assert rows()[0]["status_catalog"] == "000000"
     assert rows()[0]["status"] == "created"
+
+
+def test_catalog_that_changes_after_it_was_planned(
+    settings: Settings, tmp_path: Path, box: Sandbox
+) -> None:
+    """What was planned must still be there when the first call is due; a frame always is."""
+    file = tmp_path / "catalog.parquet"
+    pq.write_table(products(5), file)
+    request = PlanRequest(catalog=file, link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        pq.write_table(products(6), file)
+        with pytest.raises(CatalogError, match=r"catalog\.parquet was written to"):
+            run_blocking(lambda stop: apply_plan(plan, settings, "links.parquet", stop=stop))
+    assert box.audit().requests == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["catalog.parquet"]
+    with plan_catalog(request, settings) as plan:
+        run_blocking(lambda stop: apply_plan(plan, settings, "links.parquet", stop=stop))
+    assert statuses() == {"created": 6}
+
+
+def test_qr_codes_of_a_table_that_changes(run: Run, settings: Settings, box: Sandbox) -> None:
+    """The table that codes are made for is a catalog too."""
+    run(products(3))
+    requests = box.audit().requests
+    with plan_qr_codes(QrRequest(source="links.parquet", identifiers=("shelf",)), settings) as plan:
+        Path("links.parquet").touch()
+        with pytest.raises(CatalogError, match=r"links\.parquet was written to"):
+            run_blocking(lambda stop: apply_qr_codes(plan, settings, "qr.parquet", stop=stop))
+    assert box.audit().requests == requests

@@ -20,10 +20,9 @@ from incarts_pipeline.identity import (
     qr_content_hash,
     qr_row_key,
 )
-from incarts_pipeline.kinds import QR_CODES
 from incarts_pipeline.maintenance.review import row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
-from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.models import QR_CODES, Reason, Status
 from incarts_pipeline.pipeline import (
     plan_catalog,
 )

@@ -3,6 +3,6 @@ from .client import (
     client_of as client_of,
     new_correlation_id as new_correlation_id,
 )
-from .endpoints import LINKS as LINKS, QR_CODES as QR_CODES, Endpoint as Endpoint
+from .endpoints import Endpoint as Endpoint, endpoint_of as endpoint_of
 from .probe import Probe as Probe
 from .responses import is_id as is_id

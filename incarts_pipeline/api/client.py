@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import logging
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import NoReturn, cast
@@ -15,8 +16,14 @@ from typing import NoReturn, cast
 import httpx
 from pydantic import SecretStr
 
+from incarts_pipeline.api.attribution import (
+    Foreign,
+    Request,
+    attribute,
+    is_in_step,
+)
 from incarts_pipeline.api.credentials import checked_secret
-from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint
+from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
 from incarts_pipeline.api.responses import Reply, classify, error_for
 from incarts_pipeline.api.transport import (
     AiohttpTransport,
@@ -28,8 +35,11 @@ from incarts_pipeline.api.transport import (
 )
 from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import MOST, Settings, checked_base_url
+from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = "Send the same bytes under the same idempotency key again."
 
 
 class IncartsClient:
@@ -79,6 +89,7 @@ class IncartsClient:
         timeout = {"connect": connect_timeout, "pool": connect_timeout}
         timeout |= {"read": read_timeout, "write": read_timeout}
         self._timeouts = timeout
+        self._noted_spelling = False
 
     def __repr__(self) -> str:
         return f"IncartsClient(base_url={self.base_url!r})"
@@ -96,17 +107,19 @@ class IncartsClient:
 
     async def post(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Link | QrCode],
         body: bytes,
         *,
         link_id: str | None = None,
         idempotency_key: str,
         correlation_id: str,
+        earlier: Collection[str] = (),
     ) -> Answer:
         """Make one attempt to create something with exactly these bytes; return what came of it.
 
         Neither an error answer nor a failing network raises. When the task is cancelled meanwhile,
-        the request may have arrived.
+        the request may have arrived. An answer that isn't this request's is none, see
+        `attribution`.
 
         Args:
             endpoint: `LINKS` or `QR_CODES`.
@@ -114,12 +127,16 @@ class IncartsClient:
             link_id: whose QR code it is to be, where the endpoint's path names a link.
             idempotency_key: the same for every attempt at the same thing.
             correlation_id: another one for each attempt.
+            earlier: those of earlier attempts at the same thing, whose answers may come late.
 
         Raises:
             ValueError: the key or the correlation id is not 8 to 128 printable ASCII characters, or
                 the link's id has not 3 to 128.
         """
-        return await self._attempt("POST", endpoint, link_id, body, idempotency_key, correlation_id)
+        request = Request(
+            correlation_id=correlation_id, body=body, link_id=link_id, earlier=earlier
+        )
+        return await self._attempt("POST", endpoint, request, idempotency_key)
 
     async def post_link(self, body: bytes, *, idempotency_key: str, correlation_id: str) -> Answer:
         """Make one attempt to create a link, as `post` does."""
@@ -130,10 +147,7 @@ class IncartsClient:
     async def post_qr_code(
         self, link_id: str, body: bytes, *, idempotency_key: str, correlation_id: str
     ) -> Answer:
-        """Make one attempt to create a QR code of a link, as `post` does.
-
-        The answer's `link` stands for the code: its id is the code's, and `link.qr_code` is it.
-        """
+        """Make one attempt to create a QR code of a link, as `post` does."""
         return await self.post(
             QR_CODES,
             body,
@@ -148,7 +162,8 @@ class IncartsClient:
         A link that Incarts doesn't have, or doesn't show to this key, is `refused` with status 404.
         Raises as `post` does.
         """
-        return await self._attempt("GET", LINK, link_id, None, None, correlation_id)
+        request = Request(correlation_id=correlation_id, link_id=link_id)
+        return await self._attempt("GET", LINK, request, None)
 
     async def create_link(
         self,
@@ -169,9 +184,8 @@ class IncartsClient:
 
     async def get_link(self, link_id: str) -> Link:
         """Read a link back (needs the scope `links:read`); raises as `create_link` does."""
-        ours, url = new_correlation_id(), LINK.url(self.base_url, link_id)
-        reply = await self._call("GET", url, None, None, ours)
-        return LINK.parse(reply.content) or _no_id(reply, ours)
+        request = Request(correlation_id=new_correlation_id(), link_id=link_id)
+        return await self._call("GET", LINK, request, None)
 
     async def create_qr_code(
         self,
@@ -182,96 +196,97 @@ class IncartsClient:
         correlation_id: str | None = None,
     ) -> QrCode:
         """Create one more QR code for a link; raises as `create_link` does."""
-        made = await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
-        return cast(QrCode, made.qr_code)  # the endpoint's answer has one, or it is an error
+        return await self._create(QR_CODES, link_id, body, idempotency_key, correlation_id)
 
     async def _create(
         self,
-        endpoint: Endpoint,
+        endpoint: Endpoint[Made],
         link_id: str | None,
         body: bytes | Mapping[str, object],
         idempotency_key: str,
         correlation_id: str | None,
-    ) -> Link:
-        ours = correlation_id or new_correlation_id()
-        url = endpoint.url(self.base_url, link_id)
-        reply = await self._call("POST", url, _encode(body), idempotency_key, ours)
-        return endpoint.parse(reply.content) or _no_id(reply, ours)
+    ) -> Made:
+        request = Request(
+            correlation_id=correlation_id or new_correlation_id(),
+            body=_encode(body),
+            link_id=link_id,
+        )
+        return await self._call("POST", endpoint, request, idempotency_key)
 
     async def _attempt(
         self,
         method: str,
-        endpoint: Endpoint,
-        link_id: str | None,
-        body: bytes | None,
+        endpoint: Endpoint[Link | QrCode],
+        request: Request,
         idempotency_key: str | None,
-        correlation_id: str,
     ) -> Answer:
-        url = endpoint.url(self.base_url, link_id)
         try:
-            reply = await self._exchange(method, url, body, idempotency_key, correlation_id)
+            _, answer = await self._exchange(method, endpoint, request, idempotency_key)
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
             return Answer(
                 kind=AnswerKind.NOT_SENT if failure.not_sent else AnswerKind.UNKNOWN,
-                correlation_id=correlation_id,
+                correlation_id=request.correlation_id,
                 error_code="not_sent" if failure.not_sent else "answer_lost",
                 error_message=failure.message,
             )
-        return classify(
-            reply.status,
-            reply.headers,
-            reply.body,
-            correlation_id=correlation_id,
-            now=dt.datetime.now(dt.UTC),
-            read=endpoint.parse,
-            of_link=endpoint.is_of_link,
-        )
+        return answer
 
     async def _call(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None,
-        idempotency_key: str | None,
-        correlation_id: str,
-    ) -> Reply:
-        """Return a success; raise the error tree for anything else."""
+        self, method: str, endpoint: Endpoint[Made], request: Request, idempotency_key: str | None
+    ) -> Made:
+        """Return what a success brought; raise the error tree for anything else."""
         try:
-            reply = await self._exchange(method, url, body, idempotency_key, correlation_id)
+            reply, answer = await self._exchange(method, endpoint, request, idempotency_key)
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
         else:
-            if 200 <= reply.status < 300:
-                return reply
-            raise error_for(reply.problem(correlation_id))
+            if answer.error_code in list(Foreign):
+                raise AnswerLostError(f"The answer was lost: {answer.error_message}.", fix=_AGAIN)
+            return cast(Made, answer.made) or _no_link(reply, request.correlation_id)
         # Not within `except`: what happened below holds the request, and the request the key.
         if failure.not_sent:
             raise NotSentError(
                 f"Incarts can't be reached: {failure.message}.",
                 fix="Check the base URL and the network; nothing was sent.",
             )
-        raise AnswerLostError(
-            f"The answer was lost: {failure.message}.",
-            fix="Send the same bytes under the same idempotency key again.",
-        )
+        raise AnswerLostError(f"The answer was lost: {failure.message}.", fix=_AGAIN)
 
     async def _exchange(
         self,
         method: str,
-        url: str,
-        body: bytes | None,
+        endpoint: Endpoint[Link | QrCode],
+        request: Request,
         idempotency_key: str | None,
-        correlation_id: str,
-    ) -> Reply:
-        """Send one request and read its answer, within the deadline."""
-        headers = [*self._headers, ("x-correlation-id", _header(correlation_id))]
-        if body is not None:
+    ) -> tuple[Reply, Answer]:
+        """Send one request, and say whose its answer is and what it means, within the deadline."""
+        url = endpoint.url(self.base_url, request.link_id)
+        headers = [*self._headers, ("x-correlation-id", _header(request.correlation_id))]
+        if request.body is not None:
             headers.append(("content-type", "application/json"))
         if idempotency_key is not None:
             headers.append(("idempotency-key", _header(idempotency_key)))
         async with asyncio.timeout(self._deadline):
-            received = await self._receive(method, url, headers, body)
+            received = await self._receive(method, url, headers, request.body)
+            reply = self._reply(received)
+            answer = attribute(
+                classify(
+                    reply.status,
+                    reply.headers,
+                    reply.body,
+                    correlation_id=request.correlation_id,
+                    now=dt.datetime.now(dt.UTC),
+                    read=endpoint.parse,
+                    of_link=endpoint.is_of_link,
+                ),
+                request,
+            )
+            if not is_in_step(answer):
+                await received.close()
+        self._note_spelling(answer)
+        return reply, answer
+
+    def _reply(self, received: Received) -> Reply:
         told = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in received.headers
@@ -280,6 +295,12 @@ class IncartsClient:
         # What an answer says gets into the ledger and reports, so it must not say the key.
         content = content.replace(self._secret, b"[secure]")
         return Reply(status=received.status, headers=told, body=content)
+
+    def _note_spelling(self, answer: Answer) -> None:
+        if answer.is_renamed and answer.made and not self._noted_spelling:
+            self._noted_spelling = True
+            made = answer.made
+            logger.warning("Incarts spells names in its own way, as in %s: %r", made.id, made.name)
 
     async def _receive(
         self, method: str, url: str, headers: list[tuple[str, str]], body: bytes | None
@@ -298,7 +319,13 @@ class IncartsClient:
         )
         response = await self._transport.handle_async_request(request)
         content = await read_answer(response)
-        return Received(response.status_code, response.headers.raw, content)
+        stream = response.extensions.get("network_stream")
+        close = stream.aclose if stream is not None else _nothing
+        return Received(response.status_code, response.headers.raw, content, close)
+
+
+async def _nothing() -> None:
+    """Close what has no connection, as in tests."""
 
 
 def _header(value: str) -> str:
@@ -313,8 +340,10 @@ def _encode(body: bytes | Mapping[str, object]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _no_id(reply: Reply, ours: str) -> NoReturn:
-    problem = replace(reply.problem(ours), message="a success, but without a usable id")
+def _no_link(reply: Reply, ours: str) -> NoReturn:
+    problem = reply.problem(ours)
+    if 200 <= reply.status < 300:
+        problem = replace(problem, message="a success, but without a usable id")
     raise error_for(problem)
 
 

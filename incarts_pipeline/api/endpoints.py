@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
+from incarts_pipeline import models
 from incarts_pipeline.api.responses import parse_link, parse_made_code
-from incarts_pipeline.models import Link
+from incarts_pipeline.models import Link, QrCode
+
+Made = TypeVar("Made", Link, QrCode, Link | QrCode, covariant=True)
+
+_LINK_ID = "{linkId}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One of the API's endpoints; `{}` in `path` stands for a link's id.
+class Endpoint(Generic[Made]):
+    """One of the API's endpoints; `{linkId}` in `path` stands for a link's id.
 
     `parse` finds what was made or read in an answer's parsed body, None when it isn't there.
     """
 
     path: str
-    parse: Callable[[object], Link | None] = parse_link
+    parse: Callable[[object], Made | None]
 
     @property
     def is_of_link(self) -> bool:
         """Whether the path names a link, so that a 404 may be about it."""
-        return "{}" in self.path
+        return _LINK_ID in self.path
 
     def url(self, base_url: str, link_id: str | None = None) -> str:
         """Return where it is on a host.
@@ -35,9 +41,14 @@ class Endpoint:
             return base_url + self.path
         if link_id is None or not 3 <= len(link_id) <= 128:
             raise ValueError(f"{link_id!r} is not a link id: it must have 3 to 128 characters")
-        return base_url + self.path.format(quote(link_id, safe=""))
+        return base_url + self.path.replace(_LINK_ID, quote(link_id, safe=""))
 
 
-LINKS = Endpoint(path="/v1/links")
-LINK = Endpoint(path="/v1/links/{}")
-QR_CODES = Endpoint(path="/v1/links/{}/qr-codes", parse=parse_made_code)
+LINK = Endpoint(path="/v1/links/{linkId}", parse=parse_link)
+LINKS = Endpoint(path=models.LINKS.path, parse=parse_link)
+QR_CODES = Endpoint(path=models.QR_CODES.path, parse=parse_made_code)
+
+
+def endpoint_of(kind: models.Kind) -> Endpoint[Link] | Endpoint[QrCode]:
+    """Return where things of a kind are made."""
+    return LINKS if kind is models.LINKS else QR_CODES

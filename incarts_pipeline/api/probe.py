@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from incarts_pipeline.api.attribution import Request
 from incarts_pipeline.api.client import IncartsClient, new_correlation_id
 from incarts_pipeline.api.endpoints import LINK
 from incarts_pipeline.api.responses import Reply, error_for, is_own, is_page
@@ -28,9 +29,10 @@ class Probe:
 
 async def probe(client: IncartsClient) -> Probe:
     """Tell a wrong host, path or key without making anything: read a link that can't exist."""
-    ours, url = new_correlation_id(), LINK.url(client.base_url, "lnk_doctor-made-up-id")
+    ours = new_correlation_id()
+    request = Request(correlation_id=ours, link_id="lnk_doctor-made-up-id")
     try:
-        reply = await client._exchange("GET", url, None, None, ours)
+        reply, _ = await client._exchange("GET", LINK, request, None)
     except (httpx.RequestError, TimeoutError) as error:
         failure = explain(error)
         return Probe(

@@ -28,8 +28,9 @@ _BY_STATUS = {
 }
 _REFUSED = frozenset({400, 413, 422})
 # These are given before anything is done. Not among them: 303, which says that a POST was carried
-# out and where to look; 408, 421, 425 and 499, which a proxy may give after passing a request on.
-_NOT_THERE = frozenset({300, 301, 302, 304, 305, 307, 308}) | {
+# out and where to look, and 302, which most servers mean as 303; 408, 421, 425 and 499, which a
+# proxy may give after passing a request on.
+_NOT_THERE = frozenset({300, 301, 304, 305, 307, 308}) | {
     *(404, 405, 406, 407, 410, 411, 414, 415, 417, 426, 431, 451),
 }
 
@@ -60,7 +61,7 @@ def classify(
     *,
     correlation_id: str,
     now: dt.datetime,
-    read: Callable[[object], Link | None] | None = None,
+    read: Callable[[object], Link | QrCode | None] | None = None,
     of_link: bool = False,
 ) -> Answer:
     """Say what the answer to a create call means for exactly-once.
@@ -77,19 +78,19 @@ def classify(
         body: the answer's, whole or cut off.
         correlation_id: the one that was sent.
         now: the time of arrival; only used when the answer has no Date.
-        read: finds the link in the parsed body; by default `parse_link`.
+        read: finds what was made or read in the parsed body; by default `parse_link`.
         of_link: whether the path names a link.
     """
     content = _json(body)
-    link = (read or parse_link)(content) if 200 <= status < 300 else None
+    made = (read or parse_link)(content) if 200 <= status < 300 else None
     echoed_id = _short(headers.get("x-correlation-id"))
     hints = parse_hints(headers, now=now)
-    if link is not None:
+    if made is not None:
         return Answer(
             kind=AnswerKind.LINK,
             correlation_id=correlation_id,
             status=status,
-            link=link,
+            made=made,
             echoed_id=echoed_id,
             hints=hints,
         )
@@ -178,15 +179,9 @@ def parse_qr_code(data: object) -> QrCode | None:
     )
 
 
-def parse_made_code(content: object) -> Link | None:
-    """Return the QR code in `{"data": code}` as a link's, None when there is no usable id.
-
-    The link stands for the code: its id is the code's, and `qr_code` is the code.
-    """
-    code = parse_qr_code(content.get("data") if isinstance(content, dict) else None)
-    if code is None:
-        return None
-    return Link(id=code.id, created_at=code.created_at, qr_code=code)
+def parse_made_code(content: object) -> QrCode | None:
+    """Return the QR code in `{"data": code}`, None when there is no usable id."""
+    return parse_qr_code(content.get("data") if isinstance(content, dict) else None)
 
 
 def is_id(text: str) -> bool:

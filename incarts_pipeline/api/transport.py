@@ -23,6 +23,10 @@ the request and hung up as `ConnectTimeout` and `ConnectError`: a link that may 
 as never sent. aiohttp's own errors tell these apart, and it repeats only idempotent methods
 (RFC 9110 section 9.2.2), so a POST leaves once. A transport of our own would save half of what is
 left, for timeouts, proxies and TLS to look after.
+
+A kept-alive connection may hold an answer that nobody asked for, or the late one to an earlier
+request. So a connection that has bytes waiting is not sent on, and one whose answer leaves doubt is
+closed (`Received.close`). httpx looks for waiting bytes by itself; aiohttp doesn't.
 """
 
 from __future__ import annotations
@@ -31,11 +35,13 @@ import re
 import ssl
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -50,11 +56,16 @@ _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait l
 
 
 class Received(NamedTuple):
-    """An answer as it came, read to its end."""
+    """An answer as it came, read to its end, and how to close the connection that it came on.
+
+    The connection may be another request's by now. That one is broken off then, which is right:
+    whatever it would have read there can't be trusted.
+    """
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+    close: Callable[[], Awaitable[None]]
 
 
 class AnswerTooLargeError(httpx.ReadError):
@@ -135,6 +146,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._max_connections = max_connections
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
+        self._request_class = _request_class(module)
         self._kept: tuple[tuple[float | None, float | None], aiohttp.ClientTimeout] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -177,6 +189,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
         `timeouts` are those for `connect` and `read`; raises as `handle_async_request` does.
         """
+        # Each one that is out of step is closed, so the pool runs out of them.
+        for _ in range(self._max_connections):
+            with suppress(_OutOfStepError):
+                return await self._exchange(method, url, headers, body, timeouts)
+        raise httpx.ConnectError("the server speaks before it is asked")
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+        timeouts: tuple[float | None, float | None],
+    ) -> Received:
         try:
             async with self._open().request(
                 method,
@@ -190,7 +216,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 content = await _read(response.content)
                 if len(content) > MAX_BODY:
                     raise AnswerTooLargeError("the answer is too large")
-                return Received(response.status, response.raw_headers, content)
+                close = partial(_close, response.sent_over)  # type: ignore[attr-defined]
+                return Received(response.status, response.raw_headers, content, close)
         except (self._aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._translate(error) from error
 
@@ -213,6 +240,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 connector=module.TCPConnector(
                     ssl=self._context, limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE
                 ),
+                request_class=self._request_class,
                 cookie_jar=module.DummyCookieJar(),
                 auto_decompress=False,
             )
@@ -239,6 +267,29 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         elif isinstance(error, module.ServerDisconnectedError):
             kind = httpx.RemoteProtocolError
         return kind(text)
+
+
+class _OutOfStepError(Exception):
+    """A connection has bytes waiting, or is closed, before the request was written."""
+
+
+def _request_class(module: ModuleType) -> type[aiohttp.ClientRequest]:
+    """Return aiohttp's request, which looks at its connection first and remembers it."""
+
+    class Request(module.ClientRequest):  # type: ignore[misc, name-defined]
+        async def send(self, conn: Any) -> Any:
+            protocol = conn.protocol
+            if protocol.should_close or not protocol.is_connected():
+                raise _OutOfStepError
+            response = await super().send(conn)
+            response.sent_over = protocol
+            return response
+
+    return Request
+
+
+async def _close(protocol: Any) -> None:
+    protocol.close()
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pyarrow as pa
 
 from incarts_pipeline.catalog.arrow_types import check_names, check_text, plain_batch, plain_schema
+from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.options import BATCH_ROWS
 from incarts_pipeline.errors import CatalogError
 
@@ -25,6 +26,7 @@ class Catalog:
         schema: the columns, under their own names.
         name: what to call the catalog in messages.
         reopenable: whether `batches` can be called again.
+        fingerprint: its files before they were read, None where it has none.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Catalog:
         *,
         reopenable: bool = True,
         batch_rows: int = BATCH_ROWS,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         check_names(schema.names, name)
         self.name = name
         self.schema = plain_schema(schema, name)
         self.reopenable = reopenable
+        self.fingerprint = fingerprint
         self._batches = batches
         self._batch_rows = batch_rows
         self._opened = False
@@ -52,7 +56,7 @@ class Catalog:
 
         Raises:
             CatalogError: the source was read before and can't be again, or, while reading, a row
-                can't be read; names the row, from 0, and the column.
+                can't be read, or a file changed; names the row, from 0, and the column.
         """
         if self._opened and not self.reopenable:
             raise CatalogError(
@@ -78,11 +82,17 @@ class Catalog:
                 # length.
                 for start in range(0, batch.num_rows, self._batch_rows):
                     yield plain_batch(batch.slice(start, self._batch_rows), self.schema)
-        except CatalogError:
-            raise
         # Engines raise what they like, DuckDB or Polars their own classes, while rows are read.
         except Exception as error:
+            self._check_unchanged()  # which explains any error
+            if isinstance(error, CatalogError):
+                raise
             raise cannot_read(self.name, error) from error
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        if self.fingerprint is not None:
+            self.fingerprint.check()
 
 
 def cannot_read(name: str, error: Exception) -> CatalogError:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.csv import DelimitedFile
+from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.json_lines import json_batches, json_schema
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.parquet import open_parquet
@@ -44,9 +45,15 @@ def open_files(source: str, options: ReadOptions) -> Catalog:
     if source == "-":
         return _standard_input(options)
     located = locate(source, options.format)
-    if located.format == "parquet":
-        return open_parquet(located, options)
-    return _text_catalog(located.name, _text_files(located), located.format, options)
+    try:
+        if located.format == "parquet":
+            return open_parquet(located, options)
+        return _text_catalog(
+            located.name, _text_files(located), located.format, options, located.fingerprint
+        )
+    except CatalogError:
+        located.fingerprint.check()  # which explains any error
+        raise
 
 
 def _standard_input(options: ReadOptions) -> Catalog:
@@ -87,13 +94,19 @@ def _text_files(located: Located) -> list[_TextFile]:
     return [file(path) for path in located.paths]
 
 
-def _text_catalog(name: str, files: list[_TextFile], kind: str, options: ReadOptions) -> Catalog:
+def _text_catalog(
+    name: str,
+    files: list[_TextFile],
+    kind: str,
+    options: ReadOptions,
+    fingerprint: Fingerprint | None = None,
+) -> Catalog:
     make = _csv_batches if kind == "csv" else _json_batches
     try:
         schema, batches = make(name, files, options)
     except (pa.ArrowException, OSError) as error:
         raise cannot_read(name, error) from error
-    return Catalog(name, schema, batches, batch_rows=options.batch_rows)
+    return Catalog(name, schema, batches, batch_rows=options.batch_rows, fingerprint=fingerprint)
 
 
 _Batches = tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatch]]]

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.dataframes import from_dicts, from_pandas, is_pandas
+from incarts_pipeline.catalog.fingerprint import dataset_fingerprint
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.errors import CatalogError
 
@@ -75,7 +76,13 @@ def _from_dataset(source: ds.Dataset, options: ReadOptions) -> Catalog:
             batch_size=options.batch_rows, batch_readahead=2, fragment_readahead=1
         )
 
-    return _catalog("the dataset", source.schema, batches, options)
+    return Catalog(
+        "the dataset",
+        source.schema,
+        batches,
+        batch_rows=options.batch_rows,
+        fingerprint=dataset_fingerprint(source),
+    )
 
 
 def _once(reader: pa.RecordBatchReader, name: str, options: ReadOptions) -> Catalog:

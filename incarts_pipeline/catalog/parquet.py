@@ -53,7 +53,13 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
         for batch in read:
             yield _as_text(batch, final) if text else batch
 
-    return Catalog(located.name, final, batches, batch_rows=options.batch_rows)
+    return Catalog(
+        located.name,
+        final,
+        batches,
+        batch_rows=options.batch_rows,
+        fingerprint=located.fingerprint,
+    )
 
 
 def _dataset(located: Located, schema: pa.Schema) -> ds.Dataset:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from incarts_pipeline.catalog.catalog import cannot_read
+from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import suggest, suggest_file
 
@@ -44,7 +45,7 @@ class Located:
     """The files of a catalog, in order of their paths.
 
     `name` is the source as messages show it, `base` the folder below which `key=value` parts of
-    paths are columns, None for a single file.
+    paths are columns, None for a single file; `fingerprint` is the files before they are read.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Located:
     paths: tuple[str, ...]
     base: str | None
     format: str
+    fingerprint: Fingerprint
 
 
 def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in open_catalog)
@@ -67,21 +69,25 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
     name = _without_secrets(source)
     try:
         filesystem, path = _filesystem(source)
-        paths, base = _paths(filesystem, path, name)
+        paths, base = _paths(filesystem, path, name, format)
+        files = fingerprint(name, filesystem, lambda: _paths(filesystem, path, name, format)[0])
     except (pa.ArrowException, OSError, ValueError) as error:
         # `from None`: the cause's own message has the URI with its password.
         raise cannot_read(name, _hide(error, source, name)) from None
-    # A folder has a README or a _SUCCESS beside its data; a file that was named is taken at its
-    # word.
-    if base is not None and format is None:
-        paths = [one for one in paths if format_of(one)]
     if not paths:
         raise CatalogError(
             f"{name} holds no Parquet, CSV or JSON lines file.",
             fix="Check the path, or say the format when the names don't tell it.",
         )
     kind = format or _one_format(paths, name)
-    return Located(name=name, filesystem=filesystem, paths=tuple(paths), base=base, format=kind)
+    return Located(
+        name=name,
+        filesystem=filesystem,
+        paths=tuple(files.states),
+        base=base,
+        format=kind,
+        fingerprint=files,
+    )
 
 
 def format_of(path: str) -> str | None:
@@ -126,12 +132,23 @@ def _filesystem(source: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path.rstrip("/")
 
 
-def _paths(filesystem: fs.FileSystem, path: str, name: str) -> tuple[list[str], str | None]:
+def _paths(
+    filesystem: fs.FileSystem, path: str, name: str, kind: str | None
+) -> tuple[list[str], str | None]:
     """Return the files, and the folder that they were looked for in; None for a single file."""
     info = filesystem.get_file_info(path)
     if info.type is fs.FileType.File:
         return [path], None
-    if info.type is fs.FileType.Directory:
+    found, folder = _in_folders(filesystem, path, name, info.type)
+    # A folder has a README or a _SUCCESS beside its data; a file that was named is taken at its
+    # word.
+    return [one for one in found if kind or format_of(one)], folder
+
+
+def _in_folders(
+    filesystem: fs.FileSystem, path: str, name: str, kind: fs.FileType
+) -> tuple[list[str], str]:
+    if kind is fs.FileType.Directory:
         return list(_visible(filesystem, path, name)), path
     if _GLOB.intersection(path):
         parts = PurePosixPath(path).parts

@@ -1,4 +1,4 @@
-"""The shell command `incarts`."""
+"""Shell: the command `incarts`."""
 
 from incarts_pipeline.cli.app import main
 

@@ -32,12 +32,12 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
+from incarts_pipeline.display.reporting import apply_and_report, check_places
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.pipeline import plan_catalog, plan_saved
 from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
 from incarts_pipeline.publish import exists
-from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
 

@@ -16,10 +16,10 @@ from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.kinds import KINDS, LINKS
 from incarts_pipeline.ledger import LedgerReader, Overview
 from incarts_pipeline.ledger.overview import OPEN_STATES
 from incarts_pipeline.maintenance import ledger_overview, stop_runs
+from incarts_pipeline.models import KINDS, LINKS
 from incarts_pipeline.settings import Settings
 
 Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen

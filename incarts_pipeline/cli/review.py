@@ -20,6 +20,7 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.ledger import Case, HistoryEntry, Try
 from incarts_pipeline.maintenance import review
 from incarts_pipeline.maintenance.import_links import import_links
+from incarts_pipeline.models import QrCode
 from incarts_pipeline.text import counted
 
 app = typer.Typer(
@@ -131,7 +132,7 @@ def adopt(
 ) -> None:
     """Take over a link that exists: its row uses it from now on."""
     link = review.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
-    if link.qr_code is not None and link.qr_code.id == link.id:
+    if isinstance(link, QrCode):
         typer.echo(f"{key} has the QR code {link.id}")
         typer.echo("Run `incarts qr` again to publish it.")
         return

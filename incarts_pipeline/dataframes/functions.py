@@ -25,12 +25,12 @@ from incarts_pipeline.dataframes.plan import LinksPlan
 from incarts_pipeline.dataframes.result import LinksResult, how_to_go_on
 from incarts_pipeline.dataframes.snapshot import FrameKind, KeptFrame, keep
 from incarts_pipeline.display.progress import progress as progress_of
+from incarts_pipeline.display.reporting import apply_and_report, check_places
 from incarts_pipeline.errors import MappingError, SettingsError, told_in
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest
-from incarts_pipeline.reporting import apply_and_report, check_places
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
 from incarts_pipeline.text import OptionText, Surface

@@ -24,12 +24,12 @@ from incarts_pipeline.display import (
     row_reasons,
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
+from incarts_pipeline.display.reporting import report_of, write_text
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.publish import resolve
-from incarts_pipeline.reporting import report_of, write_text
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
 from incarts_pipeline.write import RunMetrics, WriteResult

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 from incarts_pipeline.catalog import (
     Catalog,
     cannot_read,
+    dataset_fingerprint,
     from_dicts,
     from_pandas,
     is_pandas,
@@ -98,11 +99,15 @@ def _collected(source: Any) -> Any:
 def _spooled(source: Any) -> pa.Table:
     """Read a stream once; the table that comes back lives on disk, in the types that it has."""
     try:
+        files = dataset_fingerprint(source)
         reader = _reader(source)
         if reader is None:
             catalog = open_catalog(source)
             return _mapped(catalog.schema, catalog.batches())
-        return _mapped(reader.schema, reader)
+        table = _mapped(reader.schema, reader)
+        if files is not None:
+            files.check()
+        return table
     except CatalogError:
         raise
     except Exception as error:  # of the engine behind it

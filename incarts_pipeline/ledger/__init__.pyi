@@ -60,6 +60,8 @@ from .reader import LedgerReader as LedgerReader, existing_ledger as existing_le
 from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
 from .review import Case as Case
 from .runs import (
+    COMPLETE as COMPLETE,
+    FINISHED as FINISHED,
     LEASE_SECONDS as LEASE_SECONDS,
     RENEW_SECONDS as RENEW_SECONDS,
     LivingRun as LivingRun,

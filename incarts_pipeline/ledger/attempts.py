@@ -18,7 +18,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
 from incarts_pipeline.ledger.tables import Statement, literal
-from incarts_pipeline.models import Answer, AnswerKind, Link, State
+from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode, State
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
     if attempts:
         _ATTEMPT.run(connection, attempts)
     links = [
-        (o, o.answer.link) for o in outcomes if o.answer is not None and o.answer.link is not None
+        (o, o.answer.made) for o in outcomes if o.answer is not None and o.answer.made is not None
     ]
     if links:
         _write_links(connection, run_id, links)
@@ -224,7 +224,7 @@ _ROW = Statement(tables.replace_row_by("op_id"), [c.name for c in tables.row.c])
 
 
 def _write_links(
-    connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link]]
+    connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link | QrCode]]
 ) -> None:
     _LINK.run(connection, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
     used = [
@@ -243,19 +243,19 @@ def _write_links(
         _ROW.run(connection, used)
 
 
-def link_values(op_id: int, link: Link, run_id: str, at: Stamp) -> dict[str, Any]:
-    """Return a link as the ledger keeps it."""
-    code = link.qr_code
+def link_values(op_id: int, made: Link | QrCode, run_id: str, at: Stamp) -> dict[str, Any]:
+    """Return what was made as the ledger keeps it: its id is in `link_id`, whatever it is."""
+    link, code = (made, made.qr_code) if isinstance(made, Link) else (None, made)
     return {
-        "link_id": link.id,
+        "link_id": made.id,
         "op_id": op_id,
-        "short_link": link.short_link,
-        "short_id": link.short_id,
-        "target_url": link.target_url,
+        "short_link": link.short_link if link else None,
+        "short_id": link.short_id if link else None,
+        "target_url": link.target_url if link else None,
         "qr_code_id": code.id if code else None,
         "qr_image_url": code.image_url if code else None,
         "encoded_url": code.encoded_url if code else None,
-        "created_at": round(link.created_at.timestamp() * 1e6) if link.created_at else None,
+        "created_at": round(made.created_at.timestamp() * 1e6) if made.created_at else None,
         "received_at": at.micros,
         "run_id": run_id,
     }

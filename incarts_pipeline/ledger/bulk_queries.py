@@ -11,8 +11,8 @@ from incarts_pipeline.ledger.bulk_read import Query, Reading, scan
 from incarts_pipeline.ledger.tables import CLOSED_STATES, OPEN_STATES
 from incarts_pipeline.schemas import HISTORY as HISTORY_SCHEMA
 
-_INTEGERS = """op_id generation attempts http_status is_missing first_sent_at settled_at created_at
-changed_at missing_since"""
+_INTEGERS = """op_id generation attempts http_status is_missing is_first first_sent_at settled_at
+created_at changed_at missing_since"""
 _TYPES = {
     "content_hash": pa.binary(),
     "first_sent_boot": pa.float64(),
@@ -87,23 +87,25 @@ GROUP BY operation.row_key, operation.content_hash
 
 # What the runs of one plan file have come to: for each row and content, what the plan had said. An
 # operation that is older than the plan's first run was not the plan's to make, but to settle, or
-# its link was taken up again. The second parameter is the plan's digest.
+# its link was taken up again. `is_first` tells links of rows that had none before. The second
+# parameter is the plan's digest.
 BEGUN = Query(
     sql="""
 WITH own AS (SELECT run_id FROM run WHERE approved = ?2),
      began AS (SELECT MIN(started_at) AS at FROM run WHERE approved = ?2)
 SELECT row.row_key, row.content_hash,
        CASE WHEN intended_at >= began.at THEN action
-            WHEN settled_at < began.at THEN 'reuse' ELSE 'settle' END AS action
+            WHEN settled_at < began.at THEN 'reuse' ELSE 'settle' END AS action,
+       settled_at >= began.at AND follows_op_id IS NULL AS is_first
 FROM row JOIN operation ON operation.op_id = row.op_id CROSS JOIN began
 WHERE row.set_id = ?1 AND row.run_id IN (SELECT run_id FROM own)
 UNION
-SELECT row_key, content_hash, action FROM operation CROSS JOIN began
+SELECT row_key, content_hash, action, 0 FROM operation CROSS JOIN began
 WHERE set_id = ?1 AND intended_at >= began.at
   AND state IN ('sent', 'in_doubt', 'needs_review', 'rejected')
   AND COALESCE(settled_run_id, run_id) IN (SELECT run_id FROM own)
 """,
-    schema=_columns("row_key content_hash action"),
+    schema=_columns("row_key content_hash action is_first"),
 )
 
 # The link that each row uses now, with all that links.parquet shows of it.

@@ -10,12 +10,13 @@ writing to (https://sqlite.org/howtocorrupt.html#_multiple_copies_of_sqlite_link
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from incarts_pipeline.sqlite import explain
 _LARGE_BYTES = 32 * 1024 * 1024
 _BUSY_SECONDS = 10.0  # another process that closes the file may hold it for a moment
 _BATCH_ROWS = 20_000
+_EXIT_SECONDS = 5.0  # for a process that has nothing more to do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,11 @@ class Reading(Protocol):
     """A ledger that is open for bulk reads; one query at a time, each read to its end."""
 
     def batches(self, query: Query, *parameters: str | int) -> Iterator[pa.RecordBatch]:
-        """Yield a query's rows as batches of its schema."""
+        """Yield a query's rows, all of them, as batches of its schema.
+
+        Raises:
+            LedgerError: they can't be read to their end.
+        """
 
 
 @contextmanager
@@ -129,6 +135,8 @@ def _elsewhere(path: Path) -> Iterator[Reading]:
             yield _Elsewhere(process, complaints, path)
         finally:
             process.kill()  # whatever it still wanted to say is of no use to anybody
+            with suppress(OSError):  # a query that it didn't take
+                process.stdin and process.stdin.close()
 
 
 class _Elsewhere:
@@ -144,16 +152,29 @@ class _Elsewhere:
         try:
             to.write(json.dumps([query.sampled, parameters]).encode() + b"\n")
             to.flush()
+            rows = 0
             with pa.ipc.open_stream(back) as stream:
-                sample = 1
                 for batch in stream:
-                    yield batch.slice(sample).rename_columns(query.schema.names).cast(query.schema)
-                    sample = 0
-        except (pa.ArrowInvalid, OSError) as error:
+                    own = batch.slice(0 if rows else 1)  # behind the sample
+                    rows += batch.num_rows
+                    yield own.rename_columns(query.schema.names).cast(query.schema)
+            if back.readline() != b"%d\n" % rows:
+                raise EOFError(f"it was read for {rows - 1:,} rows, and not to its end")
+        except (pa.ArrowInvalid, OSError, EOFError) as error:
             raise self._error(error) from error
 
     def _error(self, error: Exception) -> LedgerError:
-        self._process.wait()
+        """Return what is wrong: what the process said, how it ended, or what was seen here."""
+        try:
+            code = self._process.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:  # it has more to send, which nobody reads
+            code = 0
+        if code < 0:
+            return LedgerError(
+                f"The process that read the ledger {self._path} was ended by "
+                f"{signal.Signals(-code).name}, as it is when memory runs out.",
+                fix="Free some memory, and run again.",
+            )
         self._complaints.seek(0)
         text = self._complaints.read().decode(errors="replace").strip()
         return explain(OSError(text.splitlines()[-1] if text else str(error)), self._path)

@@ -1,8 +1,8 @@
 """Program that reads a large ledger for another process: queries in, Arrow streams out.
 
 It is run by its path, with the ledger as its argument. Each line on standard input is a JSON list
-of an SQL query and its parameters; each answer on standard output is one Arrow IPC stream. An error
-goes to standard error and ends the program.
+of an SQL query and its parameters; each answer on standard output is one Arrow IPC stream, and then
+a line with the number of its rows. An error goes to standard error and ends the program.
 
 Half of its time would go into starting: pyarrow imports NumPy if it is there, and pandas with the
 first array. Nothing here wants them, so both count as not installed, which pyarrow can do with.
@@ -43,13 +43,20 @@ def main(uri: str) -> None:
 def send(
     connection: adbc_driver_manager.AdbcConnection, query: str, parameters: list[str | int]
 ) -> None:
-    """Write a query's rows to standard output, as one Arrow stream."""
+    """Write a query's rows to standard output, as one Arrow stream, and how many they are.
+
+    A stream alone proves nothing: its end is written also when the rows end with an error, and for
+    its reader the end of the file is one too.
+    """
+    rows = 0
     with (
         answer(connection, query, parameters) as reader,
         pyarrow.ipc.new_stream(sys.stdout.buffer, reader.schema) as stream,
     ):
         for batch in reader:
             stream.write_batch(batch)
+            rows += batch.num_rows
+    sys.stdout.buffer.write(b"%d\n" % rows)
     sys.stdout.buffer.flush()
 
 
@@ -71,5 +78,5 @@ def answer(
 if __name__ == "__main__":
     try:
         main(sys.argv[1])
-    except adbc_driver_manager.Error as error:
+    except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
         sys.exit(str(error).splitlines()[0])  # the query follows

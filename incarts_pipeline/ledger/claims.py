@@ -11,7 +11,7 @@ The functions that take a connection run inside one transaction of the journal.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,12 +19,11 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
-from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, take_lost
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
-from incarts_pipeline.models import Action, State
+from incarts_pipeline.models import Action, State, kind_for
 
 _O = tables.operation.c
 
@@ -70,6 +69,7 @@ class Operation:
     operation_state: OperationState = field(default_factory=OperationState)
     for_history: bool = False
     for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
+    correlation_id: str | None = None  # of the last attempt, None before the first
 
 
 class Claim(StrEnum):
@@ -357,4 +357,5 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
     )
-    return _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    own = _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    return replace(own, correlation_id=row.correlation_id)

@@ -10,9 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from incarts_pipeline.identity import changed_fields, qr_row_key
-from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import State
+from incarts_pipeline.models import LINKS, QR_CODES, State
 
 _O = tables.operation.c
 _A = tables.attempt.c

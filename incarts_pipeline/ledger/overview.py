@@ -9,11 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.kinds import KINDS
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.limits import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
-from incarts_pipeline.models import State
+from incarts_pipeline.models import KINDS, State
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.text import counted
 
@@ -39,7 +38,7 @@ class SetOverview:
 
     project_id: str
     link_set: str
-    kind: str  # a `kinds.Kind` by its name
+    kind: str  # a `models.Kind` by its name
     links: int
     missing: int
     states: dict[State, int]

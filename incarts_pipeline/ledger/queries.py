@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.models import LINKS, Kind
 
 _CHUNK = 10_000
 

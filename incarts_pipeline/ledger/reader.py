@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
-from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
 from incarts_pipeline.ledger.ledger_file import check_file, is_there
 from incarts_pipeline.ledger.limits import load_rate
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
-from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.runs import LivingRun, Process, complete_sets, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 from incarts_pipeline.ledger.witness import check_mark, last_mark
+from incarts_pipeline.models import LINKS, Kind
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.text import Option, OptionText
@@ -77,6 +77,10 @@ class LedgerReader:
         if self.path is None:
             return {}
         return self.read(lambda connection: living_runs(connection, Process.current(), now))
+
+    def complete_sets(self) -> set[str]:
+        """Return the names of link sets that once had all links of their catalog."""
+        return set() if self.path is None else self.read(complete_sets)
 
     def known_links(self, link_ids: Sequence[str]) -> set[str]:
         """Return those of the link ids that the ledger has."""

@@ -15,12 +15,11 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp, from_micros
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import operation_of
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Replay, ReplayRule
-from incarts_pipeline.models import Answer, AnswerKind, Link, State
+from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode, State, kind_for
 
 REVIEWER = "review"  # in place of a run, where a person decided
 
@@ -109,8 +108,8 @@ def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
     )
 
 
-def adopt(connection: sa.Connection, op_id: int, link: Link, now: Stamp) -> None:
-    """Record that an operation's link, or QR code, is `link`: a person found it.
+def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp) -> None:
+    """Record what an operation made: its link, or its QR code, which a person found.
 
     Raises:
         RefusedError: it is another operation's already.
@@ -119,15 +118,15 @@ def adopt(connection: sa.Connection, op_id: int, link: Link, now: Stamp) -> None
     owner = connection.execute(
         sa.select(_O.row_key, _O.idempotency_key)
         .join(tables.link, k.op_id == _O.op_id)
-        .where(sa.or_(k.link_id == link.id, k.qr_code_id == link.id), _O.op_id != op_id)
+        .where(sa.or_(k.link_id == made.id, k.qr_code_id == made.id), _O.op_id != op_id)
     ).first()
     if owner is not None:
         raise RefusedError(
-            f"{link.id} is already the link of row {owner.row_key} ({owner.idempotency_key}).",
+            f"{made.id} is already the link of row {owner.row_key} ({owner.idempotency_key}).",
             fix="Look again at which one belongs to this key.",
             guard="adopted_twice",
         )
-    answer = Answer(kind=AnswerKind.LINK, correlation_id="", link=link)
+    answer = Answer(kind=AnswerKind.LINK, correlation_id="", made=made)
     operation = operation_of(_open(connection, op_id), b"")
     outcome = Outcome(operation=operation, state=State.DONE, at=now, answer=answer)
     write_outcomes(connection, REVIEWER, [outcome])
@@ -183,7 +182,7 @@ def _evidence(connection: sa.Connection, case: Case, attempts: Sequence[Any]) ->
         "row_key": case.row_key,
         "state": case.state.value,
         "reason": case.reason,
-        "endpoint": f"POST {kind_for(case.for_link_id).path(case.for_link_id)}",
+        "endpoint": kind_for(case.for_link_id).endpoint.replace("{linkId}", case.for_link_id or ""),
         "body": json.loads(body) if body else None,
         "body_bytes": len(body) if body else None,
         "body_sha256": hashlib.sha256(body).hexdigest() if body else row.content_hash.hex(),

@@ -24,6 +24,10 @@ from incarts_pipeline.ledger import tables
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 
+# How a run ended that nobody stopped: with all links of its catalog, or with some left over.
+COMPLETE = "complete"
+FINISHED = "finished"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -122,12 +126,21 @@ def renew(connection: sa.Connection, run_id: str, now: Stamp) -> bool:
 
 
 def end_run(connection: sa.Connection, run_id: str, outcome: str, now: Stamp) -> None:
-    """Record that the run is over and give back what it had claimed."""
+    """Record that the run is over and give back what it had claimed.
+
+    `outcome` is why it was stopped, else `COMPLETE` or `FINISHED`.
+    """
     connection.execute(
         sa.update(tables.run)
         .where(tables.run.c.run_id == run_id)
         .values(ended_at=now.micros, lease_until=now.micros, outcome=outcome)
     )
+
+
+def complete_sets(connection: sa.Connection) -> set[str]:
+    """Return the link sets that once had all links of their catalog."""
+    found = sa.select(tables.run.c.link_sets).where(tables.run.c.outcome == COMPLETE).distinct()
+    return {name for recorded in connection.scalars(found) for name in _names(recorded)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

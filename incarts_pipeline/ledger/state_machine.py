@@ -21,8 +21,7 @@ from enum import StrEnum
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.models import AnswerKind, State
-from incarts_pipeline.resolved_settings import ResolvedSettings
-from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.settings import ResolvedSettings, Settings, key_fingerprint
 
 _NOT_EFFECTED = frozenset(
     {

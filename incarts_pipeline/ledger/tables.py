@@ -39,7 +39,7 @@ link_set = sa.Table(
     sa.Column("project_id", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("key_columns", sa.Text),  # the unique key's columns, a JSON list
-    sa.Column("kind", sa.Text, nullable=False),  # what its operations make, a `kinds.Kind`
+    sa.Column("kind", sa.Text, nullable=False),  # what its operations make, a `models.Kind`
     sa.UniqueConstraint("project_id", "name", "kind"),
 )
 

@@ -1,4 +1,4 @@
-"""What a link says when it is read back, against what was sent and answered when it was made."""
+"""Comparison of a link that is read back with what was sent and answered when it was made."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def judge(made: MadeLink, answer: Answer | None) -> Finding:
     """Say how a link stands, given the answer to reading it; None when it wasn't read."""
     if answer is None or answer.kind in _NOT_READ:
         return Finding(verdict=Verdict.NOT_CHECKED, http_status=answer.status if answer else None)
-    link = answer.link
-    if link is None:
+    link = answer.made
+    if not isinstance(link, Link):
         gone = answer.kind is AnswerKind.REFUSED and answer.status == 404
         verdict = Verdict.GONE if gone else Verdict.UNREADABLE
         return Finding(verdict=verdict, http_status=answer.status)

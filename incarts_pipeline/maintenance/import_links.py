@@ -21,7 +21,6 @@ from incarts_pipeline.identity import (
     qr_content_hash,
     qr_row_key,
 )
-from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import (
     UNKNOWN_GROUPS,
     Entry,
@@ -34,10 +33,10 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.ledger.restore import restore
-from incarts_pipeline.models import QR_CODE, Reason, State, Status
+from incarts_pipeline.models import LINKS, QR_CODE, QR_CODES, Reason, State, Status
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.prepare.row_keys import row_keys
-from incarts_pipeline.publish import Output, check_project, exists, facts_of, resolve
+from incarts_pipeline.publish import Output, Owner, check_owner, exists, facts_of, resolve
 from incarts_pipeline.settings import Settings, load_settings
 
 _BATCH = 20_000
@@ -77,18 +76,19 @@ def import_links(
 
     Raises:
         CatalogError: the table can't be read, or a row has no key or no link id.
-        RefusedError: the table is another project's.
+        RefusedError: the table is another host's or project's.
         LedgerError: the ledger can't be used, or belongs to another base URL.
     """
     known = (settings or load_settings()).for_ledger()
+    owner = Owner(base_url=known.base_url, project_id=known.project_id)
     published, kind = _published(str(source)), LINKS
     names: Sequence[str] = ()
     if published is None:
         names, entries = _made_by_hand(source, known.project_id, link_set, unique_key)
     elif _has_codes(str(source)):
-        entries, kind = list(_codes(_rows(str(source), known.project_id))), QR_CODES
+        entries, kind = list(_codes(_rows(str(source), owner))), QR_CODES
     else:
-        names, entries = _from_published(published, known.project_id)
+        names, entries = _from_published(published, owner)
     sets = sorted({entry.link_set for entry in entries})
     engine = prepare_file(known.ledger, known.base_url, may_be_older=True)
     try:
@@ -176,17 +176,17 @@ def _open(target: str) -> pq.ParquetFile:
     return pq.ParquetFile(filesystem.open_input_file(path))
 
 
-def _from_published(output: Output, project: str) -> tuple[list[str], list[Entry]]:
+def _from_published(output: Output, owner: Owner) -> tuple[list[str], list[Entry]]:
     """Return the key columns and the entries of a published table and its companions."""
     entries: dict[tuple[str, str], Entry] = {}
     names: list[str] = []
-    missing = {row["link_id"]: row for row in _rows(output.missing, project)}
-    for row in _rows(output.history, project):
+    missing = {row["link_id"]: row for row in _rows(output.missing, owner)}
+    for row in _rows(output.history, owner):
         entry = _of_history(row, missing)
         entries[entry.idempotency_key, row["link_id"] or ""] = entry
     known = {key for key, _ in entries}
-    for row in _rows(output.links, project):
-        for entry in _of_links(row, project):
+    for row in _rows(output.links, owner):
+        for entry in _of_links(row, owner.project_id):
             if entry.idempotency_key not in known:
                 entries[entry.idempotency_key, ""] = entry
     for row in missing.values():
@@ -200,16 +200,16 @@ def _from_published(output: Output, project: str) -> tuple[list[str], list[Entry
     return names, list(entries.values())
 
 
-def _rows(target: str, project: str) -> Iterator[Mapping[str, Any]]:
+def _rows(target: str, owner: Owner) -> Iterator[Mapping[str, Any]]:
     """Yield a published table's rows, none when it isn't there.
 
     Raises:
-        RefusedError: it is another project's.
+        RefusedError: it is another host's or project's.
     """
     if not exists(target):
         return
     with _open(target) as file:
-        check_project(target, facts_of(file.schema_arrow), project)
+        check_owner(target, facts_of(file.schema_arrow), owner)
         for batch in file.iter_batches(_BATCH):
             yield from batch.to_pylist()
 

@@ -86,7 +86,7 @@ def evidence(settings: Settings | None = None, *, keys: Sequence[str] = ()) -> E
 
 def adopt(
     key: str, link_id: str, settings: Settings | None = None, *, unchecked: bool = False
-) -> Link:
+) -> Link | QrCode:
     """Record that the link of an operation is `link_id`, and return it as Incarts has it.
 
     The link is read back (scope `links:read`) and compared with what was sent; `unchecked` takes
@@ -100,16 +100,10 @@ def adopt(
     """
     chosen = settings or load_settings()
     [case] = open_cases(chosen, keys=[key])
-    link = Link(id=link_id)
-    if case.for_link_id is not None:
-        link = _code(link_id, case)
-    elif not unchecked:
-        link = run_blocking(lambda _: _read_back(chosen, link_id))
-        bodies = existing_ledger(chosen).read(lambda c: bodies_of(c, [case.op_id]))
-        _compare(link, bodies.get(case.op_id))
+    made = _found(link_id, case, chosen, unchecked=unchecked)
     now = Clock().now()
-    _write(chosen, lambda connection: review.adopt(connection, case.op_id, link, now))
-    return link
+    _write(chosen, lambda connection: review.adopt(connection, case.op_id, made, now))
+    return made
 
 
 def recreate(keys: Sequence[str], settings: Settings | None = None) -> list[Case]:
@@ -212,14 +206,26 @@ async def _read_back(settings: Settings, link_id: str) -> Link:
             raise
 
 
-def _code(code_id: str, case: Case) -> Link:
+def _found(made_id: str, case: Case, settings: Settings, *, unchecked: bool) -> Link | QrCode:
+    """Return what a person found by its id, compared with what was sent where that can be had."""
+    if case.for_link_id is not None:
+        return _code(made_id, case)
+    if unchecked:
+        return Link(id=made_id)
+    link = run_blocking(lambda _: _read_back(settings, made_id))
+    bodies = existing_ledger(settings).read(lambda c: bodies_of(c, [case.op_id]))
+    _compare(link, bodies.get(case.op_id))
+    return link
+
+
+def _code(code_id: str, case: Case) -> QrCode:
     if not is_id(code_id) or code_id == case.for_link_id:
         raise RefusedError(
             f"{code_id!r} is not a QR code's id.",
             fix="Give the id of the code, not of its link: 3 to 128 characters, like qr_….",
             guard="unknown_link",
         )
-    return Link(id=code_id, qr_code=QrCode(id=code_id, link_id=case.for_link_id))
+    return QrCode(id=code_id, link_id=case.for_link_id)
 
 
 def _compare(link: Link, body: bytes | None) -> None:

@@ -33,10 +33,9 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.prepare import Columns, Findings
-from incarts_pipeline.publish import check_place, metadata_of, write_table
-from incarts_pipeline.resolved_settings import CallSettings
+from incarts_pipeline.publish import Owner, check_place, metadata_of, write_table
 from incarts_pipeline.schemas import VERIFIED
-from incarts_pipeline.settings import Settings, key_fingerprint, load_settings
+from incarts_pipeline.settings import CallSettings, Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.write import (
     AttemptResult,
@@ -185,8 +184,10 @@ async def verify(
         ]
     table = pa.Table.from_batches(batches, schema=VERIFIED)
     if output is not None:
-        facts = {"project_id": known.project_id, "ledger_id": ledger.ledger_id}
-        await asyncio.to_thread(_write, table, str(output), facts | {"run_id": run_id})
+        facts = Owner(base_url=known.base_url, project_id=known.project_id).facts
+        await asyncio.to_thread(
+            _write, table, str(output), facts | {"ledger_id": ledger.ledger_id, "run_id": run_id}
+        )
     counted = Counter(table["verdict"].to_pylist())
     return Verification(
         table=table,

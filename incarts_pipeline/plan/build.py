@@ -5,19 +5,18 @@ Planning reads only. The same catalog, mapping and ledger give the same plan and
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
-from incarts_pipeline.models import Action, NoteCode, Reason, State
+from incarts_pipeline.models import Action, Kind, NoteCode, Reason, State
 from incarts_pipeline.plan import changes, guards, queries
+from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
 from incarts_pipeline.plan.guards import SetFigures
@@ -184,6 +183,7 @@ def make_plan(
     schema: pa.Schema,
     requests: Iterable[pa.RecordBatch],
     *,
+    catalog: Catalog,
     kind: Kind,
     ledger: LedgerReader,
     options: PlanOptions,
@@ -192,7 +192,8 @@ def make_plan(
 ) -> Plan:
     """Load requests (`schemas.link_request_schema`) and decide what to do with each.
 
-    Without `options.link_sets`, they are those that the requests name.
+    `catalog` is what they are read from. Without `options.link_sets`, they are those that the
+    requests name.
     """
     planning = Planning(kind=kind, options=options, workspace=Workspace(), ledger=ledger, now=now)
     workspace = planning.workspace
@@ -212,6 +213,7 @@ def make_plan(
             workspace=workspace,
             ledger=ledger,
             chosen=chosen,
+            fingerprint=catalog.fingerprint,
         )
     except BaseException:
         workspace.close()
@@ -237,12 +239,13 @@ def as_saved(plan: Plan, digest: str) -> Plan | None:
     It is the rest when the file's own runs have done what is missing: put back as the file had it,
     beside what is still to be made, the whole has the file's digest.
     """
-    figures = plan.figures
+    figures, workspace = plan.figures, plan.workspace
     if figures.digest != digest:
         sets = plan.ledger.set_ids(plan.options.project_id, plan.options.link_sets, plan.kind)
-        plan.workspace.load_begun(plan.ledger.path, sets, digest)
-        plan.workspace.db.execute(queries.BEGUN)
-        if _digest(plan.workspace, plan.options, "begun_decision") != digest:
+        workspace.load_begun(plan.ledger.path, sets, digest)
+        workspace.db.execute(queries.BEGUN)
+        workspace.db.execute(queries.BEGUN_MISSING)
+        if _digest(workspace, plan.kind, plan.options, "begun_") != digest:
             return None
         figures = replace(figures, digest=digest)
     return replace(plan, figures=figures, saved=digest)
@@ -291,7 +294,7 @@ def _figures(planning: Planning) -> PlanFigures:
             allow_empty=options.allow_empty,
             missing_scopes=lacking,
         ),
-        digest=_digest(planning.workspace, options),
+        digest=_digest(planning.workspace, kind, options),
         seconds=options.pace.seconds(calls + doubts) if options.pace else None,
         rows=sum(count.rows for count in counts),
     )
@@ -301,6 +304,7 @@ def _set_figures(
     planning: Planning, counts: Sequence[Count], newly_missing: Mapping[str, int]
 ) -> list[SetFigures]:
     live = dict(planning.workspace.db.execute(queries.LIVE).fetchall())
+    complete = planning.ledger.complete_sets()
     calls: dict[tuple[str, Action], int] = {}
     rows: dict[str, int] = {}
     for count in counts:
@@ -315,6 +319,7 @@ def _set_figures(
             create=calls.get((name, Action.CREATE), 0),
             replace=calls.get((name, Action.REPLACE), 0),
             newly_missing=newly_missing.get(name, 0),
+            was_complete=name in complete,
             examples=_guard_examples(planning, name, calls.get((name, Action.REPLACE), 0)),
         )
         for name in planning.options.link_sets
@@ -332,7 +337,11 @@ def _guard_examples(planning: Planning, link_set: str, replaced: int) -> list[st
     return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
 
-def _digest(workspace: Workspace, options: PlanOptions, decision: str = "decision") -> str:
-    rows = workspace.db.execute(queries.DIGEST.format(decision=decision)).fetchall()
-    facts = [options.project_id, [list(map(str, row)) for row in rows]]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+def _digest(workspace: Workspace, kind: Kind, options: PlanOptions, prefix: str = "") -> str:
+    """Return the digest of what is decided, or of what `begun_` tables say was decided."""
+    db, decision = workspace.db, f"{prefix}decision"
+    [(staying,)] = db.execute(queries.STAYING.format(table=decision)).fetchall()
+    rows = RowSum(rows=staying) + row_sum(db, queries.DECIDED.format(table=decision))
+    if kind.is_catalog:
+        rows += row_sum(db, queries.LEFT.format(table=f"{prefix}missing"))
+    return digest_of({"kind": kind.name, **options.facts()}, rows)

@@ -1,4 +1,4 @@
-"""Which fields differ: from a row's link, by group, and between rows that share a key."""
+"""Changes: which fields differ from a row's link, by group, and between rows that share a key."""
 
 from __future__ import annotations
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from incarts_pipeline.identity import changed_fields
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader, bodies_of
-from incarts_pipeline.models import Reason
+from incarts_pipeline.models import Kind, Reason
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.workspace import Workspace
 

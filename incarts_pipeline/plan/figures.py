@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Reason
 from incarts_pipeline.plan.guards import Refusal
+from incarts_pipeline.text import Option, OptionText, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,12 @@ def refuse(figures: PlanFigures, approve: str | None) -> None:
     if not against:
         return
     approvable = all(refusal.approvable for refusal in against)
-    how = f" Approve exactly this plan with --approve {figures.digest}." if approvable else ""
+    approve_it = OptionText(
+        "Approve exactly this plan with ", Option(name="approve", value=figures.digest), "."
+    )
     raise RefusedError(
-        "\n".join(refusal.message for refusal in against),
-        fix=" ".join(refusal.fix for refusal in against) + how,
+        joined("\n", [refusal.message for refusal in against]),
+        fix=joined(" ", [*(r.fix for r in against), *([approve_it] if approvable else [])]),
         guard=against[0].guard,
         digest=figures.digest if approvable else None,
     )

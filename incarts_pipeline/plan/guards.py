@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from incarts_pipeline.kinds import Kind
-from incarts_pipeline.models import Intent
+from incarts_pipeline.models import Intent, Kind
 from incarts_pipeline.text import Option, OptionText
 
 SHARE_GUARD = "mass_change"
+GROWTH_GUARD = "mass_growth"
 OVER_GUARD = "too_many_new"
 EMPTY_GUARD = "empty_catalog"
 SCOPE_GUARD = "missing_scope"
@@ -18,11 +18,17 @@ _REFUSE_OVER = Option(name="refuse_over")
 
 _SHARE = 0.30
 _SHARE_FROM = 20  # links; below it a share says little
+_GROWTH = 5  # new links for each that is there
+_GROWTH_FROM = 100  # links that a set was complete with; what is begun grows as it must
+_GROWTH_NEW = 1_000  # links; fewer are made and looked at by hand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetFigures:
-    """What a plan would do to one link set; all are numbers of links or rows."""
+    """What a plan would do to one link set; all are numbers of links or rows.
+
+    `was_complete` says that the set once had all links of its catalog.
+    """
 
     link_set: str
     rows: int
@@ -30,6 +36,7 @@ class SetFigures:
     create: int
     replace: int
     newly_missing: int
+    was_complete: bool = False
     examples: Sequence[str] = field(default=())
 
 
@@ -92,6 +99,11 @@ def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
                 approvable=False,
             )
         ]
+    return [*_share(figures), *_growth(figures)]
+
+
+def _share(figures: SetFigures) -> list[Refusal]:
+    """Count what is replaced or gone, whether or not as many new links stand beside it."""
     touched = figures.replace + figures.newly_missing
     if figures.live < _SHARE_FROM or touched <= _SHARE * figures.live:
         return []
@@ -103,6 +115,22 @@ def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
             f"{figures.link_set!r} would be replaced ({figures.replace:,}) or go missing "
             f"({figures.newly_missing:,}); the guard is at {_SHARE:.0%}.{examples}",
             fix="If the change is meant, approve this plan.",
+        )
+    ]
+
+
+def _growth(figures: SetFigures) -> list[Refusal]:
+    if not figures.was_complete or figures.live < _GROWTH_FROM:
+        return []
+    if figures.create < _GROWTH_NEW or figures.create <= _GROWTH * figures.live:
+        return []
+    return [
+        Refusal(
+            guard=GROWTH_GUARD,
+            message=f"{figures.create:,} new links would be made for {figures.link_set!r}, which "
+            f"has {figures.live:,}; the guard is at {_GROWTH} times as many.",
+            fix="Check that it is the right catalog and link set, and that its keys are spelled as "
+            "before. If so much is new, approve this plan.",
         )
     ]
 

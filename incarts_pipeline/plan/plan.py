@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from incarts_pipeline.catalog import Fingerprint
 from incarts_pipeline.identity import group_hashes, qr_content_hash
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import Call, Content, LedgerReader, Move, ReplayRule
-from incarts_pipeline.models import Action, Policy, Reason
+from incarts_pipeline.models import Action, Kind, Policy, Reason
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
@@ -30,19 +30,36 @@ Rows = list[tuple[int, str]]  # (set id, row key)
 class PlanOptions:
     """What a plan depends on beside the catalog and the ledger.
 
-    `scopes` None means that nobody said what the key may do, `pace` None that nobody knows it.
+    `scopes` None means that nobody said what the key may do, `pace` None that nobody knows it;
+    `mapping` is the mapping as text, None where there is none.
     """
 
     project_id: str
     link_sets: tuple[str, ...]
     on_change: Mapping[str, Policy]
     rule: ReplayRule
+    base_url: str | None = None
+    mapping: str | None = None
     retry_rejected: bool = False
     scopes: frozenset[str] | None = None
     refuse_over: int | None = None
     allow_empty: bool = False
     pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
+
+    def facts(self) -> dict[str, Any]:
+        """Return what makes it another plan when it differs: where, of what, how careful."""
+        return {
+            "base_url": self.base_url,
+            "project_id": self.project_id,
+            "link_sets": sorted(self.link_sets),
+            "partition": self.partition,
+            "mapping": self.mapping,
+            "on_change": {group: policy.value for group, policy in self.on_change.items()},
+            "retry_rejected": self.retry_rejected,
+            "refuse_over": self.refuse_over,
+            "allow_empty": self.allow_empty,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +74,7 @@ class Plan:
             `replan` makes of this one.
         ledger: the ledger as it was when this was decided.
         chosen: what was read of the catalog.
+        fingerprint: the catalog's files before they were read, None where it has none.
         saved: the digest of the plan file that this carries out.
     """
 
@@ -66,6 +84,7 @@ class Plan:
     workspace: Workspace
     ledger: LedgerReader
     chosen: Chosen | None = None
+    fingerprint: Fingerprint | None = None
     saved: str | None = None
 
     def __enter__(self) -> Self:

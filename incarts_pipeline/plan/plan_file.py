@@ -1,4 +1,4 @@
-"""A plan as a file: looked at by one person, applied by another, and refused when it has moved."""
+"""Plan files: looked at by one person, applied by another, and refused when the plan has moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from incarts_pipeline.prepare import Partition
 from incarts_pipeline.settings import Settings
 
 SUFFIX = ".incarts"
-_FORMAT = "incarts plan 1"
+_FORMAT = "incarts plan 2"
+_EARLIER = ("incarts plan 1",)  # whose digests say less
 # What a plan is made of beside the catalog and its mapping, by the names of PlanRequest.
 _REQUEST = (
     "link_set",
@@ -87,6 +88,8 @@ def load_plan(path: str | Path) -> SavedPlan:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content.get("format") in _EARLIER:
+            raise ValueError("an earlier version wrote it, and its digest covers less than today's")
         if content.get("format") != _FORMAT:
             raise ValueError(f"its format is {content.get('format')!r}, not {_FORMAT!r}")
         request = PlanRequest(

@@ -350,20 +350,18 @@ SELECT link_set, catalog_row, row_key, content_hash, action, reason
 FROM decision ANTI JOIN earlier USING (link_set, catalog_row)
 """
 
-# Equal for equal plans: what would be done to which row, with which content. The order of rows in
-# the catalog doesn't matter, and rows that stay as they are count only by number.
-DIGEST = f"""
-SELECT action, reason, SUM(n)::BIGINT, MAX(content)
-FROM (
-    SELECT action, reason, COUNT(*) AS n,
-           CASE WHEN action IN ('unchanged', 'skip') THEN 0::UHUGEINT ELSE
-               BIT_XOR(MD5_NUMBER(CONCAT_WS(
-                   CHR(31), link_set, row_key, COALESCE(HEX(content_hash), catalog_row::VARCHAR)
-               )))
-           END AS content
-    FROM {{decision}} GROUP BY action, reason
-    UNION ALL
-    SELECT action, reason, n, 0::UHUGEINT FROM ({_LEFT_OUT.format(decision="{decision}")})
-)
-GROUP BY action, reason HAVING SUM(n) > 0 ORDER BY action, reason
-"""  # noqa: S608 - our own text
+# The rows that had left the catalog then: without those whose first link came home since.
+BEGUN_MISSING = """
+CREATE OR REPLACE TABLE begun_missing AS
+SELECT link_set, row_key FROM missing
+ANTI JOIN (SELECT * FROM begun WHERE is_first) USING (link_set, row_key)
+"""
+
+# What a digest looks at. Rows that stay as they are count only by number: which they are follows
+# from the ledger, and from those that left.
+DECIDED = "SELECT action, reason, link_set, row_key, content_hash FROM {table}"
+LEFT = """
+SELECT 'missing' AS action, 'missing' AS reason, link_set, row_key, NULL::BLOB AS content_hash
+FROM {table}
+"""
+STAYING = "SELECT (SELECT COUNT(*) FROM request) - (SELECT COUNT(*) FROM {table})"

@@ -1,4 +1,4 @@
-"""The workspace of one run: a temporary DuckDB database that joins more than memory holds.
+"""Workspace of one run: a temporary DuckDB database that joins more than memory holds.
 
 It lives in memory up to a bound, and beyond that in a temporary folder. A database file instead
 would compress every column on its way in: five times the work, for what is read once or twice.
@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,12 +90,8 @@ class Workspace:
             ledger = pool.submit(self.load_ledger, path, set_ids, partition)
             digest = hashlib.sha256()
             incoming = _hashed(_until_failed(batches, ledger), digest)
-            reader = pa.RecordBatchReader.from_batches(schema, incoming)
-            self.db.register("incoming", reader)
-            try:
+            with _scanned(self.db, schema, incoming):
                 self.db.execute("CREATE TABLE request AS SELECT * FROM incoming")
-            finally:
-                self.db.unregister("incoming")
             ledger.result()
             self.requests_digest = digest.hexdigest()
 
@@ -209,12 +205,40 @@ class Workspace:
         ledger: Reading,
         *parameters: str | int,
     ) -> None:
-        with self.db.cursor() as db:
-            db.register("incoming", bulk_read.scan(ledger, query, *parameters))
+        rows = ledger.batches(query, *parameters)
+        with self.db.cursor() as db, _scanned(db, query.schema, rows):
             db.execute(
                 f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
                 {"name": link_set},
             )
+
+
+@contextmanager
+def _scanned(
+    db: duckdb.DuckDBPyConnection, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> Iterator[None]:
+    """Let a block read batches as `incoming`, and raise what making them raises.
+
+    DuckDB tells an error within a scan as one of its own, with a traceback in its message.
+    """
+    raised: list[Exception] = []
+
+    def kept() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    db.register("incoming", pa.RecordBatchReader.from_batches(schema, kept()))
+    try:
+        yield
+    except duckdb.Error:
+        if raised:
+            raise raised[0] from None
+        raise
+    finally:
+        db.unregister("incoming")
 
 
 def _until_failed(

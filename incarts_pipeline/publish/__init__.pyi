@@ -6,11 +6,12 @@ from .files import (
 )
 from .output import (
     Output as Output,
+    Owner as Owner,
     Published as Published,
     facts_of as facts_of,
     metadata_of as metadata_of,
 )
 from .ownership import (
     check_output as check_output,
-    check_project as check_project,
+    check_owner as check_owner,
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from incarts_pipeline.kinds import Kind
-from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.models import Kind, Reason, Status
 from incarts_pipeline.schemas import OUTPUT_VERSION
 
 
@@ -35,6 +35,25 @@ class Output:
     def history(self) -> str:
         """The table of everything ever sent for the link sets."""
         return _beside(self.links, "history")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose published tables are; `base_url` has no credentials."""
+
+    base_url: str
+    project_id: str
+    link_sets: Sequence[str] = ()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a table says of it. `link_sets` is for people, since names may have spaces."""
+        return {
+            "base_url": self.base_url,
+            "project_id": self.project_id,
+            "link_sets": " ".join(self.link_sets),
+            "link_set_names": json.dumps(list(self.link_sets)),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,68 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader, read_facts
-from incarts_pipeline.models import Status
+from incarts_pipeline.models import Kind, Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
-from incarts_pipeline.publish.output import Output, facts_of
+from incarts_pipeline.publish.output import Output, Owner, facts_of
 from incarts_pipeline.publish.tables import TABLES
 from incarts_pipeline.text import Option, OptionText
 
 _BATCH = 50_000
 
 
-def check_output(
-    kind: Kind, output: Output, ledger: LedgerReader, project: str, link_sets: Sequence[str]
-) -> None:
+def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner) -> None:
     """Refuse, before anything is sent, tables that can't be written or that aren't ours.
 
-    Ours are tables of this project, of one of these link sets, whose links the ledger knows. It
-    knows those of a file that is as it was published from the ledger as it is. A table that
-    doesn't say whose it is may be anybody's. A table of a kind that doesn't list all that there is
-    may have been another link set's: nothing is made anew for that.
+    Ours are tables of this host and project, of one of these link sets, whose links the ledger
+    knows. It knows those of a file that is as it was published from the ledger as it is. A table
+    that doesn't say whose it is may be anybody's. A table of a kind that doesn't list all that
+    there is may have been another link set's: nothing is made anew for that.
 
     Raises:
         PublishError: as `check_place` raises.
-        RefusedError: one of them is another project's or link set's, `output.links` holds links
-            that the ledger doesn't know, or is no table of links.
+        RefusedError: one of them is another host's, project's or link set's, `output.links` holds
+            links that the ledger doesn't know, or is no table of links.
     """
     check_place(output.links)
     for target in output.tables_of(kind):
-        facts = _facts(target)
-        check_project(target, facts, project)
+        facts, link_sets = _told(target)
+        check_owner(target, facts, owner)
         _check_newest(target, facts, ledger)
         if kind.is_catalog:
-            _check_link_sets(target, facts, link_sets)
-    with _existing(output.links) as file:
+            _check_link_sets(target, link_sets, owner)
+    with existing(output.links) as file:
         if file is None:
             return
         of_kind = set(TABLES[kind].columns.names) <= set(file.schema_arrow.names)
         if not (of_kind and stands(ledger.file, local_file(output.links))):
-            _check_known(output.links, file, ledger, kind.id_column)
+            _check_known(output.links, file, ledger, kind.id_column, owner)
 
 
-def _facts(target: str) -> dict[str, str]:
-    """Return whose a table says it is; nothing for one that isn't there, or can't be read."""
-    try:
-        with _existing(target) as file:
-            return {} if file is None else facts_of(file.schema_arrow)
-    except RefusedError:
-        return {}
+def _told(target: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Return whose a table says it is, and its link sets; nothing for one that isn't there.
+
+    Raises:
+        RefusedError: what is there is no table.
+    """
+    with existing(target) as file:
+        if file is None:
+            return {}, frozenset()
+        facts = facts_of(file.schema_arrow)
+        return facts, link_sets(file, facts)
+
+
+def link_sets(file: pq.ParquetFile, facts: Mapping[str, str]) -> frozenset[str]:
+    """Return the names of a table's link sets.
+
+    An older one has them in one text, joined by spaces. Names may have spaces too, so that only
+    its rows can tell several names from a long one.
+    """
+    if "link_set_names" in facts:
+        return frozenset(json.loads(facts["link_set_names"]))
+    told = facts.get("link_sets", "")
+    if " " not in told:
+        return frozenset({told} - {""})
+    found: set[str] = set()
+    for batch in file.iter_batches(_BATCH, columns=["link_set"]):
+        found.update(pc.unique(batch.column("link_set").drop_null()).to_pylist())
+    return frozenset(found)
 
 
 @contextmanager
-def _existing(target: str) -> Iterator[pq.ParquetFile | None]:
+def existing(target: str) -> Iterator[pq.ParquetFile | None]:
     """Open a table, None when there is none.
 
     Raises:
@@ -76,7 +94,7 @@ def _existing(target: str) -> Iterator[pq.ParquetFile | None]:
     try:
         with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
             yield file
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError) as error:  # ArrowInvalid is a ValueError
         raise RefusedError(
             f"{target} exists but is not a table of links ({error}).",
             fix="Choose another output, or move the file away.",
@@ -84,12 +102,24 @@ def _existing(target: str) -> Iterator[pq.ParquetFile | None]:
         ) from error
 
 
-def check_project(target: str, facts: Mapping[str, str], project: str) -> None:
-    """Refuse a table whose facts name another project; raises RefusedError."""
-    owner = facts.get("project_id", project)
-    if owner != project:
+def check_owner(target: str, facts: Mapping[str, str], owner: Owner) -> None:
+    """Refuse a table whose facts name another host or project; raises RefusedError."""
+    host = facts.get("base_url", owner.base_url)
+    if host != owner.base_url:
         raise RefusedError(
-            f"{target} holds links of the project {owner}, not of {project}.",
+            f"{target} holds links of {host}, not of {owner.base_url}.",
+            fix=OptionText(
+                "Choose the right ",
+                Option(name="target"),
+                ", or another output. A sandbox that was started again is another host, and the "
+                "earlier one's links are gone with it.",
+            ),
+            guard="another_host",
+        )
+    project = facts.get("project_id", owner.project_id)
+    if project != owner.project_id:
+        raise RefusedError(
+            f"{target} holds links of the project {project}, not of {owner.project_id}.",
             fix=OptionText(
                 "Set INCARTS_PROJECT_ID, choose the right ",
                 Option(name="target"),
@@ -116,22 +146,23 @@ def _check_newest(target: str, facts: Mapping[str, str], ledger: LedgerReader) -
         )
 
 
-def _check_link_sets(target: str, facts: Mapping[str, str], link_sets: Sequence[str]) -> None:
+def _check_link_sets(target: str, found: frozenset[str], owner: Owner) -> None:
     """Refuse a table that has none of these link sets: it would be lost, and all made anew.
 
-    A mapping may gain or lose one of several. Names may have spaces, and are joined by one.
+    A mapping may gain or lose one of several.
     """
-    owners = facts.get("link_sets", "")
-    if owners and not any(f" {name} " in f" {owners} " for name in link_sets):
+    if found and found.isdisjoint(owner.link_sets):
         raise RefusedError(
-            f"{target} holds links of {owners!r}, not of the link set {', '.join(link_sets)!r}: "
-            "every link would be made anew.",
+            f"{target} holds links of {', '.join(sorted(found))!r}, not of the link set "
+            f"{', '.join(owner.link_sets)!r}: every link would be made anew.",
             fix="Correct link_set, or choose another output for a new set.",
             guard="another_link_set",
         )
 
 
-def _check_known(target: str, file: pq.ParquetFile, ledger: LedgerReader, id_column: str) -> None:
+def _check_known(
+    target: str, file: pq.ParquetFile, ledger: LedgerReader, id_column: str, owner: Owner
+) -> None:
     """Refuse a table with ids, or keys in doubt, that the ledger doesn't have."""
     unknown = _unknown_links(file, ledger, id_column)
     if unknown:
@@ -139,10 +170,23 @@ def _check_known(target: str, file: pq.ParquetFile, ledger: LedgerReader, id_col
             f"{target} holds {len(unknown):,} links or doubts that the ledger {ledger.file} "
             f"doesn't know, like {unknown[0]}: wrong folder, lost ledger, or an old backup? Going "
             "on would make them again.",
-            fix="Point INCARTS_LEDGER at the ledger that made them; if it is lost, take them over "
-            f"with `incarts import {target}` (or `incarts apply --adopt`).",
+            fix=_way_to_know(target, facts_of(file.schema_arrow), owner),
             guard="unknown_output",
         )
+
+
+def _way_to_know(target: str, facts: Mapping[str, str], owner: Owner) -> str:
+    """Say how a ledger gets to know a table's links; those of others it must never take over."""
+    if_lost = "if it is lost,"
+    if not {"base_url", "project_id"} <= facts.keys():
+        if_lost = (
+            "if it is lost, and you are sure that they are of the project "
+            f"{owner.project_id} at {owner.base_url}, which the table doesn't say,"
+        )
+    return (
+        f"Point INCARTS_LEDGER at the ledger that made them; {if_lost} take them over with "
+        f"`incarts import {target}` (or `incarts apply --adopt`)."
+    )
 
 
 def _unknown_links(file: pq.ParquetFile, ledger: LedgerReader, id_column: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from incarts_pipeline.errors import LedgerDamagedError
+from incarts_pipeline.errors import LedgerDamagedError, PublishError
 from incarts_pipeline.ledger import History, reading
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.plan import Plan, Workspace
@@ -21,6 +21,7 @@ from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import local_file, resolve, write_table
 from incarts_pipeline.publish.freshness import Noting, keep, stands
 from incarts_pipeline.publish.output import Output, Published, facts_of, metadata_of
+from incarts_pipeline.publish.ownership import existing, link_sets
 from incarts_pipeline.publish.tables import TABLES
 from incarts_pipeline.schemas import HISTORY, MISSING, OUTPUT_VERSION
 from incarts_pipeline.write import LeftOver
@@ -91,9 +92,57 @@ def _publish_history(ledger: Path, history: History, target: str, facts: Mapping
         keep(file)
         return
     schema = HISTORY.with_metadata(metadata_of(facts))
+    least = _links_to_keep(target, history, facts)  # before the ledger is read, which only grows
+
+    def too_few(found: int) -> PublishError:
+        return PublishError(
+            f"{target} has {least:,} links of this ledger, and would have {found:,} now: {ledger} "
+            "is older than it, or can't be read whole.",
+            fix="The file is as it was. Restore the newest backup of the ledger, or let it learn "
+            f"what only the file knows with `incarts import {target}`.",
+        )
+
     with Noting(ledger, file) as noting, reading(ledger) as connection:
-        sha256 = write_table(history.batches(connection), schema, target)
-        noting.made(file, made_from, sha256)
+        links = _at_least(least, "link_id", history.batches(connection), too_few)
+        noting.made(file, made_from, write_table(links, schema, target))
+
+
+def _links_to_keep(target: str, history: History, facts: Mapping[str, str]) -> int:
+    """Return how many links the history that is there has, and a new one must have.
+
+    A link that was made stays one. Not compared are the histories of another ledger, of a link set
+    that the mapping no longer has, or of a partition, which rows leave for another one.
+    """
+    with existing(target) as file:
+        if file is None or history.partition is not None:
+            return 0
+        old = facts_of(file.schema_arrow)
+        if old.get("ledger_id") != facts["ledger_id"] or not link_sets(file, old) <= {
+            *history.set_ids
+        }:
+            return 0
+        at = file.schema_arrow.names.index("link_id")  # no column before it is nested
+        groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        nulls = sum(group.column(at).statistics.null_count for group in groups)
+        return int(file.metadata.num_rows - nulls)
+
+
+def _at_least(
+    least: int,
+    column: str,
+    batches: Iterable[pa.RecordBatch],
+    too_few: Callable[[int], PublishError],
+) -> Iterator[pa.RecordBatch]:
+    """Pass batches on; raise at their end when too few rows had a value in a column.
+
+    That is before the new file takes the old one's place.
+    """
+    found = 0
+    for batch in batches:
+        found += batch.num_rows - batch.column(column).null_count
+        yield batch
+    if found < least:
+        raise too_few(found)
 
 
 def _made_from(what: Sequence[str], history: History, facts: Mapping[str, str]) -> str:
@@ -138,7 +187,16 @@ def write_rows(
     workspace.db.execute(queries.LATEST)
     counts: Counter[tuple[Status, Reason]] = Counter()
     run = {"pending": pending.value, "run": facts["run_id"]}
-    rows = _counted(_with_links(workspace.stream(query, _BATCH, run), id_column), counts)
+    [(wanted,)] = workspace.db.execute("SELECT COUNT(*) FROM request").fetchall()
+
+    def too_few(found: int) -> PublishError:
+        return PublishError(
+            f"{target} would have {found:,} rows of {wanted:,}.",
+            fix="The file is as it was. Run again; if that doesn't help, please report it.",
+        )
+
+    found = _with_links(workspace.stream(query, _BATCH, run), id_column)
+    rows = _at_least(wanted, "status", _counted(found, counts), too_few)
     sha256 = write_table(rows, schema.with_metadata(metadata_of(facts)), target)
     return dict(sorted(counts.items())), sha256
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from incarts_pipeline import kinds, schemas
+from incarts_pipeline import models, schemas
 from incarts_pipeline.publish import queries
 
 
@@ -19,6 +19,6 @@ class Table:
 
 
 TABLES = {
-    kinds.LINKS: Table(columns=schemas.LINKS, select=queries.LINK_COLUMNS),
-    kinds.QR_CODES: Table(columns=schemas.QR_CODES, select=queries.CODE_COLUMNS),
+    models.LINKS: Table(columns=schemas.LINKS, select=queries.LINK_COLUMNS),
+    models.QR_CODES: Table(columns=schemas.QR_CODES, select=queries.CODE_COLUMNS),
 }

@@ -14,8 +14,7 @@ from incarts_pipeline.rate_limit.shared import SharedRate
 from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from incarts_pipeline.rate_limit.worker import Slots
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import key_fingerprint
+from incarts_pipeline.settings import ClientSettings, key_fingerprint
 
 
 @asynccontextmanager

@@ -6,20 +6,23 @@ Whatever is sent to the API in a run goes through here: links, QR codes, and lin
 from __future__ import annotations
 
 import asyncio
-import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from enum import StrEnum
+from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import Self
 
+import tenacity
+
 from incarts_pipeline.write.throttle import Slot, Throttle
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 20.0  # seconds
+_FIRST_PAUSE = 0.25  # seconds
+_BACK_OFF = tenacity.wait_exponential_jitter(multiplier=_FIRST_PAUSE, max=20.0, jitter=0.25)
 _ROOM = 512  # requests begun and not yet settled: enough to keep every slot busy in back-offs
 
 
-class AttemptResult(StrEnum):
+class AttemptResult(Enum):
     """What came of one attempt."""
 
     SETTLED = "settled"  # or not to be attempted again in this run
@@ -31,16 +34,6 @@ class AttemptResult(StrEnum):
 Attempt = Callable[[Slot], Awaitable[AttemptResult]]
 
 
-def back_off(failures: int, chance: float) -> float:
-    """Return the seconds to wait after so many failures: 0.25, then doubled each time up to 20.
-
-    `chance`, from 0 to 1, makes it up to a quarter shorter or longer: what failed together is not
-    to come back together.
-    """
-    pause = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, 16), _LONGEST_PAUSE)
-    return pause * (0.75 + chance / 2)
-
-
 async def repeat(slot: Slot, attempt: Attempt, most: Mapping[AttemptResult, int]) -> None:
     """Attempt something until it is settled, the run is over, or it failed too often.
 
@@ -49,21 +42,44 @@ async def repeat(slot: Slot, attempt: Attempt, most: Mapping[AttemptResult, int]
         attempt: makes one attempt with an acquired slot.
         most: after how many failures of a kind to give up.
     """
-    failures: list[AttemptResult] = []
-    while True:
+    failures: Counter[AttemptResult] = Counter()
+
+    async def once() -> AttemptResult:
         async with slot as acquired:
-            if acquired is None:
-                return
-            result = await attempt(acquired)
-        if result is AttemptResult.SETTLED:
-            return
-        if result is AttemptResult.KEPT_BACK:
-            continue  # no back-off: the slot comes when the rate says so
-        failures.append(result)
-        if failures.count(result) >= most[result]:
-            return
-        slot.is_retry = True
-        await slot.throttle.stop.sleep(back_off(len(failures), random.random()))  # noqa: S311
+            result = AttemptResult.SETTLED if acquired is None else await attempt(acquired)
+        if result in most:
+            slot.is_retry = True
+            failures[result] += 1
+        return result
+
+    # Nearly everything is settled at the first go, so tenacity is set up only when it is needed.
+    first = await once()
+    if first is not AttemptResult.SETTLED and not _is_too_often(failures, most):
+        stop = slot.throttle.stop
+        await stop.sleep(0.0 if first is AttemptResult.KEPT_BACK else _FIRST_PAUSE)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_result(lambda result: result is not AttemptResult.SETTLED),
+            wait=pause,
+            stop=lambda _: _is_too_often(failures, most) or stop.requested,
+            sleep=stop.sleep,
+            retry_error_callback=lambda _: None,
+        )
+        await retrying(once)
+
+
+def pause(state: tenacity.RetryCallState) -> float:
+    """Return the seconds to wait after an attempt: none after one that was kept back.
+
+    For that one the slot comes when the rate says so. Otherwise it is 0.25 s, then doubled each
+    time up to 20 s, with up to a quarter of a second by chance: what failed together is not to come
+    back together.
+    """
+    is_kept_back = state.outcome is not None and state.outcome.result() is AttemptResult.KEPT_BACK
+    return 0.0 if is_kept_back else _BACK_OFF(state)
+
+
+def _is_too_often(failures: Counter[AttemptResult], most: Mapping[AttemptResult, int]) -> bool:
+    return any(failures[kind] >= limit for kind, limit in most.items())
 
 
 class Attempts:

@@ -17,7 +17,7 @@ _PATIENCE = 180.0  # seconds of trouble without one good answer
 _FOREIGN = 3  # answers that no API in trouble gives, before the first link: this is not the API
 # What a web server answers a POST that it doesn't know. Not 500 and 502 to 504: with such pages a
 # proxy tells of an outage behind it.
-_NO_OUTAGE = frozenset({303, 501, 505})
+_NO_OUTAGE = frozenset({302, 303, 501, 505})
 _UNREACHABLE = 3.0  # seconds without ever having reached the host
 
 

@@ -23,6 +23,8 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
+    COMPLETE,
+    FINISHED,
     RENEW_SECONDS,
     Call,
     Claim,
@@ -47,8 +49,7 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned
-from incarts_pipeline.resolved_settings import ClientSettings
-from incarts_pipeline.settings import key_fingerprint
+from incarts_pipeline.settings import ClientSettings, key_fingerprint
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write.attempts import Attempts
@@ -355,7 +356,7 @@ class Writer:
 
     async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
-        outcome = self._stop.reason.value if self._stop.reason else "finished"
+        outcome = self._stop.reason.value if self._stop.reason else self._outcome()
         now = self._clock.now()
         try:
             missing, back = self._plan.missing_changes(self._set_ids)
@@ -364,6 +365,14 @@ class Writer:
             await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
         except Exception:
             logger.exception("the end of the run could not be recorded")
+
+    def _outcome(self) -> str:
+        """Say whether the catalog has all its links, as far as it may have any."""
+        limit, calls = self._options.limit, self._plan.figures.calls
+        left = (
+            self._busy or self._throttle.circuits.forbidden or (limit is not None and calls > limit)
+        )
+        return FINISHED if left or not self._plan.kind.is_catalog else COMPLETE
 
     def _result(self) -> WriteResult:
         circuits = self._throttle.circuits
@@ -376,7 +385,7 @@ class Writer:
             requests=self._metrics.requests,
             unrecorded=[
                 f"{o.operation.idempotency_key} → "
-                f"{o.answer.link.id if o.answer and o.answer.link else o.state.value}"
+                f"{o.answer.made.id if o.answer and o.answer.made else o.state.value}"
                 for o in self._journal.unrecorded
             ],
             busy=[(call.link_set, call.row_key) for call in self._busy],

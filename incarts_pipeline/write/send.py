@@ -11,7 +11,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from incarts_pipeline.api import LINKS, QR_CODES, IncartsClient, new_correlation_id
+from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
@@ -25,7 +25,7 @@ from incarts_pipeline.ledger import (
     ReplayRule,
     Sent,
 )
-from incarts_pipeline.models import Answer, AnswerKind, State
+from incarts_pipeline.models import Answer, AnswerKind, State, kind_for
 from incarts_pipeline.write.attempts import AttemptResult
 from incarts_pipeline.write.throttle import Slot, Throttle
 
@@ -55,7 +55,8 @@ class Sender:
 
     def sending(self, operation: Operation) -> Sending:
         """Return the sending of an operation, of which no attempt is made yet."""
-        return Sending(self, operation, operation.operation_state)
+        known = [operation.correlation_id] if operation.correlation_id else []
+        return Sending(self, operation, operation.operation_state, known)
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Sending:
     sender: Sender
     operation: Operation
     operation_state: OperationState
+    attempts: list[str]  # correlation ids: whose answer may come
 
     async def attempt(self, slot: Slot) -> AttemptResult:
         """Make one attempt with an acquired slot; return what came of it."""
@@ -83,6 +85,7 @@ class Sending:
         if not await slot.depart() or self._overslept(now):
             return self._keep_back(sent)
         answer = await self._send(sent.correlation_id)
+        self.attempts.append(sent.correlation_id)
         state = self._record(sent, answer)
         slot.answered(answer, state=state)
         if answer.kind is AnswerKind.RATE_LIMITED:
@@ -149,11 +152,12 @@ class Sending:
         passing_soon(Place.IN_FLIGHT)
         try:
             return await self.sender.client.post(
-                LINKS if operation.for_link_id is None else QR_CODES,
+                endpoint_of(kind_for(operation.for_link_id)),
                 operation.body,
                 link_id=operation.for_link_id,
                 idempotency_key=operation.idempotency_key,
                 correlation_id=correlation_id,
+                earlier=self.attempts,
             )
         except asyncio.CancelledError:
             # `sent` on disk means in doubt, which is just what a request cut off is.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,13 +19,11 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
 from incarts_pipeline.rate_limit import Learned, Pacer, pacing
-from incarts_pipeline.resolved_settings import ClientSettings
+from incarts_pipeline.settings import ClientSettings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits, End, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
 from incarts_pipeline.write.metrics import RunMetrics
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -258,7 +255,3 @@ class Slot:
         if self._sent_at is None:
             raise RuntimeError("nothing was sent from this slot")
         self.throttle._learn(self, answer, state, self._sent_at)
-        if answer.echoed_id not in (None, answer.correlation_id):
-            logger.warning(
-                "correlation id %s came back as %s", answer.correlation_id, answer.echoed_id
-            )

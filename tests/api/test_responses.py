@@ -47,9 +47,9 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
         *((status, JSON, AnswerKind.REFUSED) for status in (400, 413, 422)),
         *((status, PAGE, AnswerKind.WRONG_ENDPOINT) for status in (400, 413, 422)),
         *((status, b"", AnswerKind.WRONG_ENDPOINT) for status in (400, 413, 422)),
-        *((status, b"", AnswerKind.WRONG_ENDPOINT) for status in (301, 302, 307, 308, 404)),
+        *((status, b"", AnswerKind.WRONG_ENDPOINT) for status in (301, 307, 308, 404)),
         *((status, JSON, AnswerKind.WRONG_ENDPOINT) for status in (404, 405, 406, 410, 415)),
-        *((status, JSON, AnswerKind.UNKNOWN) for status in (100, 303, 408, 418, 425, 499)),
+        *((status, JSON, AnswerKind.UNKNOWN) for status in (100, 302, 303, 408, 418, 425, 499)),
         *((status, JSON, AnswerKind.UNKNOWN) for status in (500, 502, 503, 504, 599)),
     ],
 )
@@ -276,7 +276,7 @@ BODIES = st.binary() | VALUES.map(lambda value: json.dumps(value).encode())
 def test_nothing_raises(status: int, headers: dict[str, str], body: bytes) -> None:
     """Whatever comes is classified, and only a success with an id is a link."""
     got = classify(status, headers, body, correlation_id=OURS, now=NOW)
-    assert (got.link is not None) == (got.kind is AnswerKind.LINK)
+    assert (got.made is not None) == (got.kind is AnswerKind.LINK)
     assert got.kind is not AnswerKind.LINK or 200 <= status < 300
     assert got.kind is not AnswerKind.NOT_SENT
     for text in (got.error_message, got.error_code, got.echoed_id):

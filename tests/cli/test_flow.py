@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 import re
+import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline.ledger import bulk_read
 from incarts_pipeline.sandbox import ApiKey, Sandbox
 from tests.support.processes import NO_MAPPING
 from tests.support.runs import products
@@ -323,3 +329,86 @@ def test_errors_as_json(shell: Shell, catalog: str) -> None:
     code, out, _ = shell(*arguments, "-o", "nowhere/links.parquet")
     told = json.loads(out)
     assert (code, told["guard"], "doesn't exist" in told["error"]) == (1, None, True)
+
+
+def test_catalog_that_changes_before_the_answer(
+    shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A catalog that is written to while somebody looks at its plan is not the one they saw."""
+
+    class Slow(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, size: int = -1) -> str:
+            Path(catalog).write_text("sku\n")
+            return super().readline(size)
+
+    monkeypatch.setattr(sys, "stdin", Slow("y\n"))
+    code, out, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert (code, out) == (1, "")
+    assert "error: catalog.csv changed after its reading began: " in err
+    assert "catalog.csv was written to. Nothing was sent.\n  Wait until it is written" in err
+    assert box.audit().requests == 0
+    assert not Path("links.parquet").exists()
+
+
+@pytest.mark.parametrize("basket", [False, True])
+@pytest.mark.parametrize("command", [("plan",), ("apply", "-o", "links.parquet", "--yes")])
+def test_row_that_cannot_be_read(
+    shell: Shell, box: Sandbox, command: tuple[str, ...], basket: bool
+) -> None:
+    """What goes wrong while rows are read is told in our words: the row, and what to do."""
+    lines = [f"{i},a,{500_000 + i},1" for i in range(5)]
+    Path("in.csv").write_text("\n".join(["sku,title,item,qty", *lines, "5,b", ""]))
+    mapping = {
+        "link_set": "t",
+        "unique_key": ["sku"],
+        "link": {
+            "name": "{title}",
+            "retailer": "walmart",
+            "intent": "add_to_cart",
+            "products": {"retailer_product_id": {"column": "item"}},
+            "basket": basket,
+        },
+    }
+    Path("mapping.yaml").write_text(json.dumps(mapping))
+    code, out, err = shell(*command, "in.csv", "-m", "mapping.yaml", "--json")
+    told = json.loads(out)
+    assert code == told["exit_code"] == 1
+    assert told["error"] == (
+        "Row 5 of in.csv (the first is 0) has 2 fields, the header has 4: '5,b'."
+    )
+    assert told["fix"] == "Quote the fields that contain the delimiter, or complete the row."
+    assert err == f"error: {told['error']}\n  {told['fix']}\n"
+    assert box.audit().requests == 0
+
+
+@pytest.mark.slow
+def test_reader_of_a_large_ledger_is_killed(
+    shell: Shell, box: Sandbox, catalog: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever that is, the run fails with what to do, or what it publishes is whole."""
+    apply = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert shell(*apply)[0] == 0
+    start, chance, codes = subprocess.Popen, random.Random(7), []
+
+    def start_and_kill(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:
+        process = start(*arguments, **keywords)
+        threading.Timer(chance.uniform(0.0, 0.8), process.kill).start()
+        return process
+
+    monkeypatch.setattr(bulk_read, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(subprocess, "Popen", start_and_kill)
+    for _ in range(12):
+        for published in Path().glob("links.*parquet"):
+            published.unlink()
+        code, _, said = shell(*apply)
+        codes.append(code)
+        assert code == 0 or "was ended by SIGKILL" in said
+        assert "Traceback" not in said
+        whole = [pq.read_table(file).num_rows for file in sorted(Path().glob("links.*parquet"))]
+        assert whole in ([], [12], [12, 0], [12, 0, 12])
+        assert len(whole) == 3 or code == 1
+    assert 1 in codes
+    assert box.audit().links == 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 import sqlite3
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pytest
 
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError
 from incarts_pipeline.ledger import Query, bulk_queries, bulk_read
+from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.schemas import HISTORY
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 _WRITE = """
 import sqlite3, sys
@@ -143,3 +146,82 @@ def test_a_large_ledger_is_read_elsewhere(
     monkeypatch.setattr(bulk_read, "_LARGE_BYTES", 0)
     again = run(products(30, quantity=[2] + [1] * 29))
     assert again.written.requests == 1
+
+
+_ROWS = 60_000
+_PAGE = 4_096  # bytes
+NUMBERS = Query(
+    sql="SELECT name, number FROM numbers",
+    schema=pa.schema([("name", pa.string()), ("number", pa.int64())]),
+)
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of 4 MB that holds more rows than a pipe, and than a batch."""
+    path = tmp_path_factory.mktemp("numbers") / "numbers.db"
+    with opened(path) as connection:
+        connection.execute("CREATE TABLE numbers (name TEXT, number INTEGER)")
+        rows = ((f"the name of number {i:012d}" * 2, i) for i in range(_ROWS))
+        connection.executemany("INSERT INTO numbers VALUES (?, ?)", rows)
+    return path.read_bytes()
+
+
+def test_a_killed_reader_is_noticed(numbers: bytes, tmp_path: Path) -> None:
+    """Killed at any point, as when memory runs out, it never passes for the end of the rows."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(numbers)
+    chance, ends = random.Random(7), []
+    for _ in range(40):
+        found, kill_at = 0, chance.randrange(_ROWS)
+        try:
+            with bulk_read.reading(path, large=True) as ledger:
+                for batch in ledger.batches(NUMBERS):
+                    found += batch.num_rows
+                    if found >= kill_at:
+                        ledger._process.kill()  # type: ignore[attr-defined] # as the kernel would
+        except LedgerError as error:
+            assert "was ended by SIGKILL" in str(error)  # noqa: PT017 - or it ends well
+            ends.append("told")
+        else:
+            assert found == _ROWS
+            ends.append("whole")
+    assert ends.count("told") > 20
+
+
+def test_a_reader_that_is_killed_before_it_begins(numbers: bytes, tmp_path: Path) -> None:
+    """Also the query that it never took is an error of ours."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(numbers)
+    with bulk_read.reading(path, large=True) as ledger:
+        ledger._process.kill()  # type: ignore[attr-defined]
+        ledger._process.wait()  # type: ignore[attr-defined]
+        with pytest.raises(LedgerError, match="was ended by SIGKILL"):
+            list(ledger.batches(NUMBERS))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_damaged_page_is_noticed(numbers: bytes, tmp_path: Path, large: bool) -> None:
+    """A page of zeros, as a bad disk gives it, doesn't end the rows early."""
+    path = tmp_path / "ledger.db"
+    for page in random.Random(7).sample(range(1, len(numbers) // _PAGE), 20):
+        at = page * _PAGE
+        path.write_bytes(numbers[:at] + bytes(_PAGE) + numbers[at + _PAGE :])
+        with (
+            pytest.raises(LedgerDamagedError, match=r"is damaged \(database disk image"),
+            bulk_read.reading(path, large=large) as ledger,
+        ):
+            list(ledger.batches(NUMBERS))
+
+
+def test_a_plan_tells_what_its_reader_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within DuckDB, which reads the rows, the error stays the ledger's, without a traceback."""
+    run(products(3))
+    monkeypatch.setattr(bulk_read, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(bulk_queries, "ROWS", replace(bulk_queries.ROWS, sql="SELECT * FROM gone"))
+    workspace = Workspace()
+    with pytest.raises(LedgerError, match=r"^The ledger \S+ can't be used \(\S+ .*no such table"):
+        workspace.load_ledger(tmp_path / "ledger.db", {"test": 1})
+    workspace.close()

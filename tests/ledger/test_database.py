@@ -13,12 +13,11 @@ from incarts_pipeline.errors import (
     LedgerForeignError,
     LedgerLockedError,
 )
-from incarts_pipeline.kinds import QR_CODES
 from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.queries import ensure_sets
 from incarts_pipeline.ledger.reader import LedgerReader
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
-from incarts_pipeline.models import State
+from incarts_pipeline.models import QR_CODES, State
 from tests.support.ledgers import FILE, HOST, call, ours, row, send, settle
 from tests.support.old_ledgers import VERSION_1, VERSION_5, schema_of
 from tests.support.sqlite_files import opened

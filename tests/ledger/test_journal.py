@@ -65,7 +65,7 @@ def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
     send(engine, operation)
 
     async def work(journal: Journal) -> None:
-        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_9"))
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_9"))
         journal.record(
             Outcome(operation=operation, state=State.DONE, at=NOW, number=1, answer=answer)
         )
@@ -88,7 +88,7 @@ def test_one_jobs_error_is_its_own(engine: sa.Engine) -> None:
         sent = Sent(
             operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
         )
-        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_1"))
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_1"))
         waiting = [asyncio.create_task(journal.run(lambda _: gathered.wait(30)))]
         await asyncio.sleep(0)
         journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
@@ -121,7 +121,7 @@ def test_journal_says_when_it_can_not_record(
 
     async def work(journal: Journal) -> None:
         other.execute("BEGIN IMMEDIATE")
-        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", link=Link(id="lnk_1"))
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_1"))
         journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
         sent = Sent(
             operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW

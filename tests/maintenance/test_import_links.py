@@ -313,8 +313,11 @@ def test_another_target_is_refused(run: Run, settings: Settings) -> None:
     with pytest.raises(RefusedError, match="of the project demo"):
         import_links("links.parquet", other)
     other = settings.model_copy(update={"base_url": "https://api.incarts.example"})
-    with pytest.raises(LedgerForeignError):
+    with pytest.raises(RefusedError, match="links of http://"):
         import_links("links.parquet", other)
+    pacsv.write_csv(pa.table({"sku": ["a"], "link_id": ["lnk_1"]}), "by-hand.csv")
+    with pytest.raises(LedgerForeignError):
+        import_links("by-hand.csv", other, link_set="s", unique_key=["sku"])
 
 
 def test_edited_history_is_refused(run: Run, settings: Settings) -> None:

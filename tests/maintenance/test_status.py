@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger.overview import Overview, SetOverview
 from incarts_pipeline.maintenance.review import evidence, open_cases, row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
-from incarts_pipeline.models import State
+from incarts_pipeline.models import LINKS, State
 from incarts_pipeline.rate_limit.limit import Kind as LimitKind, Learned
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings

@@ -33,6 +33,28 @@ def test_mass_change(figures: dict[str, int], refused: bool) -> None:
     assert (guards(**figures) == ["mass_change"]) is refused
 
 
+@pytest.mark.parametrize(
+    ("figures", "refused"),
+    [
+        ({"create": 1_000}, True),
+        ({"create": 999}, False),
+        ({"live": 200, "create": 1_000}, False),
+        ({"live": 200, "create": 1_001}, True),
+        ({"live": 99, "create": 10_000}, False),
+        ({"create": 10_000, "was_complete": False}, False),
+    ],
+)
+def test_mass_growth(figures: dict[str, int], refused: bool) -> None:
+    """More than five new links for each that is there, once a set of 100 was complete."""
+    assert (guards(**{"was_complete": True} | figures) == ["mass_growth"]) is refused
+
+
+def test_new_keys_for_all_rows_trip_both_guards() -> None:
+    """What is gone is counted whether or not as many new links stand beside it."""
+    figures = {"rows": 2_000, "newly_missing": 100, "create": 2_000, "was_complete": True}
+    assert guards(**figures) == ["mass_change", "mass_growth"]
+
+
 def test_empty_catalog() -> None:
     """An empty catalog is refused over live links only, and can be allowed."""
     assert guards(rows=0) == ["empty_catalog"]

@@ -166,3 +166,84 @@ def test_a_begun_plan_file_that_has_moved(
     with pytest.raises(RefusedError, match="has moved"):
         carry_out(settings, path)
     assert box.audit().requests == made
+
+
+BASKETS = {
+    "link_set": "baskets",
+    "unique_key": ["basket"],
+    "link": {
+        "name": "Basket {basket}",
+        "retailer": "walmart",
+        "intent": "add_to_cart",
+        "products": {"retailer_product_id": {"column": "id"}},
+        "basket": True,
+    },
+}
+
+
+def baskets(first_id: int) -> pa.Table:
+    """Return three baskets of two lines each."""
+    ids = [str(first_id + line) for line in range(6)]
+    return pa.table({"basket": ["a", "a", "b", "b", "c", "c"], "id": ids})
+
+
+def test_all_products_of_even_baskets_changed(settings: Settings, box: Sandbox) -> None:
+    """Lines that share a link are seen one by one: no two of them cancel each other."""
+    pacsv.write_csv(baskets(500_000), "baskets.csv")
+    path = saved(settings, "baskets.csv", mapping=BASKETS, link_set=None, unique_key=())
+    pacsv.write_csv(baskets(600_000), "baskets.csv")
+    with pytest.raises(RefusedError, match="has moved"):
+        plan_saved(load_plan(path), settings)
+    assert box.audit().requests == 0
+
+
+def test_other_rows_that_left_the_catalog_are_another_plan(settings: Settings, run: Run) -> None:
+    """What goes missing is part of what was looked at, row by row."""
+    run(products(8))
+    pacsv.write_csv(products(8).slice(1), "catalog.csv")
+    path = saved(settings, "catalog.csv")
+    pacsv.write_csv(products(7), "catalog.csv")
+    with pytest.raises(RefusedError, match="has moved"):
+        plan_saved(load_plan(path), settings)
+
+
+def test_an_edited_plan_file_is_another_plan(settings: Settings, catalog: str) -> None:
+    """The guards and the mapping are part of what was looked at."""
+    path = Path(saved(settings, catalog, mapping=MAPPING, link_set=None, unique_key=()))
+    content = json.loads(path.read_text())
+    mapping = MAPPING | {"on_change": {"tracking": "ignore", "label": "hold"}}
+    for change in ({"refuse_over": 100}, {"allow_empty": True}, {"mapping": mapping}):
+        path.write_text(json.dumps(content | change))
+        with pytest.raises(RefusedError, match="has moved"):
+            plan_saved(load_plan(path), settings)
+
+
+def test_a_plan_of_no_host_is_refused(settings: Settings, catalog: str) -> None:
+    """What was planned without a base URL says nothing of the host that it would be made on."""
+    path = saved(settings.model_copy(update={"base_url": None}), catalog)
+    with pytest.raises(RefusedError, match="a base URL that was not set"):
+        plan_saved(load_plan(path), settings)
+
+
+def test_a_plan_file_of_an_earlier_form_is_refused(settings: Settings, catalog: str) -> None:
+    """Its digest says less than today's."""
+    path = Path(saved(settings, catalog))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": "incarts plan 1"}))
+    with pytest.raises(CatalogError, match="earlier version"):
+        load_plan(path)
+
+
+@pytest.mark.parametrize("had_link", [False, True])
+def test_a_plan_file_goes_on_past_a_doubt_of_a_missing_row(
+    settings: Settings, box: Sandbox, run: Run, had_link: bool
+) -> None:
+    """A link that came home for a row outside of the catalog is no row that has left since."""
+    run(products(3 if had_link else 2))
+    box.fail_next("error_after", times=50)
+    run(products(3, quantity=[1, 1, 2]), until=1)
+    box.fail_next("error_after", times=0)
+    pacsv.write_csv(products(8).slice(3), "catalog.csv")
+    path = saved(settings, "catalog.csv")
+    assert carry_out(settings, path, limit=2).exit_code() == 4
+    assert carry_out(settings, path).exit_code() == 0
+    assert (box.audit().links, box.audit().duplicates) == (5 + (4 if had_link else 3), 0)

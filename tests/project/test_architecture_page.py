@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import pkgutil
 import re
@@ -81,3 +82,15 @@ def test_the_readme_maps_its_table_to_folders() -> None:
     steps = {cells[0]: codes_in(cells[1]) for cells in rows if cells[0] in FLOW}
     assert steps == {name: [f"incarts_pipeline/{name}/"] for name in FLOW}
     assert list(steps) == FLOW
+
+
+def test_module_docstrings_begin_with_a_noun() -> None:
+    """Not with a question, an article or a verb: one reads down a folder as down an index."""
+    no_noun = re.compile(r"(What|How|Which|When|Where|Why|Whose|Who|The|A|An|Does|Is|To)\b|[^A-Z`]")
+    riddles = [
+        f"{file.relative_to(PACKAGE)}: {first}"
+        for file in PACKAGE.rglob("*.py")
+        if file.parent != PACKAGE or file.name != "__init__.py"
+        if no_noun.match(first := (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""))
+    ]
+    assert riddles == []

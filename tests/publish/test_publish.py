@@ -12,13 +12,17 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.ledger import bulk_queries
+from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import check_place, resolve
 from incarts_pipeline.publish.output import Output
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 
 @pytest.fixture
@@ -101,3 +105,57 @@ def test_output_that_is_something_else(run: Run, tmp_path: Path) -> None:
     pq.write_table(products(2), tmp_path / "links.parquet")
     with pytest.raises(RefusedError, match="not a table of links"):
         run(products(2))
+
+
+def test_a_history_never_loses_a_link(run: Run, settings: Settings) -> None:
+    """A ledger that was rolled back doesn't take the history along; importing that mends it."""
+    run(products(3))
+    with opened("ledger.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    backup = Path("ledger.db").read_bytes()
+    run(products(5))
+    for log in Path().glob("ledger.db-*"):
+        log.unlink()
+    Path("ledger.db").write_bytes(backup)
+    before = Path("links.history.parquet").read_bytes()
+    Path("links.parquet").unlink()  # whose links would stop the run before
+    with pytest.raises(PublishError, match="has 5 links of this ledger, and would have 3 now"):
+        run(products(3))
+    assert Path("links.history.parquet").read_bytes() == before
+    import_links("links.history.parquet", settings)
+    assert run(products(5)).written.requests == 0
+    assert pq.read_table("links.history.parquet").num_rows == 5
+
+
+def test_a_history_read_short_is_not_published(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is that loses rows on their way."""
+    run(products(3))
+    monkeypatch.setattr(bulk_queries, "_HISTORY", bulk_queries._HISTORY + " LIMIT 2")
+    with pytest.raises(PublishError, match="has 3 links of this ledger, and would have 2 now"):
+        run(products(4))
+    assert pq.read_table("links.history.parquet").num_rows == 3
+
+
+def test_a_history_of_fewer_link_sets(run: Run) -> None:
+    """A mapping that loses a link set takes its links out of the table, as before."""
+    fields = {
+        "name": "{name}",
+        "retailer": "walmart",
+        "intent": "add_to_cart",
+        "products": {"retailer_product_id": {"column": "retailer_product_id"}},
+    }
+    mapping = {"link_set": "a", "unique_key": ["sku"], "links": {"c": fields, "d": fields}}
+    run(products(2), mapping=mapping)
+    run(products(2), mapping=mapping | {"links": {"c": fields}})
+    assert pq.read_table("links.history.parquet").num_rows == 2
+
+
+def test_every_row_of_the_catalog_is_published(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that lacks one is not put in place."""
+    run(products(3))
+    before = Path("links.parquet").read_bytes()
+    rows = queries.rows
+    monkeypatch.setattr(queries, "rows", lambda *a: f"SELECT * FROM ({rows(*a)}) LIMIT 3")
+    with pytest.raises(PublishError, match="would have 3 rows of 4"):
+        run(products(4))
+    assert Path("links.parquet").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,27 @@ class SetClock(Clock):
         return self.seconds
 
 
-def pace_file(ledger: Path, clock: Clock, rate: float | None = None) -> PaceFile:
+MADE: list[PaceFile] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close the files of a test, which a run does at its end."""
+    yield
+    while MADE:
+        MADE.pop().close()
+
+
+def pace_file(
+    ledger: Path, clock: Clock, rate: float | None = None, learned: Learned | None = None
+) -> PaceFile:
     """Return a process's way to the pace beside a ledger."""
 
     def fresh() -> Shared:
-        return Shared(TokenBucket(rate) if rate else RateController(100.0))
+        return Shared(TokenBucket(rate) if rate else RateController(100.0, learned))
 
-    return PaceFile(ledger, pace_name(KEY, fixed=rate is not None), fresh, clock)
+    MADE.append(PaceFile(ledger, pace_name(KEY, fixed=rate is not None), fresh, clock))
+    return MADE[-1]
 
 
 def wants(worker: str, *heard: Heard, ceiling: float = 100.0) -> Report:
@@ -193,10 +208,6 @@ def test_store_that_comes_back_is_used_again(tmp_path: Path) -> None:
 def test_known_limit_is_what_a_fresh_state_begins_with(tmp_path: Path) -> None:
     """A run that finds no pace file goes on at the limit that the ledger knows."""
     clock, learned = SetClock(), Learned(kind=Kind.BUCKET, rate=50.0)
-
-    def fresh() -> Shared:
-        return Shared(RateController(100.0, learned))
-
-    file = PaceFile(tmp_path / "ledger", pace_name(KEY, fixed=False), fresh, clock)
+    file = pace_file(tmp_path / "ledger", clock, learned=learned)
     lease = file.exchange(wants("one"))
     assert (lease.learned, lease.pace) == (learned, pytest.approx(50.0, rel=0.01))

@@ -72,7 +72,7 @@ def settle(
 ) -> None:
     """Record an answer."""
     kind = AnswerKind.LINK if link else AnswerKind.UNKNOWN
-    answer = Answer(kind=kind, correlation_id="c", status=201, link=Link(id=link) if link else None)
+    answer = Answer(kind=kind, correlation_id="c", status=201, made=Link(id=link) if link else None)
     outcome = Outcome(operation=operation, state=state, at=NOW, number=number, answer=answer)
     with engine.begin() as connection:
         write_outcomes(connection, "r1", [outcome])

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+import tenacity
 
 from incarts_pipeline.models import Reason
-from incarts_pipeline.write.attempts import AttemptResult, Attempts, back_off
+from incarts_pipeline.write.attempts import AttemptResult, Attempts, pause
 from incarts_pipeline.write.throttle import Slot
 from tests.write.test_throttle import throttle_of
 
@@ -20,6 +21,7 @@ MOST = {IN_DOUBT: 2, NO_EFFECT: 3}
 def made(results: Sequence[AttemptResult], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Let attempts end so; return for each that was made whether it was a retry."""
     monkeypatch.setattr("incarts_pipeline.write.attempts._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("incarts_pipeline.write.attempts._BACK_OFF", tenacity.wait_none())
     left, found = list(results), list[bool]()
 
     async def attempt(slot: Slot) -> AttemptResult:
@@ -58,10 +60,19 @@ def test_only_a_failure_makes_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made(results, monkeypatch) == [False, False, True]
 
 
+def rest(number: int, result: AttemptResult) -> float:
+    """Return the pause after an attempt of this number that ended so."""
+    state = tenacity.RetryCallState(tenacity.AsyncRetrying(), None, (), {})
+    state.attempt_number = number
+    state.set_result(result)
+    return pause(state)
+
+
 def test_pauses_double_up_to_a_bound() -> None:
-    """From a quarter of a second to twenty, each up to a quarter more or less."""
-    assert [back_off(n, 0.5) for n in (1, 2, 3, 4)] == [0.25, 0.5, 1.0, 2.0]
-    assert (back_off(99, 0.0), back_off(10**6, 1.0)) == (15.0, 25.0)
+    """From a quarter of a second to twenty, with a quarter of a second of chance; or none."""
+    for number, seconds in ((1, 0.25), (2, 0.5), (3, 1.0), (4, 2.0), (99, 20.0)):
+        assert seconds <= rest(number, IN_DOUBT) <= min(seconds + 0.25, 20.0)
+    assert rest(5, KEPT_BACK) == 0.0
 
 
 def test_cut_off_after_the_grace() -> None:

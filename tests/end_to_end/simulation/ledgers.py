@@ -18,7 +18,6 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key, key_digest
-from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger import (
     attempts as records,
     claims,
@@ -31,7 +30,7 @@ from incarts_pipeline.ledger.claims import Call, Claim, Operation
 from incarts_pipeline.ledger.lost_keys import hold_lost
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OperationState
 from incarts_pipeline.ledger.witness import Witness
-from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
+from incarts_pipeline.models import LINKS, Action, Answer, AnswerKind, Link, State
 
 T = TypeVar("T")
 
@@ -217,7 +216,7 @@ class MemoryLedger:
     def record(self, run: str, outcome: Outcome) -> None:
         """Record an answer; a link is always news."""
         op = self._ops[outcome.operation.op_id]
-        link = outcome.answer.link if outcome.answer else None
+        link = outcome.answer.made if outcome.answer else None
         if op.state is not State.DONE and (link or op.epoch == outcome.operation.epoch):
             settled = op.operation_state
             if outcome.state in (State.INTENDED, State.REJECTED):
@@ -244,7 +243,7 @@ class MemoryLedger:
     def adopt(self, op_id: int, link_id: str, now: Stamp) -> None:
         """Do what a person does who knows the link."""
         op = self._ops[op_id]
-        answer = Answer(kind=AnswerKind.LINK, correlation_id="", link=Link(id=link_id))
+        answer = Answer(kind=AnswerKind.LINK, correlation_id="", made=Link(id=link_id))
         outcome = Outcome(operation=_operation(op), state=State.DONE, at=now, answer=answer)
         self.record("review", outcome)
 

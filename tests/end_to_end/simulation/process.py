@@ -122,7 +122,7 @@ def _attempt(
     if not world.marks_first and not world.ledger.mark_sent(me.run_id, sent):
         return None
     link = Link(id=link_id) if link_id else None
-    answer = Answer(kind=kind, correlation_id=sent.correlation_id, link=link)
+    answer = Answer(kind=kind, correlation_id=sent.correlation_id, made=link)
     operation_state = operation_state.answered(kind)
     yield "answered"
     world.record(

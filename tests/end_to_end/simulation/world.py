@@ -127,9 +127,9 @@ class World:
     def record(self, me: Process, outcome: Outcome) -> None:
         """Record an outcome, and remember what is done from now on."""
         self.ledger.record(me.run_id, outcome)
-        if outcome.state is State.DONE and outcome.answer and outcome.answer.link:
+        if outcome.state is State.DONE and outcome.answer and outcome.answer.made:
             known = self.settled.get(outcome.operation.op_id, frozenset())
-            self.settled[outcome.operation.op_id] = known | {outcome.answer.link.id}
+            self.settled[outcome.operation.op_id] = known | {outcome.answer.made.id}
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by; who isn't frozen keeps its lease."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from incarts_pipeline.display import FAILED, Reported, run_report
-from incarts_pipeline.display.html.failures import COLUMNS
+from incarts_pipeline.display.html.failures import COLUMNS, FAILED
+from incarts_pipeline.display.html.report import Reported, run_report
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.pipeline import RunResult, apply_plan
 from incarts_pipeline.plan import Plan

@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
-from incarts_pipeline.resolved_settings import (
+from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
     LedgerSettings,

@@ -1,0 +1,5 @@
+"""Settings: where they come from, and the frozen values that each task takes of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

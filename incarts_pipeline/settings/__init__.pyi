@@ -1,0 +1,16 @@
+from .resolved import (
+    CallSettings as CallSettings,
+    ClientSettings as ClientSettings,
+    LedgerSettings as LedgerSettings,
+    PlanSettings as PlanSettings,
+    ResolvedSettings as ResolvedSettings,
+)
+from .settings import (
+    MOST as MOST,
+    Settings as Settings,
+    checked_base_url as checked_base_url,
+    is_loopback as is_loopback,
+    key_fingerprint as key_fingerprint,
+    load_settings as load_settings,
+    parse_duration as parse_duration,
+)
