@@ -175,6 +175,7 @@ _COLOURS = {
     Status.CREATED: "green",
     Status.REPLACED: "green",
     Status.REUSED: "green",
+    Status.REKEYED: "green",
     Status.HELD: "yellow",
     Status.REJECTED: "yellow",
     Status.IN_DOUBT: "red",

@@ -24,11 +24,12 @@ from incarts_pipeline.display import (
     row_reasons,
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
-from incarts_pipeline.display.reporting import report_of, write_text
+from incarts_pipeline.display.reporting import page_path, report_of, write_text
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.plan import check_apart
 from incarts_pipeline.publish import resolve
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
@@ -170,20 +171,27 @@ class LinksResult:
             MissingExtraError: segno isn't installed; `pip install 'incarts-pipeline[qr]'`.
             ValueError: another level or size.
             PublishError: the page can't be written.
+            RefusedError: there is a file that the run read or wrote, or that is no page.
         """
         table = self.table
         heading = title or ", ".join(pc.unique(table["link_set"]).to_pylist()) or "QR codes"
         labels = self._labels(table["link_id"].drop_null().to_pylist())
         page = qr_sheet(table, labels, error=error, size=size, title=heading)
-        return write_text(Path(path), page)
+        return self._written("sheet", path, page)
 
     def report(self, path: str | Path) -> Path:
         """Write one picture of the run: what was done and why, how fast, what failed.
 
         Raises:
             PublishError: the page can't be written.
+            RefusedError: there is a file that the run read or wrote, or that is no page.
         """
-        return write_text(Path(path), report_of(self.run, self.metrics, self._shown()))
+        return self._written("report", path, report_of(self.run, self.metrics, self._shown()))
+
+    def _written(self, what: str, path: str | Path, page: str) -> Path:
+        tables = self.run.published.output.paths_of(self.run.kind)
+        check_apart([*tables, page_path(what, path)], self.run.read)
+        return write_text(Path(path), page)
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self))

@@ -20,5 +20,6 @@ from .mapping import (
     TrackingMapping as TrackingMapping,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
+    mapping_file as mapping_file,
 )
 from .type_rules import is_list as is_list, is_text as is_text

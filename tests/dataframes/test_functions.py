@@ -191,6 +191,19 @@ def test_a_saved_plan(near: Settings) -> None:
         assert again.figures.digest == plan.digest
 
 
+def test_rekeyed_rows_are_told_and_moved(near: Settings) -> None:
+    """The plan says what may be said in Python, and the links move when it is said."""
+    keywords: dict[str, Any] = {"settings": near, **KEY}
+    write_links(goods(5), progress=False, **keywords)
+    changed = goods(5).assign(sku=["a", "b", "c", "d", "e"])
+    text = repr(plan_links(changed, **keywords))
+    assert "5 new rows look re-keyed" in text
+    assert "000000 → a, 000001 → b, 000002 → c, …" in text
+    assert 'rekeyed="move" moves their links over' in text
+    result = write_links(changed, rekeyed="move", progress=False, **keywords)
+    assert result.counts == {"rekeyed": 5}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
@@ -198,6 +211,7 @@ def test_a_saved_plan(near: Settings) -> None:
         ({"mapping": WIDE}, MappingError, "unique_key can't"),
         ({"sample_per": "shop"}, SettingsError, "sample_per doesn't know 'shop'"),
         ({"if_running": "hope"}, SettingsError, "wait, skip, fail"),
+        ({"rekeyed": "maybe"}, SettingsError, "rekeyed can't be 'maybe'"),
         ({"target": "staging"}, SettingsError, "target"),
         ({"max_duration": "soon"}, SettingsError, "not a duration"),
         ({"output": "links.csv", "mapping": "gone.yaml"}, PublishError, "end with .parquet"),

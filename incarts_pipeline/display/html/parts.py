@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from incarts_pipeline.display.html.html import Child, Element, el, said
 from incarts_pipeline.models import Action, Status
+from incarts_pipeline.text import Surface, spelled
 
 # Colour repeats what the word says, and never says it alone.
 TONES: dict[Action | Status, str] = {
     Action.CREATE: "ic-good",
     Action.REPLACE: "ic-info",
     Action.REUSE: "ic-info",
+    Action.REKEY: "ic-info",
     Action.UNCHANGED: "ic-calm",
     Action.SETTLE: "ic-warn",
     Action.HOLD: "ic-warn",
@@ -20,6 +22,7 @@ TONES: dict[Action | Status, str] = {
     Status.CREATED: "ic-good",
     Status.REPLACED: "ic-info",
     Status.REUSED: "ic-info",
+    Status.REKEYED: "ic-info",
     Status.UNCHANGED: "ic-calm",
     Status.HELD: "ic-warn",
     Status.IN_DOUBT: "ic-bad",
@@ -58,7 +61,7 @@ def note(tone: str, *children: Child) -> Element:
 def warned(warnings: Iterable[str]) -> Iterator[Element]:
     """Show a plan's warnings."""
     for warning in warnings:
-        yield note("ic-warn", el("b", "Warning: "), said(warning))
+        yield note("ic-warn", el("b", "Warning: "), said(spelled(warning, Surface.PYTHON)))
 
 
 def facts(*pairs: tuple[str, str]) -> Element:

@@ -142,7 +142,7 @@ def _why(count: Count, examples: Sequence[Example], *, several: bool) -> Element
 
 def _example(example: Example) -> Iterator[Child]:
     yield f"row {example.catalog_row} · "
-    yield said(example.row_key or "no key")
+    yield said(example.keys or "no key")
     if example.name:
         yield " · "
         yield said(example.name)
