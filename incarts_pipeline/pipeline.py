@@ -30,7 +30,7 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
+from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, own_columns
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
@@ -105,6 +105,8 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         delimiter=request.delimiter,
     )
     mapping = _mapping(request, catalog)
+    by = [request.partition.column or ""] if request.partition else []
+    catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
@@ -119,6 +121,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         scopes=known.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
+        rekeyed=request.rekeyed,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
@@ -278,6 +281,7 @@ def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
                 *(", or ", Option(name="mapping", value="...", stand_in="FILE"), "."),
             ),
         )
+    catalog.require([*request.unique_key, *own_columns()])
     return default_mapping(
         catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
     )
@@ -337,6 +341,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         encoding=request.encoding,
         delimiter=request.delimiter,
     )
+    catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(
         catalog.schema,

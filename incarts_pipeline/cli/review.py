@@ -239,6 +239,8 @@ def _tell(console: Console, row: str, chapters: Sequence[HistoryEntry]) -> None:
             console.print(_attempt(attempt), highlight=False, soft_wrap=True)
         for link in chapter.links:
             use = "in use" if link.in_use else "not in use"
+            use += f", proven by: {link.proof}" if link.proof else ""
+            use += f", {link.status}" if link.status not in (None, "active") else ""
             console.print(
                 f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
             )

@@ -65,6 +65,8 @@ def plan_links(
             Default False.
         refuse_over (int | None): refuse a plan with more new links than this. Default None.
         allow_empty (bool): accept an empty frame over a link set that has links. Default False.
+        rekeyed (str): what becomes of new rows with the content of rows that left the frame:
+            `hold` them, `move` those rows' links over, or make `new` ones. Default "hold".
 
     Raises:
         CatalogError: the frame holds what no table can; names the column, a row and the fix.
@@ -89,7 +91,7 @@ def write_links(
     Args:
         frame_or_plan: what `plan_links` takes, or a plan that it made. A plan fixes the mapping,
             the settings and the guards, so these stay away then.
-        mapping: as for `plan_links`, like `link_set` to `allow_empty`.
+        mapping: as for `plan_links`, like `link_set` to `rekeyed`.
 
     Keyword Args:
         link_set (str | None): see `plan_links`. Default None.
@@ -100,6 +102,7 @@ def write_links(
         retry_rejected (bool): see `plan_links`. Default False.
         refuse_over (int | None): see `plan_links`. Default None.
         allow_empty (bool): see `plan_links`. Default False.
+        rekeyed (str): see `plan_links`. Default "hold".
         output (str | Path | None): where links.parquet goes, a path or a URI; by default
             `links-<link set>.parquet` in the working directory. Default None.
         approve (str | None): the digest of a refused plan, which lets exactly that one through.
@@ -179,7 +182,7 @@ def _progress(writing: Writing) -> Iterator[RunMetrics]:
 
 def _plan(frame: Any, planning: Planning) -> LinksPlan:
     with told_in(Surface.PYTHON):
-        settings = _settings(planning)
+        settings, rekeyed = _settings(planning), planning.policy()
         mapping = None if planning.mapping is None else load_mapping(planning.mapping)
         if mapping is not None and planning.unique_key:
             raise MappingError(
@@ -195,6 +198,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
             retry_rejected=planning.retry_rejected,
             refuse_over=planning.refuse_over,
             allow_empty=planning.allow_empty,
+            rekeyed=rekeyed,
         )
         with _with_example(kept, mapping.unique_key if mapping else planning.keys):
             plan = plan_catalog(request, settings)

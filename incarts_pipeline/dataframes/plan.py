@@ -34,7 +34,7 @@ from incarts_pipeline.plan import (
     save_plan,
 )
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.text import Surface, counted, joined, spelled
+from incarts_pipeline.text import OptionText, Surface, counted, joined, spelled
 
 _SHOWN_EXAMPLES = 3
 
@@ -153,7 +153,8 @@ class LinksPlan:
 
 def _notes(figures: PlanFigures) -> list[str]:
     lines = figures_lines(figures)
-    lines += [f"warning: {warning}" for warning in figures.warnings]
+    warnings = (OptionText("warning: ", warning) for warning in figures.warnings)
+    lines += [spelled(warning, Surface.PYTHON) for warning in warnings]
     for refusal in figures.refusals:
         told = joined(" ", ["REFUSED:", refusal.message, refusal.fix])
         lines.append(spelled(told, Surface.PYTHON))

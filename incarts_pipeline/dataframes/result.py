@@ -116,7 +116,10 @@ class LinksResult:
         return self._joined(self._kept.kind, self._places(found), told)
 
     def to_arrow(self) -> pa.Table:
-        """Return the caller's columns, then the link columns, as an Arrow table."""
+        """Return the caller's columns, then the link columns, as an Arrow table.
+
+        Columns that Arrow can't hold are left out.
+        """
         return self._whole(FrameKind.ARROW)
 
     def to_pandas(self) -> Any:
@@ -318,6 +321,7 @@ def _lines(result: LinksResult) -> list[str]:
     lines = [f"LinksResult of run {written.run_id}: {counted(rows, 'row')}, {made_line(run)}"]
     lines += [f"  {n:>9,}  {_status_line(result, status)}" for status, n in counts.items()]
     lines.append(f"links: {result.output}")
+    lines += [f"warning: {warning}" for warning in run.figures.warnings]
     if written.end:
         told = joined(" ", ["Ended early:", written.end.message, written.end.fix])
         lines.append(spelled(told, Surface.PYTHON))

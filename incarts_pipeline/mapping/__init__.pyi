@@ -1,4 +1,4 @@
-from .default import default_mapping as default_mapping
+from .default import default_mapping as default_mapping, own_columns as own_columns
 from .expressions import (
     Column as Column,
     Constant as Constant,

@@ -11,6 +11,7 @@ from typing import Any
 
 from incarts_pipeline.errors import CatalogError, MappingError
 from incarts_pipeline.mapping import Mapping, mapping_content
+from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.plan.named_paths import NamedPath, check_apart
 from incarts_pipeline.plan.plan import Plan
 from incarts_pipeline.plan.request import PlanRequest
@@ -78,6 +79,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
         "mapping": mapping,
         "unique_key": list(request.unique_key),
+        "rekeyed": request.rekeyed.value,
         "partition": dataclasses.asdict(request.partition) if request.partition else None,
         **{name: getattr(request, name) for name in _REQUEST},
     }
@@ -105,6 +107,7 @@ def load_plan(path: str | Path) -> SavedPlan:
             catalog=content["catalog"],
             mapping=content["mapping"],
             unique_key=tuple(content["unique_key"]),
+            rekeyed=Rekeyed(content["rekeyed"]),
             partition=Partition(**content["partition"]) if content.get("partition") else None,
             **{name: content[name] for name in _REQUEST},
         )

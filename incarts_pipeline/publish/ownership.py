@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.ledger import LedgerReader
+from incarts_pipeline.ledger import LedgerReader, read_facts
 from incarts_pipeline.models import Kind, Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
@@ -50,6 +50,7 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
         check_replaceable(target, schema, or_by_hand=target == output.links)
         facts, link_sets = _told(target)
         check_owner(target, facts, owner)
+        _check_newest(target, facts, ledger)
         if kind.is_catalog:
             _check_link_sets(target, link_sets, owner)
     with existing(output.links) as file:
@@ -163,6 +164,23 @@ def check_owner(target: str, facts: Mapping[str, str], owner: Owner) -> None:
                 ", or another output.",
             ),
             guard="another_project",
+        )
+
+
+def _check_newest(target: str, facts: Mapping[str, str], ledger: LedgerReader) -> None:
+    """Refuse a ledger that has seen fewer runs than a table that was published from it."""
+    if facts.get("ledger_id") != ledger.ledger_id or not ledger.ledger_id:
+        return
+    published = int(facts.get("ledger_sequence", 0))
+    known = int(ledger.read(read_facts)["sequence"])  # now: another run may have just published
+    if published > known:
+        raise RefusedError(
+            f"{target} was published from this ledger after its run {published:,}, and "
+            f"{ledger.file} knows only {known:,}: it is an older copy, or a backup. Going on would "
+            "make links again that exist.",
+            fix="Put the newest backup in place with `incarts ledger restore BACKUP`, and take "
+            f"over what was published since with `incarts import {target}`.",
+            guard="rolled_back",
         )
 
 
