@@ -130,6 +130,8 @@ class Proof(StrEnum):
     CONTENT = "content"  # the answer had what was sent: its products, URL or name
     ECHO_AND_CONTENT = "echo+content"  # both
     NOTHING_AGAINST_IT = "nothing against it"  # neither was there to compare
+    REVIEW = "review"  # a person said so
+    DISPUTED = "disputed"  # nothing: it turned out to be another row's, or to hold something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +220,13 @@ class Limits:
     max_url_characters: int = 2_048
 
 
+class Dispute(StrEnum):
+    """Why a link that was answered, or kept until now, is in doubt."""
+
+    LINK_OF_ANOTHER_ROW = "link_of_another_row"  # its id is that of another row's link
+    LINK_DISPUTED = "link_disputed"  # the row uses it, but it seems to be of something else
+
+
 class ProblemCode(StrEnum):
     """Why a row is rejected before it is sent."""
 
@@ -259,6 +268,8 @@ class NoteCode(StrEnum):
     BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
     KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
+    NOT_ACTIVE = "not_active"  # the link's status was another than `active` when it was made
+    SHARED_LINK = "shared_link"  # another row that leads to the same has the link as well
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata
 
 

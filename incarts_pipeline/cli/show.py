@@ -159,6 +159,7 @@ def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> di
         ],
         "requests": written.requests,
         "missing": dict(result.figures.missing),
+        "warnings": list(result.figures.warnings),
         **end_object(written.stopped, written.end),
         "forbidden": [
             {"retailer": retailer, "intent": intent, "message": said}

@@ -223,6 +223,8 @@ class LinksRun:
             # Only now: a plan that a guard refuses leaves nothing behind.
             make_folder(place)
             self.context.log.info("%s%s", named, md.plan_line(plan))
+            for warning in plan.figures.warnings:
+                self.context.log.warning("%s%s", named, warning)
 
             # Noted inside, since an interrupted wait returns nothing although the run was finished.
             async def work(stop: Any) -> RunResult:

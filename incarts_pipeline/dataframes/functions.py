@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -30,7 +31,7 @@ from incarts_pipeline.errors import MappingError, SettingsError, told_in
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import plan_catalog
-from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.plan import PlanRequest, paths_read
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
 from incarts_pipeline.text import OptionText, Surface
@@ -201,6 +202,10 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
         )
         with _with_example(kept, mapping.unique_key if mapping else planning.keys):
             plan = plan_catalog(request, settings)
+            if isinstance(frame, str | Path):  # which was read by now, but not to be overwritten
+                plan = replace(
+                    plan, read=paths_read(settings, catalog=frame, mapping=planning.mapping)
+                )
         name = planning.link_set or (mapping.link_set if mapping else "")
         output = f"links-{name.replace('/', '-')}.parquet"
         return LinksPlan(plan, request=request, settings=settings, kept=kept, output=output)

@@ -23,10 +23,13 @@ from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.plan import (
     SUFFIX,
     Count,
+    NamedPath,
     Plan,
     PlanFigures,
     PlanRequest,
     Refusal,
+    check_apart,
+    plan_path,
     replan,
     save_plan,
 )
@@ -82,9 +85,12 @@ class LinksPlan:
 
         Raises:
             MappingError: the mapping is a Mapping, not what one is written as.
+            RefusedError: a file is one that the plan was made from, or of another kind.
         """
         file = Path(path)
         catalog = file.with_name(f"{file.name.removesuffix(SUFFIX)}.catalog.parquet")
+        copy = NamedPath(what="frame's copy", path=str(catalog), begins=b"PAR1")
+        check_apart([plan_path(file), copy], self.plan.read)
         save_plan(
             self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, file
         )

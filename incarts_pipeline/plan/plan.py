@@ -16,6 +16,7 @@ from incarts_pipeline.models import Action, Kind, Policy, Reason, Rekeyed
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
+from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
@@ -75,8 +76,10 @@ class Plan:
         workspace: the temporary database with a decision for each row, shared by the plans that
             `replan` makes of this one.
         ledger: the ledger as it was when this was decided.
+        read: the places that it was made from, which nothing may be written to.
         chosen: what was read of the catalog.
         fingerprint: the catalog's files before they were read, None where it has none.
+        warnings: what to know about the catalog's rows.
         saved: the digest of the plan file that this carries out.
     """
 
@@ -85,8 +88,10 @@ class Plan:
     figures: PlanFigures
     workspace: Workspace
     ledger: LedgerReader
+    read: Sequence[NamedPath] = ()
     chosen: Chosen | None = None
     fingerprint: Fingerprint | None = None
+    warnings: tuple[str, ...] = ()
     saved: str | None = None
 
     def __enter__(self) -> Self:

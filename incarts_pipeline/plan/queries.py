@@ -28,13 +28,15 @@ def verdict(names: tuple[str, str], *rules: tuple[str, str, str]) -> str:
 # now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
 # are few, and all that follows looks at them alone.
 COMPARED = """
-SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing,
+       op_id IN (SELECT op_id FROM unlinked WHERE state = 'needs_review') AS is_disputed
 FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
 FULL JOIN (
     SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
     WHERE link_set = $link_set
 ) AS current USING (row_key)
 WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+   OR is_disputed
 """
 
 # The rows of `compared` that have a request of their own: all that decisions look at.
@@ -43,7 +45,7 @@ CREATE OR REPLACE VIEW open_request AS
 SELECT request.*, current_op, link_hash
 FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
     USING (link_set, catalog_row)
-WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_disputed
 """
 
 # The rows that a run answers for: the whole set's, or those that were last in its partition.
@@ -149,6 +151,8 @@ _VERDICT = verdict(
     ("NOT r.wanted", "skip", "no_products"),
     ("r.content_hash IS NULL", "reject", "invalid"),
     ("s.kinds > 1", "reject", "duplicate_key"),
+    # A link that its row uses is disputed; else what is open has no link.
+    ("o.op_id = r.current_op", "hold", "needs_review"),
     ("r.link_hash = r.content_hash OR r.link_hash = ''::BLOB", "unchanged", "same"),
     ("o.content_hash = r.content_hash AND d.may_settle", "settle", "answer_unknown"),
     ("o.content_hash = r.content_hash", "hold", "needs_review"),

@@ -46,6 +46,7 @@ _VERDICT = verdict(
     ("status", "reason"),
     ("r.planned = 'skip'", "skipped", "no_products"),
     ("r.planned = 'reject' AND r.why <> 'refused_by_api'", "rejected", "r.why"),
+    ("u.op_id = m.op_id", "in_doubt", "needs_review"),
     (
         "m.content_hash = r.content_hash AND r.planned IN ('unchanged', 'reject') "
         "AND m.changed_run_id IS DISTINCT FROM $run",
@@ -75,7 +76,9 @@ SELECT {_VERDICT} AS "incarts.verdict",
        CASE WHEN r.planned = 'unchanged' AND m.changed_run_id = $run
             AND m.content_hash = r.content_hash THEN 'settle' ELSE r.planned END AS action,
        -- Whether the newest operation speaks for the row, or the link that it uses.
-       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS "incarts.latest",
+       u.op_id IS NOT NULL AND (
+           m.content_hash IS DISTINCT FROM r.content_hash OR u.op_id = m.op_id
+       ) AS "incarts.latest",
        m.content_hash = r.content_hash AS "incarts.ours",
        r.catalog_row AS "incarts.row",
 """  # noqa: S608 - our own text
@@ -153,6 +156,12 @@ LINK_COLUMNS = """
                || CASE WHEN k.others > 0 THEN ' and ' || k.others || ' more' ELSE '' END
                || ', which left the catalog: move its link over if it is the same row under '
                || 'another key, or make a new one (rekeyed: move, or new)'
+       }] ELSE [] END, CASE WHEN LOWER(m.status) <> 'active' THEN [{
+           'field': 'link_id', 'code': 'not_active',
+           'message': 'Incarts said when it made the link that its status is ' || m.status
+       }] ELSE [] END, CASE WHEN m.is_shared = 1 THEN [{
+           'field': 'link_id', 'code': 'shared_link',
+           'message': 'another row that leads to the same has this link as well'
        }] ELSE [] END) AS problems,
        CASE WHEN "incarts.latest" THEN u.error_code END AS error_code,
        CASE WHEN "incarts.latest" THEN u.error_message END AS error_message,

@@ -190,6 +190,8 @@ class Writer:
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()
+        else:  # answers with the links of other rows are doubts that only the ledger knows of
+            await self._settle_doubts()
 
     async def _settle_doubts(self) -> int:
         """Send every operation in doubt of our link sets again; return how many there were."""

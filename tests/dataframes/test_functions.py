@@ -14,6 +14,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -347,3 +348,14 @@ def test_results_without_arrow_text(near: Settings) -> None:
     assert made["name"].dtype == object
     assert made["sku"].dtype == frame["sku"].dtype
     assert pa.Table.from_pandas(made).num_rows == 4
+
+
+def test_file_that_may_be_cut(near: Settings, tmp_path: Path) -> None:
+    """What is known of a file's end is told by the plan and by the result."""
+    pacsv.write_csv(pa.Table.from_pandas(goods(), preserve_index=False), "goods.csv")
+    file = tmp_path / "goods.csv"
+    file.write_text(file.read_text().rstrip("\n"))
+    plan = plan_links(file, settings=near, **KEY)
+    result = write_links(plan, progress=False)
+    for shown in (repr(plan), repr(result), plan._repr_html_(), result._repr_html_()):
+        assert "ends without a line end, so it may be cut off" in shown

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from incarts_pipeline.display.html.html import Child, Element, el
+from incarts_pipeline.display.html.html import Child, Element, el, said
 from incarts_pipeline.models import Action, Status
+from incarts_pipeline.text import Surface, spelled
 
 # Colour repeats what the word says, and never says it alone.
 TONES: dict[Action | Status, str] = {
@@ -55,6 +56,12 @@ def bar(n: int, most: int, tone: str) -> Element:
 def note(tone: str, *children: Child) -> Element:
     """Show something to take notice of."""
     return el("div", *children, class_=f"ic-note {tone}", role="note")
+
+
+def warned(warnings: Iterable[str]) -> Iterator[Element]:
+    """Show a plan's warnings."""
+    for warning in warnings:
+        yield note("ic-warn", el("b", "Warning: "), said(spelled(warning, Surface.PYTHON)))
 
 
 def facts(*pairs: tuple[str, str]) -> Element:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said
-from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
+from incarts_pipeline.display.html.parts import (
+    TONES,
+    badge,
+    bar,
+    facts,
+    note,
+    number,
+    table,
+    warned,
+)
 from incarts_pipeline.display.remedies import REASONS
 from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Count, Example, Plan, PlanFigures
@@ -168,5 +177,4 @@ def needs(figures: PlanFigures) -> Iterator[Element]:
                 said(name),
                 " without a row in the catalog: kept, and listed in the missing table.",
             )
-    for warning in figures.warnings:
-        yield note("ic-warn", el("b", "Warning: "), said(spelled(warning, Surface.PYTHON)))
+    yield from warned(figures.warnings)

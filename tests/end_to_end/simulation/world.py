@@ -81,11 +81,13 @@ class World:
         self.fingerprint = "key-1"
         self.runs = 0
         self.requests = 0
+        self.rows: dict[str, str] = {}  # key as it was sent → row key, also of a lost ledger
         self.befell: dict[str, int] = {}
         self.settled: dict[int, frozenset[str]] = {}  # op id → its links, once it was done
         # What a careless writer would do, for showing that the checks notice.
         self.marks_first = True
         self.keys_per_attempt = False
+        self.witnessed = True
         self.judges = ReplayRule
 
     # What processes ask of the world.
@@ -118,6 +120,7 @@ class World:
         key = operation.idempotency_key
         if self.keys_per_attempt:
             key = f"{key}-{sent.number}"
+        self.rows[key] = operation.row_key
         delay = self.chance() * _LATEST
         return self.server.receive(key, operation.body, self.t, fault, delay)
 
@@ -185,6 +188,13 @@ class World:
         self.count("freeze")
         me.frozen_until = self.t + seconds
 
+    def roll_back(self) -> None:
+        """Put the last backup in the ledger's place; what it doesn't have is no longer done."""
+        self.count("rolled back")
+        self.ledger.roll_back(witnessed=self.witnessed)
+        links = {op.op_id: op.links for op in self.ledger.operations() if op.state is State.DONE}
+        self.settled = {op_id: found for op_id, found in links.items() if found}
+
     def running(self) -> list[Process]:
         """Return the processes that have something left to do."""
         return [one for one in self.processes if one.alive and not one.ended]
@@ -231,6 +241,10 @@ def _happen(world: World, jumpy: bool) -> None:
         world.catalog.pop(key, None)
         if content is not None:
             world.catalog[key] = content
+    if chance() < 0.1:
+        world.roll_back()
+    elif chance() < 0.5:
+        world.ledger.back_up()
     if chance() < 0.1:
         world.fingerprint = f"key-{rng.choice((1, 2))}"
     host = world.hosts[int(chance() * 2)]
