@@ -9,8 +9,11 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
-from incarts_pipeline.ledger import existing_ledger
+from incarts_pipeline.identity import key_digest
+from incarts_pipeline.ledger import existing_ledger, open_engine, tables
+from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.history import entries_of
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
@@ -211,6 +214,30 @@ def test_a_plan_file_with_moves_goes_on(run: Run, settings: Settings, box: Sandb
     assert (carried_out(2), carried_out(None)) == (4, 0)
     assert counts()["unchanged", "same"] == N + 2
     assert box.audit().links == N + 4
+
+
+def test_a_key_that_may_have_been_sent_takes_no_link(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """What a restored ledger doesn't know may be the new key's own link: a person looks first."""
+    run(products(N))
+    run(respelled(changed=1), output="lost.parquet", rekeyed=Rekeyed.NEW)
+    key = next(r["idempotency_key"] for r in pq.read_table("lost.parquet").to_pylist()
+               if r["sku"] == "0")  # fmt: skip
+    engine = open_engine(settings.ledger)
+    with engine.begin() as connection:
+        known = sa.select(tables.operation.c.op_id).where(tables.operation.c.idempotency_key == key)
+        op_id = connection.scalar(known)
+        for table in (tables.row, tables.link):
+            connection.execute(sa.delete(table).where(table.c.op_id == op_id))
+        drop_operations(connection, [op_id])
+        connection.execute(sa.insert(tables.lost_key).values(digest=key_digest(key)))
+    engine.dispose()
+    run(respelled(changed=1), rekeyed=Rekeyed.MOVE)
+    assert counts()["pending", "changed_elsewhere"] == 1
+    run(respelled(changed=1), rekeyed=Rekeyed.NEW)
+    assert counts()["in_doubt", "needs_review"] == 1
+    assert box.audit().links == N + 1
 
 
 @pytest.mark.parametrize("which", ["old", "new"])

@@ -65,6 +65,12 @@ def has_lost(connection: sa.Connection) -> bool:
     return connection.scalar(sa.select(_L.digest).limit(1)) is not None
 
 
+def is_lost(connection: sa.Connection, key: str) -> bool:
+    """Say whether a key is held."""
+    held = sa.select(_L.digest).where(_L.digest == key_digest(key))
+    return connection.scalar(held) is not None
+
+
 def take_lost(connection: sa.Connection, key: str) -> bool:
     """Say whether a key is held; from now on its operation says so."""
     taken = connection.execute(sa.delete(tables.lost_key).where(_L.digest == key_digest(key)))

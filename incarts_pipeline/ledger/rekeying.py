@@ -7,7 +7,7 @@ whatever looks at rows and their links finds it like any other; that of the old 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -16,8 +16,9 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key, qr_row_key
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import drop_operations
+from incarts_pipeline.ledger.lost_keys import has_lost, is_lost
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
-from incarts_pipeline.models import LINKS, QR_CODES, Action, State, kind_for
+from incarts_pipeline.models import KINDS, LINKS, QR_CODES, Action, State
 
 _O = tables.operation.c
 _R = tables.row.c
@@ -37,6 +38,14 @@ class KeyChange(NamedTuple):
     op_id: int
 
 
+class _Name(NamedTuple):
+    """What the operation under a new key is called."""
+
+    row_key: str
+    generation: int
+    idempotency_key: str
+
+
 def rekey(
     connection: sa.Connection,
     moves: Sequence[KeyChange],
@@ -46,116 +55,174 @@ def rekey(
 ) -> list[KeyChange]:
     """Move links, and their QR codes, to their rows' new keys; return moves that are not to be.
 
-    One of their rows has got another link since the plan was made, or one that may be on its way.
+    One of their rows has got another link since the plan was made, or may have an unknown one.
     """
-    others = set(living) - {run_id}
-    return [move for move in moves if not _move(connection, move, run_id, others, now)]
+    late: list[KeyChange] = []
+    for set_id in {move.set_id for move in moves}:
+        of_set = [move for move in moves if move.set_id == set_id]
+        named = _named(connection, set_id, of_set, set(living) - {run_id})
+        late += [move for move in of_set if move not in named]
+        codes = _codes(connection, set_id, named)
+        _copy(connection, named, run_id, now)
+        if codes:
+            rekey(connection, codes, run_id, living, now)
+    return late
 
 
-def _move(
-    connection: sa.Connection, move: KeyChange, run_id: str, others: Collection[str], now: Stamp
-) -> bool:
-    used = _used(connection, move.set_id, move.old_key)
-    if used is None or used.op_id != move.op_id or _used(connection, move.set_id, move.row_key):
-        return False
-    known = connection.execute(
-        sa.select(_O.op_id, _O.state, _O.run_id, _O.content_hash, _O.generation).where(
-            _O.set_id == move.set_id, _O.row_key == move.row_key
-        )
-    ).all()
-    opened = [o for o in known if o.state in OPEN_STATES]
-    if any(o.state != State.INTENDED or o.run_id in others for o in opened):
-        return False
-    drop_operations(connection, [o.op_id for o in opened])
-    same = [o.generation for o in known if o.content_hash == used.content_hash]
-    generation = 1 + max(same, default=-1)
-    _copy(connection, move, used, generation, run_id, now)
-    for code in _codes(connection, move, used.link_id):
-        _move(connection, code, run_id, others, now)
-    return True
+def _named(
+    connection: sa.Connection, set_id: int, moves: Sequence[KeyChange], others: Collection[str]
+) -> dict[KeyChange, _Name]:
+    """Return the moves that can be made, each with what its new operation is called."""
+    keys = [move.row_key for move in moves]
+    in_use = sa.select(_R.row_key, _R.op_id, _R.content_hash).where(
+        _R.set_id == set_id, _R.row_key.in_([*keys, *(move.old_key for move in moves)])
+    )
+    used = {row.row_key: row for row in connection.execute(in_use)}
+    operations = sa.select(tables.operation).where(_O.set_id == set_id, _O.row_key.in_(keys))
+    known: dict[str, list[Any]] = {}
+    for operation in connection.execute(operations):
+        known.setdefault(operation.row_key, []).append(operation)
+    [owner] = connection.execute(sa.select(tables.link_set).where(_S.set_id == set_id))
+    may_be_lost = has_lost(connection)
+    found: dict[KeyChange, _Name] = {}
+    dropped: list[int] = []
+    for move in moves:
+        old, there = used.get(move.old_key), known.get(move.row_key, [])
+        opened = [o for o in there if o.state in OPEN_STATES]
+        is_busy = any(o.state != State.INTENDED or o.run_id in others for o in opened)
+        if old is None or old.op_id != move.op_id or move.row_key in used or is_busy:
+            continue
+        name = _name(owner, move, old.content_hash, there)
+        if not (may_be_lost and is_lost(connection, name.idempotency_key)):
+            found[move] = name
+            dropped += [o.op_id for o in opened]
+    drop_operations(connection, dropped)
+    return found
 
 
-def _used(connection: sa.Connection, set_id: int, row_key: str) -> Any:
-    """Return the row that uses a link, None when there is none."""
-    query = sa.select(tables.row).where(_R.set_id == set_id, _R.row_key == row_key)
-    return connection.execute(query).one_or_none()
-
-
-def _copy(
-    connection: sa.Connection, move: KeyChange, used: Any, generation: int, run_id: str, now: Stamp
-) -> None:
-    """Write the new key's operation with its body and link, and close the old key's."""
-    query = sa.select(tables.operation).where(_O.op_id == move.op_id)
-    old = connection.execute(query).one()
-    [owner] = connection.execute(sa.select(tables.link_set).where(_S.set_id == move.set_id))
-    op_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+def _name(owner: Any, move: KeyChange, content_hash: bytes, known: Sequence[Any]) -> _Name:
+    generations = [o.generation for o in known if o.content_hash == content_hash]
+    generation = 1 + max(generations, default=-1)
     key = idempotency_key(
-        endpoint=kind_for(old.for_link_id).endpoint,
+        endpoint=KINDS[owner.kind].endpoint,
         project_id=owner.project_id,
         link_set=owner.name,
         row_key=move.row_key,
-        content_hash=used.content_hash,
+        content_hash=content_hash,
         generation=generation,
     )
+    return _Name(move.row_key, generation, key)
+
+
+def _copy(
+    connection: sa.Connection, named: Mapping[KeyChange, _Name], run_id: str, now: Stamp
+) -> None:
+    """Write operations under the new keys with their bodies and links; close the old ones."""
+    if not named:
+        return
+    first = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+    new = {move.op_id: first + n for n, move in enumerate(named)}
+    names = {move.op_id: name._asdict() for move, name in named.items()}
     settled = {"settled_at": now.micros, "settled_run_id": run_id}
-    own = {"op_id": op_id, "row_key": move.row_key, "generation": generation}
-    own |= {"idempotency_key": key, "action": Action.REKEY.value, "intended_at": now.micros}
-    connection.execute(sa.insert(tables.operation).values(**{**old._mapping, **own, **settled}))
-    for table in (tables.body, tables.link):
-        is_used = [table.c.link_id == used.link_id] if table is tables.link else []
-        found = sa.select(table).where(table.c.op_id == move.op_id, *is_used)
-        for one in connection.execute(found).all():
-            connection.execute(sa.insert(table).values(**{**one._mapping, "op_id": op_id}))
-    row = tables.row_values(
-        (move.set_id, move.row_key),
-        op_id,
-        used.content_hash,
-        used.link_id,
-        changed_at=now.micros,
-        run_id=run_id,
-    )
-    connection.execute(sa.insert(tables.row).values(**row))
-    close_moved(connection, move.set_id, move.old_key, move.op_id, settled)
+    own = {"action": Action.REKEY.value, "intended_at": now.micros, **settled}
+    moved = {"changed_at": now.micros, "run_id": run_id, "missing_since": None}
+    _copy_into(connection, tables.operation, new, {op_id: names[op_id] | own for op_id in new})
+    _copy_into(connection, tables.body, new, {})
+    row_keys = {op_id: {"row_key": names[op_id]["row_key"], **moved} for op_id in new}
+    set_id = next(
+        iter(named)
+    ).set_id  # the key of the rows, by which they are found, begins with it
+    these = sa.and_(_R.set_id == set_id, _R.row_key.in_([move.old_key for move in named]))
+    rows = _copy_into(connection, tables.row, new, row_keys, these)
+    in_use = tables.link.c.link_id.in_([row.link_id for row in rows])
+    _copy_into(connection, tables.link, new, {}, in_use)
+    for move in named:
+        close_moved(connection, move.set_id, move.old_key, move.op_id, settled)
+
+
+def _copy_into(
+    connection: sa.Connection,
+    table: sa.Table,
+    new: Mapping[int, int],
+    changes: Mapping[int, Mapping[str, Any]],
+    *where: sa.ColumnElement[bool],
+) -> Sequence[Any]:
+    """Copy what a table has of operations to their new ids, with changes; return the originals."""
+    query = sa.select(table).where(table.c.op_id.in_(list(new)), *where)
+    found = connection.execute(query).all()
+    copies = [
+        {**row._mapping, **changes.get(row.op_id, {}), "op_id": new[row.op_id]} for row in found
+    ]
+    if copies:
+        connection.execute(sa.insert(table), copies)
+    return found
 
 
 def close_moved(
     connection: sa.Connection, set_id: int, row_key: str, op_id: int, settled: dict[str, Any]
 ) -> None:
     """Note that an operation's link is another row's now, and let its row go."""
-    connection.execute(
-        sa.update(tables.operation)
-        .where(_O.op_id == op_id)
-        .values(state=State.MOVED.value, **settled)
-    )
-    connection.execute(
-        sa.delete(tables.row).where(_R.set_id == set_id, _R.row_key == row_key, _R.op_id == op_id)
-    )
+    connection.execute(_CLOSE, {"settled_at": None, "settled_run_id": None, **settled, "id": op_id})
+    connection.execute(_LET_GO, {"in_set": set_id, "in_key": row_key, "id": op_id})
 
 
-def _codes(connection: sa.Connection, move: KeyChange, link_id: str) -> list[KeyChange]:
-    """Return the moves of the QR codes that a link has; none when it is a code itself."""
-    ours, theirs = tables.link_set.alias(), tables.link_set.alias()
-    first = qr_row_key(move.old_key, "")
-    found = connection.execute(
-        sa.select(_R.set_id, _R.row_key, _R.op_id)
-        .join(tables.operation, _O.op_id == _R.op_id)
-        .join(theirs, theirs.c.set_id == _R.set_id)
-        .join(ours, sa.and_(ours.c.project_id == theirs.c.project_id, ours.c.name == theirs.c.name))
-        .where(
-            ours.c.set_id == move.set_id,
-            ours.c.kind == LINKS.name,
-            theirs.c.kind == QR_CODES.name,
-            _R.row_key.between(first, first + _LAST),
-            _O.for_link_id == link_id,
-        )
+_CLOSE = (
+    sa.update(tables.operation)
+    .where(_O.op_id == sa.bindparam("id"))
+    .values(
+        state=State.MOVED.value,
+        settled_at=sa.func.coalesce(sa.bindparam("settled_at"), _O.settled_at),
+        settled_run_id=sa.func.coalesce(sa.bindparam("settled_run_id"), _O.settled_run_id),
     )
+)
+_LET_GO = sa.delete(tables.row).where(
+    _R.set_id == sa.bindparam("in_set"),
+    _R.row_key == sa.bindparam("in_key"),
+    _R.op_id == sa.bindparam("id"),
+)
+
+
+def _codes(connection: sa.Connection, set_id: int, moves: Collection[KeyChange]) -> list[KeyChange]:
+    """Return the moves of the QR codes that links have; none when they are codes themselves."""
     return [
-        KeyChange(
-            code.set_id, code.row_key, _code_key(move.row_key, code.row_key, first), code.op_id
-        )
-        for code in found
+        KeyChange(code_set, row.row_key, _code_key(move, row.row_key), row.op_id)
+        for code_set in connection.scalars(_CODE_SETS, {"links": set_id}).all()
+        for move in moves
+        for row in connection.execute(_CODES, _asked(code_set, move)).all()
     ]
 
 
-def _code_key(row_key: str, old: str, first: str) -> str:
-    return qr_row_key(row_key, "") + old.removeprefix(first)
+def _asked(code_set: int, move: KeyChange) -> dict[str, Any]:
+    first = qr_row_key(move.old_key, "")
+    return {"code_set": code_set, "first": first, "last": first + _LAST, "link_op": move.op_id}
+
+
+def _code_key(move: KeyChange, code_key: str) -> str:
+    identifier = code_key.removeprefix(qr_row_key(move.old_key, ""))
+    return qr_row_key(move.row_key, identifier)
+
+
+_of_links = tables.link_set.alias()
+_CODE_SETS = (
+    sa.select(_S.set_id)
+    .join(
+        _of_links,
+        sa.and_(_of_links.c.project_id == _S.project_id, _of_links.c.name == _S.name),
+    )
+    .where(
+        _of_links.c.set_id == sa.bindparam("links"),
+        _of_links.c.kind == LINKS.name,
+        _S.kind == QR_CODES.name,
+    )
+)
+_CODES = (
+    sa.select(_R.row_key, _R.op_id)
+    .join(tables.operation, _O.op_id == _R.op_id)
+    .where(
+        _R.set_id == sa.bindparam("code_set"),
+        _R.row_key.between(sa.bindparam("first"), sa.bindparam("last")),
+        _O.for_link_id.in_(
+            sa.select(tables.link.c.link_id).where(tables.link.c.op_id == sa.bindparam("link_op"))
+        ),
+    )
+)
