@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, inspect, local, qr, review, verify
+from incarts_pipeline.cli import flow, inspect, ledger, local, qr, review, verify
 from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ def _options(
 
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
+app.command("rekey")(flow.rekey)
 app.command("import")(review.import_)
 app.command("status")(inspect.status)
 app.command("stop")(inspect.stop)
@@ -52,6 +53,7 @@ app.command("show")(review.show)
 app.command("qr")(qr.qr)
 app.command("verify")(verify.verify)
 app.add_typer(review.app, name="review")
+app.add_typer(ledger.app, name="ledger")
 app.command("sandbox")(local.sandbox)
 
 

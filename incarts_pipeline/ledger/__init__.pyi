@@ -18,9 +18,12 @@ from .current_links import (
     reuse as reuse,
 )
 from .database import (
+    check_facts as check_facts,
+    migrate as migrate,
     once as once,
     open_engine as open_engine,
     prepare_file as prepare_file,
+    read_facts as read_facts,
     transaction as transaction,
 )
 from .history import (
@@ -29,9 +32,13 @@ from .history import (
     entries_of as entries_of,
     key_columns as key_columns,
 )
+from .integrity import counts_of as counts_of, damage as damage
 from .journal import Journal as Journal
+from .ledger_file import check_file as check_file
 from .limits import load_rate as load_rate, save_rate as save_rate
 from .link_owners import dispute as dispute
+from .lost_keys import hold_lost as hold_lost
+from .moved import copy_database as copy_database
 from .overview import Overview as Overview
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted
 from .queries import (
@@ -41,6 +48,7 @@ from .queries import (
     Target as Target,
     bodies_of as bodies_of,
     ensure_sets as ensure_sets,
+    go_on_from as go_on_from,
     group_hashes_of as group_hashes_of,
     known_sets as known_sets,
     links_in_use as links_in_use,
@@ -50,6 +58,7 @@ from .queries import (
     next_sequence as next_sequence,
 )
 from .reader import LedgerReader as LedgerReader, existing_ledger as existing_ledger
+from .rekeying import KeyChange as KeyChange, rekey as rekey
 from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
 from .review import Case as Case
 from .runs import (
@@ -71,4 +80,8 @@ from .state_machine import (
     Replay as Replay,
     ReplayRule as ReplayRule,
     replay_rule as replay_rule,
+)
+from .witness import (
+    mark_of as mark_of,
+    write_mark as write_mark,
 )

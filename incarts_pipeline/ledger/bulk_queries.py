@@ -87,8 +87,8 @@ GROUP BY operation.row_key, operation.content_hash
 
 # What the runs of one plan file have come to: for each row and content, what the plan had said. An
 # operation that is older than the plan's first run was not the plan's to make, but to settle, or
-# its link was taken up again. `is_first` tells links of rows that had none before. The second
-# parameter is the plan's digest.
+# its link was taken up again, or moved to another key. `is_first` tells links of rows that had none
+# before. The second parameter is the plan's digest.
 BEGUN = Query(
     sql="""
 WITH own AS (SELECT run_id FROM run WHERE approved = ?2),
@@ -104,6 +104,9 @@ SELECT row_key, content_hash, action, 0 FROM operation CROSS JOIN began
 WHERE set_id = ?1 AND intended_at >= began.at
   AND state IN ('sent', 'in_doubt', 'needs_review', 'rejected')
   AND COALESCE(settled_run_id, run_id) IN (SELECT run_id FROM own)
+UNION
+SELECT row_key, content_hash, state, 0 FROM operation
+WHERE set_id = ?1 AND state = 'moved' AND settled_run_id IN (SELECT run_id FROM own)
 """,
     schema=_columns("row_key content_hash action is_first"),
 )

@@ -133,7 +133,7 @@ def prepare_file(
             else:
                 check_facts(facts, base_url, path)
                 check_mark(path, mark, facts)
-                _migrate(connection, int(facts["schema_version"]), migrations)
+                migrate(connection, int(facts["schema_version"]), migrations)
     except BaseException:
         engine.dispose()
         raise
@@ -147,7 +147,7 @@ def lift(path: Path) -> None:
         LedgerError: the file can't be written.
     """
     with once(path) as connection:
-        _migrate(connection, int(read_facts(connection)["schema_version"]), MIGRATIONS)
+        migrate(connection, int(read_facts(connection)["schema_version"]))
 
 
 def read_facts(connection: sa.Connection) -> dict[str, str]:
@@ -217,9 +217,10 @@ def _create(connection: sa.Connection, base_url: str) -> None:
     )
 
 
-def _migrate(
-    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]]
+def migrate(
+    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]] = MIGRATIONS
 ) -> None:
+    """Bring a ledger of some version to this one's, in the caller's transaction."""
     while version in migrations:
         for statement in migrations[version]:
             connection.exec_driver_sql(statement)

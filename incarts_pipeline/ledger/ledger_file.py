@@ -10,8 +10,6 @@ from pathlib import Path
 
 from incarts_pipeline.errors import LedgerError, RefusedError
 
-UNSAFE_GUARD = "unsafe_ledger"
-
 _MOUNTS = Path("/proc/self/mountinfo")
 _OPEN_FILES = Path("/proc/self/fd")
 
@@ -59,7 +57,7 @@ def check_file(path: Path) -> None:
 
 
 def _refused(message: str, fix: str) -> RefusedError:
-    return RefusedError(message, fix=fix, guard=UNSAFE_GUARD)
+    return RefusedError(message, fix=fix, guard="unsafe_ledger")
 
 
 def _mount_points() -> set[str]:

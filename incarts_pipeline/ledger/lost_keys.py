@@ -17,6 +17,7 @@ from sqlalchemy.dialects import sqlite
 
 from incarts_pipeline.identity import key_digest
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.queries import go_on_from
 from incarts_pipeline.ledger.witness import last_mark, sent_digests
 from incarts_pipeline.models import State
 
@@ -47,7 +48,7 @@ def hold_lost(connection: sa.Connection, ledger: Path) -> int:
         connection.execute(sqlite.insert(tables.lost_key).on_conflict_do_nothing(), held)
     mark = last_mark(ledger)
     if mark is not None:
-        _go_on_from(connection, mark.commits)
+        go_on_from(connection, "commits", mark.commits)
     return connection.scalar(sa.select(sa.func.count()).select_from(tables.lost_key)) or 0
 
 
@@ -56,16 +57,6 @@ def _review(connection: sa.Connection, op_id: int) -> None:
         sa.update(tables.operation)
         .where(_O.op_id == op_id)
         .values(state=State.NEEDS_REVIEW.value, error_code=ERROR_CODE, epoch=_O.epoch + 1)
-    )
-
-
-def _go_on_from(connection: sa.Connection, commits: int) -> None:
-    m = tables.meta.c
-    known = sa.cast(m.value, sa.Integer)
-    connection.execute(
-        sa.update(tables.meta)
-        .where(m.name == "commits", known < commits)
-        .values(value=str(commits))
     )
 
 

@@ -248,6 +248,16 @@ def _known(connection: sa.Connection, column: sa.Column[str], values: Sequence[s
     return set(connection.scalars(sa.select(column).where(column.in_(sa.select(asked.c.value)))))
 
 
+def go_on_from(connection: sa.Connection, fact: str, count: int) -> None:
+    """Let a count of the ledger go on from where it is known to have been."""
+    m = tables.meta.c
+    connection.execute(
+        sa.update(tables.meta)
+        .where(m.name == fact, sa.cast(m.value, sa.Integer) < count)
+        .values(value=str(count))
+    )
+
+
 def next_sequence(connection: sa.Connection) -> int:
     """Count one more run that wrote; an output with a higher number than its ledger is newer."""
     m = tables.meta.c

@@ -73,9 +73,12 @@ def _started(pid: int) -> str | None:
 def is_alive(run: sa.Row[tuple[object, ...]], me: Process, now: Stamp) -> bool:
     """Say whether a run may still be sending: its lease holds, and its process was not seen dead.
 
+    A lease that ends later than any that could be given now was given by a clock that was wrong
+    since, here or there: it proves nothing, and waiting for its end could take days.
+
     On our own machine (same boot and pid namespace) a killed process is recognized at once.
     """
-    if run.ended_at is not None or run.lease_until <= now.micros:
+    if run.ended_at is not None or not _may_hold(run.lease_until, now):
         return False
     ours = run.boot_id == me.boot_id and run.pid_namespace == me.pid_namespace
     if not (ours and me.pid_namespace and run.process_started):
@@ -178,6 +181,11 @@ def request_stop(connection: sa.Connection, me: Process, now: Stamp) -> dict[str
         .values(stop_requested=True)
     )
     return alive
+
+
+def _may_hold(lease_until: int, now: Stamp) -> bool:
+    # Clocks of two hosts differ a little, and another process may renew after we looked at ours.
+    return now.micros < lease_until <= _lease_end(now) + round(LEASE_SECONDS * 1e6)
 
 
 def _lease_end(now: Stamp) -> int:

@@ -29,8 +29,6 @@ from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.identity import KEY_DIGEST_BYTES, key_digest
 from incarts_pipeline.ledger.ledger_file import beside
 
-ROLLED_BACK_GUARD = "rolled_back"
-
 _LENGTH = 256
 _SYNC_SECONDS = 5.0
 _READ_AT_ONCE = KEY_DIGEST_BYTES * 50_000
@@ -113,7 +111,7 @@ def check_mark(ledger: Path, mark: Mark | None, facts: Mapping[str, str]) -> Non
         f"{said}: at transaction {mark.commits:,} on {from_micros(mark.at):%Y-%m-%d %H:%M:%S} UTC, "
         f"{mark.ledger_id}, says {ledger}.witness. Going on would make links again that exist.",
         fix=fix,
-        guard=ROLLED_BACK_GUARD,
+        guard="rolled_back",
     )
 
 
@@ -134,12 +132,16 @@ def count_commits(engine: sa.Engine) -> None:
             "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) "
             "WHERE name = 'commits'"
         )
-        facts = dict(
-            raw.execute("SELECT name, value FROM meta WHERE name IN ('ledger_id', 'commits')")
-        )
-        connection.info["mark"] = Mark(
-            ledger_id=facts["ledger_id"], commits=int(facts["commits"]), at=round(time.time() * 1e6)
-        )
+        connection.info["mark"] = mark_of(connection)
+
+
+def mark_of(connection: sa.Connection) -> Mark:
+    """Return how far the ledger of a connection is."""
+    query = "SELECT name, value FROM meta WHERE name IN ('ledger_id', 'commits')"
+    facts = dict(_raw(connection).execute(query))
+    return Mark(
+        ledger_id=facts["ledger_id"], commits=int(facts["commits"]), at=round(time.time() * 1e6)
+    )
 
 
 def _raw(connection: sa.Connection) -> sa.engine.interfaces.DBAPIConnection:

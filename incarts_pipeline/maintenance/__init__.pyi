@@ -1,4 +1,11 @@
 from .compare import Verdict as Verdict
+from .ledger_files import (
+    LedgerFile as LedgerFile,
+    RestoredLedger as RestoredLedger,
+    backup_ledger as backup_ledger,
+    check_ledger as check_ledger,
+    restore_ledger as restore_ledger,
+)
 from .review import (
     adopt as adopt,
     evidence as evidence,

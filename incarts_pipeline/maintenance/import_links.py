@@ -26,7 +26,10 @@ from incarts_pipeline.ledger import (
     Entry,
     Restored,
     ensure_sets,
+    go_on_from,
+    hold_lost,
     prepare_file,
+    read_facts,
     transaction,
 )
 from incarts_pipeline.ledger.restore import restore
@@ -87,13 +90,27 @@ def import_links(
     else:
         names, entries = _from_published(published, owner)
     sets = sorted({entry.link_set for entry in entries})
-    engine = prepare_file(known.ledger, known.base_url)
+    engine = prepare_file(known.ledger, known.base_url, may_be_older=True)
     try:
         with transaction(engine, known.ledger) as connection:
             set_ids = ensure_sets(connection, known.project_id, sets, names, kind)
-            return restore(connection, set_ids, entries, Clock().now())
+            restored = restore(connection, set_ids, entries, Clock().now())
+            # Now that what is published is known: the rest of what was sent may exist, too.
+            hold_lost(connection, known.ledger)
+            go_on_from(connection, "sequence", _sequence_of(published, read_facts(connection)))
+            return restored
     finally:
         engine.dispose()
+
+
+def _sequence_of(published: Output | None, facts: Mapping[str, str]) -> int:
+    """Return the run of this very ledger after which a table was published, 0 for another one."""
+    if published is None or not exists(published.links):
+        return 0
+    with _open(published.links) as file:
+        said = facts_of(file.schema_arrow)
+    own = said.get("ledger_id") == facts["ledger_id"]
+    return int(said.get("ledger_sequence", 0)) if own else 0
 
 
 def _published(source: str) -> Output | None:
@@ -327,6 +344,7 @@ def _made_by_hand(
             'unique_key=["..."] and link_set="...".',
         )
     catalog = open_catalog(source)
+    catalog.require(catalog.faults)
     for name in (*unique_key, "link_id"):
         if name not in catalog.schema.names:
             raise CatalogError(

@@ -34,8 +34,15 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
 from incarts_pipeline.models import Answer, AnswerKind, Proof, Reason, State
+from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 from incarts_pipeline.prepare import Columns, Findings
-from incarts_pipeline.publish import Owner, check_place, metadata_of, write_table
+from incarts_pipeline.publish import (
+    Owner,
+    check_place,
+    check_replaceable,
+    metadata_of,
+    write_table,
+)
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import CallSettings, Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
@@ -168,6 +175,9 @@ async def verify(
     _check_scope(known)
     if output is not None:
         check_place(str(output))
+        table = NamedPath(what="table of verdicts", path=str(output))
+        check_apart([table], paths_read(settings, catalog=request.links))
+        check_replaceable(str(output), VERIFIED)
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     targets = await asyncio.to_thread(_targets, request, known.project_id, ledger)
@@ -247,6 +257,7 @@ def _targets(request: VerifyRequest, project_id: str, ledger: LedgerReader) -> l
 
 def _link_ids(source: object) -> list[str]:
     catalog = open_catalog(source)
+    catalog.require(["link_id"])
     if "link_id" not in catalog.schema.names:
         raise CatalogError(
             f"{catalog.name} has no column 'link_id'; it has {', '.join(catalog.schema.names)}.",

@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import LedgerDamagedError, PublishError
 from incarts_pipeline.ledger import History, reading
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.plan import Plan, Workspace
@@ -75,7 +76,9 @@ def publish(
             schema_gone = MISSING.with_metadata(metadata_of(facts))
             noting.made(files[-1], made_from, write_table(gone, schema_gone, output.missing))
             del gone
-        counts, sha256 = write_rows(workspace, query, left.reason, facts, schema, output.links)
+        counts, sha256 = write_rows(
+            workspace, query, left.reason, facts, schema, output.links, plan.kind.id_column
+        )
         # What this run did is told in other words by the next one, which did nothing.
         did = workspace.db.execute(queries.DONE_BY, {"run": facts["run_id"]}).fetchall()
         noting.made(files[0], _NOT_TO_KEEP if did else made_from, sha256)
@@ -170,10 +173,12 @@ def write_rows(
     facts: Mapping[str, str],
     schema: pa.Schema,
     target: str,
+    id_column: str,
 ) -> tuple[dict[tuple[Status, Reason], int], bytes]:
     """Write the table of how each row stands, once it is known what was left over.
 
-    `query` is one of `queries.rows`; `pending` is why rows were not tried that have no reason of
+    `query` is one of `queries.rows`, `id_column` what of it is null for a row without a link;
+    `pending` is why rows were not tried that have no reason of
     their own.
 
     Returns:
@@ -190,11 +195,31 @@ def write_rows(
             fix="The file is as it was. Run again; if that doesn't help, please report it.",
         )
 
-    rows = _at_least(
-        wanted, "status", _counted(workspace.stream(query, _BATCH, run), counts), too_few
-    )
+    found = _with_links(workspace.stream(query, _BATCH, run), id_column)
+    rows = _at_least(wanted, "status", _counted(found, counts), too_few)
     sha256 = write_table(rows, schema.with_metadata(metadata_of(facts)), target)
     return dict(sorted(counts.items())), sha256
+
+
+def _with_links(batches: Iterable[pa.RecordBatch], id_column: str) -> Iterator[pa.RecordBatch]:
+    """Pass batches on in which each row that has its link has one.
+
+    Raises:
+        LedgerDamagedError: the ledger says that a row has its link, and doesn't have it.
+    """
+    for batch in batches:
+        without = pc.and_(
+            pc.equal(batch.column("status"), Status.UNCHANGED.value),
+            pc.is_null(batch.column(id_column)),
+        )
+        for row_key in batch.filter(without).column("row_key").slice(0, 1).to_pylist():
+            raise LedgerDamagedError(
+                f"The ledger says that the row {row_key} has what was made for it, but doesn't "
+                "have it: it is damaged.",
+                fix="See `incarts ledger check`; put a backup in place with `incarts ledger "
+                "restore BACKUP`. The table that was published before is as it was.",
+            )
+        yield batch
 
 
 def _counted(

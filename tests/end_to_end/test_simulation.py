@@ -63,7 +63,12 @@ def new_keys(world: World) -> None:
     world.keys_per_attempt = True
 
 
-@pytest.mark.parametrize("change", [blind, marks_late, new_keys])
+def unwitnessed(world: World) -> None:
+    """Take a ledger that was rolled back for the newest."""
+    world.witnessed = False
+
+
+@pytest.mark.parametrize("change", [blind, marks_late, new_keys, unwitnessed])
 def test_the_simulation_notices_carelessness(change: object) -> None:
     """A writer that breaks one rule makes duplicates that the checks see."""
     noticed = careless(CARELESS, change)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import pytest
 import typer
 
 from incarts_pipeline.cli.app import app
-from incarts_pipeline.maintenance.status import ledger_overview
 from incarts_pipeline.mapping.mapping import load_mapping
 from incarts_pipeline.models import Status
 from incarts_pipeline.sandbox import Sandbox
@@ -76,20 +74,26 @@ def test_named_commands_and_options_exist() -> None:
             assert not word.startswith("-") or word in known, f"{page}: {word} of {command.name}"
 
 
-def test_backup_has_what_the_wal_has(run: Run, settings: Settings, tmp_path: Path) -> None:
-    """The runbook's command copies a ledger whole, also while somebody has it open."""
-    [command] = blocks("sh", ROOT / "docs" / "exactly-once.md")
-    words = shlex.split(command.replace("incarts-ledger.db", str(settings.ledger)))
+@pytest.mark.slow
+def test_drill_for_a_restore(
+    run: Run, settings: Settings, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runbook's drill runs as it stands there, and nothing is made anew after it."""
+    [drill] = blocks("sh", ROOT / "docs" / "exactly-once.md")
+    for name in ("base_url", "project_id", "ledger"):
+        monkeypatch.setenv(
+            f"INCARTS_{name.upper()}".replace("_BASE", "_API_BASE"), str(getattr(settings, name))
+        )
+    monkeypatch.setenv("INCARTS_API_KEY", box.api_key)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    run(products(3))
     with contextlib.closing(sqlite3.connect(settings.ledger)) as reader:
-        run(products(2))
+        run(products(4))
         reader.execute("SELECT * FROM link").fetchall()  # so that the WAL stays
-        subprocess.run([sys.executable, *words[1:]], check=True)
-    copied = settings.model_copy(update={"ledger": tmp_path / "backup.db"})
-    assert ledger_overview(copied).sets == ledger_overview(settings).sets
-    assert ledger_overview(copied).sets[0].links == 2
-    lost = subprocess.run([sys.executable, *words[1:-1], words[-1].replace(".db", "-elsewhere.db")])
-    assert lost.returncode, "a backup of nothing would look like one"
-    assert len(list(tmp_path.glob("*elsewhere*"))) == 0
+        ran = subprocess.run(["sh", "-e", "-c", drill], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert run(products(5)).exit_code() == 0
+    assert (box.audit().links, box.audit().repeated_bodies) == (5, 0)
 
 
 def test_the_example_of_a_test_passes(run: Run, box: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline.errors import LedgerLockedError, RefusedError
+from incarts_pipeline.ledger import LEASE_SECONDS
+from incarts_pipeline.maintenance import open_cases
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
@@ -149,11 +152,28 @@ def test_fail_if_running(run: Run, settings: Settings) -> None:
     """With --if-running fail, a living run on the same link set stops this one."""
     run(products(1))
     with opened("ledger.db") as connection:
-        connection.execute("UPDATE run SET ended_at = NULL, lease_until = 1e17")
+        lease_until = round((time.time() + LEASE_SECONDS) * 1e6)
+        connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", (lease_until,))
         connection.execute("UPDATE run SET boot_id = 'elsewhere'")
     with pytest.raises(RefusedError, match="Another run"):
         run(products(2), if_running=IfRunning.FAIL)
     assert Path("links.parquet").exists()
+
+
+def test_lease_of_a_clock_that_jumped(run: Run, settings: Settings, box: Sandbox) -> None:
+    """A lease that ends a day from now is nobody's: what its run left is settled at once."""
+    run(products(1))
+    tomorrow = round((time.time() + 86_400) * 1e6)
+    with opened("ledger.db") as connection:
+        connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", (tomorrow,))
+        connection.execute("UPDATE run SET boot_id = 'elsewhere'")
+        connection.execute("UPDATE operation SET state = 'sent'")
+        connection.execute("DELETE FROM row")
+        connection.execute("DELETE FROM link")
+    assert len(open_cases(settings)) == 1
+    again = run(products(2), output="other.parquet", if_running=IfRunning.FAIL)
+    assert again.exit_code() == 0
+    assert (box.audit().links, box.audit().duplicates) == (2, 0)
 
 
 def test_refusal_is_over_once_the_content_had_a_link(run: Run, box: Sandbox) -> None:

@@ -7,14 +7,17 @@ are kept. That SQLite does the same is shown by running the same schedules on bo
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.identity import idempotency_key
+from incarts_pipeline.identity import idempotency_key, key_digest
 from incarts_pipeline.ledger import (
     attempts as records,
     claims,
@@ -24,7 +27,9 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation
+from incarts_pipeline.ledger.lost_keys import hold_lost
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OperationState
+from incarts_pipeline.ledger.witness import Witness
 from incarts_pipeline.models import LINKS, Action, Answer, AnswerKind, Link, State
 
 T = TypeVar("T")
@@ -65,6 +70,9 @@ class Ledger(Protocol):
     def adopt(self, op_id: int, link_id: str, now: Stamp) -> None: ...
     def recreate(self, op_id: int, now: Stamp) -> None: ...
     def operations(self) -> list[Known]: ...
+    def held(self) -> set[str]: ...
+    def back_up(self) -> None: ...
+    def roll_back(self, *, witnessed: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,34 @@ class MemoryLedger:
         self._ops: dict[int, _Op] = {}
         self._pointers: dict[str, int] = {}
         self._last = 0
+        self._marked: Counter[str] = Counter()  # what the witness keeps, beside the ledger
+        self._lost: set[str] = set()
+        self._backup: tuple[dict[int, _Op], dict[str, int], set[str]] = ({}, {}, set())
+
+    def back_up(self) -> None:
+        """Keep a copy of all that the ledger has."""
+        ops = {op.op_id: replace(op, links=set(op.links)) for op in self._ops.values()}
+        self._backup = (ops, dict(self._pointers), set(self._lost))
+
+    def roll_back(self, *, witnessed: bool) -> None:
+        """Go back to the copy; with a witness, hold what it doesn't know."""
+        self._ops, self._pointers, self._lost = self._backup
+        self.back_up()
+        if not witnessed:
+            return
+        known = {op.key: op for op in self._ops.values()}
+        for key, marks in self._marked.items():
+            if key not in known:
+                self._lost.add(key)
+            elif known[key].state is State.INTENDED:
+                op = known[key]
+                if marks > op.operation_state.attempts:
+                    op.operation_state = replace(op.operation_state, state=State.NEEDS_REVIEW)
+                    op.epoch += 1
+
+    def held(self) -> set[str]:
+        """Return the keys of which only the witness knows."""
+        return {key_digest(key).hex() for key in self._lost}
 
     def doubts(self, run: str, living: Collection[str]) -> list[Operation]:
         """Take on what is in doubt and nobody is at."""
@@ -155,6 +191,10 @@ class MemoryLedger:
         )
         op = _Op(self._last, call, key, verdict.generation, run)
         self._ops[op.op_id] = op
+        if key in self._lost:
+            self._lost.remove(key)
+            op.operation_state = replace(op.operation_state, state=State.NEEDS_REVIEW)
+            return Claim.DOUBT, None
         return Claim.OURS, _operation(op)
 
     def _take(self, op: _Op, run: str) -> Operation:
@@ -165,6 +205,7 @@ class MemoryLedger:
 
     def mark_sent(self, run: str, sent: Sent) -> bool:
         """Record an attempt unless the claim was lost."""
+        self._marked[sent.operation.idempotency_key] += 1
         op = self._ops.get(sent.operation.op_id)
         ours = op is not None and op.run_id == run and op.epoch == sent.operation.epoch
         if op is None or not ours or op.state not in (State.INTENDED, State.IN_DOUBT):
@@ -242,11 +283,43 @@ def _operation(op: _Op) -> Operation:
     )
 
 
+def _raw(connection: sa.Connection) -> sqlite3.Connection:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
+
+
 class SqliteLedger:
     """The library's own statements on a ledger file."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, file: Path) -> None:
         self._engine = engine
+        self._file = file
+        self._witness = Witness(file)
+        self._backup = sqlite3.connect(":memory:")
+        self.back_up()
+
+    def close(self) -> None:
+        """Close what it has beside the engine."""
+        self._backup.close()
+        self._witness.close()
+
+    def back_up(self) -> None:
+        """Keep a copy of all that the ledger has."""
+        with self._engine.connect() as connection:
+            _raw(connection).backup(self._backup)
+
+    def roll_back(self, *, witnessed: bool) -> None:
+        """Go back to the copy; with a witness, hold what it doesn't know."""
+        with self._engine.connect() as connection:
+            self._backup.backup(_raw(connection))
+        if witnessed:
+            self._do(lambda c: hold_lost(c, self._file))
+
+    def held(self) -> set[str]:
+        """Return the keys of which only the witness knows."""
+        found = self._do(lambda c: c.execute(sa.select(tables.lost_key)).scalars().all())
+        return {digest.hex() for digest in found}
 
     def _do(self, work: Callable[[sa.Connection], T]) -> T:
         with self._engine.begin() as connection:
@@ -267,6 +340,7 @@ class SqliteLedger:
 
     def mark_sent(self, run: str, sent: Sent) -> bool:
         """Record an attempt unless the claim was lost."""
+        self._witness.keep_keys([sent.operation.idempotency_key])
         [ours] = self._do(lambda c: records.write_sent(c, run, [sent]))
         return ours
 

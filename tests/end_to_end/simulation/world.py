@@ -85,6 +85,7 @@ class World:
         self.fingerprint = "key-1"
         self.runs = 0
         self.requests = 0
+        self.rows: dict[str, str] = {}  # key as it was sent → row key, also of a lost ledger
         self.befell: dict[str, int] = {}
         self.answers: dict[str, Reply] = {}  # the last one under each key
         self.doubled: Reply | None = None  # waits on the connection for the next request
@@ -92,6 +93,7 @@ class World:
         # What a careless writer would do, for showing that the checks notice.
         self.marks_first = True
         self.keys_per_attempt = False
+        self.witnessed = True
         self.judges = ReplayRule
         self.attribute = attribute
 
@@ -125,6 +127,7 @@ class World:
         key = operation.idempotency_key
         if self.keys_per_attempt:
             key = f"{key}-{sent.number}"
+        self.rows[key] = operation.row_key
         delay = self.chance() * _LATEST
         reply = self.server.receive(key, operation.body, self.t, fault, delay)
         own = self.server.signed(reply, sent.correlation_id, operation.body)
@@ -212,6 +215,13 @@ class World:
         self.count("freeze")
         me.frozen_until = self.t + seconds
 
+    def roll_back(self) -> None:
+        """Put the last backup in the ledger's place; what it doesn't have is no longer done."""
+        self.count("rolled back")
+        self.ledger.roll_back(witnessed=self.witnessed)
+        links = {op.op_id: op.links for op in self.ledger.operations() if op.state is State.DONE}
+        self.settled = {op_id: found for op_id, found in links.items() if found}
+
     def running(self) -> list[Process]:
         """Return the processes that have something left to do."""
         return [one for one in self.processes if one.alive and not one.ended]
@@ -258,6 +268,10 @@ def _happen(world: World, jumpy: bool) -> None:
         world.catalog.pop(key, None)
         if content is not None:
             world.catalog[key] = content
+    if chance() < 0.1:
+        world.roll_back()
+    elif chance() < 0.5:
+        world.ledger.back_up()
     if chance() < 0.1:
         world.fingerprint = f"key-{rng.choice((1, 2))}"
     host = world.hosts[int(chance() * 2)]

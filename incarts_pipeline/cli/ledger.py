@@ -1,0 +1,82 @@
+"""Commands `incarts ledger backup`, `restore` and `check`: the ledger's file, safely."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from incarts_pipeline.cli import running
+from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.maintenance import backup_ledger, check_ledger, restore_ledger
+from incarts_pipeline.text import counted
+
+app = typer.Typer(
+    help="Back the ledger up, put a backup in its place, and check it.", no_args_is_help=True
+)
+
+
+@app.command()
+def backup(
+    destination: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Copy the ledger to a new file, also while something runs, and check the copy."""
+    made = backup_ledger(destination, settings_for(ledger, target))
+    if as_json:
+        typer.echo(json.dumps({"file": str(made.file), "rows": dict(made.rows)}))
+        return
+    typer.echo(f"{counted(made.links, 'link')} \u2192 {made.file}")
+
+
+@app.command()
+def restore(
+    backup: Annotated[Path, typer.Argument(help="A backup, or a file that a run has rescued.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Put a backup in the ledger's place; what was sent since it was made is held."""
+    settings = settings_for(ledger, target)
+    if not yes and sys.stdin.isatty():
+        running.confirm(
+            f"Put {backup} in the place of {settings.ledger}?", otherwise="Nothing was changed."
+        )
+    found = restore_ledger(backup, settings)
+    if as_json:
+        told = {
+            "file": str(found.ledger.file),
+            "rows": dict(found.ledger.rows),
+            "held": found.held,
+            "moved_aside": str(found.moved_aside) if found.moved_aside else None,
+        }
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(f"{counted(found.ledger.links, 'link')} in {found.ledger.file}")
+    if found.moved_aside:
+        typer.echo(f"what was there is now {found.moved_aside}")
+    if found.held:
+        typer.echo(
+            f"{counted(found.held, 'key was', 'keys were')} sent since the backup was made: take "
+            "over what was published with `incarts import links.parquet`. The rest is held as in "
+            "doubt, for `incarts review`."
+        )
+
+
+@app.command()
+def check(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
+    """Check the file, that each row has its link, and each body its hash; exit 1 if not."""
+    settings = settings_for(ledger, target)
+    found = check_ledger(settings)
+    if as_json:
+        typer.echo(json.dumps({"ok": not found, "damage": found}))
+    else:
+        for line in found or [f"{settings.ledger} is intact"]:
+            typer.echo(line)
+    raise typer.Exit(1 if found else 0)
