@@ -115,15 +115,23 @@ def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp
     A disputed link may be the one after all, or its row gets this one instead.
 
     Raises:
-        RefusedError: it is another operation's already.
+        RefusedError: it is another operation's already, which leads elsewhere.
     """
-    k = tables.link.c
+    k, own = tables.link.c, _open(connection, op_id)
+    leads_to_the_same = sa.and_(
+        sa.literal(own.for_link_id is None),
+        _O.for_link_id.is_(None),
+        _O.retailer == own.retailer,
+        _O.intent == own.intent,
+        _O.destination_hash == own.destination_hash,
+    )
     owner = connection.execute(
         sa.select(_O.row_key, _O.idempotency_key)
         .join(tables.link, k.op_id == _O.op_id)
         .where(
             sa.or_(k.link_id == made.id, k.qr_code_id == made.id),
             _O.op_id != op_id,
+            ~leads_to_the_same,
             k.proof.is_distinct_from(Proof.DISPUTED.value),
         )
     ).first()
@@ -134,7 +142,7 @@ def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp
             guard="adopted_twice",
         )
     answer = Answer(kind=AnswerKind.LINK, correlation_id="", made=made, proof=Proof.REVIEW)
-    operation = operation_of(_open(connection, op_id), b"")
+    operation = operation_of(own, b"")
     outcome = Outcome(operation=operation, state=State.DONE, at=now, answer=answer)
     connection.execute(
         sa.update(tables.link)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from incarts_pipeline.api.attribution import attribute
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import state_machine as states
 from incarts_pipeline.ledger.state_machine import Replay, ReplayRule
@@ -71,6 +73,29 @@ def test_the_simulation_notices_carelessness(change: object) -> None:
     """A writer that breaks one rule makes duplicates that the checks see."""
     noticed = careless(CARELESS, change)  # type: ignore[arg-type]
     assert noticed["duplicated"] > 5
+    assert noticed["lost"] > 5
+
+
+def believes_all(world: World) -> None:
+    """Take every answer for the request's own."""
+    world.attribute = lambda answer, _: answer
+
+
+def ignores_echoes(world: World) -> None:
+    """Compare contents alone."""
+    world.attribute = lambda answer, request: attribute(replace(answer, echoed_id=None), request)
+
+
+def ignores_content(world: World) -> None:
+    """Compare correlation ids alone."""
+    world.attribute = lambda answer, request: attribute(answer, replace(request, body=b"{}"))
+
+
+@pytest.mark.parametrize("change", [believes_all, ignores_echoes, ignores_content])
+def test_the_simulation_notices_credulity(change: object) -> None:
+    """A writer that doesn't ask whose an answer is has links of other content, or loses some."""
+    noticed = careless(CARELESS, change)  # type: ignore[arg-type]
+    assert noticed["wrong"] > 5
     assert noticed["lost"] > 5
 
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline.api import client
-from tests.support.runs import Run, products
+from tests.support.runs import Make, Run, products
+from tests.support.sqlite_files import opened
 from tests.support.swapping_server import SwappingServer, Trick, swapping
 
 ROWS = 120
@@ -70,3 +71,69 @@ def test_these_tricks_deceive_whoever_believes_answers(
     with swapping(SwappingServer(trick=Trick.SWAPPED)) as server:
         run(products(ROWS), base_url=server.base_url)
     assert len(wrong(server, pq.read_table("links.parquet"))) > 10
+
+
+def test_one_id_for_all_rows_is_one_rows_at_most(run: Run) -> None:
+    """Who is answered with a link that another row has stays in doubt, whatever the echo."""
+    with swapping(SwappingServer(trick=Trick.ONE_ID)) as server:
+        run(products(4), base_url=server.base_url, max_duration=0.5)
+    table = pq.read_table("links.parquet")
+    assert table["link_id"].null_count == 3
+    assert sorted(table["status"].to_pylist())[1:] == ["in_doubt"] * 3
+    assert set(table["error_code"].drop_null().to_pylist()) == {"link_of_another_row"}
+
+
+def test_one_id_that_nothing_proves_is_disputed(run: Run) -> None:
+    """Without echo and content even the first row is held: any of them may be the right one."""
+    with swapping(SwappingServer(trick=Trick.ONE_ID, echoes=False, tells=())) as server:
+        run(products(4), base_url=server.base_url, max_duration=0.5)
+    table = pq.read_table("links.parquet")
+    assert set(table["status"].to_pylist()) == {"in_doubt"}
+    assert "link_disputed" in table["error_code"].to_pylist()
+
+
+def test_link_that_is_not_active_is_kept_and_told(run: Run) -> None:
+    """The row has its link, with a note; what proves it is in the ledger."""
+    with swapping(SwappingServer(trick=Trick.DISABLED)) as server:
+        assert run(products(2), base_url=server.base_url).exit_code() == 0
+    for row in pq.read_table("links.parquet").to_pylist():
+        assert row["status"] == "created"
+        assert [problem["code"] for problem in row["problems"]] == ["not_active"]
+    with opened("ledger.db") as connection:
+        found = connection.execute("SELECT DISTINCT proof, status FROM link").fetchall()
+    assert found == [("echo+content", "disabled")]
+
+
+def test_rows_that_lead_to_the_same_may_share_a_link(run: Run) -> None:
+    """Equal products under two keys, one link: both keep it, and a note says so."""
+    catalog = products(2, retailer_product_id=["1", "1"])
+    with swapping(SwappingServer(trick=Trick.ONE_ID)) as server:
+        assert run(catalog, base_url=server.base_url).exit_code() == 0
+    rows = pq.read_table("links.parquet").to_pylist()
+    assert [[problem["code"] for problem in row["problems"]] for row in rows] == [
+        ["shared_link"],
+        ["shared_link"],
+    ]
+
+
+def test_code_of_another_link_is_never_taken(run: Run, make: Make) -> None:
+    """A QR code that says it belongs to another link is no code of the row."""
+    with swapping(SwappingServer()) as server:
+        run(products(2), base_url=server.base_url)
+        server.trick = Trick.OTHER_LINK
+        make(base_url=server.base_url, max_duration=0.5)
+    table = pq.read_table("qr_codes.parquet")
+    assert table["qr_code_id"].null_count == 2
+    assert set(table["error_code"].drop_null().to_pylist()) == {"foreign_content"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trick", [Trick.DOUBLED, Trick.LATE, Trick.SWAPPED])
+def test_a_thousand_rows(run: Run, trick: Trick) -> None:
+    """None has the link of another product, and each has its own."""
+    with swapping(SwappingServer(trick=trick)) as server:
+        run(products(1_000), base_url=server.base_url)
+    table = pq.read_table("links.parquet")
+    assert wrong(server, table) == []
+    assert set(table["status"].to_pylist()) == {"created"}
+    assert len(server.made) == 1_000

@@ -141,4 +141,5 @@ def careless(seeds: Iterable[int], change: Careless) -> Counter[str]:
         calm(schedule(world))
         noticed["duplicated"] += bool(checks.duplicates(world))
         noticed["lost"] += bool(checks.lost(world))
+        noticed["wrong"] += bool(checks.wrong(world))
     return noticed

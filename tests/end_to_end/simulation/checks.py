@@ -22,20 +22,35 @@ def duplicates(world: World) -> list[str]:
 def lost(world: World) -> list[str]:
     """Return links that neither the ledger has nor a flagged row stands for.
 
-    A restored ledger holds the keys that it doesn't know.
+    A restored ledger holds the keys that it doesn't know; a row that has another row's link of the
+    same content misses nothing.
     """
     owner = {op.key: op for op in world.ledger.operations()}
+    made = {link_id: (key, body) for key, body, link_id in world.server.links}
     held = world.ledger.held()
     found = []
-    for key, _, link_id in world.server.links:
+    for key, body, link_id in world.server.links:
         op = owner.get(key)
         if op is None and key.removeprefix("incarts1-") in held:
             continue
         if op is None:
             found.append(f"{link_id}: the ledger doesn't know its key {key}")
-        elif link_id not in op.links and op.state not in _FLAGGED:
+        elif op.state in _FLAGGED or link_id in op.links:
+            continue
+        elif not any(made[one][1] == body and made[one][0] != key for one in op.links):
             found.append(f"{link_id} of row {op.row_key}: {op.state}, without it")
     return found
+
+
+def wrong(world: World) -> list[str]:
+    """Return the operations that have a link of other content."""
+    made = {link_id: content_hash(body) for _, body, link_id in world.server.links}
+    return [
+        f"row {op.row_key} has {link_id}, which is of other content"
+        for op in world.ledger.operations()
+        for link_id in op.links
+        if made[link_id] != op.content_hash
+    ]
 
 
 def forgotten(world: World, *, reviewed: bool = False) -> list[str]:
@@ -74,4 +89,4 @@ def rewritten(world: World) -> list[str]:
 
 def always(world: World) -> list[str]:
     """Return what is wrong at any moment."""
-    return [*duplicates(world), *lost(world), *undone(world), *rewritten(world)]
+    return [*duplicates(world), *lost(world), *wrong(world), *undone(world), *rewritten(world)]

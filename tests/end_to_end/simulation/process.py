@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from incarts_pipeline.api.attribution import Request
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Claim, Operation
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.state_machine import OperationState, Replay
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
 from tests.end_to_end.simulation.ledgers import Row, call_for
+from tests.end_to_end.simulation.server import Reply
 
 if TYPE_CHECKING:
     from tests.end_to_end.simulation.world import Process, World
@@ -117,13 +120,12 @@ def _attempt(
             return None
     yield "marked"
     overslept = world.now(me).boot - sent.at.boot > LEASE_SECONDS
-    kind, link_id = (AnswerKind.NOT_SENT, None) if overslept else world.send(sent)
+    reply = Reply(AnswerKind.NOT_SENT) if overslept else world.send(sent)
     yield "in flight"
     if not world.marks_first and not world.ledger.mark_sent(me.run_id, sent):
         return None
-    link = Link(id=link_id) if link_id else None
-    answer = Answer(kind=kind, correlation_id=sent.correlation_id, made=link)
-    operation_state = operation_state.answered(kind)
+    answer = _answer(world, sent, reply)
+    operation_state = operation_state.answered(answer.kind)
     yield "answered"
     world.record(
         me,
@@ -137,3 +139,14 @@ def _attempt(
     )
     yield "recorded"
     return operation_state
+
+
+def _answer(world: World, sent: Sent, reply: Reply) -> Answer:
+    """Return the answer as the client gives it: only when it is the request's."""
+    content = {"customUrl": reply.content.decode()} if reply.content else {}
+    made = Link(id=reply.link_id, raw=dict(content)) if reply.link_id else None
+    answer = Answer(
+        kind=reply.kind, correlation_id=sent.correlation_id, made=made, echoed_id=reply.echo
+    )
+    body = json.dumps({"customUrl": sent.operation.body.decode()}).encode()
+    return world.attribute(answer, Request(correlation_id=sent.correlation_id, body=body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from incarts_pipeline.models import AnswerKind
 
@@ -23,6 +24,9 @@ class Fault(StrEnum):
     RATE_LIMITED = "rate_limited"
     UNAUTHORIZED = "unauthorized"
     REFUSED = "refused"  # 422 in spite of the key
+    SWAPPED = "swapped"  # it gets the answer of another request, correlation id and all
+    SWAPPED_BODY = "swapped_body"  # it gets what another request made, under its own id
+    DOUBLED = "doubled"  # the answer comes a second time, as that of the next request
 
 
 FAULTS = tuple(Fault)[1:]
@@ -37,7 +41,14 @@ _WITHOUT_EFFECT = {
 }
 _ANSWER_LOST = (Fault.LOST_AFTER, Fault.ERROR_AFTER, Fault.HALF_ANSWER)
 
-Reply = tuple[AnswerKind, str | None]
+
+class Reply(NamedTuple):
+    """One answer: what it means, the link, and what it says of whose it is."""
+
+    kind: AnswerKind
+    link_id: str | None = None
+    echo: str | None = None  # a correlation id
+    content: bytes | None = None  # what the link was made of
 
 
 @dataclass(slots=True)
@@ -49,10 +60,15 @@ class _Memory:
 
 @dataclass(slots=True)
 class Server:
-    """Remembers a key for `window` seconds; `stores_errors` repeats a 5xx under its key."""
+    """Remembers a key for `window` seconds; `stores_errors` repeats a 5xx under its key.
+
+    Its answers have the correlation id (`echoes`), what was made (`tells`), or both.
+    """
 
     window: float
     stores_errors: bool = False
+    echoes: bool = True
+    tells: bool = True
     conflicts: bool = False  # 409 while a request with the same key is under way, else it waits
     links: list[tuple[str, bytes, str]] = field(default_factory=list)  # key, body, link id
     bodies: dict[str, set[bytes]] = field(default_factory=dict)  # all that came under a key
@@ -65,22 +81,29 @@ class Server:
         if fault is not Fault.NOT_SENT:
             self.bodies.setdefault(key, set()).add(body)
         if fault in _WITHOUT_EFFECT:
-            return _WITHOUT_EFFECT[fault], None
+            return Reply(_WITHOUT_EFFECT[fault])
         if self._late and any(late[1] == key for late in self._late):
             if self.conflicts:
-                return AnswerKind.CONFLICT, None
+                return Reply(AnswerKind.CONFLICT)
             self._effect(key, body, now)
         if fault is Fault.LATE:
             self._late.append((now + delay, key, body))
-            return AnswerKind.UNKNOWN, None
+            return Reply(AnswerKind.UNKNOWN)
         if fault is Fault.ERROR_BEFORE:
             if self.stores_errors and self._remembered(key, now) is None:
                 self._memory[key] = _Memory(now, body, None)
-            return AnswerKind.UNKNOWN, None
+            return Reply(AnswerKind.UNKNOWN)
         reply = self._effect(key, body, now)
         if fault is Fault.ERROR_AFTER and self.stores_errors:
             self._memory[key].link_id = None
-        return (AnswerKind.UNKNOWN, None) if fault in _ANSWER_LOST else reply
+        return Reply(AnswerKind.UNKNOWN) if fault in _ANSWER_LOST else reply
+
+    def signed(self, reply: Reply, correlation_id: str, body: bytes) -> Reply:
+        """Return an answer with what it says of whose it is."""
+        if reply.kind in (AnswerKind.UNKNOWN, AnswerKind.NOT_SENT):
+            return reply  # nothing came
+        echo = correlation_id if self.echoes else None
+        return reply._replace(echo=echo, content=body if self.tells and reply.link_id else None)
 
     def land(self, now: float) -> None:
         """Let the late requests that are due take effect."""
@@ -101,9 +124,9 @@ class Server:
             link_id = f"lnk_{len(self.links)}"
             self.links.append((key, body, link_id))
             self._memory[key] = _Memory(now, body, link_id)
-            return AnswerKind.LINK, link_id
+            return Reply(AnswerKind.LINK, link_id)
         if memory.body != body:
-            return AnswerKind.CONFLICT, None
+            return Reply(AnswerKind.CONFLICT)
         if memory.link_id is None:
-            return AnswerKind.UNKNOWN, None
-        return AnswerKind.LINK, memory.link_id
+            return Reply(AnswerKind.UNKNOWN)
+        return Reply(AnswerKind.LINK, memory.link_id)

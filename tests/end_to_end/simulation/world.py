@@ -6,11 +6,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from incarts_pipeline.api.attribution import attribute
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.state_machine import ReplayRule
-from incarts_pipeline.models import State
+from incarts_pipeline.models import AnswerKind, State
 from tests.end_to_end.simulation import process
 from tests.end_to_end.simulation.ledgers import Ledger
 from tests.end_to_end.simulation.server import FAULTS, Fault, Reply, Server
@@ -71,6 +72,9 @@ class World:
             stores_errors=self.chance() < 0.3,
             conflicts=self.chance() < 0.5,
         )
+        self.server.echoes, self.server.tells = self.rng.choice(
+            ((True, True), (True, False), (False, True))
+        )
         self.hosts = [Host(0, booted_at=self.t - 500), Host(1, booted_at=self.t - 90_000)]
         self.catalog: dict[str, bytes] = {"1": b"A"}
         if self.chance() < 0.3:
@@ -83,12 +87,15 @@ class World:
         self.requests = 0
         self.rows: dict[str, str] = {}  # key as it was sent → row key, also of a lost ledger
         self.befell: dict[str, int] = {}
+        self.answers: dict[str, Reply] = {}  # the last one under each key
+        self.doubled: Reply | None = None  # waits on the connection for the next request
         self.settled: dict[int, frozenset[str]] = {}  # op id → its links, once it was done
         # What a careless writer would do, for showing that the checks notice.
         self.marks_first = True
         self.keys_per_attempt = False
         self.witnessed = True
         self.judges = ReplayRule
+        self.attribute = attribute
 
     # What processes ask of the world.
 
@@ -122,7 +129,27 @@ class World:
             key = f"{key}-{sent.number}"
         self.rows[key] = operation.row_key
         delay = self.chance() * _LATEST
-        return self.server.receive(key, operation.body, self.t, fault, delay)
+        reply = self.server.receive(key, operation.body, self.t, fault, delay)
+        own = self.server.signed(reply, sent.correlation_id, operation.body)
+        return self._delivered(key, own, fault)
+
+    def _delivered(self, key: str, own: Reply, fault: Fault) -> Reply:
+        """Return the answer that arrives for the one that was given."""
+        reply, waiting, self.doubled = own, self.doubled, None
+        if waiting is not None and own.kind is not AnswerKind.NOT_SENT:
+            reply = waiting
+        others = [one for other, one in self.answers.items() if other != key]
+        if fault is Fault.SWAPPED:
+            reply = others[-1] if others else Reply(AnswerKind.UNKNOWN)
+        elif fault is Fault.SWAPPED_BODY:
+            made = [one for one in others if one.content is not None]
+            if made and own.link_id:
+                reply = own._replace(link_id=made[-1].link_id, content=made[-1].content)
+        # Only a correlation id can tell whose an error is.
+        if own.link_id or (own.echo and own.kind is not AnswerKind.NOT_SENT):
+            self.answers[key] = own
+            self.doubled = own if fault is Fault.DOUBLED else None
+        return reply
 
     def record(self, me: Process, outcome: Outcome) -> None:
         """Record an outcome, and remember what is done from now on."""
