@@ -32,6 +32,14 @@ class Policy(StrEnum):
     IGNORE = "ignore"  # keep the link
 
 
+class Rekeyed(StrEnum):
+    """What becomes of a new row whose content is that of a row that left the catalog."""
+
+    HOLD = "hold"  # nothing, until a person says which of the other two it is
+    MOVE = "move"  # it is that row under another key: its link moves over
+    NEW = "new"  # it is another row: it gets a link of its own
+
+
 class Action(StrEnum):
     """What the plan wants to do with a row."""
 
@@ -39,8 +47,9 @@ class Action(StrEnum):
     REPLACE = "replace"  # content changed: make a new link
     REUSE = "reuse"  # content is back to one that has a link already: use that, no call
     UNCHANGED = "unchanged"  # same content, or changed only where that is ignored
+    REKEY = "rekey"  # a row that left, under another key: its link moves over, no call
     SETTLE = "settle"  # sent before, answer unknown: same key and bytes again
-    HOLD = "hold"  # policy, pinned, or a doubt that needs a person: keep the link that it has
+    HOLD = "hold"  # policy, pinned, looks re-keyed, or a doubt that needs a person: send nothing
     REJECT = "reject"  # breaks a rule, or refused by the API before: send nothing
     SKIP = "skip"  # an entry of a wide table with nothing to link to: no link wanted
 
@@ -51,8 +60,9 @@ class Status(StrEnum):
     CREATED = "created"  # a new link was made
     REPLACED = "replaced"  # a new link was made, and follows the row's old one
     REUSED = "reused"  # the row uses a link again that it had before
+    REKEYED = "rekeyed"  # the row has the link that it had under another key
     UNCHANGED = "unchanged"  # the row keeps its link
-    HELD = "held"  # changed, and keeps its link until a person says otherwise
+    HELD = "held"  # changed or re-keyed, and stays as it is until a person says otherwise
     IN_DOUBT = "in_doubt"  # sent, answer unknown: the link may exist
     REJECTED = "rejected"  # breaks a rule, or was refused by the API; no link of this content
     PENDING = "pending"  # not tried; run again to go on
@@ -65,6 +75,7 @@ class Reason(StrEnum):
     NEW = "new"  # the row has no link yet
     CHANGED = "changed"  # content changed where the policy is `replace`
     CHANGED_BACK = "changed_back"  # content is one that the row had a link for before
+    REKEYED = "rekeyed"  # a person said that the row left the catalog under another key
     SAME = "same"  # content is the link's
     IGNORED_CHANGE = "ignored_change"  # content changed only where the policy is `ignore`
     ANSWER_UNKNOWN = "answer_unknown"  # sent, and no answer says whether the link exists
@@ -72,6 +83,7 @@ class Reason(StrEnum):
     EARLIER_IN_DOUBT = "earlier_in_doubt"  # older content of the row is in doubt
     POLICY_HOLD = "policy_hold"  # content changed where the policy is `hold`
     PINNED = "pinned"  # content changed, but the link is in print
+    LOOKS_REKEYED = "looks_rekeyed"  # a new row has the content of one that left the catalog
     INVALID = "invalid"  # the row breaks a rule: see its problems
     DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
     REFUSED_BY_API = "refused_by_api"  # a 400, 413 or 422; parked until the content changes
@@ -94,6 +106,7 @@ class State(StrEnum):
     DONE = "done"  # has a link
     REJECTED = "rejected"  # refused by the API; parked until its content changes
     ABANDONED = "abandoned"  # a person said: recreate; a later generation took its place
+    MOVED = "moved"  # its link is used under another row key now
 
 
 class AnswerKind(StrEnum):
@@ -117,6 +130,8 @@ class Proof(StrEnum):
     CONTENT = "content"  # the answer had what was sent: its products, URL or name
     ECHO_AND_CONTENT = "echo+content"  # both
     NOTHING_AGAINST_IT = "nothing against it"  # neither was there to compare
+    REVIEW = "review"  # a person said so
+    DISPUTED = "disputed"  # nothing: it turned out to be another row's, or to hold something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +220,13 @@ class Limits:
     max_url_characters: int = 2_048
 
 
+class Dispute(StrEnum):
+    """Why a link that was answered, or kept until now, is in doubt."""
+
+    LINK_OF_ANOTHER_ROW = "link_of_another_row"  # its id is that of another row's link
+    LINK_DISPUTED = "link_disputed"  # the row uses it, but it seems to be of something else
+
+
 class ProblemCode(StrEnum):
     """Why a row is rejected before it is sent."""
 
@@ -246,6 +268,8 @@ class NoteCode(StrEnum):
     BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
     KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
+    NOT_ACTIVE = "not_active"  # the link's status was another than `active` when it was made
+    SHARED_LINK = "shared_link"  # another row that leads to the same has the link as well
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata
 
 

@@ -30,10 +30,11 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping
+from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, own_columns
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
+    NamedPath,
     Plan,
     PlanFigures,
     PlanOptions,
@@ -41,7 +42,9 @@ from incarts_pipeline.plan import (
     QrRequest,
     SavedPlan,
     as_saved,
+    check_apart,
     make_plan,
+    paths_read,
     refuse,
 )
 from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, request_schema
@@ -61,7 +64,7 @@ class RunResult:
     """How a run came out; `approved` is the digest that let a refused plan through.
 
     `project_id` is the project that the links were asked for, as settings and plan had it; `kind`
-    is what was made.
+    is what was made, `read` what the run was made from.
     """
 
     figures: PlanFigures
@@ -72,6 +75,7 @@ class RunResult:
     approved: str | None = None
     project_id: str
     kind: Kind = LINKS
+    read: Sequence[NamedPath] = ()
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
@@ -101,6 +105,8 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         delimiter=request.delimiter,
     )
     mapping = _mapping(request, catalog)
+    by = [request.partition.column or ""] if request.partition else []
+    catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
@@ -115,6 +121,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         scopes=known.scopes,
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
+        rekeyed=request.rekeyed,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
@@ -134,6 +141,12 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         ledger=ledger,
         options=options,
         now=(clock or Clock()).now(),
+        read=paths_read(
+            settings,
+            catalog=request.catalog,
+            catalog_format=request.catalog_format,
+            mapping=request.mapping,
+        ),
         chosen=chosen,
     )
 
@@ -151,7 +164,7 @@ async def apply_plan(
     """Carry a plan out and publish the result.
 
     Raises:
-        RefusedError: a guard stands against the plan, or the output isn't this plan's.
+        RefusedError: a guard stands against the plan, or the output isn't this plan's to write.
         CatalogError: the catalog's files changed after they were planned; nothing was sent.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
@@ -164,6 +177,8 @@ async def apply_plan(
     ledger, target = known.ledger, Output(links=str(output))
     view = LedgerReader(ledger, base_url=known.base_url)
     owner = _owner(plan, known.base_url)
+    read = (*plan.read, *paths_read(settings))
+    check_apart(target.paths_of(plan.kind), read)
     check_output(plan.kind, target, view, owner)
     if plan.fingerprint is not None:
         plan.fingerprint.check()
@@ -199,6 +214,7 @@ async def apply_plan(
         ledger=ledger,
         approved=options.approved,
         project_id=plan.options.project_id,
+        read=read,
     )
 
 
@@ -265,6 +281,7 @@ def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
                 *(", or ", Option(name="mapping", value="...", stand_in="FILE"), "."),
             ),
         )
+    catalog.require([*request.unique_key, *own_columns()])
     return default_mapping(
         catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
     )
@@ -300,7 +317,7 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             fix="Look at it again with `incarts plan`.",
             guard="plan_moved",
         )
-    return same
+    return dataclasses.replace(same, read=(*same.read, saved.file))
 
 
 def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
@@ -324,6 +341,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         encoding=request.encoding,
         delimiter=request.delimiter,
     )
+    catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(
         catalog.schema,
@@ -347,6 +365,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         ledger=ledger,
         options=_options(request, known, ledger),
         now=(clock or Clock()).now(),
+        read=paths_read(settings, catalog=request.source, catalog_format=request.catalog_format),
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline import plan_links
 from incarts_pipeline.errors import CatalogError, RefusedError
 from incarts_pipeline.models import Action, Status
 from incarts_pipeline.pipeline import (
@@ -404,3 +405,69 @@ def test_qr_codes_of_a_table_that_changes(run: Run, settings: Settings, box: San
         with pytest.raises(CatalogError, match=r"links\.parquet was written to"):
             run_blocking(lambda stop: apply_qr_codes(plan, settings, "qr.parquet", stop=stop))
     assert box.audit().requests == requests
+
+
+MAPPING = {
+    "link_set": "test",
+    "unique_key": ["sku"],
+    "link": {
+        "name": "{name}",
+        "retailer": "walmart",
+        "intent": "add_to_cart",
+        "products": {"retailer_product_id": {"column": "retailer_product_id"}},
+    },
+}
+
+
+def with_bad_columns(folder: Path, kind: str) -> object:
+    """Return three products beside columns that can't be used: a doubled and a nameless one, …."""
+    table = products(3)
+    doubled, columns = pa.array(["x"] * 3), [*table.columns]
+    names = [*table.column_names, "extra", "", "extra"]
+    if kind == "table":
+        return pa.table([*columns, doubled, doubled, doubled], names)
+    if kind == "csv":
+        lines = [
+            ",".join(names),
+            *(",".join([*map(str, row.values()), "x", "", "y"]) for row in table.to_pylist()),
+            "",
+        ]
+        (folder / "in.csv").write_text("\n".join(lines))
+        return folder / "in.csv"
+    if kind == "parquet":
+        for name, value in (("a", 1), ("b", 1.5)):
+            part = table.slice(0, 2) if name == "a" else table.slice(2)
+            extra = pa.array([value] * part.num_rows)
+            pq.write_table(part.append_column("extra", extra), folder / f"{name}.parquet")
+        return folder
+    frame = table.to_pandas()
+    frame["extra"] = [1, "x", {2}]
+    return frame if kind == "pandas" else frame.to_dict("records")
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "parquet", "pandas", "list"])
+def test_columns_that_nobody_maps(kind: str, settings: Settings, tmp_path: Path) -> None:
+    """No name, another's name, or no one type: what isn't mapped doesn't stop a run."""
+    catalog = with_bad_columns(tmp_path, kind)
+    request = PlanRequest(catalog=catalog, mapping=MAPPING)
+    with plan_catalog(request, settings) as plan:
+        assert plan.figures.rows_by_action()[Action.CREATE] == 3
+    assert plan_links(catalog, MAPPING, settings=settings).figures.calls == 3
+    link = MAPPING["link"] | {"public_name": "{extra}"}  # type: ignore[operator]
+    for mapping in (MAPPING | {"link": link}, MAPPING | {"unique_key": ["extra"]}):
+        with pytest.raises(CatalogError, match="'extra'"):
+            plan_catalog(PlanRequest(catalog=catalog, mapping=mapping), settings)
+        with pytest.raises(CatalogError, match="'extra'"):
+            plan_links(catalog, mapping, settings=settings)
+
+
+def test_columns_with_a_fields_own_name(settings: Settings) -> None:
+    """Without a mapping a field's own column is mapped: there twice, it is refused."""
+    table = products(3)
+    twice = pa.array(["https://a.example/"] * 3)
+    catalog = pa.table(
+        [*table.columns, twice, twice], [*table.column_names, "fallback_url", "fallback_url"]
+    )
+    request = PlanRequest(catalog=catalog, link_set="test", unique_key=("sku",))
+    with pytest.raises(CatalogError, match="both named 'fallback_url'"):
+        plan_catalog(request, settings)

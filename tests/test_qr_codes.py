@@ -65,8 +65,10 @@ def test_codes_are_not_written_over_links(run: Run, make: Make, box: Sandbox) ->
     """However well the ledger knows the file: it is no table of codes."""
     run(products(2))
     before = Path("links.parquet").read_bytes()
-    with pytest.raises(RefusedError, match="doesn't know"):
+    with pytest.raises(RefusedError, match=r"that is the catalog, links\.parquet"):
         make(output="links.parquet")
+    with pytest.raises(RefusedError, match=r"exists and holds links, not QR codes"):
+        make(pq.read_table("links.parquet"), output="links.parquet", identifiers=("shelf",))
     assert Path("links.parquet").read_bytes() == before
     assert box.audit().qr_codes == 0
 

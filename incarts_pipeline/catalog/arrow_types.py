@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,29 +11,37 @@ import pyarrow.types as pt
 
 from incarts_pipeline.errors import CatalogError
 
+Faults = dict[str, CatalogError]  # of columns, by their names
 
-def plain_schema(schema: pa.Schema, name: str) -> pa.Schema:
-    """Return the schema with `plain_type` for each column, without metadata.
+
+def usable_columns(schema: pa.Schema, name: str) -> tuple[pa.Schema, list[int], Faults]:
+    """Return the columns that a mapping may use, and why it can't use the others.
 
     Args:
         schema: the columns as their producer has them.
         name: the catalog, for messages.
 
-    Raises:
-        CatalogError: a column's type has no plain form; names the column.
+    Returns:
+        The columns as `plain_type` has them, without metadata; their places; and by its name what
+        is wrong with each column that has no name, another one's name, or a type that has no plain
+        form.
     """
-    fields = []
-    for field in schema:
+    faults = name_faults(schema.names, name)
+    fields, places = [], []
+    for place, field in enumerate(schema):
+        if place in faults:
+            continue
         try:
             fields.append(pa.field(field.name, plain_type(field.type)))
+            places.append(place)
         except TypeError as error:
-            raise CatalogError(
+            faults[place] = CatalogError(
                 f"The column {field.name!r} of {name} is of the type {error}, which is no plain "
                 "text, number or date.",
                 fix="Turn it into text, or drop it.",
                 column=field.name,
-            ) from None
-    return pa.schema(fields)
+            )
+    return pa.schema(fields), places, {schema.names[at]: fault for at, fault in faults.items()}
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -118,35 +126,35 @@ def _uuid_text(stored: pa.Array) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def check_names(names: Iterable[str], name: str) -> None:
-    """Make sure that each column has a name of its own.
+def name_faults(names: Sequence[str], name: str) -> dict[int, CatalogError]:
+    """Return by its place what is wrong with each column that has no name of its own.
 
     Args:
         names: the columns, in order.
         name: the catalog, for messages.
-
-    Raises:
-        CatalogError: a name is blank, no whole text, or there twice.
     """
+    faults = {}
     seen: dict[str, int] = {}
-    for position, column in enumerate(names, start=1):
+    for place, column in enumerate(names):
+        first = seen.setdefault(column, place)
         if not column.strip():
-            raise CatalogError(
-                f"Column {position} of {name} has no name.", fix="Name it, or remove the column."
+            faults[place] = CatalogError(
+                f"Column {place + 1} of {name} has no name.", fix="Name it, or remove the column."
             )
         # pandas takes any text for a name, also one that no file could hold.
-        if not encodable(column):
-            raise CatalogError(
-                f"The name of column {position} of {name} holds half a character: {column!a}.",
+        elif not encodable(column):
+            faults[place] = CatalogError(
+                f"The name of column {place + 1} of {name} holds half a character: {column!a}.",
                 fix="Rename it.",
             )
-        if column in seen:
-            raise CatalogError(
-                f"Columns {seen[column]} and {position} of {name} are both named {column!r}.",
+        elif first != place:
+            # Nobody knows which of them is meant.
+            faults[first] = faults[place] = CatalogError(
+                f"Columns {first + 1} and {place + 1} of {name} are both named {column!r}.",
                 fix="Rename or drop one of them.",
                 column=column,
             )
-        seen[column] = position
+    return faults
 
 
 def encodable(text: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from incarts_pipeline.catalog.arrow_types import check_names, check_text, plain_batch, plain_schema
+from incarts_pipeline.catalog.arrow_types import Faults, check_text, plain_batch, usable_columns
 from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.options import BATCH_ROWS
 from incarts_pipeline.errors import CatalogError
@@ -23,10 +23,12 @@ class Catalog:
     """A stream of record batches with one schema: no dictionaries, no views, no large types.
 
     Attributes:
-        schema: the columns, under their own names.
+        schema: the columns that can be used, under their own names.
+        faults: by its name why another column can't be used; nobody needs to mind.
         name: what to call the catalog in messages.
         reopenable: whether `batches` can be called again.
         fingerprint: its files before they were read, None where it has none.
+        warnings: what to know about the rows; there once `batches` came to its end.
     """
 
     def __init__(
@@ -38,18 +40,31 @@ class Catalog:
         reopenable: bool = True,
         batch_rows: int = BATCH_ROWS,
         fingerprint: Fingerprint | None = None,
+        warnings: list[str] | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        check_names(schema.names, name)
         self.name = name
-        self.schema = plain_schema(schema, name)
+        self.schema, self._places, own = usable_columns(schema, name)
+        self.faults = {**own, **(faults or {})}
         self.reopenable = reopenable
         self.fingerprint = fingerprint
+        self.warnings = [] if warnings is None else warnings  # filled by `batches`
         self._batches = batches
         self._batch_rows = batch_rows
         self._opened = False
 
     def __repr__(self) -> str:
         return f"<Catalog {self.name}: {len(self.schema)} columns>"
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Make sure that columns can be used, as far as they are there.
+
+        Raises:
+            CatalogError: one has another one's name too, or a type that is no plain value.
+        """
+        for column in columns:
+            if column in self.faults:
+                raise self.faults[column]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the rows in order, at most `batch_rows` of them in a batch, none in none.
@@ -81,7 +96,8 @@ class Catalog:
                 # Producers choose their own sizes: a Polars frame is one batch, whatever its
                 # length.
                 for start in range(0, batch.num_rows, self._batch_rows):
-                    yield plain_batch(batch.slice(start, self._batch_rows), self.schema)
+                    usable = batch.slice(start, self._batch_rows).select(self._places)
+                    yield plain_batch(usable, self.schema)
         # Engines raise what they like, DuckDB or Polars their own classes, while rows are read.
         except Exception as error:
             self._check_unchanged()  # which explains any error

@@ -9,48 +9,58 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from incarts_pipeline.catalog.arrow_types import check_names
+from incarts_pipeline.catalog.arrow_types import Faults, name_faults
 from incarts_pipeline.catalog.options import ReadOptions
-from incarts_pipeline.catalog.text_encoding import BLOCK, decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import Option, OptionText
 
 _SHOWN = 60  # characters of a row in a message
-_OTHER_DELIMITERS = ";\t|"
+_DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(
+    rb'"?sep=([^\r\n"])"?[\r\n]+', re.IGNORECASE
+)  # which Excel writes and reads
 
 
 class DelimitedFile:
-    """One CSV file, its header read and its rows still to come; reads `stream` once.
+    """One CSV file, its header read and its rows still to come; reads `source` once.
+
+    An empty file has no `names`. Excel's `sep=;` in the first line is the delimiter, where none was
+    said.
 
     Raises:
-        CatalogError: it is empty, its header has blank or equal names, or it can't be decoded.
+        CatalogError: its header looks like another delimiter's, or it can't be decoded.
     """
 
-    def __init__(self, stream: Any, name: str, options: ReadOptions) -> None:
+    def __init__(self, source: Decoded, name: str, options: ReadOptions) -> None:
         self._name = name
         self._delimiter = options.delimiter or _delimiter_of(name)
-        self._source = decoded(stream, name, options.encoding)
+        self._source = source
         # Arrow takes the word that all columns are text only by their names, so the header is read
         # first.
-        self._head, self.names = self._read_header()
-        if options.delimiter is None:
+        self._head, self.names = self._read_header(options.delimiter)
+        if self.names and options.delimiter is None:
             self._check_delimiter()
-        check_names(self.names, name)
+        faults = name_faults(self.names, name)
+        self._places = [place for place in range(len(self.names)) if place not in faults]
+        self.faults: Faults = {self.names[place]: fault for place, fault in faults.items()}
         self._ragged: list[pacsv.InvalidRow] = []
         # Nobody has such a value, so that a row of it can only be ours.
         self._marker = uuid.uuid4().hex
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns, all text."""
-        return pa.schema([(name, pa.string()) for name in self.names])
+        """The columns that have a name of their own, all text."""
+        return pa.schema([(self.names[place], pa.string()) for place in self._places])
 
     def batches(self, first_row: int = 0) -> Iterator[pa.RecordBatch]:
         """Yield the rows; `first_row` is what the first one counts as in errors.
@@ -58,6 +68,8 @@ class DelimitedFile:
         Raises:
             CatalogError: a row has more or fewer fields than the header, or a quote isn't closed.
         """
+        if not self.names:
+            return
         rows = 0
         # One batch is held back, because only the last one has the marker row. Where the file lacks
         # it, a quote swallowed it, and these rows are nobody's.
@@ -67,7 +79,7 @@ class DelimitedFile:
                 if not batch.num_rows:
                     continue
                 if last is not None:
-                    yield last
+                    yield self._usable(last)
                     rows += last.num_rows
                 last = batch
         except pa.ArrowInvalid as error:
@@ -77,15 +89,20 @@ class DelimitedFile:
         if last is None or last.column(0)[-1].as_py() != self._marker:
             at = first_row + rows + (last.num_rows - 1 if last is not None else 0)
             raise self._unclosed(at)
-        yield last.slice(0, last.num_rows - 1)
+        yield self._usable(last.slice(0, last.num_rows - 1))
 
-    def _read_header(self) -> tuple[bytes, list[str]]:
+    def _usable(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [batch.column(place) for place in self._places]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _read_header(self, delimiter: str | None) -> tuple[bytes, list[str]]:
         # Exports begin with empty lines; Arrow would take the first of them for the header.
         head = self._source.read(BLOCK).lstrip(b"\r\n")
+        if said := _SEPARATOR.match(head):
+            head = head[said.end() :]
+            self._delimiter = delimiter or said[1].decode()
         if not head.strip():
-            raise CatalogError(
-                f"{self._name} is empty.", fix="It needs at least a header line with the columns."
-            )
+            return b"", []
         text = io.StringIO(head.decode(errors="ignore"), newline="")  # may end inside a character
         try:
             names = next(csv.reader(text, delimiter=self._delimiter))
@@ -94,19 +111,17 @@ class DelimitedFile:
         return head, names
 
     def _check_delimiter(self) -> None:
-        # A file of one column is fine, unless its name looks like a header of another delimiter.
         # Guessing it would read some files rightly and others, one day, wrongly.
-        if len(self.names) > 1:
-            return
-        for other in _OTHER_DELIMITERS:
-            if other in self.names[0]:
+        for other in _DELIMITERS:
+            inside = sum(name.count(other) for name in self.names)
+            if other != self._delimiter and inside >= len(self.names):
                 raise CatalogError(
-                    f"The header of {self._name} is one column, {_shown(self.names[0])}, with "
-                    f"{other!r} in its name.",
+                    f"The header of {self._name} has {other!r} where {self._delimiter!r} should "
+                    f"be: {_shown(self._delimiter.join(self.names))}.",
                     fix=OptionText(
                         f"Say that the delimiter is {other!r}, with ",
                         Option(name="delimiter"),
-                        f" {_word(other)}; or say {self._delimiter!r} if it really is one column.",
+                        f" {_word(other)}; or say {self._delimiter!r} if it really is that.",
                     ),
                 )
 
@@ -114,6 +129,7 @@ class DelimitedFile:
         # The line feed before it ends a last line that has none; behind one it is an empty line,
         # which is no row.
         marker = "\n" + self._delimiter.join([self._marker] * len(self.names)) + "\n"
+        by_place = [str(place) for place in range(len(self.names))]
         parts = [io.BytesIO(self._head), self._source, io.BytesIO(marker.encode())]
         return pacsv.open_csv(
             io.BufferedReader(_Joined(parts), BLOCK),
@@ -122,7 +138,7 @@ class DelimitedFile:
                 # words.
                 block_size=BLOCK,
                 use_threads=False,  # rows have numbers only so
-                column_names=self.names,
+                column_names=by_place,  # their own may be there twice
                 skip_rows_after_names=1,
             ),
             parse_options=pacsv.ParseOptions(
@@ -132,7 +148,7 @@ class DelimitedFile:
                 invalid_row_handler=self._note_ragged,
             ),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(self.names, pa.string()),
+                column_types=dict.fromkeys(by_place, pa.string()),
                 # Arrow's own list has NA, NULL and nan, which are somebody's brand.
                 null_values=[""],
                 strings_can_be_null=True,
@@ -172,6 +188,17 @@ class DelimitedFile:
             fix="Close it, and check that the file is whole.",
             row=row,
         )
+
+
+def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows that have a value: spreadsheets export rows of delimiters alone."""
+    blank = None
+    for column in batch.columns:
+        # Most batches are through after one column or two.
+        blank = column.is_null() if blank is None else pc.and_(blank, column.is_null())
+        if not pc.any(blank).as_py():
+            return batch
+    return batch.filter(pc.invert(blank))
 
 
 class _Joined(io.RawIOBase):

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.arrow_types import check_names, encodable, plain_type
+from incarts_pipeline.catalog.arrow_types import Faults, encodable, name_faults, plain_type
 from incarts_pipeline.errors import CatalogError
 
 _SHOWN = 60  # characters of a value in a message
@@ -29,11 +29,13 @@ def is_pandas(source: object) -> bool:
     )
 
 
-def from_pandas(frame: Any) -> pa.Table:
-    """Return a pandas DataFrame as a table; named index levels become columns.
+def from_pandas(frame: Any) -> tuple[pa.Table, Faults]:
+    """Return a pandas DataFrame as a table, and why columns are left out that make none.
+
+    Named index levels are columns.
 
     Raises:
-        CatalogError: column names or values that don't make a table; names the column and row.
+        CatalogError: its columns, or its index and they, can't be told apart.
     """
     if frame.columns.nlevels > 1:
         raise CatalogError(
@@ -41,16 +43,18 @@ def from_pandas(frame: Any) -> pa.Table:
             fix="Flatten them: df.columns = ['_'.join(map(str, names)) for names in df.columns].",
         )
     columns: _Columns = list(_index_columns(frame))
-    # By position: a name may be there twice, and is refused by `check_names` with both places.
+    # By position: a name may be there twice.
     columns += [(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
     return _table(columns, "the DataFrame", "df[{!r}] = df[{!r}].astype(str)")
 
 
-def from_dicts(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return a list of dicts as a table; a key that a row doesn't have is null.
+def from_dicts(rows: list[dict[str, Any]]) -> tuple[pa.Table, Faults]:
+    """Return a list of dicts as a table, and why columns are left out whose values make none.
+
+    A key that a row doesn't have is null.
 
     Raises:
-        CatalogError: there are no rows, or values that don't make a column; names column and row.
+        CatalogError: there are no rows.
     """
     # In the order of their first appearance; later rows may have more.
     names = dict.fromkeys(name for row in rows for name in row)
@@ -79,14 +83,20 @@ def _index_columns(frame: Any) -> Iterator[tuple[object, Any]]:
             )
 
 
-def _table(columns: _Columns, name: str, as_text: str) -> pa.Table:
+def _table(columns: _Columns, name: str, as_text: str) -> tuple[pa.Table, Faults]:
     # A missing name, which reshaping leaves as NaN, is none.
     names = ["" if column is None or column != column else str(column) for column, _ in columns]
-    check_names(names, name)
-    arrays = [
-        _column(values, column, as_text) for column, (_, values) in zip(names, columns, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, names=names)
+    nameless = name_faults(names, name)
+    faults: Faults = {names[place]: fault for place, fault in nameless.items()}
+    arrays = {}
+    for place, (_, values) in enumerate(columns):
+        if place in nameless:
+            continue
+        try:
+            arrays[names[place]] = _column(values, names[place], as_text)
+        except CatalogError as fault:
+            faults[names[place]] = fault
+    return pa.table(arrays), faults
 
 
 def _column(values: Any, name: str, as_text: str) -> pa.Array | pa.ChunkedArray:

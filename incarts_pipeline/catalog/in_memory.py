@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from incarts_pipeline.catalog.arrow_types import Faults
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.dataframes import from_dicts, from_pandas, is_pandas
 from incarts_pipeline.catalog.fingerprint import dataset_fingerprint
@@ -38,7 +39,8 @@ def _open(source: Any, options: ReadOptions) -> Catalog:
     # By the module's name: a library that the caller didn't load isn't loaded here either.
     module = type(source).__module__.partition(".")[0].lstrip("_")
     if is_pandas(source):
-        return _from_table(from_pandas(source), "the DataFrame", options)
+        table, faults = from_pandas(source)
+        return _from_table(table, "the DataFrame", options, faults)
     if isinstance(source, pa.Table):
         return _from_table(source, "the table", options)
     if isinstance(source, pa.RecordBatch):
@@ -57,7 +59,8 @@ def _open(source: Any, options: ReadOptions) -> Catalog:
     if hasattr(source, "__arrow_c_stream__"):
         return _once(pa.RecordBatchReader.from_stream(source), f"the {kind}", options)
     if isinstance(source, list) and all(isinstance(row, dict) for row in source):
-        return _from_table(from_dicts(source), "the list", options)
+        table, faults = from_dicts(source)
+        return _from_table(table, "the list", options, faults)
     raise CatalogError(
         f"An object of the type {kind} is no table that can be read.",
         fix="Pass a path, a DataFrame, an Arrow table, a list of dicts, or anything with "
@@ -65,8 +68,12 @@ def _open(source: Any, options: ReadOptions) -> Catalog:
     )
 
 
-def _from_table(table: pa.Table, name: str, options: ReadOptions) -> Catalog:
-    return _catalog(name, table.schema, table.to_batches, options)
+def _from_table(
+    table: pa.Table, name: str, options: ReadOptions, faults: Faults | None = None
+) -> Catalog:
+    return Catalog(
+        name, table.schema, table.to_batches, batch_rows=options.batch_rows, faults=faults
+    )
 
 
 def _from_dataset(source: ds.Dataset, options: ReadOptions) -> Catalog:

@@ -10,14 +10,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pajson
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.text_encoding import BLOCK, decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
 from incarts_pipeline.errors import CatalogError
 
 _EXACT = 2.0**53  # from here on not every whole number is a double
@@ -47,49 +47,47 @@ class _Block:
         return next(itertools.islice(self.filled(), row, None))[0] + 1
 
 
-def json_schema(stream: Any, name: str, encoding: str) -> pa.Schema:
+def json_schema(source: Decoded, name: str) -> pa.Schema:
     """Return the columns of all lines; a field that widens on the way has its widest type.
 
+    An empty file has none.
+
     Args:
-        stream: the file, in bytes; read to its end.
+        source: the file; read to its end.
         name: the file, for messages.
-        encoding: as Python names it.
 
     Raises:
-        CatalogError: the file is empty, a line is no JSON object, or a field changes between types
+        CatalogError: a line is no JSON object, or a field changes between types
             that have none in common; names the line.
     """
     # The first pass, for the types alone: a field may first appear, or first have a fraction, in
     # the last line, and a batch that is out can't be changed.
     known = pa.schema([])
-    for block in _blocks(stream, name, encoding):
+    for block in _blocks(source, name):
         # Arrow takes text like 2026-01-01 for a time. As an id or in a name it must stay as it is.
         found = _without_times(_parsed(block, known, None).schema)
         try:
             known = pa.unify_schemas([known, found], promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             _refuse(block, known, error)
-    if not known.names:
-        raise CatalogError(f"{name} is empty.", fix="It needs at least one line with an object.")
     return known
 
 
 def json_batches(
-    stream: Any, name: str, encoding: str, schema: pa.Schema, first_row: int = 0
+    source: Decoded, name: str, schema: pa.Schema, first_row: int = 0
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows, as the columns that `json_schema` found.
 
     Args:
-        stream: the file, in bytes, from its start.
+        source: the file, from its start.
         name: the file, for messages.
-        encoding: as Python names it.
         schema: the columns of all files of the catalog.
         first_row: the 0-based number of its first row in the catalog.
 
     Raises:
         CatalogError: a number has more digits than its column can hold; names the line.
     """
-    for block in _blocks(stream, name, encoding, first_row):
+    for block in _blocks(source, name, first_row):
         table = _parsed(block, schema, schema).select(schema.names)
         for column in schema.names:
             # The types are settled now, so a whole number in a column of doubles is known for what
@@ -98,8 +96,7 @@ def json_batches(
         yield from table.to_batches()
 
 
-def _blocks(stream: Any, name: str, encoding: str, row: int = 0) -> Iterator[_Block]:
-    source = decoded(stream, name, encoding)
+def _blocks(source: Decoded, name: str, row: int = 0) -> Iterator[_Block]:
     line, rest = 0, b""
     while True:
         read = source.read(BLOCK)

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.arrow_types import check_names, plain_schema
+from incarts_pipeline.catalog.arrow_types import Faults, usable_columns
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.paths import Located
@@ -32,10 +32,10 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
         options: of these only the batch size counts.
 
     Raises:
-        CatalogError: a file can't be read, or two of them give a column different types.
+        CatalogError: a file can't be read.
     """
     try:
-        schema = _merged(located)
+        schema, faults = _merged(located)
         raw = _dataset(located, schema)
         # Impala, Hive and older Spark write text as bytes without a mark. A guess by the first rows
         # is enough: the catalog checks every row, and names the one that isn't text.
@@ -59,6 +59,7 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
         batches,
         batch_rows=options.batch_rows,
         fingerprint=located.fingerprint,
+        faults=faults,
     )
 
 
@@ -96,28 +97,37 @@ def _partition_keys(located: Located) -> list[str]:
     return list(keys)
 
 
-def _merged(located: Located) -> pa.Schema:
-    """Return the columns of all files, plain, followed by the partitions as text."""
+def _merged(located: Located) -> tuple[pa.Schema, Faults]:
+    """Return the columns of all files, plain, followed by the partitions as text.
+
+    Beside them, why other columns can't be used: two files give them different types, for one.
+    """
     # Every footer is read: a dataset of Arrow's would take the first file's columns for all.
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         schemas = pool.map(
             lambda path: pq.read_schema(path, filesystem=located.filesystem), located.paths
         )
         merged: dict[str, tuple[pa.DataType, str]] = {}
+        faults: Faults = {}
         for path, schema in zip(located.paths, schemas, strict=True):
-            check_names(schema.names, path)
-            for field in plain_schema(schema, path):
+            usable, _, own = usable_columns(schema, path)
+            faults = {**own, **faults}
+            for field in usable:
                 known = merged.setdefault(field.name, (field.type, path))
-                merged[field.name] = (_common(known, field, path), known[1])
+                try:
+                    merged[field.name] = (_common(known, field, path), known[1])
+                except CatalogError as fault:
+                    faults.setdefault(field.name, fault)
     for key in _partition_keys(located):
         if key in merged:
-            raise CatalogError(
+            faults[key] = CatalogError(
                 f"{located.name} has {key!r} both as a column and in its files' paths.",
                 fix="Drop the column, or name the files with a glob below the partition.",
                 column=key,
             )
         merged[key] = (pa.string(), "")
-    return pa.schema([(name, kind) for name, (kind, _) in merged.items()])
+    usable = {name: kind for name, (kind, _) in merged.items() if name not in faults}
+    return pa.schema(list(usable.items())), faults
 
 
 def _common(known: tuple[pa.DataType, str], field: pa.Field, path: str) -> pa.DataType:

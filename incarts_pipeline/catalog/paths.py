@@ -66,7 +66,7 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
     Raises:
         CatalogError: there is none, their kind can't be told, or the store can't be reached.
     """
-    name = _without_secrets(source)
+    name = without_secrets(source)
     try:
         filesystem, path = _filesystem(source)
         paths, base = _paths(filesystem, path, name, format)
@@ -87,6 +87,23 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         base=base,
         format=kind,
         fingerprint=files,
+    )
+
+
+def would_read(source: str, file: str, format: str | None) -> bool:  # noqa: A002
+    """Say whether a folder or glob would mean a file, going by the names alone.
+
+    Both are whole paths, or URIs without options.
+    """
+    folder = PurePosixPath(source)
+    if _GLOB.intersection(source):
+        folder = _before_wildcards(source)
+        if not _glob_pattern(source).fullmatch(file):
+            return False
+    if not PurePosixPath(file).is_relative_to(folder) or file == source:
+        return False
+    return not _is_hidden(PurePosixPath(file).relative_to(folder)) and bool(
+        format or format_of(file)
     )
 
 
@@ -151,11 +168,9 @@ def _in_folders(
     if kind is fs.FileType.Directory:
         return list(_visible(filesystem, path, name)), path
     if _GLOB.intersection(path):
-        parts = PurePosixPath(path).parts
         # Only the folder before the first wildcard is listed, not the whole bucket.
-        fixed = next(i for i, part in enumerate(parts) if _GLOB.intersection(part))
-        folder, pattern = str(PurePosixPath(*parts[:fixed])), _glob_pattern(path)
-        deep = fixed < len(parts) - 1
+        folder, pattern = str(_before_wildcards(path)), _glob_pattern(path)
+        deep = PurePosixPath(path).parent != PurePosixPath(folder)
         visible = _visible(filesystem, folder, name, recursive=deep)
         found = [one for one in visible if pattern.fullmatch(one)]
         if not found:
@@ -178,9 +193,18 @@ def _visible(
                     f"{name} is {kind}, and its files hold rows that were deleted or replaced.",
                     fix=f"Pass {instead}.",
                 )
-        hidden = any(part.startswith((".", "_")) for part in below.parts)
-        if info.type is fs.FileType.File and not hidden:
+        if info.type is fs.FileType.File and not _is_hidden(below):
             yield info.path
+
+
+def _is_hidden(below: PurePosixPath) -> bool:
+    return any(part.startswith((".", "_")) for part in below.parts)
+
+
+def _before_wildcards(path: str) -> PurePosixPath:
+    parts = PurePosixPath(path).parts
+    fixed = next(i for i, part in enumerate(parts) if _GLOB.intersection(part))
+    return PurePosixPath(*parts[:fixed])
 
 
 def _glob_pattern(path: str) -> re.Pattern[str]:
@@ -207,7 +231,7 @@ def _not_there(path: str, name: str) -> CatalogError:
     return CatalogError(f"There is no catalog {name}.{near}", fix="Check the path.")
 
 
-def _without_secrets(source: str) -> str:
+def without_secrets(source: str) -> str:
     """A URI may carry a password or a token; messages don't."""
     if "://" not in source:
         return source

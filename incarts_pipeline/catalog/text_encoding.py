@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from typing import Any
 
 from incarts_pipeline.errors import CatalogError
@@ -19,15 +20,11 @@ _SIGNATURES = {
     codecs.BOM_UTF16_BE: "it looks like utf-16",
 }
 _SIGN_BYTES = 4
+_TAIL = 160  # bytes
 
 
-class Decoded(io.RawIOBase):
-    """A stream of bytes in some encoding, read as UTF-8 without a byte order mark.
-
-    Raises:
-        CatalogError: while reading, bytes that the encoding doesn't have, or a NUL where text
-            should be; names the byte's offset and the likely encoding.
-    """
+class _Decoder(io.RawIOBase):
+    """A stream of UTF-8 made of another encoding's bytes; `tail` is its last bytes so far."""
 
     def __init__(self, stream: Any, name: str, encoding: str) -> None:
         self._stream = stream
@@ -39,6 +36,7 @@ class Decoded(io.RawIOBase):
         self._sign = b""
         self._rest = memoryview(b"")
         self._over = False
+        self.tail = b""
 
     def readable(self) -> bool:
         """Say yes, as `io` wants it."""
@@ -51,6 +49,7 @@ class Decoded(io.RawIOBase):
         n = min(len(buffer), len(self._rest))
         buffer[:n] = self._rest[:n]
         self._rest = self._rest[n:]
+        self.tail = (self.tail + bytes(buffer[max(0, n - _TAIL) : n]))[-_TAIL:]
         return n
 
     def _decode(self, raw: bytes) -> bytes:
@@ -101,6 +100,25 @@ class Decoded(io.RawIOBase):
         return "it may be cp1252"
 
 
-def decoded(stream: Any, name: str, encoding: str) -> io.BufferedReader:
-    """Return a stream of bytes as a buffered one of UTF-8; see `Decoded`."""
-    return io.BufferedReader(Decoded(stream, name, encoding), BLOCK)
+class Decoded(io.BufferedReader):
+    """A stream of bytes in some encoding, read as UTF-8 without a byte order mark, buffered.
+
+    Raises:
+        CatalogError: while reading, bytes that the encoding doesn't have, or a NUL where text
+            should be; names the byte's offset and the likely encoding.
+    """
+
+    def __init__(self, stream: Any, name: str, encoding: str) -> None:
+        self._decoder = _Decoder(stream, name, encoding)
+        super().__init__(self._decoder, BLOCK)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was read."""
+        return not self._decoder.tail
+
+    @property
+    def rest_of_line(self) -> str:
+        """What was read behind the last line end, or the end of it; empty where nothing was."""
+        tail = self._decoder.tail.decode(errors="ignore")  # may begin inside a character
+        return re.split(r"[\r\n]", tail)[-1]

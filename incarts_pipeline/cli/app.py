@@ -44,6 +44,7 @@ def _options(
 
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
+app.command("rekey")(flow.rekey)
 app.command("import")(review.import_)
 app.command("status")(inspect.status)
 app.command("stop")(inspect.stop)

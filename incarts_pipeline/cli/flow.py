@@ -25,6 +25,7 @@ from incarts_pipeline.cli.options import (
     PaceOpt,
     RateOpt,
     RefuseOverOpt,
+    RekeyedOpt,
     RetryOpt,
     TargetOpt,
     UniqueKeyOpt,
@@ -35,11 +36,20 @@ from incarts_pipeline.cli.options import (
 from incarts_pipeline.display.reporting import apply_and_report, check_places
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.maintenance.import_links import import_links
+from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.pipeline import plan_catalog, plan_saved
 from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
 from incarts_pipeline.publish import exists
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
+
+OutputOpt = Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")]
+YesOpt = Annotated[
+    bool, typer.Option("--yes", "-y", help="Don't ask, as without a terminal; guards still stand.")
+]
+ApproveOpt = Annotated[
+    str | None, typer.Option("--approve", help="Let exactly the plan with this digest through.")
+]
 
 
 def plan(
@@ -53,6 +63,7 @@ def plan(
     retry_rejected: RetryOpt = False,
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
+    rekeyed: RekeyedOpt = Rekeyed.HOLD,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
@@ -74,6 +85,7 @@ def plan(
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
+        rekeyed=rekeyed,
     )
     with plan_catalog(request, settings) as made:
         if out is not None:
@@ -88,21 +100,15 @@ def apply(
     catalog: Annotated[
         str, typer.Argument(help="As for `incarts plan`, or a plan file (.incarts).")
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")],
+    output: OutputOpt,
     mapping: MappingOpt = None,
     link_set: LinkSetOpt = None,
     unique_key: UniqueKeyOpt = None,
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", "-y", help="Don't ask, as without a terminal; guards still stand."),
-    ] = False,
-    approve: Annotated[
-        str | None,
-        typer.Option("--approve", help="Let exactly the plan with this digest through."),
-    ] = None,
+    yes: YesOpt = False,
+    approve: ApproveOpt = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="Make at most so many links.")
     ] = None,
@@ -117,6 +123,7 @@ def apply(
     refuse_over: RefuseOverOpt = None,
     retry_rejected: RetryOpt = False,
     allow_empty: AllowEmptyOpt = False,
+    rekeyed: RekeyedOpt = Rekeyed.HOLD,
     fail_on: FailOnOpt = "in_doubt",
     if_running: Annotated[
         IfRunning,
@@ -145,6 +152,7 @@ def apply(
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
+        rekeyed=rekeyed,
     )
     options = WriteOptions(
         limit=limit,
@@ -162,7 +170,7 @@ def apply(
     with _planned(request, settings) as made:
         refuse(made.figures, approve)
         agreed = yes or catalog.endswith(SUFFIX)
-        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-")
+        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-", limit=limit)
         result = running.run(
             lambda metrics, stop: apply_and_report(
                 made, settings, output, report=report, options=options, metrics=metrics, stop=stop
@@ -170,6 +178,41 @@ def apply(
         )
     show.tell_result(result, failing, as_json=as_json)
     raise typer.Exit(result.exit_code(failing))
+
+
+def rekey(
+    catalog: CatalogArg,
+    output: OutputOpt,
+    mapping: MappingOpt = None,
+    link_set: LinkSetOpt = None,
+    unique_key: UniqueKeyOpt = None,
+    catalog_format: FormatOpt = None,
+    encoding: EncodingOpt = "utf-8",
+    delimiter: DelimiterOpt = None,
+    yes: YesOpt = False,
+    approve: ApproveOpt = None,
+    ledger: LedgerOpt = None,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Move links to rows whose key was spelled anew. Makes no link."""
+    apply(
+        catalog,
+        output,
+        mapping=mapping,
+        link_set=link_set,
+        unique_key=unique_key,
+        catalog_format=catalog_format,
+        encoding=encoding,
+        delimiter=delimiter,
+        yes=yes,
+        approve=approve,
+        limit=0,
+        rekeyed=Rekeyed.MOVE,
+        ledger=ledger,
+        target=target,
+        as_json=as_json,
+    )
 
 
 def _planned(request: PlanRequest, settings: Settings) -> Plan:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.models import Status
+from incarts_pipeline.models import Rekeyed, Status
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 
 CatalogArg = Annotated[
@@ -41,6 +41,10 @@ RefuseOverOpt = Annotated[
 ]
 AllowEmptyOpt = Annotated[
     bool, typer.Option("--allow-empty", help="Accept an empty catalog over a set that has links.")
+]
+RekeyedOpt = Annotated[
+    Rekeyed,
+    typer.Option("--rekeyed", help="New rows with the content of rows that left the catalog."),
 ]
 LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
 TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]

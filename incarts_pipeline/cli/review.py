@@ -21,6 +21,7 @@ from incarts_pipeline.ledger import Case, HistoryEntry, Try
 from incarts_pipeline.maintenance import review
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import QrCode
+from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 from incarts_pipeline.text import counted
 
 app = typer.Typer(
@@ -106,7 +107,8 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
-    found = review.evidence(settings_for(ledger, target), keys=keys or ())
+    settings = settings_for(ledger, target)
+    found = review.evidence(settings, keys=keys or ())
     if not found.cases and str(output) != "-":
         typer.echo("nothing is in doubt: there is nothing to ask")
         return
@@ -114,6 +116,8 @@ def evidence(
     if str(output) == "-":
         typer.echo(text)
         return
+    file = NamedPath(what="evidence", path=str(output), begins=b'{\n  "question"')
+    check_apart([file], paths_read(settings))
     output.write_text(text + "\n", encoding="utf-8")
     typer.echo(f"{counted(len(found.cases), 'operation')} → {output}")
 
@@ -235,6 +239,8 @@ def _tell(console: Console, row: str, chapters: Sequence[HistoryEntry]) -> None:
             console.print(_attempt(attempt), highlight=False, soft_wrap=True)
         for link in chapter.links:
             use = "in use" if link.in_use else "not in use"
+            use += f", proven by: {link.proof}" if link.proof else ""
+            use += f", {link.status}" if link.status not in (None, "active") else ""
             console.print(
                 f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
             )

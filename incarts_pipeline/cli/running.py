@@ -11,6 +11,7 @@ from rich.console import Console
 
 from incarts_pipeline.cli import show
 from incarts_pipeline.display.progress import progress
+from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.text import counted
@@ -19,17 +20,29 @@ from incarts_pipeline.write import RunMetrics
 T = TypeVar("T")
 
 
-def ask(made: Plan, what: str = "link", *, yes: bool, quiet: bool, piped: bool) -> None:
+def ask(
+    made: Plan,
+    what: str = "link",
+    *,
+    yes: bool,
+    quiet: bool,
+    piped: bool,
+    limit: int | None = None,
+) -> None:
     """Show a plan that no guard stops; in a terminal, ask whether to carry it out.
 
     Without a terminal, or when standard input is the catalog (`piped`), nobody could answer.
     """
+    figures, moves = made.figures, made.figures.rows_by_action()[Action.REKEY]
+    calls = figures.calls if limit is None else min(figures.calls, limit)
     if not quiet:
         show.plan_tables(Console(stderr=True), made, what, approved=True)
     answers = sys.stdin.isatty() and not piped
-    if yes or not answers or not (made.figures.calls or made.figures.doubts):
+    if yes or not answers or not (calls or figures.doubts or moves):
         return
-    confirm(f"Make {counted(made.figures.calls, what)}?", otherwise="Nothing was sent.")
+    question = [f"make {counted(calls, what)}"] if calls or not moves else []
+    question += [f"move {counted(moves, what)} to new keys"] if moves else []
+    confirm(f"{' and '.join(question).capitalize()}?", otherwise="Nothing was sent.")
 
 
 def confirm(question: str, *, otherwise: str) -> None:

@@ -159,6 +159,7 @@ def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> di
         ],
         "requests": written.requests,
         "missing": dict(result.figures.missing),
+        "warnings": list(result.figures.warnings),
         **end_object(written.stopped, written.end),
         "forbidden": [
             {"retailer": retailer, "intent": intent, "message": said}
@@ -174,6 +175,7 @@ _COLOURS = {
     Status.CREATED: "green",
     Status.REPLACED: "green",
     Status.REUSED: "green",
+    Status.REKEYED: "green",
     Status.HELD: "yellow",
     Status.REJECTED: "yellow",
     Status.IN_DOUBT: "red",

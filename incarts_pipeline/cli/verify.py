@@ -84,6 +84,7 @@ def _object(result: Verification) -> dict[str, Any]:
     return {
         "verified": result.output,
         "verdicts": {verdict.value: n for verdict, n in result.counts.items()},
+        "disputed": result.disputed,
         "requests": result.requests,
         **show.end_object(result.stopped, result.end),
         "seconds": round(result.seconds, 3),
@@ -110,6 +111,9 @@ def _lines(result: Verification) -> list[str]:
     lines = [_line(row) for row in odd.slice(0, _SHOWN).to_pylist()]
     if odd.num_rows > _SHOWN:
         lines.append(f"… and {odd.num_rows - _SHOWN:,} more in {escape(str(result.output))}")
+    if result.disputed:
+        held = counted(result.disputed, "row is", "rows are")
+        lines.append(f"{held} held until somebody has looked: see `incarts review list`")
     if result.end is not None:
         lines.append(show.end_line(result.end))
     sent = counted(result.requests, "request")

@@ -161,12 +161,16 @@ class Findings:
 def rejects_of(links: str) -> pa.Table | None:
     """Return the rejected rows of an output as it is now; None when there is none yet."""
     import pyarrow.compute as pc
+    from pyarrow import ArrowInvalid
 
     from incarts_pipeline.publish import exists
 
     if not exists(links):
         return None
-    table = _read(links, ["catalog_row", "link_set", "row_key", "status"])
+    try:
+        table = _read(links, ["catalog_row", "link_set", "row_key", "status"])
+    except ArrowInvalid:  # no table of links, which the run refuses to write over
+        return None
     return table.filter(pc.equal(table["status"], "rejected"))
 
 

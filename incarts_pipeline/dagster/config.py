@@ -15,6 +15,14 @@ class Mode(Enum):
     plan = "plan"
 
 
+class Rekeyed(Enum):
+    """What becomes of new rows with the content of rows that left the catalog."""
+
+    hold = "hold"
+    move = "move"
+    new = "new"
+
+
 class LinksConfig(dg.Config):
     """How one run goes, and which numbers its checks accept."""
 
@@ -27,6 +35,11 @@ class LinksConfig(dg.Config):
     retry_rejected: bool = Field(False, description="Try again what Incarts refused before.")
     allow_empty: bool = Field(False, description="Accept an empty catalog over existing links.")
     refuse_over: int | None = Field(None, description="Refuse a plan with more new links.")
+    rekeyed: Rekeyed = Field(
+        Rekeyed.hold,
+        description="New rows with the content of rows that left: hold them, move those rows' "
+        "links over, or make new ones.",
+    )
     max_rejected_share: float = Field(
         0.05, description="Check rejected_share warns above this share of the rows, 0 to 1."
     )

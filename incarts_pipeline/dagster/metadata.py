@@ -105,7 +105,7 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
         lines.append(f"\n{figures.calls:,} calls, about {figures.seconds:,.0f} s.")
     if figures.scopes:
         lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
-    lines += [f"\n{warning}" for warning in figures.warnings]
+    lines += [f"\n{spelled(warning, Surface.DAGSTER)}" for warning in figures.warnings]
     for refusal in figures.refusals:
         told = spelled(joined(" ", [refusal.message, refusal.fix]), Surface.DAGSTER)
         lines.append(f"\n**Would be refused** ({refusal.guard}): {told}")

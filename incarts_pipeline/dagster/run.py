@@ -223,6 +223,8 @@ class LinksRun:
             # Only now: a plan that a guard refuses leaves nothing behind.
             make_folder(place)
             self.context.log.info("%s%s", named, md.plan_line(plan))
+            for warning in plan.figures.warnings:
+                self.context.log.warning("%s%s", named, warning)
 
             # Noted inside, since an interrupted wait returns nothing although the run was finished.
             async def work(stop: Any) -> RunResult:
@@ -261,6 +263,7 @@ class LinksRun:
         return plan_catalog(self._request(value, partition), settings)
 
     def _request(self, value: Any, partition: str | None) -> PlanRequest:
+        from incarts_pipeline.models import Rekeyed
         from incarts_pipeline.plan import PlanRequest
         from incarts_pipeline.prepare import Partition
 
@@ -274,6 +277,7 @@ class LinksRun:
             retry_rejected=self.config.retry_rejected,
             refuse_over=self.config.refuse_over,
             allow_empty=self.config.allow_empty,
+            rekeyed=Rekeyed(self.config.rekeyed.value),
             partition=Partition(value=partition, column=column) if partition is not None else None,
         )
 

@@ -14,6 +14,7 @@ from typing import TypedDict, TypeVar
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.mapping import Mapping
+from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.settings import Settings, parse_duration
 from incarts_pipeline.text import suggest
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
@@ -34,6 +35,7 @@ class PlanArguments(TypedDict, total=False):
     retry_rejected: bool
     refuse_over: int | None
     allow_empty: bool
+    rekeyed: str
 
 
 class WriteArguments(PlanArguments, total=False):
@@ -62,11 +64,20 @@ class Planning:
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
+    rekeyed: str = "hold"
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The key columns that were given."""
         return _names(self.unique_key)
+
+    def policy(self) -> Rekeyed:
+        """Return what becomes of rows that look re-keyed; raises SettingsError for other words."""
+        if self.rekeyed not in list(Rekeyed):
+            raise SettingsError(
+                f"rekeyed can't be {self.rekeyed!r}.", fix=f"Choose from {', '.join(Rekeyed)}."
+            )
+        return Rekeyed(self.rekeyed)
 
     def given(self) -> list[str]:
         """Return the names of what was given at all."""

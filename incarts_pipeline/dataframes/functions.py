@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -30,7 +31,7 @@ from incarts_pipeline.errors import MappingError, SettingsError, told_in
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.pipeline import plan_catalog
-from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.plan import PlanRequest, paths_read
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
 from incarts_pipeline.text import OptionText, Surface
@@ -64,6 +65,8 @@ def plan_links(
             Default False.
         refuse_over (int | None): refuse a plan with more new links than this. Default None.
         allow_empty (bool): accept an empty frame over a link set that has links. Default False.
+        rekeyed (str): what becomes of new rows with the content of rows that left the frame:
+            `hold` them, `move` those rows' links over, or make `new` ones. Default "hold".
 
     Raises:
         CatalogError: the frame holds what no table can; names the column, a row and the fix.
@@ -88,7 +91,7 @@ def write_links(
     Args:
         frame_or_plan: what `plan_links` takes, or a plan that it made. A plan fixes the mapping,
             the settings and the guards, so these stay away then.
-        mapping: as for `plan_links`, like `link_set` to `allow_empty`.
+        mapping: as for `plan_links`, like `link_set` to `rekeyed`.
 
     Keyword Args:
         link_set (str | None): see `plan_links`. Default None.
@@ -99,6 +102,7 @@ def write_links(
         retry_rejected (bool): see `plan_links`. Default False.
         refuse_over (int | None): see `plan_links`. Default None.
         allow_empty (bool): see `plan_links`. Default False.
+        rekeyed (str): see `plan_links`. Default "hold".
         output (str | Path | None): where links.parquet goes, a path or a URI; by default
             `links-<link set>.parquet` in the working directory. Default None.
         approve (str | None): the digest of a refused plan, which lets exactly that one through.
@@ -178,7 +182,7 @@ def _progress(writing: Writing) -> Iterator[RunMetrics]:
 
 def _plan(frame: Any, planning: Planning) -> LinksPlan:
     with told_in(Surface.PYTHON):
-        settings = _settings(planning)
+        settings, rekeyed = _settings(planning), planning.policy()
         mapping = None if planning.mapping is None else load_mapping(planning.mapping)
         if mapping is not None and planning.unique_key:
             raise MappingError(
@@ -194,9 +198,14 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
             retry_rejected=planning.retry_rejected,
             refuse_over=planning.refuse_over,
             allow_empty=planning.allow_empty,
+            rekeyed=rekeyed,
         )
         with _with_example(kept, mapping.unique_key if mapping else planning.keys):
             plan = plan_catalog(request, settings)
+            if isinstance(frame, str | Path):  # which was read by now, but not to be overwritten
+                plan = replace(
+                    plan, read=paths_read(settings, catalog=frame, mapping=planning.mapping)
+                )
         name = planning.link_set or (mapping.link_set if mapping else "")
         output = f"links-{name.replace('/', '-')}.parquet"
         return LinksPlan(plan, request=request, settings=settings, kept=kept, output=output)

@@ -23,15 +23,18 @@ from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.plan import (
     SUFFIX,
     Count,
+    NamedPath,
     Plan,
     PlanFigures,
     PlanRequest,
     Refusal,
+    check_apart,
+    plan_path,
     replan,
     save_plan,
 )
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.text import Surface, counted, joined, spelled
+from incarts_pipeline.text import OptionText, Surface, counted, joined, spelled
 
 _SHOWN_EXAMPLES = 3
 
@@ -82,9 +85,12 @@ class LinksPlan:
 
         Raises:
             MappingError: the mapping is a Mapping, not what one is written as.
+            RefusedError: a file is one that the plan was made from, or of another kind.
         """
         file = Path(path)
         catalog = file.with_name(f"{file.name.removesuffix(SUFFIX)}.catalog.parquet")
+        copy = NamedPath(what="frame's copy", path=str(catalog), begins=b"PAR1")
+        check_apart([plan_path(file), copy], self.plan.read)
         save_plan(
             self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, file
         )
@@ -147,7 +153,8 @@ class LinksPlan:
 
 def _notes(figures: PlanFigures) -> list[str]:
     lines = figures_lines(figures)
-    lines += [f"warning: {warning}" for warning in figures.warnings]
+    warnings = (OptionText("warning: ", warning) for warning in figures.warnings)
+    lines += [spelled(warning, Surface.PYTHON) for warning in warnings]
     for refusal in figures.refusals:
         told = joined(" ", ["REFUSED:", refusal.message, refusal.fix])
         lines.append(spelled(told, Surface.PYTHON))

@@ -24,11 +24,12 @@ from incarts_pipeline.display import (
     row_reasons,
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
-from incarts_pipeline.display.reporting import report_of, write_text
+from incarts_pipeline.display.reporting import page_path, report_of, write_text
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
+from incarts_pipeline.plan import check_apart
 from incarts_pipeline.publish import resolve
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
@@ -115,7 +116,10 @@ class LinksResult:
         return self._joined(self._kept.kind, self._places(found), told)
 
     def to_arrow(self) -> pa.Table:
-        """Return the caller's columns, then the link columns, as an Arrow table."""
+        """Return the caller's columns, then the link columns, as an Arrow table.
+
+        Columns that Arrow can't hold are left out.
+        """
         return self._whole(FrameKind.ARROW)
 
     def to_pandas(self) -> Any:
@@ -167,20 +171,27 @@ class LinksResult:
             MissingExtraError: segno isn't installed; `pip install 'incarts-pipeline[qr]'`.
             ValueError: another level or size.
             PublishError: the page can't be written.
+            RefusedError: there is a file that the run read or wrote, or that is no page.
         """
         table = self.table
         heading = title or ", ".join(pc.unique(table["link_set"]).to_pylist()) or "QR codes"
         labels = self._labels(table["link_id"].drop_null().to_pylist())
         page = qr_sheet(table, labels, error=error, size=size, title=heading)
-        return write_text(Path(path), page)
+        return self._written("sheet", path, page)
 
     def report(self, path: str | Path) -> Path:
         """Write one picture of the run: what was done and why, how fast, what failed.
 
         Raises:
             PublishError: the page can't be written.
+            RefusedError: there is a file that the run read or wrote, or that is no page.
         """
-        return write_text(Path(path), report_of(self.run, self.metrics, self._shown()))
+        return self._written("report", path, report_of(self.run, self.metrics, self._shown()))
+
+    def _written(self, what: str, path: str | Path, page: str) -> Path:
+        tables = self.run.published.output.paths_of(self.run.kind)
+        check_apart([*tables, page_path(what, path)], self.run.read)
+        return write_text(Path(path), page)
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self))
@@ -310,6 +321,7 @@ def _lines(result: LinksResult) -> list[str]:
     lines = [f"LinksResult of run {written.run_id}: {counted(rows, 'row')}, {made_line(run)}"]
     lines += [f"  {n:>9,}  {_status_line(result, status)}" for status, n in counts.items()]
     lines.append(f"links: {result.output}")
+    lines += [f"warning: {warning}" for warning in run.figures.warnings]
     if written.end:
         told = joined(" ", ["Ended early:", written.end.message, written.end.fix])
         lines.append(spelled(told, Surface.PYTHON))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,17 @@ class FrameKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptFrame:
-    """A frame that nothing changes any more; `in_memory` is false where the disk holds it."""
+    """A frame that nothing changes any more; `in_memory` is false where the disk holds it.
+
+    Of what it was read from, `warnings` say what there is to know, and `faults` why a column can't
+    be used.
+    """
 
     kind: FrameKind
     frame: Any
     in_memory: bool = True
+    warnings: tuple[str, ...] = ()
+    faults: Mapping[str, CatalogError] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -56,12 +62,18 @@ class KeptFrame:
 
     def catalog(self) -> Catalog:
         """Open the frame as a catalog."""
-        return open_catalog(self.frame)
+        catalog = open_catalog(self.frame)
+        catalog.warnings += self.warnings
+        catalog.faults.update(self.faults)
+        return catalog
 
     def arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table; named index levels are columns, in front."""
+        """Return the rows as an Arrow table; named index levels are columns, in front.
+
+        Columns that Arrow can't hold are left out.
+        """
         if self.kind is FrameKind.PANDAS:
-            return from_pandas(self.frame)
+            return from_pandas(self.frame)[0]
         return pa.table(self.frame)
 
 
@@ -85,8 +97,9 @@ def keep(source: Any) -> KeptFrame:
     if isinstance(source, pa.RecordBatch):
         return KeptFrame(kind=FrameKind.ARROW, frame=pa.Table.from_batches([source]))
     if isinstance(source, list) and all(isinstance(row, dict) for row in source):
-        return KeptFrame(kind=FrameKind.ARROW, frame=from_dicts(source))
-    return KeptFrame(kind=FrameKind.ARROW, frame=_spooled(source), in_memory=False)
+        table, faults = from_dicts(source)
+        return KeptFrame(kind=FrameKind.ARROW, frame=table, faults=faults)
+    return _spooled(source)
 
 
 def _collected(source: Any) -> Any:
@@ -96,22 +109,32 @@ def _collected(source: Any) -> Any:
         raise cannot_read("the polars frame", error) from error
 
 
-def _spooled(source: Any) -> pa.Table:
-    """Read a stream once; the table that comes back lives on disk, in the types that it has."""
+def _spooled(source: Any) -> KeptFrame:
+    """Read a stream once, and keep it on disk, in the types that it has."""
     try:
         files = dataset_fingerprint(source)
         reader = _reader(source)
         if reader is None:
-            catalog = open_catalog(source)
-            return _mapped(catalog.schema, catalog.batches())
+            return _read(open_catalog(source))
         table = _mapped(reader.schema, reader)
         if files is not None:
             files.check()
-        return table
+        return KeptFrame(kind=FrameKind.ARROW, frame=table, in_memory=False)
     except CatalogError:
         raise
     except Exception as error:  # of the engine behind it
         raise cannot_read(f"the {type(source).__name__}", error) from error
+
+
+def _read(catalog: Catalog) -> KeptFrame:
+    table = _mapped(catalog.schema, catalog.batches())
+    return KeptFrame(
+        kind=FrameKind.ARROW,
+        frame=table,
+        in_memory=False,
+        warnings=tuple(catalog.warnings),
+        faults=catalog.faults,
+    )
 
 
 def _reader(source: Any) -> pa.RecordBatchReader | None:

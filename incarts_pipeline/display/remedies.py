@@ -36,6 +36,7 @@ REASONS: Mapping[Reason, Fix] = {
     Reason.NEW: Fix(meaning="no link yet"),
     Reason.CHANGED: Fix(meaning="content changed"),
     Reason.CHANGED_BACK: Fix(meaning="content is back to one that has a link"),
+    Reason.REKEYED: Fix(meaning="has left the catalog under another key"),
     Reason.SAME: Fix(meaning="link is up to date"),
     Reason.IGNORED_CHANGE: Fix(meaning="changed only where that is ignored"),
     Reason.ANSWER_UNKNOWN: Fix(
@@ -54,6 +55,14 @@ REASONS: Mapping[Reason, Fix] = {
     Reason.PINNED: Fix(
         meaning="changed, but the link is pinned",
         fix="Its code is in use as it is. To make a new link, clear the row's pinned column.",
+    ),
+    Reason.LOOKS_REKEYED: Fix(
+        meaning="new, with the content of a row that left the catalog",
+        fix=OptionText(
+            *("The same rows under other keys? ", Option(name="rekeyed", value="move")),
+            *(" moves their links over. Other rows? ", Option(name="rekeyed", value="new")),
+            " makes new ones.",
+        ),
     ),
     Reason.INVALID: Fix(
         meaning="breaks a rule; see problems", fix="Correct the row, and run again."
@@ -180,6 +189,7 @@ PROBLEMS: Mapping[str, Fix] = {
         meaning="rows of one basket disagree about the link",
         fix="Give all rows of the basket the same link fields.",
     ),
+    Reason.LOOKS_REKEYED: REASONS[Reason.LOOKS_REKEYED],
     Reason.DUPLICATE_KEY: REASONS[Reason.DUPLICATE_KEY],
     NoteCode.TRUNCATED: Fix(meaning="the name was cut to 160 characters"),
     NoteCode.BACKUP_DROPPED: Fix(meaning="a backup was the product itself, or given twice"),

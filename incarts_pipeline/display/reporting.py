@@ -16,8 +16,8 @@ from incarts_pipeline.display.html.failures import COLUMNS, FAILED
 from incarts_pipeline.display.html.report import Reported, run_report
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.pipeline import RunResult, apply_plan
-from incarts_pipeline.plan import Plan
-from incarts_pipeline.publish import check_place, resolve
+from incarts_pipeline.plan import NamedPath, Plan, check_apart, paths_read
+from incarts_pipeline.publish import Output, check_place, resolve
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write import RunMetrics, WriteOptions
@@ -39,12 +39,15 @@ async def apply_and_report(
 
     Raises:
         PublishError: the report can't go there; nothing was sent.
+        RefusedError: it would go to a file that the run reads, or another that it writes.
         IncartsError: as `apply_plan` raises; the report tells it.
     """
     if report is None:
         return await apply_plan(plan, settings, output, options=options, metrics=metrics, stop=stop)
     report = Path(report)
     _check_report(report)
+    tables = Output(links=str(output)).paths_of(plan.kind)
+    check_apart([*tables, page_path("report", report)], (*plan.read, *paths_read(settings)))
     figures, sets = plan.figures, plan.options.link_sets
     result: RunResult | None = None
     said: str | None = "It was broken off."
@@ -80,6 +83,11 @@ def check_places(output: str | Path | None, report: str | Path | None) -> None:
         check_place(str(output))
     if report is not None:
         _check_report(Path(report))
+
+
+def page_path(what: str, path: str | Path) -> NamedPath:
+    """Return the place of an HTML page."""
+    return NamedPath(what=what, path=str(path), begins=b"<!doctype html>")
 
 
 def report_of(result: RunResult, metrics: RunMetrics, rows: pa.Table) -> str:

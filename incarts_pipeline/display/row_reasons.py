@@ -17,7 +17,8 @@ def why(row: Mapping[str, Any]) -> str:
     """Return why a row of links.parquet has its status; a line per broken rule."""
     reason = Reason(row["reason"])
     # The messages of a row's own problems quote its values; the reason alone would not.
-    if reason in (Reason.INVALID, Reason.DUPLICATE_KEY) and (broken := _broken(row)):
+    told = (Reason.INVALID, Reason.DUPLICATE_KEY, Reason.LOOKS_REKEYED)
+    if reason in told and (broken := _broken(row)):
         return "\n".join(f"{one['field']}: {one['message']}" for one in broken)
     said = row["error_message"] or row["error_code"]
     if reason is Reason.REFUSED_BY_API:

@@ -36,6 +36,7 @@ from .integrity import counts_of as counts_of, damage as damage
 from .journal import Journal as Journal
 from .ledger_file import check_file as check_file
 from .limits import load_rate as load_rate, save_rate as save_rate
+from .link_owners import dispute as dispute
 from .lost_keys import hold_lost as hold_lost
 from .moved import copy_database as copy_database
 from .overview import Overview as Overview
@@ -57,6 +58,7 @@ from .queries import (
     next_sequence as next_sequence,
 )
 from .reader import LedgerReader as LedgerReader, existing_ledger as existing_ledger
+from .rekeying import KeyChange as KeyChange, rekey as rekey
 from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
 from .review import Case as Case
 from .runs import (

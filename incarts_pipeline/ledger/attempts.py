@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,11 +16,14 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.link_owners import NewLink, links_of_others
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
 from incarts_pipeline.ledger.tables import Statement, literal
-from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode, State
+from incarts_pipeline.models import Answer, AnswerKind, Dispute, Link, Proof, QrCode, State
 
 logger = logging.getLogger(__name__)
+
+_MOST_LINKS_OF_OTHERS = 8  # attempts, before a person has to look
 
 _O = tables.operation.c
 
@@ -40,7 +43,8 @@ class Sent:
 class Outcome:
     """An attempt's answer and the state that the operation goes into.
 
-    `number` is None when no attempt was made, as for a doubt that has grown too old.
+    `number` is None when no attempt was made, as for a doubt that has grown too old; `lets_go` is
+    whether the run that has claimed it may claim it again.
     """
 
     operation: Operation
@@ -50,6 +54,7 @@ class Outcome:
     answer: Answer | None = None
     error_code: str | None = None
     error_message: str | None = None
+    lets_go: bool = False
 
 
 _SENT = Statement(
@@ -141,6 +146,7 @@ _OUTCOME = Statement(
     )
     .values(
         state=sa.bindparam("to_state"),
+        run_id=sa.case((sa.bindparam("lets_go", type_=sa.Boolean), None), else_=_O.run_id),
         http_status=sa.func.coalesce(sa.bindparam("status"), _O.http_status),
         error_code=sa.bindparam("code"),
         error_message=sa.bindparam("message"),
@@ -173,7 +179,11 @@ _ATTEMPT = Statement(
 
 
 def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Outcome]) -> None:
-    """Record answers: the operation's state, the attempt's answer, and the link if there is one."""
+    """Record answers: the operation's state, the attempt's answer, and the link if there is one.
+
+    An answer with the link of another row leaves a doubt instead.
+    """
+    outcomes = _without_links_of_others(connection, outcomes)
     changed = _OUTCOME.run(connection, [_outcome_values(o, run_id) for o in outcomes])
     attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
     if attempts:
@@ -185,6 +195,40 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
         _write_links(connection, run_id, links)
     if links and changed < len(outcomes):  # something was done already: by the same link?
         _raise_alarm(connection, [o.operation.op_id for o, _ in links])
+
+
+def _without_links_of_others(
+    connection: sa.Connection, outcomes: Sequence[Outcome]
+) -> Sequence[Outcome]:
+    new = [
+        NewLink(op_id=o.operation.op_id, link_id=o.answer.made.id, proof=o.answer.proof, at=o.at)
+        for o in outcomes
+        if o.answer is not None and o.answer.made is not None
+    ]
+    refused = links_of_others(connection, new) if new else {}
+    if not refused:
+        return outcomes
+    return [
+        _doubted(o, o.answer, refused[o.operation.op_id])
+        if o.answer is not None and o.operation.op_id in refused
+        else o
+        for o in outcomes
+    ]
+
+
+def _doubted(outcome: Outcome, answer: Answer, owner: str) -> Outcome:
+    """Return an outcome as the doubt that it is when the link is of another operation."""
+    is_last = outcome.number is None or outcome.number >= _MOST_LINKS_OF_OTHERS
+    answered = answer.made.id if answer.made is not None else ""
+    doubt = replace(
+        answer,
+        kind=AnswerKind.UNKNOWN,
+        made=None,
+        error_code=Dispute.LINK_OF_ANOTHER_ROW.value,
+        error_message=f"{answered} was answered, which is the link of {owner}",
+    )
+    state = State.NEEDS_REVIEW if is_last else State.IN_DOUBT
+    return replace(outcome, state=state, answer=doubt, lets_go=not is_last)
 
 
 def _outcome_values(outcome: Outcome, run_id: str) -> dict[str, Any]:
@@ -200,6 +244,7 @@ def _outcome_values(outcome: Outcome, run_id: str) -> dict[str, Any]:
         "at": outcome.at.micros,
         "run": run_id,
         "undone": outcome.state in NOT_EFFECTED_STATES,
+        "lets_go": outcome.lets_go,
     }
 
 
@@ -226,7 +271,13 @@ _ROW = Statement(tables.replace_row_by("op_id"), [c.name for c in tables.row.c])
 def _write_links(
     connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link | QrCode]]
 ) -> None:
-    _LINK.run(connection, [link_values(o.operation.op_id, k, run_id, o.at) for o, k in links])
+    _LINK.run(
+        connection,
+        [
+            link_values(o.operation.op_id, k, run_id, o.at, o.answer.proof if o.answer else None)
+            for o, k in links
+        ],
+    )
     used = [
         tables.row_values(
             (o.operation.set_id, o.operation.row_key),
@@ -243,7 +294,9 @@ def _write_links(
         _ROW.run(connection, used)
 
 
-def link_values(op_id: int, made: Link | QrCode, run_id: str, at: Stamp) -> dict[str, Any]:
+def link_values(
+    op_id: int, made: Link | QrCode, run_id: str, at: Stamp, proof: Proof | None = None
+) -> dict[str, Any]:
     """Return what was made as the ledger keeps it: its id is in `link_id`, whatever it is."""
     link, code = (made, made.qr_code) if isinstance(made, Link) else (None, made)
     return {
@@ -258,6 +311,8 @@ def link_values(op_id: int, made: Link | QrCode, run_id: str, at: Stamp) -> dict
         "created_at": round(made.created_at.timestamp() * 1e6) if made.created_at else None,
         "received_at": at.micros,
         "run_id": run_id,
+        "proof": proof,
+        "status": link.status if link else None,
     }
 
 

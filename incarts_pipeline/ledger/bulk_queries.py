@@ -11,8 +11,8 @@ from incarts_pipeline.ledger.bulk_read import Query, Reading, scan
 from incarts_pipeline.ledger.tables import CLOSED_STATES, OPEN_STATES
 from incarts_pipeline.schemas import HISTORY as HISTORY_SCHEMA
 
-_INTEGERS = """op_id generation attempts http_status is_missing is_first first_sent_at settled_at
-created_at changed_at missing_since"""
+_INTEGERS = """op_id generation attempts http_status is_missing is_shared is_first first_sent_at
+settled_at created_at changed_at missing_since"""
 _TYPES = {
     "content_hash": pa.binary(),
     "first_sent_boot": pa.float64(),
@@ -41,8 +41,8 @@ SELECT op_id, row_key, content_hash, state, generation, action, run_id, first_se
 FROM operation INDEXED BY {index}
 WHERE set_id = ?1 AND ({states})
 """
-# Operations that have no link: open, refused or given up. In two halves, as each has an index that
-# holds just them; `state <> 'done'` would look at every operation there ever was.
+# Operations that have no link, or a disputed one: open, refused or given up. In two halves, as each
+# has an index that holds just them; `state <> 'done'` would look at every operation there ever was.
 UNLINKED = Query(
     sql=" UNION ALL ".join(
         _UNLINKED.format(index=index, states=" OR ".join(f"state = '{state}'" for state in states))
@@ -87,8 +87,8 @@ GROUP BY operation.row_key, operation.content_hash
 
 # What the runs of one plan file have come to: for each row and content, what the plan had said. An
 # operation that is older than the plan's first run was not the plan's to make, but to settle, or
-# its link was taken up again. `is_first` tells links of rows that had none before. The second
-# parameter is the plan's digest.
+# its link was taken up again, or moved to another key. `is_first` tells links of rows that had none
+# before. The second parameter is the plan's digest.
 BEGUN = Query(
     sql="""
 WITH own AS (SELECT run_id FROM run WHERE approved = ?2),
@@ -104,6 +104,9 @@ SELECT row_key, content_hash, action, 0 FROM operation CROSS JOIN began
 WHERE set_id = ?1 AND intended_at >= began.at
   AND state IN ('sent', 'in_doubt', 'needs_review', 'rejected')
   AND COALESCE(settled_run_id, run_id) IN (SELECT run_id FROM own)
+UNION
+SELECT row_key, content_hash, state, 0 FROM operation
+WHERE set_id = ?1 AND state = 'moved' AND settled_run_id IN (SELECT run_id FROM own)
 """,
     schema=_columns("row_key content_hash action is_first"),
 )
@@ -111,24 +114,27 @@ WHERE set_id = ?1 AND intended_at >= began.at
 # The link that each row uses now, with all that links.parquet shows of it.
 CURRENT = Query(
     sql="""
-SELECT link.link_id, operation.row_key, operation.content_hash, operation.idempotency_key,
-       operation.generation, operation.action, operation.attempts, operation.http_status,
-       operation.correlation_id,
+SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
+       operation.idempotency_key, operation.generation, operation.action, operation.attempts,
+       operation.http_status, operation.correlation_id,
        (
            SELECT MIN(followed.link_id) FROM link AS followed
            WHERE followed.op_id = operation.follows_op_id
        ) AS replaces_link_id,
        short_link, short_id, target_url, qr_code_id, qr_image_url, encoded_url AS qr_encoded_url,
-       link.created_at, row.changed_at, row.run_id AS changed_run_id, row.missing_since
+       link.created_at, row.changed_at, row.run_id AS changed_run_id, row.missing_since,
+       link.status,
+       link.link_id IN (SELECT link_id FROM link GROUP BY link_id HAVING COUNT(*) > 1) AS is_shared
 FROM row
 JOIN operation ON operation.op_id = row.op_id
 JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
 WHERE row.set_id = ?
 """,
     schema=_columns(
-        "link_id row_key content_hash idempotency_key generation action attempts http_status "
+        "link_id op_id row_key content_hash idempotency_key generation action attempts http_status "
         "correlation_id replaces_link_id short_link short_id target_url qr_code_id qr_image_url "
-        "qr_encoded_url created_at changed_at changed_run_id missing_since"
+        "qr_encoded_url created_at changed_at changed_run_id missing_since status "
+        "is_shared"
     ),
 )
 

@@ -116,7 +116,8 @@ def decide(
         return _Verdict(claim=Claim.OURS, drop=drop)
     # A refusal proves that there is no link, and servers may repeat it for as long as they remember
     # its key: asked to try again, we do so under a new one.
-    if last.state == State.ABANDONED or (last.state == State.REJECTED and retry_rejected):
+    again = (State.ABANDONED, State.MOVED)
+    if last.state in again or (last.state == State.REJECTED and retry_rejected):
         return _Verdict(claim=Claim.OURS, drop=drop, generation=last.generation + 1)
     return _Verdict(claim=Claim.MOVED)
 

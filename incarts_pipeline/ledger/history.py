@@ -35,13 +35,18 @@ class Try:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """One link of a row."""
+    """One link of a row; `proof` is what makes it that, None where nobody looked.
+
+    `status` is the link's when it was answered.
+    """
 
     link_id: str
     short_link: str | None
     target_url: str | None
     received_at: int
     in_use: bool
+    proof: str | None = None
+    status: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +152,8 @@ def _entry(connection: sa.Connection, row: Any, changed: Sequence[str]) -> Histo
                 target_url=one.target_url,
                 received_at=one.received_at,
                 in_use=one.link_id == in_use,
+                proof=one.proof,
+                status=one.status,
             )
             for one in links
         ],

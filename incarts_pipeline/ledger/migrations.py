@@ -60,6 +60,8 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "state = 'rejected' OR state = 'abandoned'",
     ],
     6: [
+        "ALTER TABLE link ADD COLUMN proof TEXT",
+        "ALTER TABLE link ADD COLUMN status TEXT",
         "CREATE TABLE lost_key (digest BLOB NOT NULL, PRIMARY KEY (digest)) WITHOUT ROWID",
         "INSERT INTO meta (name, value) VALUES ('commits', '0')",
     ],

@@ -163,6 +163,8 @@ class MadeLink:
     """One link beside what was sent for it and what was answered; None where nobody knows."""
 
     link_id: str
+    op_id: int | None = None
+    proof: str | None = None
     link_set: str | None = None
     row_key: str | None = None
     body: bytes | None = None
@@ -211,7 +213,7 @@ def links_made(connection: sa.Connection, targets: Sequence[Target]) -> list[Mad
     k, b = tables.link.c, tables.body.c
     op_ids = [one.op_id for one in targets if one.op_id is not None]
     rows = connection.execute(
-        sa.select(k.op_id, k.link_id, b.body, k.target_url, k.short_link, k.encoded_url)
+        sa.select(k.op_id, k.link_id, b.body, k.target_url, k.short_link, k.encoded_url, k.proof)
         .outerjoin(tables.body, b.op_id == k.op_id)
         .where(k.op_id.in_(op_ids))
     )
@@ -220,9 +222,10 @@ def links_made(connection: sa.Connection, targets: Sequence[Target]) -> list[Mad
 
 
 def _made(target: Target, row: Any) -> MadeLink:
-    names = ("body", "target_url", "short_link", "encoded_url")
+    names = ("body", "target_url", "short_link", "encoded_url", "proof")
     return MadeLink(
         link_id=target.link_id,
+        op_id=target.op_id,
         link_set=target.link_set,
         row_key=target.row_key,
         **({} if row is None else {name: getattr(row, name) for name in names}),

@@ -13,6 +13,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import drop_operations
+from incarts_pipeline.ledger.rekeying import close_moved
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import State
 
@@ -138,6 +139,8 @@ class _Chunk:
         op_id, state = self._by_key.get(entry.idempotency_key, (None, None))
         if op_id is None or (state == State.INTENDED and entry.is_open):
             op_id = self._new_operation(entry, set_id)
+        elif entry.state is State.MOVED:
+            close_moved(self._connection, set_id, entry.row_key, op_id, {})
         elif state != State.DONE and (entry.link is not None or _closes(entry, state)):
             self._settle(op_id, set_id, entry)
         if entry.link is not None and op_id is not None:

@@ -19,12 +19,13 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import operation_of
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Replay, ReplayRule
-from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode, State, kind_for
+from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, QrCode, State, kind_for
 
 REVIEWER = "review"  # in place of a run, where a person decided
 
 _O = tables.operation.c
 _A = tables.attempt.c
+_R = tables.row.c
 _REVIEWABLE = (*DOUBTFUL_STATES, State.NEEDS_REVIEW)
 
 
@@ -111,6 +112,8 @@ def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
 def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp) -> None:
     """Record what an operation made: its link, or its QR code, which a person found.
 
+    A disputed link may be the one after all, or its row gets this one instead.
+
     Raises:
         RefusedError: it is another operation's already.
     """
@@ -118,7 +121,11 @@ def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp
     owner = connection.execute(
         sa.select(_O.row_key, _O.idempotency_key)
         .join(tables.link, k.op_id == _O.op_id)
-        .where(sa.or_(k.link_id == made.id, k.qr_code_id == made.id), _O.op_id != op_id)
+        .where(
+            sa.or_(k.link_id == made.id, k.qr_code_id == made.id),
+            _O.op_id != op_id,
+            k.proof.is_distinct_from(Proof.DISPUTED.value),
+        )
     ).first()
     if owner is not None:
         raise RefusedError(
@@ -126,15 +133,29 @@ def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp
             fix="Look again at which one belongs to this key.",
             guard="adopted_twice",
         )
-    answer = Answer(kind=AnswerKind.LINK, correlation_id="", made=made)
+    answer = Answer(kind=AnswerKind.LINK, correlation_id="", made=made, proof=Proof.REVIEW)
     operation = operation_of(_open(connection, op_id), b"")
     outcome = Outcome(operation=operation, state=State.DONE, at=now, answer=answer)
+    connection.execute(
+        sa.update(tables.link)
+        .where(k.op_id == op_id, k.link_id == made.id)
+        .values(proof=Proof.REVIEW.value)
+    )
     write_outcomes(connection, REVIEWER, [outcome])
+    connection.execute(
+        sa.update(tables.row)
+        .where(_R.op_id == op_id, _R.link_id != made.id)
+        .values(link_id=made.id, changed_at=now.micros, run_id=REVIEWER)
+    )
 
 
 def recreate(connection: sa.Connection, op_id: int, now: Stamp) -> None:
-    """Give an operation up: a person knows that it has no link. The next run makes a new one."""
+    """Give an operation up: a person knows that it has no link, or a wrong one.
+
+    The next run makes a new one.
+    """
     _open(connection, op_id)
+    connection.execute(sa.delete(tables.row).where(_R.op_id == op_id))
     connection.execute(
         sa.update(tables.operation)
         .where(_O.op_id == op_id)
@@ -172,7 +193,7 @@ def evidence(connection: sa.Connection, found: Sequence[Case]) -> list[dict[str,
 
 
 def _evidence(connection: sa.Connection, case: Case, attempts: Sequence[Any]) -> dict[str, Any]:
-    b = tables.body.c
+    b, k = tables.body.c, tables.link.c
     body = connection.scalar(sa.select(b.body).where(b.op_id == case.op_id))
     row = connection.execute(sa.select(tables.operation).where(_O.op_id == case.op_id)).one()
     return {
@@ -187,6 +208,10 @@ def _evidence(connection: sa.Connection, case: Case, attempts: Sequence[Any]) ->
         "body_bytes": len(body) if body else None,
         "body_sha256": hashlib.sha256(body).hexdigest() if body else row.content_hash.hex(),
         "attempts": [_attempt(one) for one in attempts],
+        "links": [
+            {"id": link.link_id, "proof": link.proof, "status": link.status}
+            for link in connection.execute(sa.select(tables.link).where(k.op_id == case.op_id))
+        ],
     }
 
 

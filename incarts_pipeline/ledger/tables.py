@@ -157,8 +157,8 @@ attempt = sa.Table(
 )
 
 # Every link that was ever answered, and every further QR code (whose id `link_id` is then); two
-# for one operation are an alarm, and both are kept. One id for two operations is Incarts' own
-# affair: both rows have their link.
+# for one operation are an alarm, and both are kept. One id for two operations is a doubt about the
+# later one, unless both lead to the same (`link_owners`).
 link = sa.Table(
     "link",
     metadata,
@@ -173,6 +173,8 @@ link = sa.Table(
     sa.Column("created_at", sa.Integer),
     sa.Column("received_at", sa.Integer, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("proof", sa.Text),  # a `models.Proof`; null where nobody looked
+    sa.Column("status", sa.Text),  # as Incarts told it when it answered
     sqlite_with_rowid=False,
 )
 

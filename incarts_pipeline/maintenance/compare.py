@@ -14,6 +14,7 @@ from incarts_pipeline.models import Answer, AnswerKind, Link
 _ACTIVE = "active"
 # Fields that are compared as they are. `location` is not: smart-select may fill in a store.
 _PLAIN = ("projectId", "name", "publicName", "retailer", "intent", "customUrl", "fallbackUrl")
+_LEADING = frozenset({"id", "projectId", "retailer", "intent", "customUrl", "products"})
 _NOT_READ = (
     AnswerKind.NOT_SENT,
     AnswerKind.RATE_LIMITED,
@@ -49,6 +50,11 @@ class Finding:
     differences: Sequence[Difference] = ()
     status: str | None = None
     http_status: int | None = None
+
+    @property
+    def is_of_something_else(self) -> bool:
+        """Whether the link leads elsewhere than was asked for; a name may be spelled anew."""
+        return any(one.field in _LEADING for one in self.differences)
 
 
 def judge(made: MadeLink, answer: Answer | None) -> Finding:

@@ -344,6 +344,7 @@ def _made_by_hand(
             'unique_key=["..."] and link_set="...".',
         )
     catalog = open_catalog(source)
+    catalog.require(catalog.faults)
     for name in (*unique_key, "link_id"):
         if name not in catalog.schema.names:
             raise CatalogError(

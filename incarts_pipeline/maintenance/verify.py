@@ -24,16 +24,25 @@ from incarts_pipeline.ledger import (
     LedgerReader,
     MadeLink,
     Target,
+    dispute,
     existing_ledger,
     links_made,
     links_to_read,
     load_rate,
     new_run_id,
+    once,
 )
 from incarts_pipeline.maintenance.compare import Finding, Verdict, judge
-from incarts_pipeline.models import Answer, AnswerKind, Reason, State
+from incarts_pipeline.models import Answer, AnswerKind, Proof, Reason, State
+from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 from incarts_pipeline.prepare import Columns, Findings
-from incarts_pipeline.publish import Owner, check_place, metadata_of, write_table
+from incarts_pipeline.publish import (
+    Owner,
+    check_place,
+    check_replaceable,
+    metadata_of,
+    write_table,
+)
 from incarts_pipeline.schemas import VERIFIED
 from incarts_pipeline.settings import CallSettings, Settings, key_fingerprint, load_settings
 from incarts_pipeline.sync import Stop, run_blocking
@@ -76,7 +85,8 @@ class VerifyRequest:
 class Verification:
     """How the links stand; `table` has the columns of `schemas.VERIFIED`, a row per link.
 
-    `end` says why not all could be read, None when nothing kept them from it but being stopped.
+    `end` says why not all could be read, None when nothing kept them from it but being stopped;
+    `disputed` counts the links that lead elsewhere than was asked for, whose rows are held now.
     """
 
     table: pa.Table
@@ -86,6 +96,7 @@ class Verification:
     end: End | None = None
     stopped: Reason | None = None
     output: str | None = None
+    disputed: int = 0
 
     def exit_code(self) -> int:
         """Return the shell's exit code: 0 all ok, 1 none was read, 3 not all ok, 4 stopped early.
@@ -113,6 +124,8 @@ def verify_links(
     progress: bool = True,
 ) -> Verification:
     """Read links back and compare them with what was sent; changes nothing at Incarts.
+
+    A row whose link leads elsewhere than was asked for is held until it is reviewed.
 
     Reads go at the pace that all runs of the API key share. What is compared, and why,
     `drift.differences` says.
@@ -162,6 +175,9 @@ async def verify(
     _check_scope(known)
     if output is not None:
         check_place(str(output))
+        table = NamedPath(what="table of verdicts", path=str(output))
+        check_apart([table], paths_read(settings, catalog=request.links))
+        check_replaceable(str(output), VERIFIED)
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     targets = await asyncio.to_thread(_targets, request, known.project_id, ledger)
@@ -178,10 +194,12 @@ async def verify(
             known, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
         ) as throttle,
     ):
+        reader = _Reader(client, throttle)
         batches = [
-            await _Reader(client, throttle).page(await asyncio.to_thread(_load, ledger, page))
+            await reader.page(await asyncio.to_thread(_load, ledger, page))
             for page in _pages(targets)
         ]
+    await asyncio.to_thread(_dispute, ledger.file, reader.disputed, clock)
     table = pa.Table.from_batches(batches, schema=VERIFIED)
     if output is not None:
         facts = Owner(base_url=known.base_url, project_id=known.project_id).facts
@@ -197,6 +215,7 @@ async def verify(
         end=throttle.circuits.end or _forbidden(throttle.circuits),
         stopped=stop.reason,
         output=None if output is None else str(output),
+        disputed=len(reader.disputed),
     )
 
 
@@ -238,6 +257,7 @@ def _targets(request: VerifyRequest, project_id: str, ledger: LedgerReader) -> l
 
 def _link_ids(source: object) -> list[str]:
     catalog = open_catalog(source)
+    catalog.require(["link_id"])
     if "link_id" not in catalog.schema.names:
         raise CatalogError(
             f"{catalog.name} has no column 'link_id'; it has {', '.join(catalog.schema.names)}.",
@@ -267,13 +287,27 @@ def _load(ledger: LedgerReader, page: Sequence[Target]) -> list[MadeLink]:
     return ledger.read(lambda connection: links_made(connection, page))
 
 
+def _dispute(file: Path, found: Sequence[tuple[int, str]], clock: Clock) -> None:
+    """Let the ledger know which links can't be trusted, so that the next plan holds their rows."""
+    if not found:
+        return
+    now = clock.now()
+    with once(file) as connection:
+        for op_id, link_id in found:
+            dispute(connection, op_id, link_id, now)
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads one page of links back, and keeps what was answered last to each, and when."""
+    """Reads links back a page at a time; keeps a page's last answers, with their times.
+
+    `disputed` are the operations, and their links, that lead elsewhere than was asked for.
+    """
 
     client: IncartsClient
     throttle: Throttle
     answers: dict[str, tuple[Answer, float]] = field(default_factory=dict)
+    disputed: list[tuple[int, str]] = field(default_factory=list)
 
     async def read(self, link_id: str, slot: Slot) -> AttemptResult:
         """Make one attempt to read a link, which is safe to repeat."""
@@ -289,13 +323,19 @@ class _Reader:
 
     async def page(self, made: Sequence[MadeLink]) -> pa.RecordBatch:
         """Read some links at once, and return their rows of the table."""
+        self.answers.clear()
         most = {AttemptResult.NO_EFFECT: _TRIES}
         async with Attempts(self.throttle, most=most, grace=_GRACE_SECONDS) as begun:
             for link in made:
                 await begun.begin("", SCOPE, partial(self.read, link.link_id))
-        nothing = (None, None)
-        found = [(link, *self.answers.get(link.link_id, nothing)) for link in made]
-        rows = [_row(link, judge(link, answer), at) for link, answer, at in found]
+        rows = []
+        for link in made:
+            answer, at = self.answers.get(link.link_id, (None, None))
+            found = judge(link, answer)
+            rows.append(_row(link, found, at))
+            # What a person said is right isn't asked for again.
+            if found.is_of_something_else and link.op_id and link.proof != Proof.REVIEW:
+                self.disputed.append((link.op_id, link.link_id))
         return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
 
 

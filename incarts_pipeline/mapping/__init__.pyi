@@ -1,4 +1,4 @@
-from .default import default_mapping as default_mapping
+from .default import default_mapping as default_mapping, own_columns as own_columns
 from .expressions import (
     Column as Column,
     Constant as Constant,
@@ -20,5 +20,6 @@ from .mapping import (
     TrackingMapping as TrackingMapping,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
+    mapping_file as mapping_file,
 )
 from .type_rules import is_list as is_list, is_text as is_text

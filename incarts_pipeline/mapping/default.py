@@ -49,6 +49,11 @@ def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) 
     return mapping
 
 
+def own_columns() -> tuple[str, ...]:
+    """Return the names of the columns that `default_mapping` reads."""
+    return tuple(_OWN_NAMES)
+
+
 def _own_names() -> dict[str, tuple[str, ...]]:
     names = {path.rpartition(".")[2]: ("link", *path.split(".")) for path in KINDS}
     for utm in ("source", "medium", "campaign", "term", "content"):

@@ -302,10 +302,10 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
 def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]:
     """Read what a mapping says, without judging it; raises as `load_mapping` does."""
     content: object = source
-    if not isinstance(source, Dict):
-        # A path has no line break, and a mapping of one line says nothing.
-        is_text = isinstance(source, str) and "\n" in source
-        content = load_yaml(_read(source), "" if is_text else str(source))
+    if (file := mapping_file(source)) is not None:
+        content = load_yaml(_read(file), str(source))
+    elif isinstance(source, str):
+        content = load_yaml(source, "")
     if not isinstance(content, dict):
         raise MappingError(
             f"A mapping is an object with link_set, unique_key and link, not {content!r}."
@@ -313,13 +313,18 @@ def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]
     return content
 
 
-def _read(source: str | Path) -> str:
-    if isinstance(source, str) and "\n" in source:
-        return source
+def mapping_file(source: object) -> Path | None:
+    """Return the file that a mapping is read from, None for one that is given as it is."""
+    # A path has no line break, and a mapping of one line says nothing.
+    is_path = isinstance(source, Path) or (isinstance(source, str) and "\n" not in source)
+    return Path(str(source)) if is_path else None
+
+
+def _read(source: Path) -> str:
     try:
-        return Path(source).read_text(encoding="utf-8")
+        return source.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        path = Path(source).absolute()
+        path = source.absolute()
         raise MappingError(f"There is no mapping file {path}.{suggest_file(path)}") from error
     except UnicodeDecodeError as error:
         raise MappingError(

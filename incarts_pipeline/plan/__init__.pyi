@@ -3,11 +3,17 @@ from .changes import GROUPS as GROUPS
 from .examples import Example as Example
 from .figures import Count as Count, PlanFigures as PlanFigures, refuse as refuse
 from .guards import EMPTY_GUARD as EMPTY_GUARD, Refusal as Refusal
+from .named_paths import (
+    NamedPath as NamedPath,
+    check_apart as check_apart,
+    paths_read as paths_read,
+)
 from .plan import Plan as Plan, PlanOptions as PlanOptions
 from .plan_file import (
     SUFFIX as SUFFIX,
     SavedPlan as SavedPlan,
     load_plan as load_plan,
+    plan_path as plan_path,
     save_plan as save_plan,
 )
 from .request import PlanRequest as PlanRequest, QrRequest as QrRequest

@@ -14,12 +14,13 @@ import pyarrow as pa
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
-from incarts_pipeline.models import Action, Kind, NoteCode, Reason, State
+from incarts_pipeline.models import Action, Kind, NoteCode, Reason, Rekeyed, State
 from incarts_pipeline.plan import changes, guards, queries
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
 from incarts_pipeline.plan.guards import SetFigures
+from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.plan import Plan, PlanOptions
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
@@ -34,6 +35,7 @@ class Planning:
     workspace: Workspace
     ledger: LedgerReader
     now: Stamp
+    warnings: tuple[str, ...] = ()  # of the catalog
 
     def set_ids(self) -> dict[str, int]:
         """Return the ids of those of the plan's link sets that the ledger has."""
@@ -99,8 +101,10 @@ def _name_changes(planning: Planning) -> None:
 
 
 def _decide(planning: Planning) -> None:
-    retry = {"retry_rejected": planning.options.retry_rejected}
-    planning.workspace.db.execute(queries.DECISION, retry)
+    options = planning.options
+    rekeyed = options.rekeyed if planning.kind.is_catalog else Rekeyed.NEW
+    said = {"retry_rejected": options.retry_rejected, "rekeyed": rekeyed.value}
+    planning.workspace.db.execute(queries.DECISION, said)
 
 
 def _tables(names: str) -> frozenset[str]:
@@ -117,7 +121,7 @@ STEPS = (
     ),
     Step(
         name="find the rows that don't simply have their link already",
-        reads=_tables("request ledger_row compared"),
+        reads=_tables("request ledger_row unlinked compared"),
         makes=_tables("compared open_request own_ledger_row own_compared"),
         run=_compare,
         optional=_tables("member"),
@@ -153,8 +157,14 @@ STEPS = (
         run=_name_changes,
     ),
     Step(
+        name="find rows that left under the content of new ones",
+        reads=_tables("open_request compared own_compared"),
+        makes=_tables("rekeyed"),
+        run=_statement(queries.REKEYED),
+    ),
+    Step(
         name="decide",
-        reads=_tables("request open_request shared unlinked doubt past changed"),
+        reads=_tables("request open_request shared unlinked doubt past rekeyed changed"),
         makes=_tables("decision"),
         run=_decide,
     ),
@@ -188,6 +198,7 @@ def make_plan(
     ledger: LedgerReader,
     options: PlanOptions,
     now: Stamp,
+    read: Sequence[NamedPath] = (),
     chosen: Chosen | None = None,
 ) -> Plan:
     """Load requests (`schemas.link_request_schema`) and decide what to do with each.
@@ -206,14 +217,17 @@ def make_plan(
             options = replace(options, link_sets=workspace.link_sets())
             planning = replace(planning, options=options)
             _load_ledger(planning)
+        planning = replace(planning, warnings=tuple(catalog.warnings))  # once it is read
         return Plan(
             kind=kind,
             options=options,
             figures=_decided(planning),
             workspace=workspace,
             ledger=ledger,
+            read=read,
             chosen=chosen,
             fingerprint=catalog.fingerprint,
+            warnings=planning.warnings,
         )
     except BaseException:
         workspace.close()
@@ -227,7 +241,12 @@ def replan(plan: Plan, now: Stamp) -> Plan:
     """
     ledger = LedgerReader(plan.ledger.file)
     planning = Planning(
-        kind=plan.kind, options=plan.options, workspace=plan.workspace, ledger=ledger, now=now
+        kind=plan.kind,
+        options=plan.options,
+        workspace=plan.workspace,
+        ledger=ledger,
+        now=now,
+        warnings=plan.warnings,
     )
     _load_ledger(planning)
     return replace(plan, ledger=ledger, figures=_decided(planning))
@@ -287,7 +306,7 @@ def _figures(planning: Planning) -> PlanFigures:
         missing={s: n for s, n, _ in found},
         scopes=scopes,
         missing_scopes=lacking,
-        warnings=guards.warnings(made),
+        warnings=[*planning.warnings, *guards.warnings(made), *_look_rekeyed(planning)],
         refusals=guards.refusals(
             _set_figures(planning, counts, newly_missing) if kind.is_catalog else (),
             refuse_over=options.refuse_over,
@@ -298,6 +317,11 @@ def _figures(planning: Planning) -> PlanFigures:
         seconds=options.pace.seconds(calls + doubts) if options.pace else None,
         rows=sum(count.rows for count in counts),
     )
+
+
+def _look_rekeyed(planning: Planning) -> list[str]:
+    [(n, pairs)] = planning.workspace.db.execute(queries.LOOK_REKEYED).fetchall()
+    return [guards.looks_rekeyed(n, pairs)] if n else []
 
 
 def _set_figures(

@@ -19,7 +19,7 @@ class Example:
     """One row that a plan would touch; `fields` are those that differ from its link's content.
 
     `name` is the link's as it would be sent, None where nothing is; `problem` is the first rule
-    that a rejected row breaks.
+    that a rejected row breaks; `was_key` the key under which a re-keyed row left the catalog.
     """
 
     link_set: str
@@ -29,10 +29,16 @@ class Example:
     fields: Sequence[str] = ()
     name: str | None = None
     problem: str | None = None
+    was_key: str | None = None
+
+    @property
+    def keys(self) -> str:
+        """The row's key, behind the one that it had before."""
+        return f"{self.was_key} → {self.row_key}" if self.was_key else self.row_key
 
     def __str__(self) -> str:
         what = f": {', '.join(self.fields)}" if self.fields else ""
-        return f"row {self.catalog_row} ({self.row_key}){what}"
+        return f"row {self.catalog_row} ({self.keys}){what}"
 
 
 def examples_of(
@@ -47,7 +53,7 @@ def examples_of(
 
 
 def _example(row: Sequence[Any], old_body: bytes | None) -> Example:
-    link_set, catalog_row, row_key, reason, _, body, problem = row
+    link_set, catalog_row, row_key, reason, _, body, problem, was_key = row
     return Example(
         link_set=link_set,
         catalog_row=catalog_row,
@@ -56,4 +62,5 @@ def _example(row: Sequence[Any], old_body: bytes | None) -> Example:
         fields=changed_fields(old_body, body.encode()) if old_body and body is not None else (),
         name=json.loads(body).get("name") if body is not None else None,
         problem=problem,
+        was_key=was_key,
     )

@@ -144,6 +144,17 @@ def scopes_needed(kind: Kind, calls: Sequence[tuple[str, str, int]]) -> dict[str
     return needed
 
 
+def looks_rekeyed(rows: int, pairs: Sequence[str]) -> OptionText:
+    """Return what to know of new rows that are held; `pairs` are the first old and new keys."""
+    look = "1 new row looks" if rows == 1 else f"{rows:,} new rows look"
+    return OptionText(
+        f"{look} re-keyed, with the content of rows that left the catalog: {', '.join(pairs)}"
+        f"{', …' if rows > len(pairs) else ''}. ",
+        *(Option(name="rekeyed", value="move"), " moves their links over, "),
+        *(Option(name="rekeyed", value="new"), " makes new ones; until then they are held."),
+    )
+
+
 def warnings(calls: Sequence[tuple[str, str, int]]) -> list[str]:
     """Return what to know before sending these kinds of links."""
     soon = sum(n for _, intent, n in calls if intent == Intent.PRODUCT_DETAIL)

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog import Fingerprint
 from incarts_pipeline.identity import group_hashes, qr_content_hash
-from incarts_pipeline.ledger import Call, Content, LedgerReader, Move, ReplayRule
-from incarts_pipeline.models import Action, Kind, Policy, Reason
+from incarts_pipeline.ledger import Call, Content, KeyChange, LedgerReader, Move, ReplayRule
+from incarts_pipeline.models import Action, Kind, Policy, Reason, Rekeyed
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
+from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
@@ -44,6 +45,7 @@ class PlanOptions:
     scopes: frozenset[str] | None = None
     refuse_over: int | None = None
     allow_empty: bool = False
+    rekeyed: Rekeyed = Rekeyed.HOLD
     pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
 
@@ -59,6 +61,7 @@ class PlanOptions:
             "retry_rejected": self.retry_rejected,
             "refuse_over": self.refuse_over,
             "allow_empty": self.allow_empty,
+            "rekeyed": self.rekeyed.value,
         }
 
 
@@ -73,8 +76,10 @@ class Plan:
         workspace: the temporary database with a decision for each row, shared by the plans that
             `replan` makes of this one.
         ledger: the ledger as it was when this was decided.
+        read: the places that it was made from, which nothing may be written to.
         chosen: what was read of the catalog.
         fingerprint: the catalog's files before they were read, None where it has none.
+        warnings: what to know about the catalog's rows.
         saved: the digest of the plan file that this carries out.
     """
 
@@ -83,8 +88,10 @@ class Plan:
     figures: PlanFigures
     workspace: Workspace
     ledger: LedgerReader
+    read: Sequence[NamedPath] = ()
     chosen: Chosen | None = None
     fingerprint: Fingerprint | None = None
+    warnings: tuple[str, ...] = ()
     saved: str | None = None
 
     def __enter__(self) -> Self:
@@ -155,6 +162,11 @@ class Plan:
         """Return the rows that go back to an earlier link."""
         rows = self.workspace.db.execute(queries.REUSES).fetchall()
         return [Move(set_ids[name], *rest) for name, *rest in rows]
+
+    def rekeys(self, set_ids: Mapping[str, int]) -> list[KeyChange]:
+        """Return the rows that take over the link of one that left the catalog."""
+        rows = self.workspace.db.execute(queries.REKEYS).fetchall()
+        return [KeyChange(set_ids[name], *rest) for name, *rest in rows]
 
     def rows_that_stay(self, set_ids: Mapping[str, int]) -> set[tuple[int, str]]:
         """Return the rows in doubt that keep the link that they use."""

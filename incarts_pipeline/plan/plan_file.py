@@ -11,6 +11,8 @@ from typing import Any
 
 from incarts_pipeline.errors import CatalogError, MappingError
 from incarts_pipeline.mapping import Mapping, mapping_content
+from incarts_pipeline.models import Rekeyed
+from incarts_pipeline.plan.named_paths import NamedPath, check_apart
 from incarts_pipeline.plan.plan import Plan
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.prepare import Partition
@@ -40,6 +42,7 @@ class SavedPlan:
     project_id: str
     base_url: str | None
     made_at: str
+    file: NamedPath
 
 
 def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | Path) -> None:
@@ -50,7 +53,9 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
     Raises:
         CatalogError: the catalog is not a path or a URI that can be read again.
         MappingError: the mapping is a Mapping, not what one is written as.
+        RefusedError: the file is one that the plan was made from, or no plan.
     """
+    check_apart([plan_path(path)], plan.read)
     catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
     if catalog == "-":
         raise CatalogError(
@@ -74,10 +79,16 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
         "mapping": mapping,
         "unique_key": list(request.unique_key),
+        "rekeyed": request.rekeyed.value,
         "partition": dataclasses.asdict(request.partition) if request.partition else None,
         **{name: getattr(request, name) for name in _REQUEST},
     }
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def plan_path(path: str | Path) -> NamedPath:
+    """Return the place of a plan file."""
+    return NamedPath(what="plan file", path=str(path), begins=b'{\n  "format": "incarts plan')
 
 
 def load_plan(path: str | Path) -> SavedPlan:
@@ -96,6 +107,7 @@ def load_plan(path: str | Path) -> SavedPlan:
             catalog=content["catalog"],
             mapping=content["mapping"],
             unique_key=tuple(content["unique_key"]),
+            rekeyed=Rekeyed(content["rekeyed"]),
             partition=Partition(**content["partition"]) if content.get("partition") else None,
             **{name: content[name] for name in _REQUEST},
         )
@@ -104,4 +116,4 @@ def load_plan(path: str | Path) -> SavedPlan:
         raise CatalogError(
             f"{path} is not a plan file ({error}).", fix="Make one with `incarts plan --out`."
         ) from error
-    return SavedPlan(request=request, **facts)
+    return SavedPlan(request=request, file=plan_path(path), **facts)

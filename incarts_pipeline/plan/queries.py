@@ -28,13 +28,15 @@ def verdict(names: tuple[str, str], *rules: tuple[str, str, str]) -> str:
 # now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
 # are few, and all that follows looks at them alone.
 COMPARED = """
-SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing
+SELECT catalog_row, $link_set AS link_set, row_key, op_id AS current_op, link_hash, is_missing,
+       op_id IN (SELECT op_id FROM unlinked WHERE state = 'needs_review') AS is_disputed
 FROM (SELECT row_key, catalog_row, content_hash FROM request WHERE link_set = $link_set) AS request
 FULL JOIN (
     SELECT row_key, op_id, content_hash AS link_hash, is_missing FROM ledger_row
     WHERE link_set = $link_set
 ) AS current USING (row_key)
 WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_missing = 1
+   OR is_disputed
 """
 
 # The rows of `compared` that have a request of their own: all that decisions look at.
@@ -43,7 +45,7 @@ CREATE OR REPLACE VIEW open_request AS
 SELECT request.*, current_op, link_hash
 FROM request JOIN (SELECT * EXCLUDE (row_key) FROM compared) AS compared
     USING (link_set, catalog_row)
-WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash
+WHERE content_hash IS NULL OR content_hash IS DISTINCT FROM link_hash OR is_disputed
 """
 
 # The rows that a run answers for: the whole set's, or those that were last in its partition.
@@ -115,14 +117,42 @@ WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
 GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
 """
 
+# New rows beside the rows of the same content that left the catalog, lately or long ago: links that
+# nobody uses. A pair is one of each; `was_key` is the first of several, `others` how many more.
+REKEYED = """
+CREATE OR REPLACE TABLE rekeyed AS
+WITH gone AS (
+    SELECT link_set, link_hash AS content_hash, row_key, current_op FROM own_compared
+    WHERE catalog_row IS NULL
+    UNION
+    SELECT link_set, link_hash, row_key, current_op FROM compared
+    WHERE catalog_row IS NULL AND is_missing = 1
+), fresh AS (
+    SELECT DISTINCT link_set, row_key, content_hash FROM open_request
+    SEMI JOIN gone USING (link_set, content_hash)
+    WHERE current_op IS NULL
+), unused AS (
+    SELECT link_set, content_hash, MIN(row_key) AS was_key,
+           ARG_MIN(current_op, row_key) AS was_op, COUNT(*) - 1 AS others
+    FROM gone SEMI JOIN fresh USING (link_set, content_hash)
+    GROUP BY ALL
+)
+SELECT *, others = 0 AND COUNT(*) OVER (PARTITION BY link_set, content_hash) = 1 AS is_pair
+FROM fresh JOIN unused USING (link_set, content_hash)
+"""
+
 # The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
 # open operation (`o`) and whether that may be settled (`d`), the newest operation of its content
-# (`latest`), an earlier link of it (`p`), and what changed (`c`).
+# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), and what changed
+# (`c`).
+_IS_NEW = "r.current_op IS NULL AND p.op_id IS NULL"
 _VERDICT = verdict(
     ("action", "reason"),
     ("NOT r.wanted", "skip", "no_products"),
     ("r.content_hash IS NULL", "reject", "invalid"),
     ("s.kinds > 1", "reject", "duplicate_key"),
+    # A link that its row uses is disputed; else what is open has no link.
+    ("o.op_id = r.current_op", "hold", "needs_review"),
     ("r.link_hash = r.content_hash OR r.link_hash = ''::BLOB", "unchanged", "same"),
     ("o.content_hash = r.content_hash AND d.may_settle", "settle", "answer_unknown"),
     ("o.content_hash = r.content_hash", "hold", "needs_review"),
@@ -134,7 +164,9 @@ _VERDICT = verdict(
         "reject",
         "refused_by_api",
     ),
-    ("r.current_op IS NULL AND p.op_id IS NULL", "create", "new"),
+    (f"{_IS_NEW} AND k.is_pair AND $rekeyed = 'move'", "rekey", "rekeyed"),
+    (f"{_IS_NEW} AND k.row_key IS NOT NULL AND $rekeyed <> 'new'", "hold", "looks_rekeyed"),
+    (_IS_NEW, "create", "new"),
     ("r.current_op IS NULL", "reuse", "changed_back"),
     ("r.pinned OR s.pinned", "hold", "pinned"),
     ("c.policy = 'hold'", "hold", "policy_hold"),
@@ -157,7 +189,7 @@ WITH undecided AS (
     SELECT r.catalog_row, r.link_set, r.row_key, r.retailer, r.intent, r.priority,
            r.content_hash, r.current_op, s.first_row,
            {_VERDICT} AS verdict,
-           p.op_id AS past_op
+           p.op_id AS past_op, k.was_key, k.was_op
     FROM undecided AS r
     LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
     LEFT JOIN (
@@ -172,17 +204,33 @@ WITH undecided AS (
         AND latest.content_hash = r.content_hash
     LEFT JOIN past AS p ON p.link_set = r.link_set AND p.row_key = r.row_key
         AND p.content_hash = r.content_hash
+    LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
+        AND k.content_hash = r.content_hash
     LEFT JOIN changed AS c ON c.link_set = r.link_set AND c.catalog_row = r.catalog_row
 )
 SELECT * EXCLUDE (verdict), verdict.action, verdict.reason,
        verdict.action IN ('create', 'replace')
            AND (first_row IS NULL OR catalog_row = first_row) AS is_call,
-       verdict.action = 'reuse' AND (first_row IS NULL OR catalog_row = first_row) AS is_reuse
+       verdict.action IN ('reuse', 'rekey')
+           AND (first_row IS NULL OR catalog_row = first_row) AS is_move
 FROM ruled
 """  # noqa: S608 - our own text
 
 # Rows that go back to an earlier link.
-REUSES = "SELECT link_set, row_key, past_op, current_op FROM decision WHERE is_reuse"
+REUSES = """
+SELECT link_set, row_key, past_op, current_op FROM decision WHERE is_move AND action = 'reuse'
+"""
+
+# Rows that take over the link of one that left the catalog.
+REKEYS = """
+SELECT link_set, was_key, row_key, was_op FROM decision WHERE is_move AND action = 'rekey'
+"""
+
+# How many rows look re-keyed, and the first of them with the keys that they may have had.
+LOOK_REKEYED = """
+SELECT COUNT(*), LIST(was_key || ' → ' || row_key ORDER BY catalog_row)[:3]
+FROM decision WHERE reason = 'looks_rekeyed'
+"""
 
 # Operations whose link may exist.
 OPEN_OPERATIONS = """
@@ -209,7 +257,7 @@ WHERE made.link_set = request.link_set AND made.row_key = request.row_key
 JUDGED = """
 CREATE OR REPLACE VIEW judged AS
 SELECT request.*, COALESCE(decision.action, 'unchanged') AS action,
-       COALESCE(decision.reason, 'same') AS reason, decision.current_op
+       COALESCE(decision.reason, 'same') AS reason, decision.current_op, decision.was_key
 FROM request
 LEFT JOIN decision USING (link_set, catalog_row)
 """
@@ -231,7 +279,8 @@ LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_se
 
 # The first rows with an action; the first problem says what is wrong with a rejected one.
 EXAMPLES = """
-SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem
+SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem,
+       CASE WHEN reason IN ('looks_rekeyed', 'rekeyed') THEN was_key END AS was_key
 FROM judged
 WHERE action = $action AND reason = COALESCE($reason, reason)
   AND link_set = COALESCE($link_set, link_set)
@@ -268,7 +317,7 @@ SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER
 # Rows of the link set that the catalog no longer has, each with whether that is new.
 MISSING = """
 CREATE OR REPLACE TABLE missing AS
-SELECT link_set, row_key, current_op AS op_id, is_missing FROM own_compared
+SELECT link_set, row_key, current_op AS op_id, link_hash, is_missing FROM own_compared
 WHERE catalog_row IS NULL
 """
 
@@ -285,8 +334,21 @@ SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0
 ORDER BY row_key LIMIT 3
 """
 
+# How many rows left the catalog, and how many since the last run; less those that move to another
+# key and, as new ones, those that may.
 MISSING_COUNTS = """
-SELECT link_set, COUNT(*), COUNT(*) FILTER (is_missing = 0) FROM missing GROUP BY link_set
+WITH taken AS (
+    SELECT link_set, content_hash AS link_hash, COUNT(DISTINCT row_key) AS n,
+           COUNT(DISTINCT row_key) FILTER (action = 'rekey') AS moved
+    FROM decision WHERE reason IN ('looks_rekeyed', 'rekeyed') GROUP BY ALL
+), gone AS (
+    SELECT link_set, link_hash, COUNT(*) AS n, COUNT(*) FILTER (is_missing = 0) AS newly
+    FROM missing GROUP BY ALL
+)
+SELECT link_set, SUM(GREATEST(gone.n - COALESCE(moved, 0), 0))::BIGINT AS kept,
+       SUM(GREATEST(newly - COALESCE(taken.n, 0), 0))::BIGINT
+FROM gone LEFT JOIN taken USING (link_set, link_hash)
+GROUP BY link_set HAVING kept > 0
 """
 
 LIVE = """
@@ -335,13 +397,14 @@ CREATE OR REPLACE TABLE begun_decision AS
 WITH said AS (
     SELECT DISTINCT link_set, row_key, content_hash, action, CASE action
                WHEN 'create' THEN 'new' WHEN 'replace' THEN 'changed'
-               WHEN 'reuse' THEN 'changed_back' ELSE 'answer_unknown' END AS reason
-    FROM begun
+               WHEN 'reuse' THEN 'changed_back' WHEN 'rekey' THEN 'rekeyed'
+               ELSE 'answer_unknown' END AS reason
+    FROM begun WHERE action <> 'moved'
 ), earlier AS (
     SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash,
            said.action, said.reason
     FROM request JOIN said USING (link_set, row_key, content_hash)
-    ANTI JOIN (SELECT * FROM decision WHERE action IN ('create', 'replace', 'reuse')) AS d
+    ANTI JOIN (SELECT * FROM decision WHERE action IN ('create', 'replace', 'reuse', 'rekey')) AS d
         ON d.link_set = request.link_set AND d.catalog_row = request.catalog_row
 )
 SELECT * FROM earlier
@@ -350,11 +413,14 @@ SELECT link_set, catalog_row, row_key, content_hash, action, reason
 FROM decision ANTI JOIN earlier USING (link_set, catalog_row)
 """
 
-# The rows that had left the catalog then: without those whose first link came home since.
+# The rows that had left the catalog then: without those whose first link came home since, and with
+# those whose link has moved.
 BEGUN_MISSING = """
 CREATE OR REPLACE TABLE begun_missing AS
 SELECT link_set, row_key FROM missing
 ANTI JOIN (SELECT * FROM begun WHERE is_first) USING (link_set, row_key)
+UNION ALL
+SELECT link_set, row_key FROM begun WHERE action = 'moved'
 """
 
 # What a digest looks at. Rows that stay as they are count only by number: which they are follows

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from incarts_pipeline.mapping import Mapping
+from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.prepare import Partition
 
 
@@ -17,7 +18,8 @@ class PlanRequest:
     `catalog` is whatever `catalog.open_catalog` takes; `mapping` a Mapping, a dict, YAML text or a
     path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
     `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
-    counts and missing rows are the partition's own.
+    counts and missing rows are the partition's own. `rekeyed` says what becomes of new rows that
+    look like ones that left the catalog under another key.
     """
 
     catalog: object
@@ -30,6 +32,7 @@ class PlanRequest:
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
+    rekeyed: Rekeyed = Rekeyed.HOLD
     partition: Partition | None = None
 
 

@@ -35,6 +35,7 @@ _COMPARED_SCHEMA = pa.schema(
         ("current_op", pa.int64()),
         ("link_hash", pa.binary()),
         ("is_missing", pa.int64()),
+        ("is_disputed", pa.bool_()),
     ]
 )
 _HASHED_AT_ONCE = 50_000  # rows

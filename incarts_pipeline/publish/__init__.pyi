@@ -14,4 +14,5 @@ from .output import (
 from .ownership import (
     check_output as check_output,
     check_owner as check_owner,
+    check_replaceable as check_replaceable,
 )

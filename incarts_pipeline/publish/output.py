@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from incarts_pipeline.models import Kind, Reason, Status
+from incarts_pipeline.plan import NamedPath
 from incarts_pipeline.schemas import OUTPUT_VERSION
 
 
@@ -26,6 +27,12 @@ class Output:
     def rows_of(self, kind: Kind) -> tuple[str, ...]:
         """The tables of what each row came to: the kind's own, and the missing rows if it has."""
         return (self.links, self.missing) if kind.is_catalog else (self.links,)
+
+    def paths_of(self, kind: Kind) -> list[NamedPath]:
+        """The places of these tables."""
+        nouns = (f"table of {kind.noun}s", f"table of missing {kind.noun}s", "history")
+        tables = self.tables_of(kind)
+        return [NamedPath(what=what, path=one) for what, one in zip(nouns, tables, strict=False)]
 
     def tables_of(self, kind: Kind) -> tuple[str, ...]:
         """All tables that are published of a kind."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -17,9 +18,17 @@ from incarts_pipeline.publish.files import check_place, local_file, resolve
 from incarts_pipeline.publish.freshness import stands
 from incarts_pipeline.publish.output import Output, Owner, facts_of
 from incarts_pipeline.publish.tables import TABLES
+from incarts_pipeline.schemas import HISTORY, MISSING
 from incarts_pipeline.text import Option, OptionText
 
 _BATCH = 50_000
+_TELLING = {  # columns that just one kind of table has, and every version of it
+    "verdict": "verdicts",
+    "missing_since": "missing links",
+    "is_current": "a history",
+    "identifier": "QR codes",
+    "is_stale": "links",
+}
 
 
 def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner) -> None:
@@ -36,7 +45,9 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
             links that the ledger doesn't know, or is no table of links.
     """
     check_place(output.links)
-    for target in output.tables_of(kind):
+    schemas = (TABLES[kind].columns, MISSING, HISTORY)
+    for target, schema in zip(output.tables_of(kind), schemas, strict=False):
+        check_replaceable(target, schema, or_by_hand=target == output.links)
         facts, link_sets = _told(target)
         check_owner(target, facts, owner)
         _check_newest(target, facts, ledger)
@@ -48,6 +59,33 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
         of_kind = set(TABLES[kind].columns.names) <= set(file.schema_arrow.names)
         if not (of_kind and stands(ledger.file, local_file(output.links))):
             _check_known(output.links, file, ledger, kind.id_column, owner)
+
+
+def check_replaceable(target: str, schema: pa.Schema, *, or_by_hand: bool = False) -> None:
+    """Refuse to put a table in place of something else, like links in that of a history.
+
+    Raises:
+        RefusedError: what is there is no table of this kind, nor, with `or_by_hand`, one that is
+            none of ours.
+    """
+    with existing(target) as file:
+        if file is None:
+            return
+        found, wanted = _kind_of(file.schema_arrow), _kind_of(schema)
+    if found != wanted and not (or_by_hand and found is None):
+        raise RefusedError(
+            f"{target} exists and holds {found or 'something else'}, not {wanted}.",
+            fix="Choose another output, or move the file away.",
+            guard="unknown_output",
+        )
+
+
+def _kind_of(schema: pa.Schema) -> str | None:
+    """Return what kind of table of ours columns are of, None for a table of others."""
+    for column, kind in _TELLING.items():
+        if {column, "link_id"} <= set(schema.names):
+            return kind
+    return None
 
 
 def _told(target: str) -> tuple[dict[str, str], frozenset[str]]:

@@ -22,6 +22,7 @@ WHERE state <> 'abandoned'
 # What of the workspace decides how rows stand, beside the requests and what is read of the ledger.
 INPUTS = (
     "SELECT link_set, catalog_row, action, reason FROM decision",
+    "SELECT * FROM rekeyed",
     "SELECT * FROM shared",
     "SELECT * FROM left_over",
 )
@@ -45,6 +46,7 @@ _VERDICT = verdict(
     ("status", "reason"),
     ("r.planned = 'skip'", "skipped", "no_products"),
     ("r.planned = 'reject' AND r.why <> 'refused_by_api'", "rejected", "r.why"),
+    ("u.op_id = m.op_id", "in_doubt", "needs_review"),
     (
         "m.content_hash = r.content_hash AND r.planned IN ('unchanged', 'reject') "
         "AND m.changed_run_id IS DISTINCT FROM $run",
@@ -52,6 +54,7 @@ _VERDICT = verdict(
         "same",
     ),
     ("m.content_hash = r.content_hash AND r.planned = 'reuse'", "reused", "changed_back"),
+    ("m.content_hash = r.content_hash AND m.action = 'rekey'", "rekeyed", "rekeyed"),
     ("m.content_hash = r.content_hash AND m.action = 'replace'", "replaced", "changed"),
     ("m.content_hash = r.content_hash", "created", "new"),
     ("r.planned = 'unchanged'", "unchanged", "r.why"),
@@ -73,7 +76,9 @@ SELECT {_VERDICT} AS "incarts.verdict",
        CASE WHEN r.planned = 'unchanged' AND m.changed_run_id = $run
             AND m.content_hash = r.content_hash THEN 'settle' ELSE r.planned END AS action,
        -- Whether the newest operation speaks for the row, or the link that it uses.
-       u.op_id IS NOT NULL AND m.content_hash IS DISTINCT FROM r.content_hash AS "incarts.latest",
+       u.op_id IS NOT NULL AND (
+           m.content_hash IS DISTINCT FROM r.content_hash OR u.op_id = m.op_id
+       ) AS "incarts.latest",
        m.content_hash = r.content_hash AS "incarts.ours",
        r.catalog_row AS "incarts.row",
 """  # noqa: S608 - our own text
@@ -84,6 +89,8 @@ FROM (
     FROM request LEFT JOIN decision USING (link_set, catalog_row)
 ) AS r
 LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
+LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
+    AND k.content_hash = r.content_hash AND r.why = 'looks_rekeyed'
 LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
 LEFT JOIN latest AS u
     ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
@@ -143,6 +150,18 @@ LINK_COLUMNS = """
                || CASE WHEN s.n > 6 THEN ' and ' || (s.n - 6) || ' more' ELSE '' END
                || ' (counted from 0) share this key but differ' || COALESCE(' in ' || s.fields, '')
                || ': keep one, or add a column to unique_key'
+       }] ELSE [] END, CASE WHEN k.row_key IS NOT NULL THEN [{
+           'field': 'unique_key', 'code': 'looks_rekeyed',
+           'message': 'the content is that of row ' || k.was_key
+               || CASE WHEN k.others > 0 THEN ' and ' || k.others || ' more' ELSE '' END
+               || ', which left the catalog: move its link over if it is the same row under '
+               || 'another key, or make a new one (rekeyed: move, or new)'
+       }] ELSE [] END, CASE WHEN LOWER(m.status) <> 'active' THEN [{
+           'field': 'link_id', 'code': 'not_active',
+           'message': 'Incarts said when it made the link that its status is ' || m.status
+       }] ELSE [] END, CASE WHEN m.is_shared = 1 THEN [{
+           'field': 'link_id', 'code': 'shared_link',
+           'message': 'another row that leads to the same has this link as well'
        }] ELSE [] END) AS problems,
        CASE WHEN "incarts.latest" THEN u.error_code END AS error_code,
        CASE WHEN "incarts.latest" THEN u.error_message END AS error_message,

@@ -6,6 +6,7 @@ from .resolved import (
     ResolvedSettings as ResolvedSettings,
 )
 from .settings import (
+    FILE_NAME as FILE_NAME,
     MOST as MOST,
     Settings as Settings,
     checked_base_url as checked_base_url,

@@ -29,6 +29,7 @@ from incarts_pipeline.ledger import (
     Call,
     Claim,
     Journal,
+    KeyChange,
     Operation,
     Process,
     busy_elsewhere,
@@ -40,6 +41,7 @@ from incarts_pipeline.ledger import (
     load_rate,
     mark_missing,
     new_run_id,
+    rekey,
     renew,
     replay_rule,
     reuse,
@@ -67,6 +69,7 @@ T = TypeVar("T")
 
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
+_REKEYED_AT_ONCE = 500  # rows; a group of the journal holds up what is sent beside it
 
 
 async def carry_out(
@@ -180,12 +183,15 @@ class Writer:
             await self._plan_again()
         await self._record_contents()
         await self._reuse_links()
+        await self._rekey_links()
         # Counted only now, as settled doubts may have changed what is called for.
         calls, limit = self._plan.figures.calls, self._options.limit
         self._metrics.planned += calls if limit is None else min(calls, limit)
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()
+        else:  # answers with the links of other rows are doubts that only the ledger knows of
+            await self._settle_doubts()
 
     async def _settle_doubts(self) -> int:
         """Send every operation in doubt of our link sets again; return how many there were."""
@@ -239,6 +245,19 @@ class Writer:
         late = await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
         names = {set_id: name for name, set_id in self._set_ids.items()}
         self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
+
+    async def _rekey_links(self) -> None:
+        """Move links of rows that left to the keys under which they are back; no request either."""
+        moves = iter(await asyncio.to_thread(self._plan.rekeys, self._set_ids))
+        names = {set_id: name for name, set_id in self._set_ids.items()}
+        while (batch := list(islice(moves, _REKEYED_AT_ONCE))) and not self._stop.requested:
+            late = await self._recorded(partial(self._rekey, batch))
+            self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
+
+    def _rekey(self, moves: list[KeyChange], connection: sa.Connection) -> list[KeyChange]:
+        now = self._clock.now()
+        living = living_runs(connection, self._me, now)
+        return rekey(connection, moves, self._run_id, living, now)
 
     def _batches(self) -> Iterator[list[Call]]:
         options = self._options

@@ -324,3 +324,67 @@ def test_key_is_in_no_traceback() -> None:
             assert KEY not in text
 
     asyncio.run(go())
+
+
+def test_connection_with_bytes_waiting_is_not_sent_on() -> None:
+    """What comes after an answer is not the next request's: that one gets another connection."""
+
+    async def talkative(connection: Connection) -> None:
+        while True:
+            await connection.read()
+            await connection.answer()
+            await asyncio.sleep(0.005)
+            await connection.answer(b'{"data":{"id":"lnk_late"}}')
+
+    async def go() -> None:
+        async with serve(talkative) as server, client_of(server) as client:
+            for number in range(3):
+                answer = await post(client, number)
+                assert answer.made is not None
+                assert answer.made.id == "lnk_01"
+                await asyncio.sleep(0.02)
+        assert server.connections == 3
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 504 X\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 201 X\r\nx-correlation-id: incarts-other\r\ncontent-length: %d\r\n\r\n%b"
+        % (len(LINK), LINK),
+        b"HTTP/1.1 429 X\r\ncontent-length: 6\r\n\r\n<html>",
+    ],
+)
+def test_connection_that_may_be_out_of_step_is_closed(answer: bytes) -> None:
+    """An answer that leaves doubt may be followed by the right one: nothing else is sent there."""
+
+    async def late(connection: Connection) -> None:
+        await connection.read()
+        await connection.write(answer)
+        await asyncio.sleep(0.05)
+        await connection.answer()
+        await connection.read()
+
+    async def go() -> None:
+        async with serve(late) as server, client_of(server) as client:
+            assert (await post(client)).made is None
+            assert (await post(client)).made is None
+            assert server.connections == 2
+
+    asyncio.run(go())
+
+
+def test_server_that_speaks_first_is_never_sent_to() -> None:
+    """A greeting on a fresh connection is no HTTP; what is meant for an API doesn't go there."""
+
+    async def greeting(connection: Connection) -> None:
+        await connection.write(b"220 mail.example ESMTP\r\n")
+        await connection.read()
+
+    async def go() -> None:
+        async with serve(greeting) as server, client_of(server) as client:
+            assert (await post(client)).made is None
+
+    asyncio.run(go())

@@ -128,9 +128,6 @@ def test_open_quote_in_a_large_file(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
-        (b"a,b,a\n1,2,3\n", "Columns 1 and 3 of .* are both named 'a'"),
-        (b"a,,b\n1,2,3\n", "Column 2 of .* has no name"),
-        (b"a,b, \n1,2,3\n", "Column 3 of .* has no name"),
         (b"\x1f\x8b\x08\x00", "looks like gzip"),
         (b"PK\x03\x04\x90", "zip or Excel"),
         ("a,b\n1,2\n".encode("utf-16-le"), "looks like utf-16-le"),
@@ -217,3 +214,144 @@ def test_any_text_round_trips(tmp_path: Path, rows: list[tuple[str | None, str]]
     lines = ["a,b", *(f"{field(a)},{field(b)}" for a, b in rows), ""]
     file = write(tmp_path / "a.csv", end.join(lines).encode())
     assert [(row["a"], row["b"]) for row in rows_of(file)] == rows
+
+
+def warnings_of(source: object, **options: Any) -> list[str]:
+    """Read a catalog to its end and return what it warns of."""
+    catalog = open_catalog(source, **options)
+    for _ in range(2):  # as often as one likes
+        list(catalog.batches())
+    return catalog.warnings
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_every_cut_is_noticed(tmp_path: Path, end: str, encoding: str) -> None:
+    """Wherever a file is cut but at a line's end, it is refused by row, or warned of."""
+    whole = end.join(["sku,item", *(f"é{i},55000004{i}" for i in range(4)), ""])
+    file = tmp_path / "a.csv"
+    for at in range(whole.index(end), len(whole)):
+        cut = whole[:at]
+        file.write_bytes(cut.encode(encoding))
+        if cut.endswith(("\n", "\r")):
+            assert warnings_of(file, encoding=encoding) == []
+            continue
+        row, last = len(cut.split(end)) - 2, cut.split(end)[-1]
+        if "," not in last:
+            with pytest.raises(CatalogError, match="has 1 fields, the header has 2") as caught:
+                rows_of(file, encoding=encoding)
+            assert caught.value.row == row
+            continue
+        [warning] = warnings_of(file, encoding=encoding)
+        where = f"row {row} (the first is 0), its last" if row >= 0 else "its header"
+        assert warning == (
+            f"{file} ends without a line end, so it may be cut off: look at {where}, which ends "
+            f"in {last!r}."
+        )
+
+
+def test_last_line_of_each_file_is_looked_at(tmp_path: Path) -> None:
+    """In a folder the file is named, its row counted through, a long line shortened."""
+    write(tmp_path / "1.csv", b"a,b\n1,2\n3,4")
+    write(tmp_path / "2.csv", b"a,b\n5,6\n")
+    write(tmp_path / "3.csv", b"b,a\n7," + "é".encode() * 200)
+    first, third = warnings_of(tmp_path)
+    assert first.startswith(f"{tmp_path}/1.csv ends without")
+    assert first.endswith("look at row 1 (the first is 0), its last, which ends in '3,4'.")
+    assert "row 3 (the first is 0)" in third
+    assert third.endswith("which ends in '…" + "é" * 60 + "'.")
+
+
+@pytest.mark.parametrize("codec", ["gzip", "bz2", "zstd", "lz4"])
+def test_no_cut_of_a_compressed_file_is_a_shorter_catalog(tmp_path: Path, codec: str) -> None:
+    """Wherever a compressed file is cut, it is refused."""
+    ending = {"gzip": "gz", "bz2": "bz2", "zstd": "zst", "lz4": "lz4"}[codec]
+    file = tmp_path / f"a.csv.{ending}"
+    with pa.output_stream(str(file), compression=codec) as out:
+        out.write(b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * 7919 % 1000) for i in range(2000)))
+    whole = file.read_bytes()
+    for at in {*range(0, len(whole), len(whole) // 50), *range(len(whole) - 20, len(whole))}:
+        file.write_bytes(whole[:at])
+        with pytest.raises(CatalogError, match=r"is empty|Truncated compressed stream"):
+            rows_of(file)
+
+
+def test_empty_files_of_a_folder(tmp_path: Path) -> None:
+    """A part without rows may lack even its header, as Spark leaves it; it is warned of."""
+    for n, content in enumerate([b"", b"a,b\n1,2\n", b"", b"b,a\n4,3\n", b"\n"]):
+        write(tmp_path / f"part-{n}.csv", content)
+    assert rows_of(tmp_path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    assert warnings_of(tmp_path) == [f"{tmp_path}/part-{n}.csv is empty." for n in (0, 2)]
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(CatalogError, match="is empty"):
+        open_catalog(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b"sep=;\r\n", b'"sep=;"\n', b"SEP=;\n\n", b"\xef\xbb\xbfsep=;\n"])
+def test_separator_of_excel(tmp_path: Path, line: bytes) -> None:
+    """Excel's first line says the delimiter, and is no header; what was said otherwise wins."""
+    file = write(tmp_path / "a.csv", line + b"sku;title\n0012;Oats, big\n")
+    assert rows_of(file) == rows_of(file, delimiter=";") == [{"sku": "0012", "title": "Oats, big"}]
+    write(file, b"sep=;\nsku,title\n0012,Oats; big\n")
+    assert rows_of(file, delimiter=",") == [{"sku": "0012", "title": "Oats; big"}]
+    write(file, b"sep=;\n")
+    with pytest.raises(CatalogError, match="is empty"):
+        open_catalog(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "other"),
+    [
+        ("a.csv", "sku;title;price, EUR;item_id;qty", "';'"),
+        ("a.csv", 'sku;"price, EUR";"size, cm";item_id', "';'"),
+        ("a.csv", "sku|title", "'|'"),
+        ("a.tsv", "sku,title", "','"),
+        ("a.csv", 'sku,"a;b",c', None),
+        ("a.csv", "sku,a|b,c", None),
+        ("a.tsv", "sku\tprice, EUR", None),
+    ],
+)
+def test_header_that_looks_like_another_delimiter(
+    tmp_path: Path, name: str, header: str, other: str | None
+) -> None:
+    """A mark that is in the names more often than between them is most likely the delimiter."""
+    file = write(tmp_path / name, f"{header}\n".encode())
+    if other is None:
+        open_catalog(file)
+        return
+    with pytest.raises(CatalogError, match="The header of") as caught:
+        open_catalog(file)
+    assert f"Say that the delimiter is {other}, with --delimiter" in str(caught.value)
+
+
+def test_rows_of_delimiters_alone(tmp_path: Path) -> None:
+    """A row without any value is no row; one with a value, or with quoted empty text, is."""
+    file = write(tmp_path / "a.csv", b'a,b\n,\n1,\n,\n,2\n"",\n' + b",\n" * 3)
+    rows = [{"a": "1", "b": None}, {"a": None, "b": "2"}, {"a": "", "b": None}]
+    assert rows_of(file) == rows
+    assert warnings_of(file) == [f"{file}: 5 rows without any value left out."]
+    assert warnings_of(write(file, b"a,b\n,\n")) == [f"{file}: 1 row without any value left out."]
+    assert rows_of(file) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "column", "message"),
+    [
+        (b"a,b,a\n1,2,3\n", {"b": "2"}, "a", "Columns 1 and 3 of .* are both named 'a'"),
+        (b"a,,b\n1,2,3\n", {"a": "1", "b": "3"}, "", "Column 2 of .* has no name"),
+        (b"a,b, \n1,2,3\n", {"a": "1", "b": "2"}, " ", "Column 3 of .* has no name"),
+        (b"a,b,,\n1,2,,\n", {"a": "1", "b": "2"}, "", "Column [34] of .* has no name"),
+        (b",a,b,a,,a\n0,1,2,3,4,5\n", {"b": "2"}, "a", "are both named 'a'"),
+    ],
+)
+def test_columns_without_a_name_of_their_own(
+    tmp_path: Path, content: bytes, row: dict[str, str], column: str, message: str
+) -> None:
+    """They can't be mapped, and stop nothing as long as nobody does."""
+    file = write(tmp_path / "1.csv", content)
+    assert rows_of(file) == [row]
+    with pytest.raises(CatalogError, match=message):
+        open_catalog(file).require([*row, column])
+    write(tmp_path / "2.csv", content)
+    assert rows_of(tmp_path) == [row] * 2

@@ -135,3 +135,32 @@ def test_any_row_round_trips(file: Path, rows: list[dict[str, Any]]) -> None:
     """Whatever text and whole numbers are written as JSON come back equal."""
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     assert rows_of(file) == rows
+
+
+def test_every_cut_is_noticed(file: Path) -> None:
+    """A line that is cut is no JSON; a file that lacks only its last line end is warned of."""
+    whole = "".join(json.dumps({"sku": f"{i}", "item": 550000040 + i}) + "\n" for i in range(3))
+    for at in range(1, len(whole) + 1):
+        file.write_text(whole[:at])
+        if whole[at - 1] == "\n":
+            catalog = open_catalog(file)
+            list(catalog.batches())
+            assert catalog.warnings == []
+        elif whole[at : at + 1] == "\n":
+            catalog = open_catalog(file)
+            list(catalog.batches())
+            [warning] = catalog.warnings
+            assert "a.jsonl ends without a line end" in warning
+            assert f"row {whole[:at].count(chr(10))} (the first is 0), its last" in warning
+        else:
+            with pytest.raises(CatalogError, match=r"Line \d of .* is not JSON"):
+                rows_of(file)
+
+
+def test_empty_files_of_a_folder(tmp_path: Path) -> None:
+    """A part without rows has no columns either; it is warned of."""
+    for n, content in enumerate(["", '{"a": 1}\n', ""]):
+        (tmp_path / f"part-{n}.jsonl").write_text(content)
+    catalog = open_catalog(tmp_path)
+    assert rows_of(catalog) == [{"a": 1}]
+    assert catalog.warnings == [f"{tmp_path}/part-{n}.jsonl is empty." for n in (0, 2)]

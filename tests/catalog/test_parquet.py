@@ -51,7 +51,8 @@ def test_partitions_are_text_columns(tmp_path: Path) -> None:
     assert rows_of(f"{tmp_path}/*/*/*.parquet") == expected
     write(tmp_path / "store=0046" / "a.parquet", sku=["1"], store=["0046"])
     with pytest.raises(CatalogError, match="'store' both as a column and in"):
-        open_catalog(tmp_path)
+        open_catalog(tmp_path).require(["store"])
+    assert [row["sku"] for row in rows_of(tmp_path)] == ["1", "1", "2"]
 
 
 def test_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
@@ -65,8 +66,11 @@ def test_files_of_a_folder_are_one_table(tmp_path: Path) -> None:
         {"sku": None, "n": None, "new": "x"},
     ]
     write(tmp_path / "4.parquet", sku=[1.0])
+    catalog = open_catalog(tmp_path)
+    assert catalog.schema.names == ["n", "new"]  # no reason to stop where nobody maps it
+    assert [row["n"] for row in rows_of(catalog)] == [1, 2**40, None, None]
     with pytest.raises(CatalogError, match=r"'sku' is string in .*1.parquet and double in") as e:
-        open_catalog(tmp_path)
+        catalog.require(["n", "sku"])
     assert e.value.column == "sku"
 
 
@@ -207,3 +211,13 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     finally:
         os.seteuid(user)
     assert "that you may read it" in str(caught.value)
+
+
+def test_no_cut_is_a_shorter_catalog(tmp_path: Path) -> None:
+    """Wherever a Parquet file is cut, it is refused: its footer comes last."""
+    file = write(tmp_path / "a.parquet", sku=[f"{i:04}" for i in range(1000)])
+    whole = file.read_bytes()
+    for at in {*range(0, len(whole), len(whole) // 50), *range(len(whole) - 20, len(whole))}:
+        file.write_bytes(whole[:at])
+        with pytest.raises(CatalogError, match="can't be read: "):
+            rows_of(file)

@@ -384,6 +384,23 @@ def test_row_that_cannot_be_read(
     assert box.audit().requests == 0
 
 
+def test_catalog_that_may_be_cut(shell: Shell, catalog: str) -> None:
+    """A file without its last line end is warned of, by plan and apply, for people and as JSON."""
+    file = Path(catalog)
+    file.write_text(file.read_text()[:-1])
+    warning = "catalog.csv ends without a line end, so it may be cut off: look at row 11"
+    _, out, _ = shell("plan", catalog, *NO_MAPPING)
+    assert f"warning: {warning}" in out
+    _, out, _ = shell("plan", catalog, *NO_MAPPING, "--json")
+    assert json.loads(out)["warnings"][0].startswith(warning)
+    arguments = ("apply", catalog, *NO_MAPPING, "-o", "links.parquet")
+    _, _, err = shell(*arguments, "--limit", "2", "--report", "run.html")
+    assert f"warning: {warning}" in err
+    assert "ends without a line end" in Path("run.html").read_text()
+    _, out, _ = shell(*arguments, "--json")
+    assert json.loads(out)["warnings"][0].startswith(warning)
+
+
 @pytest.mark.slow
 def test_reader_of_a_large_ledger_is_killed(
     shell: Shell, box: Sandbox, catalog: str, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -190,6 +191,19 @@ def test_a_saved_plan(near: Settings) -> None:
         assert again.figures.digest == plan.digest
 
 
+def test_rekeyed_rows_are_told_and_moved(near: Settings) -> None:
+    """The plan says what may be said in Python, and the links move when it is said."""
+    keywords: dict[str, Any] = {"settings": near, **KEY}
+    write_links(goods(5), progress=False, **keywords)
+    changed = goods(5).assign(sku=["a", "b", "c", "d", "e"])
+    text = repr(plan_links(changed, **keywords))
+    assert "5 new rows look re-keyed" in text
+    assert "000000 → a, 000001 → b, 000002 → c, …" in text
+    assert 'rekeyed="move" moves their links over' in text
+    result = write_links(changed, rekeyed="move", progress=False, **keywords)
+    assert result.counts == {"rekeyed": 5}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
@@ -197,6 +211,7 @@ def test_a_saved_plan(near: Settings) -> None:
         ({"mapping": WIDE}, MappingError, "unique_key can't"),
         ({"sample_per": "shop"}, SettingsError, "sample_per doesn't know 'shop'"),
         ({"if_running": "hope"}, SettingsError, "wait, skip, fail"),
+        ({"rekeyed": "maybe"}, SettingsError, "rekeyed can't be 'maybe'"),
         ({"target": "staging"}, SettingsError, "target"),
         ({"max_duration": "soon"}, SettingsError, "not a duration"),
         ({"output": "links.csv", "mapping": "gone.yaml"}, PublishError, "end with .parquet"),
@@ -333,3 +348,14 @@ def test_results_without_arrow_text(near: Settings) -> None:
     assert made["name"].dtype == object
     assert made["sku"].dtype == frame["sku"].dtype
     assert pa.Table.from_pandas(made).num_rows == 4
+
+
+def test_file_that_may_be_cut(near: Settings, tmp_path: Path) -> None:
+    """What is known of a file's end is told by the plan and by the result."""
+    pacsv.write_csv(pa.Table.from_pandas(goods(), preserve_index=False), "goods.csv")
+    file = tmp_path / "goods.csv"
+    file.write_text(file.read_text().rstrip("\n"))
+    plan = plan_links(file, settings=near, **KEY)
+    result = write_links(plan, progress=False)
+    for shown in (repr(plan), repr(result), plan._repr_html_(), result._repr_html_()):
+        assert "ends without a line end, so it may be cut off" in shown

@@ -16,13 +16,25 @@ from incarts_pipeline.ledger.state_machine import Replay
 from incarts_pipeline.models import AnswerKind, NoteCode, ProblemCode, Reason
 
 NOW = dt.datetime(2026, 5, 4, tzinfo=dt.UTC)
-FINE = (Reason.NEW, Reason.CHANGED, Reason.CHANGED_BACK, Reason.SAME, Reason.IGNORED_CHANGE)
+FINE = (
+    Reason.NEW,
+    Reason.CHANGED,
+    Reason.CHANGED_BACK,
+    Reason.REKEYED,
+    Reason.SAME,
+    Reason.IGNORED_CHANGE,
+)
 
 
 def test_no_reason_and_no_rule_is_left_out() -> None:
     """Every reason, rule and note has its meaning; all that are trouble have a fix."""
     assert set(remedies.REASONS) == set(Reason)
-    assert set(remedies.PROBLEMS) == {*ProblemCode, *NoteCode, Reason.DUPLICATE_KEY}
+    assert set(remedies.PROBLEMS) == {
+        *ProblemCode,
+        *NoteCode,
+        Reason.DUPLICATE_KEY,
+        Reason.LOOKS_REKEYED,
+    }
     for reason, fix in remedies.REASONS.items():
         assert bool(fix.fix) != (reason in (*FINE, Reason.NO_PRODUCTS)), reason
     for code, fix in remedies.PROBLEMS.items():

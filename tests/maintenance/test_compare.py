@@ -140,7 +140,7 @@ def test_status_comes_before_drift() -> None:
         kind=AnswerKind.LINK,
         correlation_id="incarts-test",
         status=200,
-        link=read(status="archived", name="Rice"),
+        made=read(status="archived", name="Rice"),
     )
     result = judge(made(), answer)
     assert (result.verdict, result.status) == (Verdict.INACTIVE, "archived")

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from incarts_pipeline.dataframes.qr_codes import create_qr_codes
 from incarts_pipeline.errors import CatalogError, RefusedError
+from incarts_pipeline.maintenance import review
 from incarts_pipeline.maintenance.compare import Verdict
 from incarts_pipeline.maintenance.verify import Verification, verify_links
 from incarts_pipeline.models import Reason
@@ -50,6 +51,46 @@ def verdicts(result: Verification) -> list[str]:
     """Return the verdicts, link by link."""
     found: list[str] = result.table["verdict"].to_pylist()
     return found
+
+
+def _held(run: Run) -> list[tuple[str, str, str | None]]:
+    """Return what the next run says of the first two rows, and check that it sends nothing."""
+    result = run(products(6))
+    assert result.written.requests == 0
+    rows = pq.read_table("links.parquet").to_pylist()[:2]
+    return [(one["status"], one["reason"], one["error_code"]) for one in rows]
+
+
+def test_link_of_something_else_is_held_until_it_is_reviewed(
+    made: list[str], verify: Verify, box: Sandbox, run: Run, settings: Settings
+) -> None:
+    """A run keeps the link and says so; who says that it is right is believed from then on."""
+    box.alter(made[1], {"retailer": "target"})
+    assert verify().disputed == 1
+    assert _held(run) == [
+        ("unchanged", "same", None),
+        ("in_doubt", "needs_review", "link_disputed"),
+    ]
+    assert pq.read_table("links.parquet")["link_id"].to_pylist() == made
+    [case] = review.open_cases(settings)
+    assert case.reason == "link_disputed"
+    review.adopt(case.idempotency_key, made[1], settings, unchecked=True)
+    assert _held(run)[1] == ("unchanged", "same", None)
+    assert verify().disputed == 0
+
+
+def test_link_of_something_else_is_made_anew(
+    made: list[str], verify: Verify, box: Sandbox, run: Run, settings: Settings
+) -> None:
+    """Who gives it up gets another one with the next run."""
+    box.alter(made[1], {"retailer": "target"})
+    verify()
+    [case] = review.open_cases(settings)
+    review.recreate([case.idempotency_key], settings)
+    assert run(products(6)).written.requests == 1
+    row = pq.read_table("links.parquet").to_pylist()[1]
+    assert (row["status"], row["generation"]) == ("created", 1)
+    assert row["link_id"] != made[1]
 
 
 def test_untouched_links_are_ok(made: list[str], verify: Verify, box: Sandbox) -> None:

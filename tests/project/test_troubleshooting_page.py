@@ -22,7 +22,7 @@ from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
 from incarts_pipeline.maintenance.compare import Verdict
-from incarts_pipeline.models import Action, NoteCode, ProblemCode, Reason, State, Status
+from incarts_pipeline.models import Action, Dispute, NoteCode, ProblemCode, Reason, State, Status
 from incarts_pipeline.plan import guards
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.circuit_breaker import EndKind
@@ -37,7 +37,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # Enums whose values nobody reads in a result: options, documented where they are chosen, and
 # what stays inside.
 NOT_CODES = {
-    "Intent", "Policy", "TooLong", "IfRunning",
+    "Intent", "Policy", "TooLong", "IfRunning", "Rekeyed",
     "AnswerKind", "Claim", "FrameKind", "Proof", "Kind", "Model", "Phase", "Place",
 }  # fmt: skip
 # Values of documented enums that are never shown.
@@ -70,7 +70,7 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Statuses", [*Status]),
         ("Actions", [*Action]),
         ("Reasons", [*Reason]),
-        ("Problems of a row", [*ProblemCode, "duplicate_key"]),
+        ("Problems of a row", [*ProblemCode, "duplicate_key", "looks_rekeyed"]),
         ("Notes", [*NoteCode]),
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),
@@ -132,7 +132,7 @@ def test_own_error_codes_are_there() -> None:
         if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
     }
     made.add(lost_keys.ERROR_CODE)
-    told = {value.value for enum in (Replay, Foreign) for value in enum} - SILENT
+    told = {value.value for enum in (Replay, Foreign, Dispute) for value in enum} - SILENT
     assert sorted(shown) == sorted(made | told)
 
 

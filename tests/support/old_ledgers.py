@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.support.sqlite_files import opened
 
 VERSION_5 = """
+ALTER TABLE link DROP COLUMN proof;
+ALTER TABLE link DROP COLUMN status;
 DROP TABLE lost_key;
 DELETE FROM meta WHERE name = 'commits';
 DROP INDEX one_open_operation_per_row;

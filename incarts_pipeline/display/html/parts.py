@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from incarts_pipeline.display.html.html import Child, Element, el
+from incarts_pipeline.display.html.html import Child, Element, el, said
 from incarts_pipeline.models import Action, Status
+from incarts_pipeline.text import Surface, spelled
 
 # Colour repeats what the word says, and never says it alone.
 TONES: dict[Action | Status, str] = {
     Action.CREATE: "ic-good",
     Action.REPLACE: "ic-info",
     Action.REUSE: "ic-info",
+    Action.REKEY: "ic-info",
     Action.UNCHANGED: "ic-calm",
     Action.SETTLE: "ic-warn",
     Action.HOLD: "ic-warn",
@@ -20,6 +22,7 @@ TONES: dict[Action | Status, str] = {
     Status.CREATED: "ic-good",
     Status.REPLACED: "ic-info",
     Status.REUSED: "ic-info",
+    Status.REKEYED: "ic-info",
     Status.UNCHANGED: "ic-calm",
     Status.HELD: "ic-warn",
     Status.IN_DOUBT: "ic-bad",
@@ -53,6 +56,12 @@ def bar(n: int, most: int, tone: str) -> Element:
 def note(tone: str, *children: Child) -> Element:
     """Show something to take notice of."""
     return el("div", *children, class_=f"ic-note {tone}", role="note")
+
+
+def warned(warnings: Iterable[str]) -> Iterator[Element]:
+    """Show a plan's warnings."""
+    for warning in warnings:
+        yield note("ic-warn", el("b", "Warning: "), said(spelled(warning, Surface.PYTHON)))
 
 
 def facts(*pairs: tuple[str, str]) -> Element:

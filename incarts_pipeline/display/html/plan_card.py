@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said
-from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
+from incarts_pipeline.display.html.parts import (
+    TONES,
+    badge,
+    bar,
+    facts,
+    note,
+    number,
+    table,
+    warned,
+)
 from incarts_pipeline.display.remedies import REASONS
 from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Count, Example, Plan, PlanFigures
@@ -133,7 +142,7 @@ def _why(count: Count, examples: Sequence[Example], *, several: bool) -> Element
 
 def _example(example: Example) -> Iterator[Child]:
     yield f"row {example.catalog_row} · "
-    yield said(example.row_key or "no key")
+    yield said(example.keys or "no key")
     if example.name:
         yield " · "
         yield said(example.name)
@@ -168,5 +177,4 @@ def needs(figures: PlanFigures) -> Iterator[Element]:
                 said(name),
                 " without a row in the catalog: kept, and listed in the missing table.",
             )
-    for warning in figures.warnings:
-        yield note("ic-warn", el("b", "Warning: "), said(warning))
+    yield from warned(figures.warnings)

@@ -10,7 +10,16 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.display.html.failures import COLUMNS as FAILURE_COLUMNS, Group, failure_groups
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said, short_link
-from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
+from incarts_pipeline.display.html.parts import (
+    TONES,
+    badge,
+    bar,
+    facts,
+    note,
+    number,
+    table,
+    warned,
+)
 from incarts_pipeline.display.remedies import REASONS
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
@@ -46,6 +55,7 @@ def result_card(
             ),
             run_facts(run),
             *endings(run),
+            *warned(run.figures.warnings),
             status_table(run.published.counts),
             *_failures(rows),
             *_links(rows, labels, links),

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -50,6 +51,25 @@ def test_links_are_made_once_and_recorded(
     logs = instance.all_logs(instance.get_runs()[-1].run_id)
     assert len([one for one in logs if not one.is_dagster_event]) <= 3  # whatever the rows
     assert (box.audit().links, box.audit().duplicates) == (30, 0)
+
+
+def test_rekeyed_rows_are_held_and_moved(
+    materialize: Materialize, instance: dg.DagsterInstance, box: Sandbox
+) -> None:
+    """A plan says how the config is spelled that moves links to new keys."""
+    materialize(links_asset())
+    asset = links_asset(write_catalog(products(30, sku=[str(i) for i in range(30)])))
+    materialize(asset, config={"mode": "plan"})
+    [seen] = instance.fetch_observations(KEY, limit=5).records
+    assert seen.asset_observation is not None
+    told = str(seen.asset_observation.metadata["plan"].value)
+    assert 'rekeyed: "move" moves their links over' in told
+    held = metadata_of(materialize(asset))
+    assert (held["incarts/held"], held["incarts/requests"]) == (30, 0)
+    moved = materialize(asset, config={"rekeyed": "move"})
+    assert metadata_of(moved)["incarts/rekeyed"] == 30
+    assert {name for name, check in checks_of(moved).items() if not check.passed} == set()
+    assert box.audit().links == 30
 
 
 def test_checks_pass_and_say_what_they_looked_at(materialize: Materialize) -> None:
@@ -382,3 +402,27 @@ def test_checks_run_without_the_asset(materialize: Materialize, box: Sandbox) ->
     assert not checks["no_row_lost"].passed
     assert "3 of 33 catalog rows are not in the output" in str(checks["no_row_lost"].description)
     assert len(box.requests()) == before
+
+
+@pytest.mark.parametrize("mode", ["write", "plan"])
+def test_catalog_that_may_be_cut(
+    materialize: Materialize, instance: dg.DagsterInstance, mode: str
+) -> None:
+    """A file without its last line end is told in the log."""
+    pacsv.write_csv(products(3), "catalog.csv")
+    file = Path("catalog.csv")
+    file.write_text(file.read_text().rstrip("\n"))
+    materialize(links_asset("catalog.csv"), config={"mode": mode})
+    told = "\n".join([*logged(instance, "INFO"), *logged(instance, "WARNING")])
+    assert "catalog.csv ends without a line end, so it may be cut off: look at row 2" in told
+
+
+def test_output_over_the_catalog(materialize: Materialize, box: Sandbox) -> None:
+    """A path that is the catalog's, or another table's, is refused before anything is sent."""
+    catalog = write_catalog(products(30))
+    asset = links_asset(catalog, output=catalog)
+    assert "that is the catalog" in failure_of(materialize(asset))
+    pq.write_table(products(1), "sales.parquet")
+    asset = links_asset(catalog, output="sales.parquet")
+    assert "not a table of links" in failure_of(materialize(asset))
+    assert box.audit().requests == 0

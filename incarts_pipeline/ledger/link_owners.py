@@ -1,0 +1,163 @@
+"""Owners of links: one id belongs to one row, and what is done when an answer says otherwise.
+
+Only the ledger knows all ids, so it looks before it keeps one, in the transaction that keeps it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.state_machine import OPEN_STATES
+from incarts_pipeline.models import Dispute, Proof, State
+
+logger = logging.getLogger(__name__)
+
+_O = tables.operation.c
+_K = tables.link.c
+_PROVEN = (Proof.ECHO, Proof.CONTENT, Proof.ECHO_AND_CONTENT, Proof.REVIEW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owner:
+    """An operation that has a link, or is about to have it."""
+
+    op_id: int
+    key: str
+    proof: str | None
+    leads_to: tuple[Any, ...] | None  # None for QR codes, which are never shared
+
+
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_COLUMNS = (
+    _O.op_id,
+    _O.idempotency_key,
+    _O.retailer,
+    _O.intent,
+    _O.destination_hash,
+    _O.for_link_id,
+)
+_HOLDERS = (
+    sa.select(_K.link_id, _K.proof, *_COLUMNS)
+    .join(tables.operation, _O.op_id == _K.op_id)
+    .where(_K.link_id.in_(_IDS))
+)
+_OPERATIONS = sa.select(*_COLUMNS).where(_O.op_id.in_(_IDS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLink:
+    """A link, or a QR code, that was answered for an operation."""
+
+    op_id: int
+    link_id: str
+    proof: Proof | None
+    at: Stamp
+
+
+def links_of_others(connection: sa.Connection, new: Sequence[NewLink]) -> Mapping[int, str]:
+    """Return the operations that may not have the link that was answered for them.
+
+    Each is beside the idempotency key of another row's operation that has it. One that has it and
+    that nothing proves is disputed as well. Links of two rows that lead to the same are shared.
+    """
+    answered: dict[str, list[NewLink]] = {}
+    for one in new:
+        answered.setdefault(one.link_id, []).append(one)
+    holders: dict[str, list[_Owner]] = {}
+    for row in connection.execute(_HOLDERS, {"ids": list(answered)}):
+        holders.setdefault(row.link_id, []).append(_owner(row, row.proof))
+    refused: dict[int, str] = {}
+    for link_id, several in answered.items():
+        if link_id in holders or len(several) > 1:
+            refused |= _refused(connection, several, holders.get(link_id, []))
+    return refused
+
+
+def _refused(
+    connection: sa.Connection, answered: Sequence[NewLink], holders: Sequence[_Owner]
+) -> Mapping[int, str]:
+    """Return which of the answers with one link id speak against those that have it, or came."""
+    ids = [one.op_id for one in answered]
+    rows = {row.op_id: row for row in connection.execute(_OPERATIONS, {"ids": ids})}
+    owners, refused = list(holders), {}
+    for one in answered:
+        me = _owner(rows[one.op_id], one.proof)
+        against = next((other for other in owners if _is_against(me, other)), None)
+        if against is None:
+            owners.append(me)
+            continue
+        refused[me.op_id] = against.key
+        logger.critical("Incarts answered %s of %s for %s, too", one.link_id, against.key, me.key)
+        if against in holders and against.proof not in _PROVEN:
+            dispute(connection, against.op_id, one.link_id, one.at)
+    return refused
+
+
+def _is_against(me: _Owner, other: _Owner) -> bool:
+    if other.op_id == me.op_id:
+        return False
+    if other.proof == Proof.DISPUTED and me.proof in _PROVEN:
+        return False
+    return me.leads_to is None or me.leads_to != other.leads_to
+
+
+def _owner(row: Any, proof: str | None) -> _Owner:
+    is_code = row.for_link_id is not None
+    return _Owner(
+        op_id=row.op_id,
+        key=row.idempotency_key,
+        proof=proof,
+        leads_to=None if is_code else (row.retailer, row.intent, row.destination_hash),
+    )
+
+
+def dispute(connection: sa.Connection, op_id: int, link_id: str, at: Stamp) -> None:
+    """Keep an operation's link, and say that a person must look whether it is the right one.
+
+    A link that no row uses any more is marked, and that is all.
+    """
+    connection.execute(
+        sa.update(tables.link)
+        .where(_K.op_id == op_id, _K.link_id == link_id)
+        .values(proof=Proof.DISPUTED.value)
+    )
+    other = tables.operation.alias()
+    # At most one operation of a row is open; a row that is being given another link needs no look.
+    is_open = (
+        sa.select(other.c.op_id)
+        .where(
+            other.c.set_id == _O.set_id,
+            other.c.row_key == _O.row_key,
+            other.c.state.in_([state.value for state in OPEN_STATES]),
+        )
+        .exists()
+    )
+    r = tables.row.c
+    in_use = (
+        sa.select(r.op_id)
+        .where(
+            r.set_id == _O.set_id,
+            r.row_key == _O.row_key,
+            r.op_id == _O.op_id,
+            r.link_id == link_id,
+        )
+        .exists()
+    )
+    connection.execute(
+        sa.update(tables.operation)
+        .where(_O.op_id == op_id, _O.state == State.DONE.value, in_use, ~is_open)
+        .values(
+            state=State.NEEDS_REVIEW.value,
+            epoch=_O.epoch + 1,
+            error_code=Dispute.LINK_DISPUTED.value,
+            error_message=f"{link_id} may be the link of another row, or hold something else",
+            settled_at=at.micros,
+        )
+    )

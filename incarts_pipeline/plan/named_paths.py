@@ -1,0 +1,126 @@
+"""Named paths of what a run reads and writes: nothing that it reads may be what it writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from incarts_pipeline.catalog import without_secrets, would_read
+from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.mapping import mapping_file
+from incarts_pipeline.settings import FILE_NAME, Settings
+
+# What SQLite, the pace and the witness keep beside the ledger, under its name and more.
+_BESIDE_LEDGER = ("-wal", "-shm", "-journal", "-pace", ".witness", ".sent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedPath:
+    """A path or URI, and what it is to people, like `ledger`.
+
+    Attributes:
+        what: a noun.
+        is_catalog: whether the path may be a folder or glob, for all files that it means.
+        catalog_format: what kind of file the catalog was said to be.
+        begins: how a file begins that may be overwritten there.
+    """
+
+    what: str
+    path: str
+    is_catalog: bool = False
+    catalog_format: str | None = None
+    begins: bytes = b""
+
+
+def paths_read(
+    settings: Settings,
+    *,
+    catalog: object = None,
+    catalog_format: str | None = None,
+    mapping: object = None,
+) -> tuple[NamedPath, ...]:
+    """Return what a run reads: ledger and settings, and catalog and mapping where they are files.
+
+    A catalog or mapping in memory, or on standard input, is no place.
+    """
+    found = [*_ledger(settings.ledger), NamedPath(what="settings file", path=FILE_NAME)]
+    if settings.api_key_file is not None:
+        found.append(NamedPath(what="file with the API key", path=str(settings.api_key_file)))
+    if isinstance(catalog, str | Path) and str(catalog) != "-":
+        found.append(
+            NamedPath(
+                what="catalog",
+                path=str(catalog),
+                is_catalog=True,
+                catalog_format=catalog_format,
+            )
+        )
+    if (file := mapping_file(mapping)) is not None:
+        found.append(NamedPath(what="mapping", path=str(file)))
+    return tuple(found)
+
+
+def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None:
+    """Refuse to write what is read, two things to one place, or over a file of another kind.
+
+    Links are followed, and names that differ only in case count as one: on some disks they are.
+
+    Raises:
+        RefusedError: says which two; nothing was written.
+    """
+    for at, path in enumerate(written):
+        for other in (*read, *written[:at]):
+            if _same(_real(path.path), _real(other.path)) or _is_part(path, other):
+                raise RefusedError(
+                    f"The {path.what} can't be written to {without_secrets(path.path)}: that is "
+                    f"the {other.what}, {without_secrets(other.path)}.",
+                    fix=f"Choose another place for the {path.what}.",
+                    guard="output_is_input",
+                )
+        _check_kind(path)
+
+
+def _ledger(ledger: Path) -> Iterator[NamedPath]:
+    yield NamedPath(what="ledger", path=str(ledger))
+    for more in _BESIDE_LEDGER:
+        yield NamedPath(what="ledger's own file", path=_real(str(ledger)) + more)
+
+
+def _check_kind(named: NamedPath) -> None:
+    """Refuse to overwrite a local file that doesn't begin as it should."""
+    try:
+        with Path(named.path).open("rb") as file:
+            begins = file.read(len(named.begins))
+    except OSError:  # there is none; whoever writes says what else is wrong
+        return
+    if begins and not named.begins.lower().startswith(begins.lower()):
+        raise RefusedError(
+            f"{named.path} exists and is no {named.what}.",
+            fix="Choose another place, or move the file away.",
+            guard="unknown_output",
+        )
+
+
+def _real(path: str) -> str:
+    if path.startswith("file://"):
+        path = unquote(urlsplit(path).path)
+    return without_secrets(path) if "://" in path else os.path.realpath(Path(path).expanduser())
+
+
+def _same(one: str, other: str) -> bool:
+    if one.casefold() == other.casefold():
+        return True
+    try:
+        return Path(one).samefile(other)  # two names of one file
+    except OSError:
+        return False
+
+
+def _is_part(written: NamedPath, other: NamedPath) -> bool:
+    """Say whether a catalog that is a folder or a glob would hold a file."""
+    if not other.is_catalog or Path(other.path).is_file():
+        return False
+    return would_read(_real(other.path), _real(written.path), other.catalog_format)
