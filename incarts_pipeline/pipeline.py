@@ -56,7 +56,14 @@ from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import PlanSettings, Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText
-from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult, carry_out, left_over
+from incarts_pipeline.write import (
+    RunMetrics,
+    WriteOptions,
+    WriteResult,
+    carry_out,
+    left_over,
+    with_unrecorded,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,17 +252,6 @@ def _facts(plan: Plan, ledger_id: str, sequence: int, run_id: str) -> dict[str, 
     }
     partition = plan.options.partition
     return facts if partition is None else facts | {"partition": partition}
-
-
-def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
-    """Say beside a failed output which answers are not in the ledger either."""
-    if not written.unrecorded:
-        return error
-    lost = "\n".join(f"  {one}" for one in written.unrecorded)
-    return PublishError(
-        f"{error.message} These answers could not be recorded in the ledger:\n{lost}\n",
-        fix="Keep this message. Make room, and run again: they are settled under their own keys.",
-    )
 
 
 def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:

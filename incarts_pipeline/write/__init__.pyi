@@ -2,6 +2,11 @@ from .attempts import AttemptResult as AttemptResult, Attempts as Attempts
 from .circuit_breaker import Circuits as Circuits, End as End, EndKind as EndKind
 from .metrics import Latencies as Latencies, RunMetrics as RunMetrics, Timeline as Timeline
 from .options import SAMPLE_PER as SAMPLE_PER, IfRunning as IfRunning, WriteOptions as WriteOptions
-from .result import LeftOver as LeftOver, WriteResult as WriteResult, left_over as left_over
+from .result import (
+    LeftOver as LeftOver,
+    WriteResult as WriteResult,
+    left_over as left_over,
+    with_unrecorded as with_unrecorded,
+)
 from .run import carry_out as carry_out
 from .throttle import Slot as Slot, Throttle as Throttle, open_throttle as open_throttle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from incarts_pipeline.errors import PublishError
 from incarts_pipeline.models import Reason
 from incarts_pipeline.write.circuit_breaker import End
 from incarts_pipeline.write.options import WriteOptions
@@ -58,3 +59,14 @@ class WriteResult:
     def is_blocked(self) -> bool:
         """Whether running again is of no use before somebody has put something right."""
         return bool(self.forbidden) or (self.end is not None and not self.end.may_pass)
+
+
+def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
+    """Say beside a failed output which answers are not in the ledger either."""
+    if not written.unrecorded:
+        return error
+    lost = "\n".join(f"  {one}" for one in written.unrecorded)
+    return PublishError(
+        f"{error.message} These answers could not be recorded in the ledger:\n{lost}\n",
+        fix="Keep this message. Make room, and run again: they are settled under their own keys.",
+    )
