@@ -43,10 +43,20 @@ def rescue(connection: sa.Connection, ledger: Path, opened: FileId, run_id: str)
             f"that file knows the links of this run:{links or ' none'}\n",
             fix="Keep this message. Move the file back together with its -wal, and run again.",
         )
+    _take_log_away(ledger, copy)
     return LedgerError(
         f"{told.message} All that it knew, up to the last answer, is in {copy}.",
         fix=f"Put it back with `incarts ledger restore {copy}`, and run again.",
     )
+
+
+def _take_log_away(ledger: Path, copy: Path) -> None:
+    """Move our log from beside the place: SQLite would apply it to whatever file is there now."""
+    for suffix in ("-wal", "-shm"):
+        log = beside(ledger, suffix)
+        ours = file_id(log)
+        if ours is not None and place_of(ours) is not None:
+            log.replace(copy.with_name(f"{copy.name}.log{suffix}"))
 
 
 def copy_database(connection: sa.Connection, copy: Path) -> None:
