@@ -346,7 +346,7 @@ def test_an_old_ledger_knows_only_its_own_files(run: Run, tmp_path: Path) -> Non
         file.unlink()
     shutil.copy("backup.db", LEDGER)
     assert fresh_files() == []
-    with pytest.raises(RefusedError, match="doesn't know"):
+    with pytest.raises(RefusedError, match="is an older copy"):
         run(products(6))
 
 
