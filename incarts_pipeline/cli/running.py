@@ -42,7 +42,8 @@ def ask(
         return
     question = [f"make {counted(calls, what)}"] if calls or not moves else []
     question += [f"move {counted(moves, what)} to new keys"] if moves else []
-    confirm(f"{' and '.join(question).capitalize()}?", otherwise="Nothing was sent.")
+    told = " and ".join(question)
+    confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
 
 
 def confirm(question: str, *, otherwise: str) -> None:

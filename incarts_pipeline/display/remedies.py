@@ -198,6 +198,8 @@ PROBLEMS: Mapping[str, Fix] = {
         meaning="the unique key begins or ends with white space: without it the row is another one"
     ),
     NoteCode.KEPT: Fix(meaning="a QR code keeps the name and metadata that it was made with"),
+    NoteCode.NOT_ACTIVE: Fix(meaning="Incarts said that the link's status is not active"),
+    NoteCode.SHARED_LINK: Fix(meaning="another row that leads to the same has this link as well"),
 }
 
 # By HTTP status; 300 stands for every redirect, 500 for every server error without its own line.

@@ -104,13 +104,15 @@ def import_links(
 
 
 def _sequence_of(published: Output | None, facts: Mapping[str, str]) -> int:
-    """Return the run of this very ledger after which a table was published, 0 for another one."""
-    if published is None or not exists(published.links):
-        return 0
-    with _open(published.links) as file:
-        said = facts_of(file.schema_arrow)
-    own = said.get("ledger_id") == facts["ledger_id"]
-    return int(said.get("ledger_sequence", 0)) if own else 0
+    """Return the last run of this very ledger after which a table was published, 0 for none."""
+    sequences = [0]
+    for table in published.tables_of(LINKS) if published is not None else ():
+        if exists(table):
+            with _open(table) as file:
+                said = facts_of(file.schema_arrow)
+            if said.get("ledger_id") == facts["ledger_id"]:
+                sequences.append(int(said.get("ledger_sequence", 0)))
+    return max(sequences)
 
 
 def _published(source: str) -> Output | None:

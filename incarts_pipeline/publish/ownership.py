@@ -22,6 +22,7 @@ from incarts_pipeline.schemas import HISTORY, MISSING
 from incarts_pipeline.text import Option, OptionText
 
 _BATCH = 50_000
+_PARQUET = b"PAR1"  # how every Parquet file begins
 _TELLING = {  # columns that just one kind of table has, and every version of it
     "verdict": "verdicts",
     "missing_since": "missing links",
@@ -47,6 +48,8 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
     check_place(output.links)
     schemas = (TABLES[kind].columns, MISSING, HISTORY)
     for target, schema in zip(output.tables_of(kind), schemas, strict=False):
+        if target != output.links and is_damaged(target):
+            continue  # all that a companion tells is in the ledger, and is written again
         check_replaceable(target, schema, or_by_hand=target == output.links)
         facts, link_sets = _told(target)
         check_owner(target, facts, owner)
@@ -78,6 +81,21 @@ def check_replaceable(target: str, schema: pa.Schema, *, or_by_hand: bool = Fals
             fix="Choose another output, or move the file away.",
             guard="unknown_output",
         )
+
+
+def is_damaged(target: str) -> bool:
+    """Say whether there is a Parquet file that can't be read."""
+    filesystem, path = resolve(target)
+    if filesystem.get_file_info(path).type is not fs.FileType.File:
+        return False
+    with filesystem.open_input_file(path) as source:
+        if source.read(len(_PARQUET)) != _PARQUET:
+            return False
+    try:
+        with existing(target):
+            return False
+    except RefusedError:
+        return True
 
 
 def _kind_of(schema: pa.Schema) -> str | None:

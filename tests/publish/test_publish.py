@@ -13,6 +13,7 @@ from pyarrow import fs
 
 from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.ledger import bulk_queries
+from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.publish import queries
@@ -106,8 +107,8 @@ def test_output_that_is_something_else(run: Run, tmp_path: Path) -> None:
         run(products(2))
 
 
-def test_a_history_never_loses_a_link(run: Run) -> None:
-    """A ledger that was rolled back, with nothing beside it that tells, keeps the history."""
+def test_a_history_never_loses_a_link(run: Run, settings: Settings) -> None:
+    """A ledger that was rolled back, with nothing beside it that tells; importing mends it."""
     run(products(3))
     with opened("ledger.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -121,6 +122,9 @@ def test_a_history_never_loses_a_link(run: Run) -> None:
     with pytest.raises(RefusedError, match="is an older copy"):
         run(products(3))
     assert Path("links.history.parquet").read_bytes() == before
+    import_links("links.history.parquet", settings)
+    assert run(products(5)).written.requests == 0
+    assert pq.read_table("links.history.parquet").num_rows == 5
 
 
 def test_a_history_read_short_is_not_published(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
