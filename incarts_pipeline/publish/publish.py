@@ -21,7 +21,7 @@ from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import local_file, resolve, write_table
 from incarts_pipeline.publish.freshness import Noting, keep, stands
 from incarts_pipeline.publish.output import Output, Published, facts_of, metadata_of
-from incarts_pipeline.publish.ownership import existing, link_sets
+from incarts_pipeline.publish.ownership import existing, is_damaged, link_sets
 from incarts_pipeline.publish.tables import TABLES
 from incarts_pipeline.schemas import HISTORY, MISSING, OUTPUT_VERSION
 from incarts_pipeline.write import LeftOver
