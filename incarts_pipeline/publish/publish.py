@@ -111,8 +111,11 @@ def _links_to_keep(target: str, history: History, facts: Mapping[str, str]) -> i
     """Return how many links the history that is there has, and a new one must have.
 
     A link that was made stays one. Not compared are the histories of another ledger, of a link set
-    that the mapping no longer has, or of a partition, which rows leave for another one.
+    that the mapping no longer has, of a partition, which rows leave for another one, and those
+    that can't be read.
     """
+    if is_damaged(target):
+        return 0
     with existing(target) as file:
         if file is None or history.partition is not None:
             return 0
