@@ -8,5 +8,5 @@ from .result import (
     left_over as left_over,
     with_unrecorded as with_unrecorded,
 )
-from .run import carry_out as carry_out
+from .start import carry_out as carry_out
 from .throttle import Slot as Slot, Throttle as Throttle, open_throttle as open_throttle

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
@@ -38,12 +36,9 @@ from incarts_pipeline.ledger import (
     end_run,
     learn,
     living_runs,
-    load_rate,
     mark_missing,
-    new_run_id,
     rekey,
     renew,
-    replay_rule,
     reuse,
     save_rate,
     start_run,
@@ -51,7 +46,6 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned
-from incarts_pipeline.settings import ClientSettings, key_fingerprint
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write.attempts import Attempts
@@ -61,7 +55,7 @@ from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult
 from incarts_pipeline.write.send import MOST_FAILURES, Sender
-from incarts_pipeline.write.throttle import Throttle, open_throttle
+from incarts_pipeline.write.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -70,41 +64,6 @@ T = TypeVar("T")
 _GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
 _REKEYED_AT_ONCE = 500  # rows; a group of the journal holds up what is sent beside it
-
-
-async def carry_out(
-    plan: Plan,
-    settings: ClientSettings,
-    engine: sa.Engine,
-    set_ids: Mapping[str, int],
-    options: WriteOptions,
-    metrics: RunMetrics,
-    stop: Stop,
-    clock: Clock | None,
-) -> WriteResult:
-    """Make what a plan calls for, and record it; raises as `Writer.run` does."""
-    with engine.begin() as connection:
-        learned = load_rate(connection, key_fingerprint(settings.api_key))
-    run_id = new_run_id()
-    clock = clock or Clock()
-    most = options.max_in_flight or settings.max_in_flight
-    journal = Journal(engine, Path(settings.ledger), run_id)
-    try:
-        async with (
-            client_of(settings, connections=most) as client,
-            journal,
-            open_throttle(
-                settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
-            ) as throttle,
-        ):
-            sender = Sender(
-                client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
-            )
-            return await Writer(plan, sender, set_ids, run_id, options).run()
-    finally:
-        # Nothing may be published from whatever is in the ledger's place by now.
-        if journal.lost is not None:
-            raise journal.lost
 
 
 class Writer:
