@@ -30,7 +30,7 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.ledger.database import once
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.limits import save_rate
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.settings import key_fingerprint
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.run import Writer
@@ -65,7 +65,7 @@ def note_cpu() -> None:
 def leave_rate(ledger: Path, rate: float) -> None:
     """Have the ledger know that so many requests a second met no limit."""
     with once(ledger) as connection:
-        learned = Learned(kind=Kind.OPEN, rate=rate)
+        learned = Learned(kind=LimitKind.OPEN, rate=rate)
         save_rate(connection, key_fingerprint(SecretStr(KEY)), learned, Clock().now())
 
 

@@ -288,6 +288,7 @@ class Kind:
         keeps_content: whether what was made under a row's key is kept whatever is asked for today,
             since the API takes no second one under it.
         scope: what an API key needs for the call.
+        scopes_by_retailer: whether it needs another one for the retailer.
         row_number: SQL over a request: the row that examples name.
         made_for: SQL over a request: the link that the thing is made for, if it is for one.
     """
@@ -299,6 +300,7 @@ class Kind:
     is_catalog: bool
     keeps_content: bool
     scope: str
+    scopes_by_retailer: bool
     row_number: str
     made_for: str
 
@@ -309,7 +311,7 @@ class Kind:
 
     def scopes(self, retailer: str, intent: str) -> tuple[str, ...]:
         """Return the scopes that a call needs: custom URLs share one, the rest go by retailer."""
-        if intent == QR_CODE:
+        if not self.scopes_by_retailer:
             return (self.scope,)
         return (self.scope, f"retailers:{'custom' if intent == Intent.CUSTOM_URL else retailer}")
 
@@ -322,6 +324,7 @@ LINKS = Kind(
     is_catalog=True,
     keeps_content=False,
     scope="links:write",
+    scopes_by_retailer=True,
     row_number="catalog_row",
     made_for="NULL::VARCHAR",
 )
@@ -333,6 +336,7 @@ QR_CODES = Kind(
     is_catalog=False,
     keeps_content=True,
     scope="qr-codes:write",
+    scopes_by_retailer=False,
     row_number='code."row"',
     made_for="request.code.link_id",
 )

@@ -49,6 +49,12 @@ LINKS = Endpoint(path=models.LINKS.path, parse=parse_link)
 QR_CODES = Endpoint(path=models.QR_CODES.path, parse=parse_made_code)
 
 
+_OF_KIND: dict[models.Kind, Endpoint[Link] | Endpoint[QrCode]] = {
+    models.LINKS: LINKS,
+    models.QR_CODES: QR_CODES,
+}
+
+
 def endpoint_of(kind: models.Kind) -> Endpoint[Link] | Endpoint[QrCode]:
     """Return where things of a kind are made."""
-    return LINKS if kind is models.LINKS else QR_CODES
+    return _OF_KIND[kind]

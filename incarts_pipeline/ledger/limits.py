@@ -10,7 +10,7 @@ from sqlalchemy.dialects import sqlite
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.rate_limit import Kind, Learned
+from incarts_pipeline.rate_limit import Learned, LimitKind
 
 _R = tables.rate.c
 
@@ -46,4 +46,4 @@ def known_rates(connection: sa.Connection) -> dict[str, Learned]:
 
 def _learned(text: str) -> Learned:
     content = json.loads(text)
-    return Learned(**{**content, "kind": Kind(content["kind"])})
+    return Learned(**{**content, "kind": LimitKind(content["kind"])})

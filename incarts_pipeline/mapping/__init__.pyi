@@ -2,11 +2,11 @@ from .default import default_mapping as default_mapping, own_columns as own_colu
 from .expressions import (
     Column as Column,
     Constant as Constant,
-    Kind as Kind,
     Members as Members,
     Node as Node,
     Source as Source,
     Template as Template,
+    ValueKind as ValueKind,
     columns_of as columns_of,
     named_group as named_group,
     parse_source as parse_source,

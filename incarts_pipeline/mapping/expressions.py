@@ -17,7 +17,7 @@ from incarts_pipeline.text import suggest
 _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\((?!\?))|\(\?P?<(?P<name>\w+)>", re.DOTALL)
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What a field's value must be; decides which column types may feed it."""
 
     TEXT = "text"

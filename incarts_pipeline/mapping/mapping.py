@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping.expressions import (
     Column,
-    Kind,
     Node,
     Source,
+    ValueKind,
     columns_of,
     parse_node,
     parse_source,
@@ -112,7 +112,7 @@ class LinkMapping(_Model):
             raise ValueError("basket: needs products, but none are mapped.")
         return self
 
-    def sources(self) -> Iterator[tuple[str, Kind, Node]]:
+    def sources(self) -> Iterator[tuple[str, ValueKind, Node]]:
         """Yield each mapped field: its dotted path, what it must be, and where it comes from."""
         # By the table, not by the models' fields, so that each path has its kind in one place.
         for path, kind in KINDS.items():
@@ -126,26 +126,26 @@ class LinkMapping(_Model):
 # Every field that can be mapped. A zip code is an ID because a column of floats would lose its
 # zeros.
 KINDS = {
-    "name": Kind.TEXT,
-    "retailer": Kind.TEXT,
-    "intent": Kind.TEXT,
-    "public_name": Kind.TEXT,
-    "products.retailer_product_id": Kind.ID,
-    "products.quantity": Kind.COUNT,
-    "products.backup_product_ids": Kind.LIST,
-    "location.zip_code": Kind.ID,
-    "location.store_id": Kind.ID,
-    "custom_url": Kind.TEXT,
-    "fallback_url": Kind.TEXT,
-    "tracking.utm.source": Kind.TEXT,
-    "tracking.utm.medium": Kind.TEXT,
-    "tracking.utm.campaign": Kind.TEXT,
-    "tracking.utm.term": Kind.TEXT,
-    "tracking.utm.content": Kind.TEXT,
-    "tracking.tags": Kind.LIST,
-    "options.instacart.shopping_list": Kind.JSON,
-    "options.instacart.recipe": Kind.JSON,
-    "metadata": Kind.JSON,
+    "name": ValueKind.TEXT,
+    "retailer": ValueKind.TEXT,
+    "intent": ValueKind.TEXT,
+    "public_name": ValueKind.TEXT,
+    "products.retailer_product_id": ValueKind.ID,
+    "products.quantity": ValueKind.COUNT,
+    "products.backup_product_ids": ValueKind.LIST,
+    "location.zip_code": ValueKind.ID,
+    "location.store_id": ValueKind.ID,
+    "custom_url": ValueKind.TEXT,
+    "fallback_url": ValueKind.TEXT,
+    "tracking.utm.source": ValueKind.TEXT,
+    "tracking.utm.medium": ValueKind.TEXT,
+    "tracking.utm.campaign": ValueKind.TEXT,
+    "tracking.utm.term": ValueKind.TEXT,
+    "tracking.utm.content": ValueKind.TEXT,
+    "tracking.tags": ValueKind.LIST,
+    "options.instacart.shopping_list": ValueKind.JSON,
+    "options.instacart.recipe": ValueKind.JSON,
+    "metadata": ValueKind.JSON,
 }
 
 
@@ -221,15 +221,15 @@ class Mapping(_Model):
         """Return the link sets that the mapping makes links in."""
         return [link_set for _, link_set, _ in self.entries()]
 
-    def sources(self) -> Iterator[tuple[str, Kind, Node]]:
+    def sources(self) -> Iterator[tuple[str, ValueKind, Node]]:
         """Yield every mapped field of every entry: dotted path, kind, source."""
         for at, _, link in self.entries():
             for path, kind, node in link.sources():
                 yield f"{at}.{path}", kind, node
         if self.priority is not None:
-            yield "priority", Kind.NUMBER, self.priority
+            yield "priority", ValueKind.NUMBER, self.priority
         if self.pinned is not None:
-            yield "pinned", Kind.FLAG, self.pinned
+            yield "pinned", ValueKind.FLAG, self.pinned
 
     def columns(self) -> list[str]:
         """Return the catalog columns that are read, the key's first, each once."""
@@ -336,8 +336,8 @@ def _read(source: Path) -> str:
         ) from error
 
 
-def _inside(kind: Kind) -> Kind:
-    return Kind.VALUE if kind is Kind.JSON else kind
+def _inside(kind: ValueKind) -> ValueKind:
+    return ValueKind.VALUE if kind is ValueKind.JSON else kind
 
 
 def field_of(schema: pa.Schema, name: str, path: str) -> pa.Field:

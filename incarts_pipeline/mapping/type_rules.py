@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.types as pt
 
-from incarts_pipeline.mapping.expressions import Column, Kind
+from incarts_pipeline.mapping.expressions import Column, ValueKind
 
 # Why, to go on with "the column is of type X, …", and the fix.
 Refusal = tuple[str, str]
@@ -62,7 +62,7 @@ def refusal_of_key(kind: pa.DataType) -> Refusal | None:
     return None if _has_text(plain) else _no_text(plain)
 
 
-def refusal_of(kind: pa.DataType, use: Kind, source: Column) -> Refusal | None:
+def refusal_of(kind: pa.DataType, use: ValueKind, source: Column) -> Refusal | None:
     """Return why a column of this type can't feed such a field, and the fix; None when it can.
 
     Args:
@@ -71,7 +71,7 @@ def refusal_of(kind: pa.DataType, use: Kind, source: Column) -> Refusal | None:
         source: the column in the mapping, for its `split` and `extract`.
     """
     plain = plain_type(kind)
-    if source.split is not None and use is not Kind.LIST:
+    if source.split is not None and use is not ValueKind.LIST:
         return "and split: is given.", "split: is only for backup_product_ids and tags."
     if source.extract is not None and not is_text(plain):
         return "and extract: reads text only.", "Take extract: out, or turn the column into text."
@@ -79,16 +79,18 @@ def refusal_of(kind: pa.DataType, use: Kind, source: Column) -> Refusal | None:
     # one.
     if pt.is_null(plain):
         return None
-    if use is Kind.LIST:
+    if use is ValueKind.LIST:
         return _refusal_of_list(plain, source)
-    if use in (Kind.JSON, Kind.VALUE):
+    if use in (ValueKind.JSON, ValueKind.VALUE):
         return _refusal_of_json(plain, use)
-    if use is Kind.ID:
+    if use is ValueKind.ID:
         return refusal_of_key(plain)
-    if use is Kind.FLAG and not (pt.is_boolean(plain) or pt.is_integer(plain) or is_text(plain)):
+    if use is ValueKind.FLAG and not (
+        pt.is_boolean(plain) or pt.is_integer(plain) or is_text(plain)
+    ):
         return "but true or false is needed.", "Use a boolean column."
     # Text too: all columns of a CSV are, and each value is checked.
-    if use in (Kind.COUNT, Kind.NUMBER) and not (_is_number(plain) or is_text(plain)):
+    if use in (ValueKind.COUNT, ValueKind.NUMBER) and not (_is_number(plain) or is_text(plain)):
         return "but a number is needed.", "Use a column of numbers."
     # A price in a name may be a float; only ids and keys may not, where a digit decides.
     return None if _has_text(plain) or pt.is_floating(plain) else _no_text(plain)
@@ -104,12 +106,12 @@ def _refusal_of_list(plain: pa.DataType, source: Column) -> Refusal | None:
     return refusal_of_key(plain)
 
 
-def _refusal_of_json(plain: pa.DataType, use: Kind) -> Refusal | None:
-    if use is Kind.JSON and not (pt.is_struct(plain) or pt.is_map(plain) or is_text(plain)):
+def _refusal_of_json(plain: pa.DataType, use: ValueKind) -> Refusal | None:
+    if use is ValueKind.JSON and not (pt.is_struct(plain) or pt.is_map(plain) or is_text(plain)):
         return "but an object is needed.", "Use a struct column, or JSON text."
     # All the way down: a struct is sent whole, and its innermost value needs a JSON form as well.
     for child in _children(plain):
-        if refusal := _refusal_of_json(plain_type(child), Kind.VALUE):
+        if refusal := _refusal_of_json(plain_type(child), ValueKind.VALUE):
             return refusal
     if pt.is_map(plain) and not is_text(plain_type(plain.key_type)):
         return "but an object's names are text.", "Make the map's keys text."

@@ -10,12 +10,12 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping import (
     Column,
     Constant,
-    Kind,
     LinkMapping,
     Mapping,
     Members,
     Node,
     Template,
+    ValueKind,
 )
 from incarts_pipeline.models import Intent, Limits
 from incarts_pipeline.prepare.columns import constant_text
@@ -77,13 +77,15 @@ def _checks(limits: Limits, *, truncates: bool) -> Dict[str, _Check]:
     }
 
 
-def _check_node(path: str, field: str, kind: Kind, node: Node, checks: Dict[str, _Check]) -> None:
-    if kind is Kind.JSON:
+def _check_node(
+    path: str, field: str, kind: ValueKind, node: Node, checks: Dict[str, _Check]
+) -> None:
+    if kind is ValueKind.JSON:
         _check_object(path, node)
         return
     for value in _fixed_values(node):
         # YAML makes it easy to give a list by a stray dash.
-        if isinstance(value, dict) or (isinstance(value, list) and kind is not Kind.LIST):
+        if isinstance(value, dict) or (isinstance(value, list) and kind is not ValueKind.LIST):
             raise MappingError(f"{path}: must be one value, not {value!r}.", path=path)
         for text in map(constant_text, value if isinstance(value, list) else [value]):
             if not text.strip() and field in _REQUIRED:

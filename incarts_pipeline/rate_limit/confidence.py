@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from incarts_pipeline.models import RateHints
-from incarts_pipeline.rate_limit.limit import NEVER, Kind, Learned
+from incarts_pipeline.rate_limit.limit import NEVER, Learned, LimitKind
 
 _STRAYS = 6  # short blocks in two windows that may be jitter
 _WRONG, _WRONG_WITHIN = 3, 600.0  # mispredictions in seconds, after which no model is believed
@@ -41,7 +41,9 @@ class Trust:
     def average(self, now: float, accepted: int) -> Learned:
         """Return what the server accepted, blocks and all, since models began to fail."""
         since, before = self.wrong[0]
-        return Learned(kind=Kind.BUCKET, rate=max(accepted - before, 1) / max(now - since, 1.0))
+        return Learned(
+            kind=LimitKind.BUCKET, rate=max(accepted - before, 1) / max(now - since, 1.0)
+        )
 
 
 _SHORTEST, _LONGEST = 0.01, 172_800.0  # seconds of a window that makes sense
@@ -65,7 +67,7 @@ class Hints:
         if self.distrusted or window is None or not _SHORTEST <= window <= _LONGEST:
             return None
         return Learned(
-            kind=Kind.WINDOW, rate=hints.limit / window, budget=hints.limit, window=window
+            kind=LimitKind.WINDOW, rate=hints.limit / window, budget=hints.limit, window=window
         )
 
     def snapped(self, budget: int) -> int:

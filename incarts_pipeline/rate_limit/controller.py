@@ -28,7 +28,7 @@ from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.rate_limit.block import FIRST_GAP, LARGEST_GAP, Block
 from incarts_pipeline.rate_limit.confidence import retry_in
 from incarts_pipeline.rate_limit.headroom import CRUISE
-from incarts_pipeline.rate_limit.limit import NEVER, NO_TIME, Kind, Learned, Phase
+from incarts_pipeline.rate_limit.limit import NEVER, NO_TIME, Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.reset_times import Model
 from incarts_pipeline.rate_limit.survey import UP, UP_EVERY, Survey
 
@@ -81,7 +81,7 @@ class RateController:
             raise ValueError(f"ceiling must be above 0, not {self.ceiling}")
         if self.learned is None or self.began is not None:
             return
-        if self.learned.kind is Kind.OPEN:
+        if self.learned.kind is LimitKind.OPEN:
             self.rate, self.learned = STEP_UP * self.learned.rate, None
         else:
             self._cruise(self.learned, self.next_at)
@@ -91,7 +91,7 @@ class RateController:
         """What an even later controller may begin with: the limit, or what was below it."""
         if self.learned is not None or self.phase is not Phase.START or not self.proven:
             return self.learned
-        return Learned(kind=Kind.OPEN, rate=self.proven)
+        return Learned(kind=LimitKind.OPEN, rate=self.proven)
 
     # What senders ask.
 
@@ -225,8 +225,8 @@ class RateController:
 
     def _found_more(self, learned: Learned, now: float) -> None:
         # The ceiling is all that can be had: what lies above it needs no measuring.
-        if self.rate == self.ceiling and learned.kind is Kind.BUCKET:
-            self._cruise(Learned(kind=Kind.BUCKET, rate=self.rate), now)
+        if self.rate == self.ceiling and learned.kind is LimitKind.BUCKET:
+            self._cruise(Learned(kind=LimitKind.BUCKET, rate=self.rate), now)
             return
         # Small steps at first, because the new limit is most likely near; each step has to last
         # long enough for the server to refuse what is too much.

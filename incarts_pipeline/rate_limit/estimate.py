@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from incarts_pipeline.rate_limit.controller import STEP_UP
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def expected_pace(ceiling: float | None, learned: Learned | None) -> ExpectedPac
     A limit that was met is where it begins; from one that was not, or from nothing, it climbs on.
     How far, nobody knows without a ceiling: then the pace that was reached is counted on.
     """
-    if learned is not None and (ceiling is None or learned.kind is not Kind.OPEN):
+    if learned is not None and (ceiling is None or learned.kind is not LimitKind.OPEN):
         rate = learned.rate if ceiling is None else min(learned.rate, ceiling)
         return ExpectedPace(rate, rate)
     if ceiling is None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from incarts_pipeline.models import Answer
 
 
-class Kind(StrEnum):
+class LimitKind(StrEnum):
     """How the server seems to count."""
 
     WINDOW = "window"
@@ -21,13 +21,13 @@ class Kind(StrEnum):
 class Learned:
     """What the limit was measured to be; `window` in seconds is None unless it is one."""
 
-    kind: Kind
+    kind: LimitKind
     rate: float  # requests a second
     budget: int | None = None  # requests per window
     window: float | None = None
 
     def __str__(self) -> str:
-        if self.kind is Kind.OPEN:
+        if self.kind is LimitKind.OPEN:
             return f"none met up to {self.rate:.3g} requests a second"
         if self.window is None:
             return f"about {self.rate:.3g} requests a second"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from incarts_pipeline.rate_limit.block import FIRST_GAP, Block
 from incarts_pipeline.rate_limit.confidence import Hints, Trust
 from incarts_pipeline.rate_limit.headroom import MARGIN, Headroom
-from incarts_pipeline.rate_limit.limit import Kind, Learned, Phase
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.meter import Meter
 from incarts_pipeline.rate_limit.reset_times import SHORT, Model, Resets, snapped
 from incarts_pipeline.rate_limit.sliding_log import Replica
@@ -77,7 +77,7 @@ class Survey:
         """Ride this from now on."""
         self.meter.settled()
         self.sustained = None
-        if learned.kind is Kind.BUCKET:
+        if learned.kind is LimitKind.BUCKET:
             self.resets.forget()
         else:
             self.resets.window = learned.window
@@ -137,7 +137,7 @@ class Survey:
         if sustained is not None and learned and learned.window:
             return Finding(learned=self._raised(learned, learned.window, block.began))
         if phase is Phase.MEASURE and long_run is not None:
-            return Finding(learned=Learned(kind=Kind.BUCKET, rate=long_run))
+            return Finding(learned=Learned(kind=LimitKind.BUCKET, rate=long_run))
         if is_long:
             held = self.resets.held(self.log, block.began) if expected and cruising else 0
             return self._window_reset(learned, block, phase, held, sent_at, now)
@@ -156,11 +156,11 @@ class Survey:
         """A block ended that was no window's."""
         cruising = phase in (Phase.CRUISE, Phase.PROBE)
         if learned and sustained is not None and _is_close(pace, sustained, learned):
-            return Finding(learned=Learned(kind=Kind.BUCKET, rate=sustained))
+            return Finding(learned=Learned(kind=LimitKind.BUCKET, rate=sustained))
         # The cruise ran into the limit again, after many requests: the same one, known better.
         if cruising and rough is not None and _agree(self.meter.newest(), learned):
             self.meter.believed()
-            return Finding(learned=Learned(kind=Kind.BUCKET, rate=rough))
+            return Finding(learned=Learned(kind=LimitKind.BUCKET, rate=rough))
         # A probe that is refused found what it looked for: the limit is still there.
         if phase is Phase.PROBE and learned:
             return Finding(learned=self._refined(learned, block.began))
@@ -196,7 +196,7 @@ class Survey:
         if rough >= 0.9 * floor and self.meter.is_enough():
             self.headroom.note_burst(learned, rough)
             self.meter.believed()
-            return Finding(learned=Learned(kind=Kind.BUCKET, rate=rough))
+            return Finding(learned=Learned(kind=LimitKind.BUCKET, rate=rough))
         # A little above the rough rate, so that the next block comes soon, and with it an instant.
         return Finding(learned=learned, pace=max(rough * _ABOVE, floor))
 
@@ -305,7 +305,7 @@ def _holds_less(learned: Learned, block: Block, sent_at: float, held: int) -> bo
 
 
 def _window_of(budget: int, window: float) -> Learned:
-    return Learned(kind=Kind.WINDOW, rate=budget / window, budget=budget, window=window)
+    return Learned(kind=LimitKind.WINDOW, rate=budget / window, budget=budget, window=window)
 
 
 def _long(rate: float, round_trip: float) -> float:
@@ -320,6 +320,6 @@ def _is_close(pace: float, sustained: float, learned: Learned) -> bool:
 
 def _agree(exact: float | None, learned: Learned | None) -> bool:
     """Say whether what a bucket gave since it was last exhausted only makes it known better."""
-    if exact is None or learned is None or learned.kind is not Kind.BUCKET:
+    if exact is None or learned is None or learned.kind is not LimitKind.BUCKET:
         return False
     return abs(exact / learned.rate - 1.0) < _CLOSE

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from incarts_pipeline.models import Answer, AnswerKind, State
-from incarts_pipeline.rate_limit import Kind, Learned
+from incarts_pipeline.rate_limit import Learned, LimitKind
 
 MOST = 600
 
@@ -159,7 +159,7 @@ class RunMetrics:
         """Count one attempt's answer at `now`, and keep the limit and the pace as of then."""
         self.limit = limit
         self.latencies.add(latency)
-        met = limit is not None and limit.kind is not Kind.OPEN
+        met = limit is not None and limit.kind is not LimitKind.OPEN
         self.timeline.add(now, answer.kind, limit.rate if limit and met else None, pace)
         if answer.kind is not AnswerKind.LINK:
             self.errors[str(answer.status or answer.error_code or answer.kind.value)] += 1

@@ -1,6 +1,6 @@
 """Run: carries a plan out; doubts are settled first, then links are made and recorded.
 
-    begin ─► settle doubts ─► plan again ─► reuse links ─► claim and send ─► wait for others ─► end
+    begin ─► settle doubts ─► plan again ─► move, reuse ─► claim and send ─► wait for others ─► end
 
 A lease is renewed beside all that, and says to other runs that what this one claimed is its own.
 """

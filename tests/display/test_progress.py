@@ -13,7 +13,7 @@ from rich.console import Console
 from incarts_pipeline.display import progress
 from incarts_pipeline.display.progress import Watch
 from incarts_pipeline.models import Answer, AnswerKind, State
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.write.metrics import RunMetrics
 
 
@@ -49,7 +49,7 @@ def test_nothing_known_yet() -> None:
 
 def test_the_learned_limit_is_told() -> None:
     """What was learned of the limit stands behind the rate."""
-    metrics = RunMetrics(planned=9, limit=Learned(kind=Kind.BUCKET, rate=10.0))
+    metrics = RunMetrics(planned=9, limit=Learned(kind=LimitKind.BUCKET, rate=10.0))
     assert "limit about 10 requests a second" in Watch(metrics, 0.0).look(1.0).note
 
 

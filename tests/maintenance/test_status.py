@@ -8,7 +8,7 @@ from incarts_pipeline.ledger.overview import Overview, SetOverview
 from incarts_pipeline.maintenance.review import evidence, open_cases, row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
 from incarts_pipeline.models import LINKS, State
-from incarts_pipeline.rate_limit.limit import Kind as LimitKind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products

@@ -11,7 +11,7 @@ import pytest
 from incarts_pipeline.models import RateHints
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Report, Shared
-from incarts_pipeline.rate_limit.limit import Kind, Learned, Phase
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from tests.support.rates.answers import ACCEPTED, FAILED, LOST, refused
 from tests.support.rates.limiters import (
@@ -133,7 +133,7 @@ def test_ceiling_is_never_exceeded() -> None:
 
 def test_ceiling_below_the_limit_is_not_taken_for_more() -> None:
     """A limit that was found close below the ceiling doesn't grow in our mind."""
-    controller = RateController(40.0, Learned(kind=Kind.BUCKET, rate=39.0))
+    controller = RateController(40.0, Learned(kind=LimitKind.BUCKET, rate=39.0))
     Simulation(Bucket(500, 100), controller).run(1_000.0)
     assert controller.learned is not None
     assert controller.learned.rate <= 40.0
@@ -189,12 +189,12 @@ def test_late_refusals_of_older_requests_are_ignored() -> None:
 
 def test_trouble_does_not_move_the_rate() -> None:
     """5xx and timeouts are no limit."""
-    controller = RateController(100.0, Learned(kind=Kind.BUCKET, rate=20.0))
+    controller = RateController(100.0, Learned(kind=LimitKind.BUCKET, rate=20.0))
     for i in range(50):
         controller.ask(float(i))
         controller.answered(FAILED if i % 2 else LOST, sent_at=float(i), now=i + 0.5)
     assert controller.phase is Phase.CRUISE
-    assert controller.learned == Learned(kind=Kind.BUCKET, rate=20.0)
+    assert controller.learned == Learned(kind=LimitKind.BUCKET, rate=20.0)
 
 
 def test_retry_after_of_a_day_is_hopeless() -> None:
@@ -226,9 +226,9 @@ def test_nothing_but_429_is_hopeless_after_a_while() -> None:
 
 def test_words_for_what_was_learned() -> None:
     """People read the limit as it is."""
-    window = Learned(kind=Kind.WINDOW, rate=10.0, budget=600, window=60.0)
+    window = Learned(kind=LimitKind.WINDOW, rate=10.0, budget=600, window=60.0)
     assert str(window) == "600 requests per 60 s"
-    assert str(Learned(kind=Kind.BUCKET, rate=49.96)) == "about 50 requests a second"
+    assert str(Learned(kind=LimitKind.BUCKET, rate=49.96)) == "about 50 requests a second"
 
 
 def test_ceiling_must_make_sense() -> None:
@@ -292,7 +292,7 @@ def test_canary_that_dies_costs_five_seconds(killed: int) -> None:
 
 def test_clock_that_jumps_ahead_lets_no_burst_out() -> None:
     """After a laptop slept an hour the pace goes on; no more than 0.15 s are made up for."""
-    shared = Shared(RateController(100.0, Learned(kind=Kind.BUCKET, rate=50.0)))
+    shared = Shared(RateController(100.0, Learned(kind=LimitKind.BUCKET, rate=50.0)))
     at_once = 0
     for now in (0.0, 3_600.0, 3_600.001):
         lease = shared.exchange(Report("one", 100.0, [], 512), now)
@@ -302,7 +302,7 @@ def test_clock_that_jumps_ahead_lets_no_burst_out() -> None:
 
 def test_clock_that_falls_back_changes_nothing() -> None:
     """Time that was heard of holds, so that nothing is leased twice."""
-    shared = Shared(RateController(100.0, Learned(kind=Kind.BUCKET, rate=50.0)))
+    shared = Shared(RateController(100.0, Learned(kind=LimitKind.BUCKET, rate=50.0)))
     first = shared.exchange(Report("one", 100.0, [], 512), 1_000.0)
     again = shared.exchange(Report("two", 100.0, [], 512), 10.0)
     assert min([*again.slots, 1e9]) > max(first.slots)
@@ -315,7 +315,7 @@ def test_limit_that_is_never_met_is_remembered_as_open() -> None:
     simulation.run(9.0)
     known = simulation.controller.known
     assert known is not None
-    assert known.kind is Kind.OPEN
+    assert known.kind is LimitKind.OPEN
     assert known.rate > 60
     assert str(known).startswith("none met up to")
     later = RateController(None, known)

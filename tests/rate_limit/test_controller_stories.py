@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Heard, Report, Shared
-from incarts_pipeline.rate_limit.limit import Kind, Learned, Phase
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind, Phase
 from tests.support.rates.answers import ACCEPTED, FAILED, LOST, refused
 
 
@@ -22,7 +22,7 @@ from tests.support.rates.answers import ACCEPTED, FAILED, LOST, refused
         max_size=60,
     ),
     st.sampled_from([None, 100.0, 3.0]),
-    st.sampled_from([None, Learned(kind=Kind.WINDOW, rate=10.0, budget=600, window=60.0)]),
+    st.sampled_from([None, Learned(kind=LimitKind.WINDOW, rate=10.0, budget=600, window=60.0)]),
 )
 def test_it_never_stops_for_good(
     story: list[tuple[str, float]], ceiling: float | None, learned: Learned | None
@@ -85,7 +85,7 @@ def test_state_survives_a_restart_at_any_point(story: list[tuple[str, float, str
 )
 def test_never_more_than_the_estimate_allows(story: list[tuple[float, bool]], rate: float) -> None:
     """However late the asking, and whatever the answers: in no stretch more than pace × time."""
-    controller = RateController(None, Learned(kind=Kind.BUCKET, rate=rate))
+    controller = RateController(None, Learned(kind=LimitKind.BUCKET, rate=rate))
     now, sent, budget = 0.0, 0, 1.0
     for pause, good in story:
         if controller.phase is not Phase.CRUISE or controller.block is not None:

@@ -12,13 +12,13 @@ from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.estimate import ExpectedPace, expected_pace
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.settings import Settings, key_fingerprint
 from tests.support.runs import Run, products
 
 LINK = Answer(kind=AnswerKind.LINK, correlation_id="test", status=201)
-MET = Learned(kind=Kind.WINDOW, rate=10.0, budget=600, window=60.0)
-OPEN = Learned(kind=Kind.OPEN, rate=8.0)
+MET = Learned(kind=LimitKind.WINDOW, rate=10.0, budget=600, window=60.0)
+OPEN = Learned(kind=LimitKind.OPEN, rate=8.0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from incarts_pipeline.rate_limit.block import Block
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Shared
-from incarts_pipeline.rate_limit.limit import Kind, Learned, Phase
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.survey import Survey
 from tests.support.rates.limiters import Bucket, Fixed, Limiter, SlidingCounter, SlidingLog, scale
 from tests.support.rates.simulator import Simulation
@@ -76,7 +76,7 @@ def test_probes_of_a_bucket_are_paid_for_by_what_was_accepted(workers: int) -> N
 
 def test_pace_that_was_fine_is_believed_when_the_next_small_step_was_not() -> None:
     """A 429 close above a sustained pace needs no measuring; one far above it does."""
-    learned = Learned(kind=Kind.BUCKET, rate=50.0)
+    learned = Learned(kind=LimitKind.BUCKET, rate=50.0)
     for pace, settled in ((55.0, True), (65.0, False)):
         survey = Survey()
         survey.climb(52.5)
@@ -90,7 +90,7 @@ def test_pace_that_was_fine_is_believed_when_the_next_small_step_was_not() -> No
             now=10.2,
         )
         assert (finding.pace is None) is settled
-        assert (finding.learned == Learned(kind=Kind.BUCKET, rate=52.5)) is settled
+        assert (finding.learned == Learned(kind=LimitKind.BUCKET, rate=52.5)) is settled
 
 
 @pytest.mark.slow

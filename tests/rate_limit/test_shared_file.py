@@ -15,7 +15,7 @@ from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Heard, Report, Shared
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.rate_limit.shared import SharedRate
 from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name, pace_path, waiting_now
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
@@ -128,7 +128,7 @@ def test_state_of_another_version_is_made_anew(tmp_path: Path) -> None:
 def test_state_with_the_fields_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
     """What it counted is not in today's fields, so that it is learned again."""
     clock, ledger = SetClock(), tmp_path / "ledger"
-    old = RateController(100.0, Learned(kind=Kind.BUCKET, rate=5.0))
+    old = RateController(100.0, Learned(kind=LimitKind.BUCKET, rate=5.0))
     states = TypeAdapter(Shared)
     with_more = json.loads(states.dump_json(Shared(old)))
     assert states.validate_json(json.dumps(with_more)).controller == old
@@ -207,7 +207,7 @@ def test_store_that_comes_back_is_used_again(tmp_path: Path) -> None:
 
 def test_known_limit_is_what_a_fresh_state_begins_with(tmp_path: Path) -> None:
     """A run that finds no pace file goes on at the limit that the ledger knows."""
-    clock, learned = SetClock(), Learned(kind=Kind.BUCKET, rate=50.0)
+    clock, learned = SetClock(), Learned(kind=LimitKind.BUCKET, rate=50.0)
     file = pace_file(tmp_path / "ledger", clock, learned=learned)
     lease = file.exchange(wants("one"))
     assert (lease.learned, lease.pace) == (learned, pytest.approx(50.0, rel=0.01))

@@ -6,7 +6,7 @@ import pytest
 
 from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from incarts_pipeline.rate_limit.controller import RateController
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 
 
@@ -39,7 +39,7 @@ def test_clock_of_a_machine_that_was_never_restarted(
     """After ten years a clock tells no less than 60 ns, and no wait may be too short for it."""
     pacer: TokenBucket | RateController = TokenBucket(rate)
     if adaptive:
-        pacer = RateController(None, Learned(kind=Kind.BUCKET, rate=rate))
+        pacer = RateController(None, Learned(kind=LimitKind.BUCKET, rate=rate))
     now, sent, asked = uptime, 0, 0
     while sent < 500:
         wait = pacer.ask(now)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from incarts_pipeline.models import Answer, AnswerKind, State
-from incarts_pipeline.rate_limit.limit import Kind, Learned
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.write.metrics import MOST, Latencies, RunMetrics, Timeline
 
 KINDS = st.sampled_from([AnswerKind.LINK, AnswerKind.RATE_LIMITED, AnswerKind.UNKNOWN])
@@ -82,7 +82,7 @@ def test_latencies_out_of_range_stay_in_the_outer_bins() -> None:
 def test_metrics_keep_history() -> None:
     """An answer goes into counts, latencies and the timeline, with limit and pace as of then."""
     metrics = RunMetrics()
-    learned = Learned(kind=Kind.WINDOW, rate=10.0, budget=100, window=10.0)
+    learned = Learned(kind=LimitKind.WINDOW, rate=10.0, budget=100, window=10.0)
     refused = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="x", status=429)
     metrics.answered(refused, State.INTENDED, latency=0.1, now=7.0, limit=learned, pace=9.5)
     [one] = metrics.timeline.slices
@@ -93,6 +93,6 @@ def test_metrics_keep_history() -> None:
 def test_a_limit_that_was_not_met_is_none() -> None:
     """The rate that was reached without a limit is not drawn as one."""
     metrics, made = RunMetrics(), Answer(kind=AnswerKind.LINK, correlation_id="x", status=201)
-    reached = Learned(kind=Kind.OPEN, rate=100.0)
+    reached = Learned(kind=LimitKind.OPEN, rate=100.0)
     metrics.answered(made, State.DONE, latency=0.1, now=7.0, limit=reached, pace=100.0)
     assert (metrics.timeline.slices[0].limit, metrics.limit) == (None, reached)
