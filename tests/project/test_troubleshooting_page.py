@@ -38,7 +38,8 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # what stays inside.
 NOT_CODES = {
     "Intent", "Policy", "TooLong", "IfRunning", "Rekeyed",
-    "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "Model", "Phase", "Place",
+    "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "Model",
+    "Phase", "Place",
 }  # fmt: skip
 # Values of documented enums that are never shown.
 SILENT = {Replay.ALLOWED.value}
