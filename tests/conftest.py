@@ -24,6 +24,7 @@ from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.write.options import WriteOptions
+from tests.support.displayed import World, world
 from tests.support.paths import ROOT
 from tests.support.runs import Make, Run, run_until
 
@@ -157,3 +158,10 @@ def make(settings: Settings) -> Make:
             )
 
     return go
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A plan that is refused and a result with failures; one for all, as it takes two runs."""
+    with world(tmp_path_factory.mktemp("world")) as one:
+        yield one
