@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import socket
+from functools import partial
 
 import pytest
 from pydantic import SecretStr
@@ -30,6 +31,10 @@ from tests.support.raw_server import (
 )
 
 pytestmark = pytest.mark.usefixtures("library")
+
+
+# What connecting left over of its time is the answer's, so both are short.
+impatient = partial(client_of, connect_timeout=0.3, read_timeout=0.05)
 
 
 def test_link_is_made_with_exactly_the_bytes_and_the_key() -> None:
@@ -198,7 +203,7 @@ def test_stalled_answer_is_unknown() -> None:
     """A server that says nothing in time may have made the link."""
 
     async def go() -> None:
-        async with serve(stalling) as server, client_of(server, read_timeout=0.05) as client:
+        async with serve(stalling) as server, impatient(server) as client:
             answer = await post(client)
             assert (answer.kind, answer.error_message) == (AnswerKind.UNKNOWN, "no answer in time")
             with pytest.raises(AnswerLostError, match="same idempotency key"):
@@ -308,7 +313,7 @@ def test_key_is_in_no_traceback() -> None:
     """Neither a lost answer nor a cancelled attempt shows the key, local variables included."""
 
     async def go() -> None:
-        async with serve(stalling) as server, client_of(server, read_timeout=0.05) as client:
+        async with serve(stalling) as server, impatient(server) as client:
             with pytest.raises(AnswerLostError) as lost:
                 await client.create_link({}, idempotency_key="incarts1-1")
         assert lost.value.__cause__ is lost.value.__context__ is None
