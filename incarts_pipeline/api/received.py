@@ -1,0 +1,59 @@
+"""Received answers: their bytes, in bounds, and the connection that they came on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import httpx
+
+MAX_BODY = 4 * 1024 * 1024  # bytes of an answer; a link takes about one thousand
+
+
+class Received(NamedTuple):
+    """An answer as it came, read to its end.
+
+    `let_go` says whether more may be sent on the connection that it came on. It must be called, and
+    before anything else is awaited: until then nothing else is sent there. With httpx's own
+    transport the connection may be another request's by then, which is broken off if need be.
+    """
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    let_go: Callable[[bool], Awaitable[None]]
+
+
+class AnswerTooLargeError(httpx.ReadError):
+    """The answer is larger than any answer of the API."""
+
+
+async def read_answer(response: httpx.Response) -> bytes:
+    """Return an answer's body and give its connection back.
+
+    Raises:
+        AnswerTooLargeError: it has more than `MAX_BODY` bytes.
+    """
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("the transport is not an asynchronous one")
+    content = b""
+    try:
+        async for part in stream:
+            content += part
+            if len(content) > MAX_BODY:
+                raise AnswerTooLargeError("the answer is too large")
+    finally:
+        await stream.aclose()
+    return content
+
+
+def unpacked(content: bytes, encoding: str | None) -> bytes:
+    """Undo a compression that nobody asked for, up to `MAX_BODY`; else return it as it came."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return content
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_BODY)
+    except zlib.error:
+        return content
