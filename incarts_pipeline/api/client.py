@@ -34,6 +34,7 @@ from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_ba
 
 logger = logging.getLogger(__name__)
 
+_FOREIGN = frozenset(Foreign)
 _AGAIN = "Send the same bytes under the same idempotency key again."
 
 
@@ -41,7 +42,9 @@ class IncartsClient:
     """Talks to one Incarts host with one API key; use as an asynchronous context manager.
 
     No redirect is followed, TLS is always verified, and no request is ever repeated here. A proxy
-    and authorities of one's own are taken from the environment, see `make_transport`.
+    and authorities of one's own are taken from the environment, see `make_transport`. Connections
+    are kept for the next requests until an answer is another request's: then any of them may hold
+    one more, and each request has a connection of its own.
 
     Args:
         base_url: like `https://api.example.com`; plain http only for loopback.
@@ -91,6 +94,7 @@ class IncartsClient:
         ]
         self._deadline = connect_timeout + read_timeout
         self._noted_spelling = False
+        self._shares_connections = True
 
     def __repr__(self) -> str:
         return f"IncartsClient(base_url={self.base_url!r})"
@@ -249,7 +253,7 @@ class IncartsClient:
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
         else:
-            if answer.error_code in list(Foreign):
+            if answer.error_code in _FOREIGN:
                 raise AnswerLostError(f"The answer was lost: {answer.error_message}.", fix=_AGAIN)
             return cast(Made, answer.made) or _no_link(reply, request.correlation_id)
         # Not within `except`: what happened below holds the request, and the request the key.
@@ -276,7 +280,11 @@ class IncartsClient:
             headers.append(("idempotency-key", _header(idempotency_key)))
         async with asyncio.timeout(self._deadline):
             received = await self._transport.exchange(
-                method, url, headers, request.body, fresh=request.in_doubt
+                method,
+                url,
+                headers,
+                request.body,
+                fresh=request.in_doubt or not self._shares_connections,
             )
             in_step = False
             try:
@@ -296,7 +304,7 @@ class IncartsClient:
                 in_step = is_in_step(answer)
             finally:
                 await received.let_go(in_step)
-        self._note_spelling(answer)
+        self._note_oddities(answer)
         return reply, answer
 
     def _reply(self, received: Received) -> Reply:
@@ -309,11 +317,15 @@ class IncartsClient:
         content = content.replace(self._secret, b"[secure]")
         return Reply(status=received.status, headers=told, body=content)
 
-    def _note_spelling(self, answer: Answer) -> None:
+    def _note_oddities(self, answer: Answer) -> None:
         if answer.is_renamed and answer.made and not self._noted_spelling:
             self._noted_spelling = True
             made = answer.made
             logger.warning("Incarts spells names in its own way, as in %s: %r", made.id, made.name)
+        if answer.error_code in _FOREIGN and self._shares_connections:
+            # Every connection that is kept may hold one more.
+            self._shares_connections = False
+            logger.warning("Each request has its own connection now: %s", answer.error_message)
 
 
 def _header(value: str) -> str:

@@ -14,9 +14,8 @@ MAX_BODY = 4 * 1024 * 1024  # bytes of an answer; a link takes about one thousan
 class Received(NamedTuple):
     """An answer as it came, read to its end.
 
-    `let_go` says whether more may be sent on the connection that it came on. It must be called, and
-    before anything else is awaited: until then nothing else is sent there. With httpx's own
-    transport the connection may be another request's by then, which is broken off if need be.
+    The connection that it came on is nobody else's until `let_go` is called, which it must be: True
+    keeps it for other requests, False closes it.
     """
 
     status: int
@@ -29,23 +28,17 @@ class AnswerTooLargeError(httpx.ReadError):
     """The answer is larger than any answer of the API."""
 
 
-async def read_answer(response: httpx.Response) -> bytes:
-    """Return an answer's body and give its connection back.
+async def read_all(stream: httpx.AsyncByteStream) -> bytes:
+    """Return an answer's body; whoever reads it closes the stream.
 
     Raises:
         AnswerTooLargeError: it has more than `MAX_BODY` bytes.
     """
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError("the transport is not an asynchronous one")
     content = b""
-    try:
-        async for part in stream:
-            content += part
-            if len(content) > MAX_BODY:
-                raise AnswerTooLargeError("the answer is too large")
-    finally:
-        await stream.aclose()
+    async for part in stream:
+        content += part
+        if len(content) > MAX_BODY:
+            raise AnswerTooLargeError("the answer is too large")
     return content
 
 

@@ -34,14 +34,15 @@ from __future__ import annotations
 import ssl
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
 
 from incarts_pipeline.api.aiohttp_transport import AiohttpTransport
-from incarts_pipeline.api.received import Received, read_answer
+from incarts_pipeline.api.received import Received, read_all
 from incarts_pipeline.errors import SettingsError
 
 _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
@@ -101,21 +102,28 @@ class HttpxTransport:
             content=body,
             extensions={"timeout": self._timeouts},
         )
-        transport = self._fresh if fresh else self._kept
-        response = await transport.handle_async_request(request)
-        content = await read_answer(response)
-        stream = response.extensions.get("network_stream")
-
-        async def let_go(in_step: bool) -> None:
-            if stream is not None and not in_step:
-                await stream.aclose()
-
+        response = await (self._fresh if fresh else self._kept).handle_async_request(request)
+        stream = response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError("the transport is not an asynchronous one")
+        try:
+            content = await read_all(stream)
+        except BaseException:
+            await stream.aclose()
+            raise
+        let_go = partial(_let_go, stream, response.extensions.get("network_stream"))
         return Received(response.status_code, response.headers.raw, content, let_go)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._kept.aclose()
         await self._fresh.aclose()
+
+
+async def _let_go(stream: httpx.AsyncByteStream, connection: Any, in_step: bool) -> None:
+    if connection is not None and not in_step:
+        await connection.aclose()
+    await stream.aclose()  # which gives the connection back
 
 
 def make_transport(
