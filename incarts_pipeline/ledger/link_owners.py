@@ -100,14 +100,15 @@ def _refused(
     owners, refused = list(holders), {}
     for one in answered:
         me = _owner(rows[one.op_id], one.proof)
-        against = next((other for other in owners if _is_against(me, other)), None)
-        if against is None:
+        against = [other for other in owners if _is_against(me, other)]
+        if not against:
             owners.append(me)
             continue
-        refused[me.op_id] = against.key
-        logger.critical("Incarts answered %s of %s for %s, too", one.link_id, against.key, me.key)
-        if against in holders and against.proof not in _PROVEN:
-            dispute(connection, against.op_id, one.link_id, one.at)
+        key = refused[me.op_id] = against[0].key
+        logger.critical("Incarts answered %s of %s for %s, too", one.link_id, key, me.key)
+        for other in against:  # rows that share it, or from which it moved, have it by one proof
+            if other in holders and other.proof not in _PROVEN:
+                dispute(connection, other.op_id, one.link_id, one.at)
     return refused
 
 
