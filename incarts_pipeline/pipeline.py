@@ -32,6 +32,7 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.mapping import (
     Mapping,
+    accepting,
     check_told,
     default_mapping,
     load_mapping,
@@ -116,7 +117,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         encoding=request.encoding,
         delimiter=request.delimiter,
     )
-    mapping = _mapping(request, catalog)
+    mapping = accepting(_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)

@@ -10,6 +10,7 @@ import typer
 
 from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
+    AcceptOpt,
     AllowEmptyOpt,
     CatalogArg,
     DelimiterOpt,
@@ -64,6 +65,7 @@ def plan(
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
     rekeyed: RekeyedOpt = Rekeyed.HOLD,
+    accept: AcceptOpt = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
@@ -86,6 +88,7 @@ def plan(
         refuse_over=refuse_over,
         allow_empty=allow_empty,
         rekeyed=rekeyed,
+        accept=tuple(accept or ()),
     )
     with plan_catalog(request, settings) as made:
         if out is not None:
@@ -124,6 +127,7 @@ def apply(
     retry_rejected: RetryOpt = False,
     allow_empty: AllowEmptyOpt = False,
     rekeyed: RekeyedOpt = Rekeyed.HOLD,
+    accept: AcceptOpt = None,
     fail_on: FailOnOpt = "in_doubt",
     if_running: Annotated[
         IfRunning,
@@ -153,6 +157,7 @@ def apply(
         refuse_over=refuse_over,
         allow_empty=allow_empty,
         rekeyed=rekeyed,
+        accept=tuple(accept or ()),
     )
     options = WriteOptions(
         limit=limit,

@@ -1,3 +1,4 @@
+from .accept import accepting as accepting
 from .default import (
     check_told as check_told,
     default_mapping as default_mapping,
