@@ -30,7 +30,7 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, own_columns
+from incarts_pipeline.mapping import Mapping, accepting, default_mapping, load_mapping, own_columns
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
@@ -113,7 +113,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         quote=request.quote,
         escape=request.escape,
     )
-    mapping = _mapping(request, catalog)
+    mapping = accepting(_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)

@@ -10,6 +10,7 @@ import typer
 
 from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
+    AcceptOpt,
     AllowEmptyOpt,
     CatalogArg,
     DelimiterOpt,
@@ -68,6 +69,7 @@ def plan(
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
     rekeyed: RekeyedOpt = Rekeyed.HOLD,
+    accept: AcceptOpt = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
@@ -92,6 +94,7 @@ def plan(
         refuse_over=refuse_over,
         allow_empty=allow_empty,
         rekeyed=rekeyed,
+        accept=tuple(accept or ()),
     )
     with plan_catalog(request, settings) as made:
         if out is not None:
@@ -132,6 +135,7 @@ def apply(
     retry_rejected: RetryOpt = False,
     allow_empty: AllowEmptyOpt = False,
     rekeyed: RekeyedOpt = Rekeyed.HOLD,
+    accept: AcceptOpt = None,
     fail_on: FailOnOpt = "in_doubt",
     if_running: Annotated[
         IfRunning,
@@ -163,6 +167,7 @@ def apply(
         refuse_over=refuse_over,
         allow_empty=allow_empty,
         rekeyed=rekeyed,
+        accept=tuple(accept or ()),
     )
     options = WriteOptions(
         limit=limit,

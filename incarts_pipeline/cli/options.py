@@ -53,6 +53,10 @@ RekeyedOpt = Annotated[
     Rekeyed,
     typer.Option("--rekeyed", help="New rows with the content of rows that left the catalog."),
 ]
+AcceptOpt = Annotated[
+    list[str] | None,
+    typer.Option("--accept", help="Let a suspicion through, by its code; repeatable."),
+]
 LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
 TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]

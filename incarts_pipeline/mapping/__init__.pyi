@@ -1,3 +1,4 @@
+from .accept import accepting as accepting
 from .default import default_mapping as default_mapping, own_columns as own_columns
 from .expressions import (
     Column as Column,

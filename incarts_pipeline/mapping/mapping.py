@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from incarts_pipeline.errors import MappingError
+from incarts_pipeline.mapping.accept import parse_accept
 from incarts_pipeline.mapping.expressions import (
     Column,
     Node,
@@ -172,7 +173,7 @@ class Mapping(_Model):
     `link` makes one link per row; `links` one per entry and row, each entry in a link set of its
     own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
     itself) are optional columns. `allow_unknown` lets retailers and intents through that this
-    version doesn't know.
+    version doesn't know, `accept` the suspicions that it names.
     """
 
     link_set: str = Field(min_length=1, max_length=128)
@@ -184,6 +185,7 @@ class Mapping(_Model):
     on_change: OnChange = OnChange()
     on_too_long: TooLong = TooLong.REJECT
     allow_unknown: bool = False
+    accept: Annotated[tuple[str, ...], PlainValidator(parse_accept)] = ()
 
     @model_validator(mode="before")
     @classmethod

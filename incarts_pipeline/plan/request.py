@@ -19,7 +19,8 @@ class PlanRequest:
     path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
     `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
     counts and missing rows are the partition's own. `rekeyed` says what becomes of new rows that
-    look like ones that left the catalog under another key.
+    look like ones that left the catalog under another key, `accept` which suspicions hold no row,
+    beside those that the mapping accepts.
     """
 
     catalog: object
@@ -35,6 +36,7 @@ class PlanRequest:
     refuse_over: int | None = None
     allow_empty: bool = False
     rekeyed: Rekeyed = Rekeyed.HOLD
+    accept: Sequence[str] = ()
     partition: Partition | None = None
 
 
