@@ -16,6 +16,8 @@ def open_catalog(
     format: str | None = None,  # noqa: A002 (the word that everybody uses for it)
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    quote: str | None = None,
+    escape: str | None = None,
     batch_rows: int = BATCH_ROWS,
 ) -> Catalog:
     """Open any table.
@@ -30,6 +32,9 @@ def open_catalog(
         format: `parquet`, `csv` or `jsonl`, where the name doesn't tell.
         encoding: of CSV and JSON lines.
         delimiter: of a CSV; a comma, or a tab for `.tsv`.
+        quote: of a CSV, a character, or `none` for a file whose quotes are text. By default it is
+            `"`, and a quoted cell that looks like several rows is refused.
+        escape: of a CSV, the character before a quote, delimiter or line break that is text.
         batch_rows: the most rows in one batch.
 
     Raises:
@@ -38,7 +43,12 @@ def open_catalog(
     if isinstance(source, Catalog):
         return source
     options = ReadOptions(
-        format=format, encoding=encoding, delimiter=delimiter, batch_rows=batch_rows
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        batch_rows=batch_rows,
     )
     if isinstance(source, str | Path):
         return open_files(str(source), options)

@@ -33,6 +33,13 @@ EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1
 DelimiterOpt = Annotated[
     str | None, typer.Option("--delimiter", help="Of a CSV; a comma, or a tab for .tsv.")
 ]
+QuoteOpt = Annotated[
+    str | None,
+    typer.Option("--quote", help="Of a CSV: a character, or none where quotes are text."),
+]
+EscapeOpt = Annotated[
+    str | None, typer.Option("--escape", help="Of a CSV: what stands before a quote that is text.")
+]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
 ]

@@ -10,6 +10,7 @@ from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
+    EscapeOpt,
     FailOnOpt,
     FormatOpt,
     JsonOpt,
@@ -17,6 +18,7 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QuoteOpt,
     RateOpt,
     RetryOpt,
     TargetOpt,
@@ -55,6 +57,8 @@ def qr(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -88,6 +92,8 @@ def qr(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

@@ -27,6 +27,8 @@ _REQUEST = (
     "catalog_format",
     "encoding",
     "delimiter",
+    "quote",
+    "escape",
     "retry_rejected",
     "refuse_over",
     "allow_empty",

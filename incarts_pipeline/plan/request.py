@@ -30,6 +30,8 @@ class PlanRequest:
     catalog_format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
@@ -56,4 +58,6 @@ class QrRequest:
     catalog_format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
     retry_rejected: bool = False
