@@ -21,6 +21,7 @@ from incarts_pipeline.mapping.expressions import (
     parse_node,
     parse_source,
 )
+from incarts_pipeline.mapping.presets import expanded
 from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key
 from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.yaml import load_yaml
@@ -294,7 +295,7 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
     """
     if isinstance(source, Mapping):
         return source
-    content = mapping_content(source)
+    content = expanded(mapping_content(source))
     try:
         return Mapping.model_validate(content)
     except ValidationError as error:
