@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 from hypothesis import given, settings, strategies as st
 
 from incarts_pipeline.display import suggestion_card
@@ -20,7 +21,7 @@ FINDING = st.builds(
 
 
 def suggestion(title: str, *findings: Finding) -> Suggestion:
-    return Suggestion(title=title, rows=1200, columns=3, preset=None, findings=findings)
+    return Suggestion(title=title, rows=1200, schema=pa.schema([]), preset=None, findings=findings)
 
 
 @settings(max_examples=60)
