@@ -110,6 +110,8 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         format=request.catalog_format,
         encoding=request.encoding,
         delimiter=request.delimiter,
+        sheet=request.sheet,
+        records=request.records,
     )
     mapping = _mapping(request, catalog)
     by = [request.partition.column or ""] if request.partition else []
@@ -336,6 +338,8 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         format=request.catalog_format,
         encoding=request.encoding,
         delimiter=request.delimiter,
+        sheet=request.sheet,
+        records=request.records,
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

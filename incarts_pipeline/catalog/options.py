@@ -9,7 +9,7 @@ from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import suggest
 
 BATCH_ROWS = 65_536  # large enough for kernels to pay, small enough to have several at once
-FORMATS = ("parquet", "csv", "jsonl")
+FORMATS = ("parquet", "csv", "jsonl", "json", "xml", "excel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class ReadOptions:
     format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     batch_rows: int = BATCH_ROWS
 
     def __post_init__(self) -> None:

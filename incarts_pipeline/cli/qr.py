@@ -18,7 +18,9 @@ from incarts_pipeline.cli.options import (
     MaxInFlightOpt,
     PaceOpt,
     RateOpt,
+    RecordsOpt,
     RetryOpt,
+    SheetOpt,
     TargetOpt,
     seconds_of,
     settings_for,
@@ -55,6 +57,8 @@ def qr(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -88,6 +92,8 @@ def qr(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        sheet=sheet,
+        records=records,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

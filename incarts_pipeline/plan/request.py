@@ -29,6 +29,8 @@ class PlanRequest:
     catalog_format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
@@ -54,4 +56,6 @@ class QrRequest:
     catalog_format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     retry_rejected: bool = False
