@@ -83,7 +83,8 @@ def _records_path(file: SourceFile, options: ReadOptions) -> str | None:
         _check_path(file, options.records, options.encoding)
         return options.records
     with file.decoded(options.encoding) as text:
-        head = text.read(BLOCK).lstrip()
+        # Up to a wrong byte, which whoever reads the rows can name better.
+        head = text.read1(BLOCK).lstrip()
     # No object per line begins so.
     if head.startswith(b"["):
         return _TOP
@@ -245,7 +246,7 @@ class _RecordLines:
     def __init__(self, text: Decoded, name: str, path: str) -> None:
         self._records = _records(text, name, path)
 
-    def read(self, size: int) -> bytes:
+    def read1(self, size: int) -> bytes:
         """Return whole lines, at least as many bytes as were asked for; none at the end."""
         lines: list[str] = []
         length = 0

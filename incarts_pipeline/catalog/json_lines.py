@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pajson
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 
 _EXACT = 2.0**53  # from here on not every whole number is a double
+_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')  # of a field, the last one before a wrong byte
 _ONE_TYPE = "Give the field one type in all lines, text for ids."
 
 
@@ -102,7 +103,10 @@ def json_batches(
 def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Block]:
     line, rest = 0, b""
     while True:
-        read = source.read(BLOCK)
+        try:
+            read = source.read1(BLOCK)
+        except UndecodableError as error:
+            raise _undecodable(error, rest, line, row, name) from error
         # Whole lines only: what is behind the last line feed waits for the next block.
         data, end, rest = (rest + read).rpartition(b"\n")
         if not read:
@@ -114,6 +118,15 @@ def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Bl
         line, row = line + data.count(b"\n") + len(end), row + rows
         if not read:
             return
+
+
+def _undecodable(
+    error: UndecodableError, cut: bytes, line: int, row: int, name: str
+) -> CatalogError:
+    """Return the error for a byte behind the beginning of a line."""
+    names = _NAME.findall(cut)
+    column = names[-1].decode(errors="replace") if names else None
+    return error.at(f"Line {line + 1} of {name}", row, column)
 
 
 def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.Table:

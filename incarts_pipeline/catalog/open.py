@@ -16,6 +16,8 @@ def open_catalog(
     format: str | None = None,  # noqa: A002 (the word that everybody uses for it)
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    quote: str | None = None,
+    escape: str | None = None,
     sheet: str | None = None,
     records: str | None = None,
     batch_rows: int = BATCH_ROWS,
@@ -32,6 +34,9 @@ def open_catalog(
         format: `parquet`, `csv`, `jsonl`, `json`, `xml` or `excel`, where the name doesn't tell.
         encoding: of CSV and JSON, and of XML that declares a wrong one.
         delimiter: of a CSV; a comma, or a tab for `.tsv`.
+        quote: of a CSV, a character, or `none` for a file whose quotes are text. By default it is
+            `"`, and a quoted cell that looks like several rows is refused.
+        escape: of a CSV, the character before a quote, delimiter or line break that is text.
         sheet: of a workbook, by its name or its number from 1; the only one that has rows.
         records: where the products are, by a dotted path: of the list in a JSON document
             (`shop.products`), of the element in XML; the only one that they can be.
@@ -48,6 +53,8 @@ def open_catalog(
         format=format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
         sheet=sheet,
         records=records,
         batch_rows=batch_rows,

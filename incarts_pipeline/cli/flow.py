@@ -10,10 +10,12 @@ import typer
 
 from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
+    AcceptOpt,
     AllowEmptyOpt,
     CatalogArg,
     DelimiterOpt,
     EncodingOpt,
+    EscapeOpt,
     FailOnOpt,
     FormatOpt,
     JsonOpt,
@@ -23,6 +25,7 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QuoteOpt,
     RateOpt,
     RecordsOpt,
     RefuseOverOpt,
@@ -62,12 +65,15 @@ def plan(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
     retry_rejected: RetryOpt = False,
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
     rekeyed: RekeyedOpt = Rekeyed.HOLD,
+    accept: AcceptOpt = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
@@ -86,12 +92,15 @@ def plan(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
         sheet=sheet,
         records=records,
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
         rekeyed=rekeyed,
+        accept=tuple(accept or ()),
     )
     with plan_catalog(request, settings) as made:
         if out is not None:
@@ -113,6 +122,8 @@ def apply(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
     yes: YesOpt = False,
@@ -132,6 +143,7 @@ def apply(
     retry_rejected: RetryOpt = False,
     allow_empty: AllowEmptyOpt = False,
     rekeyed: RekeyedOpt = Rekeyed.HOLD,
+    accept: AcceptOpt = None,
     fail_on: FailOnOpt = "in_doubt",
     if_running: Annotated[
         IfRunning,
@@ -157,12 +169,15 @@ def apply(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
         sheet=sheet,
         records=records,
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
         rekeyed=rekeyed,
+        accept=tuple(accept or ()),
     )
     options = WriteOptions(
         limit=limit,
@@ -199,6 +214,8 @@ def rekey(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
     yes: YesOpt = False,
@@ -217,6 +234,8 @@ def rekey(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
         sheet=sheet,
         records=records,
         yes=yes,

@@ -36,6 +36,13 @@ EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1
 DelimiterOpt = Annotated[
     str | None, typer.Option("--delimiter", help="Of a CSV; a comma, or a tab for .tsv.")
 ]
+QuoteOpt = Annotated[
+    str | None,
+    typer.Option("--quote", help="Of a CSV: a character, or none where quotes are text."),
+]
+EscapeOpt = Annotated[
+    str | None, typer.Option("--escape", help="Of a CSV: what stands before a quote that is text.")
+]
 SheetOpt = Annotated[
     str | None, typer.Option("--sheet", help="Of an Excel file, by its name or number from 1.")
 ]
@@ -55,6 +62,10 @@ AllowEmptyOpt = Annotated[
 RekeyedOpt = Annotated[
     Rekeyed,
     typer.Option("--rekeyed", help="New rows with the content of rows that left the catalog."),
+]
+AcceptOpt = Annotated[
+    list[str] | None,
+    typer.Option("--accept", help="Let a suspicion through, by its code; repeatable."),
 ]
 LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
 TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from incarts_pipeline.errors import MappingError
+from incarts_pipeline.mapping.accept import parse_accept
 from incarts_pipeline.mapping.expressions import (
     Column,
     Node,
@@ -20,6 +21,7 @@ from incarts_pipeline.mapping.expressions import (
     parse_node,
     parse_source,
 )
+from incarts_pipeline.mapping.presets import expanded
 from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key
 from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.yaml import load_yaml
@@ -172,7 +174,7 @@ class Mapping(_Model):
     `link` makes one link per row; `links` one per entry and row, each entry in a link set of its
     own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
     itself) are optional columns. `allow_unknown` lets retailers and intents through that this
-    version doesn't know.
+    version doesn't know, `accept` the suspicions that it names.
     """
 
     link_set: str = Field(min_length=1, max_length=128)
@@ -184,6 +186,7 @@ class Mapping(_Model):
     on_change: OnChange = OnChange()
     on_too_long: TooLong = TooLong.REJECT
     allow_unknown: bool = False
+    accept: Annotated[tuple[str, ...], PlainValidator(parse_accept)] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -292,7 +295,7 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
     """
     if isinstance(source, Mapping):
         return source
-    content = mapping_content(source)
+    content = expanded(mapping_content(source))
     try:
         return Mapping.model_validate(content)
     except ValidationError as error:

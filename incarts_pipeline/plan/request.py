@@ -19,7 +19,8 @@ class PlanRequest:
     path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
     `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
     counts and missing rows are the partition's own. `rekeyed` says what becomes of new rows that
-    look like ones that left the catalog under another key.
+    look like ones that left the catalog under another key, `accept` which suspicions hold no row,
+    beside those that the mapping accepts.
     """
 
     catalog: object
@@ -29,12 +30,15 @@ class PlanRequest:
     catalog_format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
     sheet: str | None = None
     records: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
     rekeyed: Rekeyed = Rekeyed.HOLD
+    accept: Sequence[str] = ()
     partition: Partition | None = None
 
 
@@ -56,6 +60,8 @@ class QrRequest:
     catalog_format: str | None = None
     encoding: str = "utf-8"
     delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
     sheet: str | None = None
     records: str | None = None
     retry_rejected: bool = False

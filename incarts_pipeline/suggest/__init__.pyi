@@ -1,0 +1,8 @@
+from .destination import PLACEHOLDER as PLACEHOLDER
+from .findings import Answers as Answers, Finding as Finding
+from .suggestion import (
+    Suggestion as Suggestion,
+    preset_text as preset_text,
+    suggestion_for as suggestion_for,
+)
+from .yaml_text import flow as flow, shown as shown
