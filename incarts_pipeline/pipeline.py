@@ -328,6 +328,8 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         delimiter=request.delimiter,
         quote=request.quote,
         escape=request.escape,
+        sheet=request.sheet,
+        records=request.records,
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

@@ -176,6 +176,8 @@ class ReadMapping(_Model):
     delimiter: str | None = None
     quote: str | None = None
     escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
 
     def said(self) -> dict[str, str]:
         """Return what is said at all, as `open_catalog` takes it."""

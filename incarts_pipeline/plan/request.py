@@ -35,6 +35,8 @@ class PlanRequest:
     delimiter: str | None = None
     quote: str | None = None
     escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
@@ -63,6 +65,8 @@ class PlanRequest:
             "delimiter": self.delimiter,
             "quote": self.quote,
             "escape": self.escape,
+            "sheet": self.sheet,
+            "records": self.records,
         }
         own = {name: value for name, value in said.items() if value is not None}
         return (mapping.read.said() if mapping is not None else {}) | own
@@ -88,4 +92,6 @@ class QrRequest:
     delimiter: str | None = None
     quote: str | None = None
     escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     retry_rejected: bool = False

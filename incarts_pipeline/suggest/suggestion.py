@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.mapping import CHOOSES_ROWS, Mapping, Preset, load_mapping, where_of
+from incarts_pipeline.suggest.barcodes import accepted_ids
 from incarts_pipeline.suggest.destination import Destination, destination_of, page_findings
 from incarts_pipeline.suggest.fields import at_the_top, name_of, offers, other_fields, too_long
 from incarts_pipeline.suggest.findings import Answers, Finding, columns_in, content_of
@@ -32,7 +33,15 @@ _GOES_TO = ("link.retailer", "link.intent", "link.custom_url", "link.products", 
 _ORDER = (
     *("read", "link_set", "unique_key", "where", "first_of_key", "link.name", "link.retailer"),
     *("link.intent", "link.products", "link.custom_url", "link.fallback_url", "link.location"),
-    *("link.options", "link.tracking", "link.metadata", "priority", "pinned", "on_too_long"),
+    *(
+        "link.options",
+        "link.tracking",
+        "link.metadata",
+        "priority",
+        "pinned",
+        "on_too_long",
+        "accept",
+    ),
 )
 
 
@@ -165,6 +174,9 @@ def _fields(profile: Profile, preset: Preset | None, to: Destination) -> Iterato
     yield from found
     yield from at_the_top(profile)
     yield from too_long(profile, name)
+    for one in to.findings:
+        if one.field == "link.products.retailer_product_id":
+            yield from accepted_ids(profile, one)
     if not any(one.field.startswith("link.metadata") for one in found):
         yield from offers(profile, columns_in(found, [c.name for c in profile.columns]))
 

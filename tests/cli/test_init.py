@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.mapping import CHOOSES_ROWS, load_mapping
+from incarts_pipeline.mapping import CHOOSES_ROWS, Column, load_mapping
 from incarts_pipeline.suggest import PLACEHOLDER
 from tests.support.shapes import PRESTASHOP, SCRAPED, SHAPES, SHOPIFY, Shape
 from tests.support.shell import Shell, answering
@@ -21,8 +21,7 @@ def written() -> str:
 
 
 # Forms and expressions of a mapping that are still to come.
-_SOON = ("merchant_feed.xml", "merchant_feed.json", "all-products.json", "bigcommerce.csv")
-_SOON += ("export_all_products.csv",)
+_SOON = ("bigcommerce.csv", "export_all_products.csv")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +38,8 @@ def test_one_command_gives_a_mapping_that_plans(shell: Shell, shape: Shape) -> N
         assert {name for name, n in told["plan"]["actions"].items() if n} == {"create"}
     mapping = load_mapping(Path("mapping.yaml"))
     assert tuple(mapping.unique_key) == shape.key
+    assert mapping.link is not None
+    assert mapping.link.name == Column(column=shape.name)
     # The mapping is all that the other commands need.
     code, out, err = shell("plan", shape.file, "--mapping", "mapping.yaml", "--json")
     assert (code, json.loads(out)["digest"]) == (0, told["plan"]["digest"]), err
