@@ -111,7 +111,6 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=300)
 @given(ROWS, st.integers(1, 12))
 def test_bodies_are_those_of_the_reference(rows: list[dict[str, Any]], size: int) -> None:
     """Whatever the texts, bodies, hashes and the rows that have any are the plain reference's."""
