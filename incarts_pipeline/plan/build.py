@@ -106,7 +106,7 @@ def _decide(planning: Planning) -> None:
     said = {
         "retry_rejected": options.retry_rejected,
         "rekeyed": rekeyed.value,
-        "accepted": list(options.accepted),
+        "zeros_lost": Reason.LOST_ZEROS in options.accepted,
     }
     planning.workspace.db.execute(queries.DECISION, said)
 

@@ -164,8 +164,9 @@ WHERE shortest_padded = longest AND STRLEN(row_key) < longest
 
 # The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
 # open operation (`o`) and whether that may be settled (`d`), the newest operation of its content
-# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), what changed (`c`),
-# and whether its key lost zeros (`z`). A request that is no error begins its problems with its suspicions.
+# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), what changed
+# (`c`), and whether its key lost zeros (`z`). Where a request has no error, its problems begin with
+# its suspicions.
 _IS_NEW = "r.current_op IS NULL AND p.op_id IS NULL"
 _SUSPICION = (
     "CASE WHEN r.problems[1].severity = 'suspicion' THEN r.problems[1].code ELSE s.suspicion END"
@@ -191,11 +192,8 @@ _VERDICT = verdict(
     (f"{_IS_NEW} AND k.is_pair AND $rekeyed = 'move'", "rekey", "rekeyed"),
     (f"{_IS_NEW} AND k.row_key IS NOT NULL AND $rekeyed <> 'new'", "hold", "looks_rekeyed"),
     (f"r.current_op IS NULL AND {_SUSPICION} IS NOT NULL", "hold", _SUSPICION),
-    (
-        "z.row_key IS NOT NULL AND k.row_key IS NULL AND NOT LIST_CONTAINS($accepted, 'lost_zeros')",
-        "hold",
-        "lost_zeros",
-    ),
+    # A row that a person calls a new one beside one that left is one.
+    ("z.row_key IS NOT NULL AND k.row_key IS NULL AND NOT $zeros_lost", "hold", "lost_zeros"),
     (_IS_NEW, "create", "new"),
     ("r.current_op IS NULL", "reuse", "changed_back"),
     ("r.pinned OR s.pinned", "hold", "pinned"),

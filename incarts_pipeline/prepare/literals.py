@@ -30,7 +30,6 @@ from incarts_pipeline.prepare.rules import (
     check_quantity,
     check_zip_code,
 )
-from incarts_pipeline.prepare.stand_ins import NAME, check_stand_ins
 from incarts_pipeline.prepare.urls import check_url
 from incarts_pipeline.text import Option, OptionText
 
@@ -60,7 +59,6 @@ def check_constants(mapping: Mapping, limits: Limits) -> None:
 
 def _checks(limits: Limits, *, truncates: bool) -> Dict[str, _Check]:
     def name(texts: pa.StringArray, found: Findings) -> None:
-        check_stand_ins(texts, "name", found, NAME)
         check_characters(texts, "name", found, Writing.PROSE)
         check_name(texts, "name", found, truncate=truncates)
 

@@ -21,7 +21,8 @@ from incarts_pipeline.prepare.problems import Findings, Rows, placed
 _NOTHING = frozenset([
     "nan", "-nan", "null", "none", "n/a", "n.a.", "undefined", "nil", "nat", r"\n", "<na>",
     "<null>", "<none>", "<nan>", "(null)", "(none)", "(blank)", "(empty)", "[null]",
-    "[object object]", "no value", "not available", "not applicable", "1.#qnan", "1.#ind", "-1.#ind",
+    "[object object]", "no value", "not available", "not applicable", "1.#qnan", "1.#ind",
+    "-1.#ind",
 ])  # fmt: skip
 _PERHAPS = frozenset([
     "na", "-", "--", "---", "–", "—", "?", "??", "???", ".", "..", "...", "_", "*", "tbd", "tba",
@@ -36,7 +37,8 @@ _ERROR = (
     r"|#GETTING_DATA|##+|#ERR[0-9]{3}!?|Loading\.\.\."
     r"|(?:Err|Error|Errore|Erreur ?|Fehler|Erro|Fout|Fel|Chyba):[0-9]{3})$"
 )
-_LONGEST_ERROR = 24  # bytes
+_LONGEST = 32  # bytes of a word or an error, with what is trimmed away
+_WORD, _SIGN = 1, 2  # what the first byte of a cell may begin
 # What begins like this is a formula, or text as a spreadsheet marks it, where a code should be.
 _MARKED = r"^['’‘`=\"]"
 _FORMULA = r"^=(?:\".*\"|[A-Z]+\(.*\)|\$?[A-Z]{1,3}\$?[0-9]+.*)$"
@@ -127,32 +129,25 @@ def _doubtful(texts: pa.StringArray, meaning: Meaning) -> Rows:
         return np.empty(0, np.int64)
     data = np.frombuffer(texts.buffers()[2], np.uint8)
     starts, ends = offsets[:-1], offsets[1:]
-    firsts = data[np.minimum(starts, len(data) - 1)]
-    lasts = data[np.maximum(ends - 1, 0)]
-    signs, heads, tails, longest = _bytes_of(meaning)
-    short = ends - starts <= longest
-    found = signs[firsts] | short & heads[firsts] & tails[lasts]
-    # Err:502, which may begin with any letter.
-    found |= short & (data[np.maximum(ends - 4, 0)] == ord(":"))
-    return np.flatnonzero(found & (ends > starts)).astype(np.int64)
-
-
-_Table = npt.NDArray[np.bool_]
+    begins = _bytes_of(meaning)[0][data[np.minimum(starts, len(data) - 1)]]
+    rows = np.flatnonzero(begins)
+    # Few begin so; the rest of what there is to know is looked up for these alone.
+    starts, ends, begins = starts[rows], ends[rows], begins[rows]
+    is_word = (begins == _WORD) & _bytes_of(meaning)[1][data[np.maximum(ends - 1, 0)]]
+    is_error = (begins == _WORD) & (data[np.maximum(ends - 4, 0)] == ord(":"))  # Err:502
+    short = ends - starts <= _LONGEST
+    found = (begins == _SIGN) | short & (is_word | is_error)
+    return rows[found & (ends > starts)].astype(np.int64)
 
 
 @cache
-def _bytes_of(meaning: Meaning) -> tuple[_Table, _Table, _Table, int]:
-    """Return tables of first bytes of signs, and of first and last ones and the length of words."""
-    words = [*meaning.nothing, *meaning.perhaps, "loading..."]
+def _bytes_of(meaning: Meaning) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Return what each byte is at the beginning of a cell, and which bytes a word ends with."""
+    words = [*meaning.nothing, *meaning.perhaps, "loading...", "err", "fehler", "chyba"]
+    forms = [form.encode() for word in words for form in (word, word.upper())]
     spaces = b"\t\n\r \xc2"  # which are trimmed away
-    signs = b"#=" + spaces + (_MARKS if meaning.is_code else b"")
-    heads = b"".join(form.encode()[:1] for word in words for form in (word, word.upper()))
-    tails = b"".join(form.encode()[-1:] for word in words for form in (word, word.upper()))
-    longest = max(_LONGEST_ERROR, *(len(word.encode()) for word in words))
-    return _table(signs), _table(heads), _table(tails + spaces + b"\xa0"), longest
-
-
-def _table(values: bytes) -> _Table:
-    table = np.zeros(256, np.bool_)
-    table[list(values)] = True
-    return table
+    begins, ends = np.zeros(256, np.uint8), np.zeros(256, np.bool_)
+    begins[[form[0] for form in forms]] = _WORD
+    begins[list(b"#=" + spaces + (_MARKS if meaning.is_code else b""))] = _SIGN
+    ends[[*(form[-1] for form in forms), *spaces, 0xA0]] = True
+    return begins, ends
