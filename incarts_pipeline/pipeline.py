@@ -131,6 +131,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
         rekeyed=request.rekeyed,
+        accepted=mapping.accept,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )

@@ -27,6 +27,7 @@ from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.baskets import BasketBatch, fold, lines_of
 from incarts_pipeline.prepare.columns import Columns
+from incarts_pipeline.prepare.header import refuse_headers
 from incarts_pipeline.prepare.json_columns import joined, offsets_of
 from incarts_pipeline.prepare.link_fields import Links, Rules, evaluate_link, wanted
 from incarts_pipeline.prepare.literals import check_constants
@@ -226,6 +227,7 @@ def _entry(
     note_padding(columns, plan.mapping.unique_key)
     links = evaluate_link(mapping, columns, plan.rules, plan.project_id)
     order = evaluate_order(plan.mapping, columns)
+    refuse_headers(columns, plan.mapping.columns())
     bodies = _bodies(mapping, links, plan)
     want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)
