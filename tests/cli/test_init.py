@@ -20,13 +20,7 @@ def written() -> str:
     return Path("mapping.yaml").read_text(encoding="utf-8")
 
 
-# Forms and expressions of a mapping that are still to come.
-_SOON = ("bigcommerce.csv", "export_all_products.csv")
-
-
-@pytest.mark.parametrize(
-    "shape", [one for one in SHAPES if one.file not in _SOON], ids=lambda shape: shape.file
-)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.file)
 def test_one_command_gives_a_mapping_that_plans(shell: Shell, shape: Shape) -> None:
     """Each shape of table is mapped and planned at the first try, and every product has a link."""
     shop = ["--url", shape.shop] if shape.shop else []
@@ -64,7 +58,7 @@ def test_a_shop_that_isn_t_known_makes_no_link(shell: Shell) -> None:
     assert "look at" in out
     assert "--url" in out
     code, out, _ = shell("plan", SHOPIFY.file, "--mapping", "mapping.yaml", "--json")
-    assert (code, json.loads(out)["calls"] == 0) == (0, CHOOSES_ROWS)
+    assert (code, json.loads(out)["calls"]) == (0, 0)
 
 
 def test_a_mapping_that_is_there_stays(shell: Shell) -> None:
