@@ -105,14 +105,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    catalog = open_catalog(
-        request.catalog,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-    )
+    catalog = _opened(request.catalog, request)
     mapping = accepting(_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
@@ -136,7 +129,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
     requests = prepare(
-        chosen.of(catalog.batches()),
+        chosen.of(catalog.batches(), catalog.warnings),
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
@@ -264,6 +257,17 @@ def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> E
     return None if number == "none" else ExpectedPace(float(number), float(number))
 
 
+def _opened(source: object, request: PlanRequest | QrRequest) -> Catalog:
+    return open_catalog(
+        source,
+        format=request.catalog_format,
+        encoding=request.encoding,
+        delimiter=request.delimiter,
+        quote=request.quote,
+        escape=request.escape,
+    )
+
+
 def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
     if request.mapping is not None:
         mapping = load_mapping(request.mapping)
@@ -333,14 +337,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     project_id = known.project_id
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
-    catalog = open_catalog(
-        request.source,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-    )
+    catalog = _opened(request.source, request)
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(
