@@ -17,19 +17,18 @@ from incarts_pipeline.mapping.expressions import (
     Node,
     Source,
     ValueKind,
-    alternatives_of,
-    columns_of,
     each,
     names_of,
     parse_node,
     parse_source,
 )
-from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key, refusal_of_several
+from incarts_pipeline.mapping.fit import check_key, check_names, check_source, field_of
+from incarts_pipeline.mapping.presets import expanded
 from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.where import Where, parse_where
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Policy
-from incarts_pipeline.text import suggest, suggest_file
+from incarts_pipeline.text import suggest_file
 
 _From = Annotated[Source, PlainValidator(parse_source)]
 _FromNode = Annotated[Node, PlainValidator(parse_node)]
@@ -171,6 +170,22 @@ class OnChange(_Model):
         }
 
 
+class ReadMapping(_Model):
+    """How a file is read, where its name and its header don't tell; what a caller says wins."""
+
+    format: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
+
+    def said(self) -> dict[str, str]:
+        """Return what is said at all, as `open_catalog` takes it."""
+        return self.model_dump(exclude_none=True)
+
+
 class Mapping(_Model):
     """Which columns identify a row, and which make up its link.
 
@@ -186,6 +201,7 @@ class Mapping(_Model):
     unique_key: Annotated[list[str], Field(min_length=1)]
     link: LinkMapping | None = None
     links: dict[str, LinkMapping] | None = None
+    read: ReadMapping = ReadMapping()
     priority: _From | None = None
     pinned: _From | None = None
     on_change: OnChange = OnChange()
@@ -271,44 +287,13 @@ class Mapping(_Model):
         Raises:
             MappingError: one doesn't; the message names the column, the field and the fix.
         """
-        self._check_names(schema)
+        check_names(schema, self._places())
         for field in self.key_fields(schema):
-            if refusal := refusal_of_key(field.type):
-                raise _unfit(field, "unique_key", refusal)
+            check_key(field)
         for path, kind, node in self.sources():
-            several = set(alternatives_of(node))
-            for source in columns_of(node):
-                field = field_of(schema, str(source.column), path)
-                # Inside an object, any JSON value will do; the column that *is* the object must be
-                # one.
-                used_as = kind if isinstance(node, Column) else _inside(kind)
-                refusal = refusal_of(field.type, used_as, source)
-                if source.column in several:
-                    refusal = refusal or refusal_of_several(field.type, used_as)
-                if refusal:
-                    raise _unfit(field, path, refusal)
+            check_source(schema, path, kind, node)
         for name in self.where.columns() if self.where else ():
-            field = field_of(schema, name, "where")
-            if refusal := refusal_of(field.type, ValueKind.TEXT, Column(column=name)):
-                raise _unfit(field, "where", refusal)
-
-    def _check_names(self, schema: pa.Schema) -> None:
-        """Name all columns that the catalog lacks, each once, where there are several."""
-        # All at once: whoever maps another export has every name wrong, and would correct one a
-        # run.
-        # Reversed, so that each name is told with the first field that needs it.
-        lacking = {n: path for n, path in reversed(self._places()) if n not in schema.names}
-        if len(lacking) < 2:
-            return
-        listed = [
-            f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}'
-            for name, path in reversed(lacking.items())
-        ]
-        raise MappingError(
-            "\n".join(listed),
-            fix=f"Its columns are {', '.join(schema.names)}.",
-            path=next(reversed(lacking.values())),
-        )
+            check_source(schema, "where", ValueKind.TEXT, Column(column=name))
 
 
 def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
@@ -319,7 +304,7 @@ def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
     """
     if isinstance(source, Mapping):
         return source
-    content = mapping_content(source)
+    content = expanded(mapping_content(source))
     try:
         return Mapping.model_validate(content)
     except ValidationError as error:
@@ -361,44 +346,3 @@ def _read(source: Path) -> str:
         raise MappingError(
             f"The mapping file {source} can't be read: {error.strerror or error}."
         ) from error
-
-
-def _inside(kind: ValueKind) -> ValueKind:
-    return ValueKind.VALUE if kind is ValueKind.JSON else kind
-
-
-def field_of(schema: pa.Schema, name: str, path: str) -> pa.Field:
-    """Return the one column of a name.
-
-    Args:
-        schema: the catalog's columns.
-        name: the column's name.
-        path: the field of the mapping that reads it.
-
-    Raises:
-        MappingError: there is none, or several.
-    """
-    # `get_field_index` says -1 for none and for several alike.
-    found = schema.get_all_field_indices(name)
-    if len(found) == 1:
-        return schema.field(found[0])
-    if found:
-        raise MappingError(
-            f'{path}: the catalog has {len(found)} columns named "{name}".',
-            fix="Rename them.",
-            path=path,
-        )
-    raise MappingError(
-        f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}',
-        fix=f"Its columns are {', '.join(schema.names)}.",
-        path=path,
-    )
-
-
-def _unfit(field: pa.Field, path: str, refusal: tuple[str, str]) -> MappingError:
-    return MappingError(
-        f'{path}: the column "{field.name}" is of type {field.type}, {refusal[0]}',
-        fix=refusal[1],
-        path=path,
-        column=field.name,
-    )

@@ -42,18 +42,18 @@ class Filled:
 class Inverted:
     """What is true where another is false; where that is unknown, this is too."""
 
-    of: Condition
+    of: Filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
     """Several conditions: `all_of` says whether all must be true, or one."""
 
-    parts: tuple[Condition, ...]
+    parts: tuple[Filter, ...]
     all_of: bool
 
 
-Condition = Compared | Filled | Inverted | Joined
+Filter = Compared | Filled | Inverted | Joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Where:
     """A filter as it was written, and what it means."""
 
     text: str
-    condition: Condition = field(repr=False)
+    condition: Filter = field(repr=False)
 
     def columns(self) -> list[str]:
         """Return the columns that are compared, each once."""
@@ -81,7 +81,7 @@ def parse_where(value: object) -> Where:
     return Where(text=value, condition=_Parser(value).whole())
 
 
-def _columns(condition: Condition) -> Iterator[str]:
+def _columns(condition: Filter) -> Iterator[str]:
     if isinstance(condition, Joined):
         for part in condition.parts:
             yield from _columns(part)
@@ -108,25 +108,25 @@ class _Parser:
             at = found.end()
         self._at = 0
 
-    def whole(self) -> Condition:
+    def whole(self) -> Filter:
         condition = self._any()
         if self._at < len(self._tokens):
             raise self._unexpected("AND, OR or the end")
         return condition
 
-    def _any(self) -> Condition:
+    def _any(self) -> Filter:
         parts = [self._all()]
         while self._take("OR"):
             parts.append(self._all())
         return parts[0] if len(parts) == 1 else Joined(parts=tuple(parts), all_of=False)
 
-    def _all(self) -> Condition:
+    def _all(self) -> Filter:
         parts = [self._one()]
         while self._take("AND"):
             parts.append(self._one())
         return parts[0] if len(parts) == 1 else Joined(parts=tuple(parts), all_of=True)
 
-    def _one(self) -> Condition:
+    def _one(self) -> Filter:
         if self._take("NOT"):
             return Inverted(of=self._one())
         if self._take("("):
@@ -135,7 +135,7 @@ class _Parser:
             return condition
         return self._compared(self._column())
 
-    def _compared(self, column: str) -> Condition:
+    def _compared(self, column: str) -> Filter:
         if self._take("IS"):
             inverted = self._take("NOT")
             self._need("NULL")
@@ -151,7 +151,7 @@ class _Parser:
             raise self._unexpected("=, !=, <, <=, >, >=, IN, LIKE, BETWEEN or IS NULL")
         return Inverted(of=condition) if inverted else condition
 
-    def _listed(self, column: str) -> Condition | None:
+    def _listed(self, column: str) -> Filter | None:
         if self._take("IN"):
             self._need("(")
             values = [self._value()]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.mapping import Compared, Condition, Filled, Inverted, Mapping, Value
+from incarts_pipeline.mapping import Compared, Filled, Filter, Inverted, Mapping, Value
 from incarts_pipeline.prepare.columns import Columns, constant_text
 from incarts_pipeline.prepare.problems import Findings
 from incarts_pipeline.prepare.row_keys import row_keys
@@ -74,7 +74,7 @@ class Selection:
         if self._mapping.where is None:
             return pa.repeat(True, batch.num_rows)
         columns = Columns(batch, Findings(batch.num_rows))
-        kept = _Filter(columns, first_row).rows(self._mapping.where.condition).fill_null(False)
+        kept = _Evaluated(columns, first_row).rows(self._mapping.where.condition).fill_null(False)
         self.left_out += batch.num_rows - kept.true_count
         return kept
 
@@ -101,14 +101,14 @@ class Selection:
         return first
 
 
-class _Filter:
+class _Evaluated:
     """Evaluates conditions on one batch; null is unknown, as in SQL."""
 
     def __init__(self, columns: Columns, first_row: int) -> None:
         self._columns = columns
         self._first_row = first_row
 
-    def rows(self, condition: Condition) -> pa.BooleanArray:
+    def rows(self, condition: Filter) -> pa.BooleanArray:
         if isinstance(condition, Filled):
             return self._columns.is_given(condition.column)
         if isinstance(condition, Inverted):
