@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
-from incarts_pipeline.mapping import CHOOSES_ROWS, Mapping, Preset, load_mapping, where_of
+from incarts_pipeline.mapping import Mapping, Preset, load_mapping, where_of
 from incarts_pipeline.suggest.barcodes import accepted_ids
 from incarts_pipeline.suggest.destination import Destination, destination_of, page_findings
 from incarts_pipeline.suggest.fields import at_the_top, name_of, offers, other_fields, too_long
@@ -182,7 +182,7 @@ def _fields(profile: Profile, preset: Preset | None, to: Destination) -> Iterato
 
 
 def _rows(look: Look) -> Iterator[Finding]:
-    if look.conditions and CHOOSES_ROWS:
+    if look.conditions:
         yield Finding(
             field="where",
             value=where_of(look.conditions),
@@ -202,7 +202,7 @@ def _key(look: Look, to: Destination, fields: Sequence[Finding]) -> tuple[list[F
     counts, rows = look.counts(candidates, content)
     key = key_finding(look.profile, counts, page, name, first_counts=look.first_counts)
     shared = [one for one in counts.keys if list(one.columns) == key.value and _is_shared(one)]
-    if not (shared and look.first_counts and CHOOSES_ROWS):
+    if not (shared and look.first_counts):
         return [key], rows
     first = Finding(
         field="first_of_key",

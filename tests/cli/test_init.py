@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.mapping import CHOOSES_ROWS, Column, load_mapping
+from incarts_pipeline.mapping import Column, load_mapping
 from incarts_pipeline.suggest import PLACEHOLDER
 from tests.support.shapes import PRESTASHOP, SCRAPED, SHAPES, SHOPIFY, Shape
 from tests.support.shell import Shell, answering
@@ -27,9 +27,8 @@ def test_one_command_gives_a_mapping_that_plans(shell: Shell, shape: Shape) -> N
     code, out, err = shell("init", shape.write(), *shop, "--json")
     assert code == 0, err
     told = json.loads(out)
-    if CHOOSES_ROWS:
-        assert told["plan"]["calls"] == shape.links, told["plan"]
-        assert {name for name, n in told["plan"]["actions"].items() if n} == {"create"}
+    assert told["plan"]["calls"] == shape.links, told["plan"]
+    assert {name for name, n in told["plan"]["actions"].items() if n} == {"create"}
     mapping = load_mapping(Path("mapping.yaml"))
     assert tuple(mapping.unique_key) == shape.key
     assert mapping.link is not None
@@ -160,7 +159,7 @@ def test_a_preset_can_be_named_for_a_table(shell: Shell) -> None:
     )
     assert code == 0, err
     assert json.loads(out)["platform"] == "prestashop"
-    assert json.loads(out)["plan"]["calls"] == PRESTASHOP.links or not CHOOSES_ROWS
+    assert json.loads(out)["plan"]["calls"] == PRESTASHOP.links
 
 
 def test_a_table_must_be_named(shell: Shell) -> None:
