@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from incarts_pipeline.catalog import FORMATS
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.models import Rekeyed, Status
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 
 CatalogArg = Annotated[
     str,
-    typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin."),
+    typer.Argument(
+        help="Parquet, CSV, JSON, XML or Excel: a file, folder, glob or URI, or - for stdin."
+    ),
 ]
 MappingOpt = Annotated[
     Path | None, typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
@@ -27,7 +30,7 @@ UniqueKeyOpt = Annotated[
 ]
 FormatOpt = Annotated[
     str | None,
-    typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
+    typer.Option("--format", help=f"{', '.join(FORMATS)}, where the name doesn't tell."),
 ]
 EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1252.")]
 DelimiterOpt = Annotated[
@@ -39,6 +42,13 @@ QuoteOpt = Annotated[
 ]
 EscapeOpt = Annotated[
     str | None, typer.Option("--escape", help="Of a CSV: what stands before a quote that is text.")
+]
+SheetOpt = Annotated[
+    str | None, typer.Option("--sheet", help="Of an Excel file, by its name or number from 1.")
+]
+RecordsOpt = Annotated[
+    str | None,
+    typer.Option("--records", help="Where the products are in JSON or XML, like shop.products."),
 ]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")

@@ -20,7 +20,9 @@ from incarts_pipeline.cli.options import (
     PaceOpt,
     QuoteOpt,
     RateOpt,
+    RecordsOpt,
     RetryOpt,
+    SheetOpt,
     TargetOpt,
     seconds_of,
     settings_for,
@@ -59,6 +61,8 @@ def qr(
     delimiter: DelimiterOpt = None,
     quote: QuoteOpt = None,
     escape: EscapeOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -94,6 +98,8 @@ def qr(
         delimiter=delimiter,
         quote=quote,
         escape=escape,
+        sheet=sheet,
+        records=records,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

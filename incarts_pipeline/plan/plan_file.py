@@ -29,6 +29,8 @@ _REQUEST = (
     "delimiter",
     "quote",
     "escape",
+    "sheet",
+    "records",
     "retry_rejected",
     "refuse_over",
     "allow_empty",
@@ -113,7 +115,8 @@ def load_plan(path: str | Path) -> SavedPlan:
             rekeyed=Rekeyed(content["rekeyed"]),
             accept=tuple(content["accept"]),
             partition=Partition(**content["partition"]) if content.get("partition") else None,
-            **{name: content[name] for name in _REQUEST},
+            # Options that came later are missing in earlier files, and weren't said there.
+            **{name: content[name] for name in _REQUEST if name in content},
         )
         facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
