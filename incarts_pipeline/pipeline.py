@@ -136,7 +136,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
     requests = prepare(
-        chosen.of(catalog.batches()),
+        chosen.of(catalog.batches(), catalog.warnings),
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,

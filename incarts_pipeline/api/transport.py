@@ -47,7 +47,7 @@ import httpx
 
 from incarts_pipeline.api.aiohttp_transport import AiohttpTransport
 from incarts_pipeline.api.received import MAX_BODY, AnswerTooLargeError, Received
-from incarts_pipeline.errors import SettingsError
+from incarts_pipeline.settings import check_proxy, tls_context
 
 _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
 
@@ -139,15 +139,15 @@ def make_transport(
 ) -> Transport:
     """Return the fast transport, or httpx's own where aiohttp isn't installed.
 
-    TLS is always verified: against SSL_CERT_FILE or SSL_CERT_DIR when one is set, as a corporate
-    proxy needs it, else against certifi's authorities.
+    TLS is always verified: against SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE when one is
+    set, as a corporate proxy needs it, else against certifi's authorities.
 
     Raises:
-        SettingsError: the environment names a proxy of a kind that can't be used.
+        SettingsError: the environment names authorities or a proxy that can't be used.
     """
     # Reading the authorities takes 20 ms. Plain http needs none, and this context trusts nobody.
     is_tls = urlsplit(base_url).scheme == "https"
-    context = httpx.create_ssl_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = tls_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     proxy = proxy_for(base_url)
     module = _aiohttp()
     if module is not None:
@@ -170,7 +170,7 @@ def proxy_for(url: str) -> str | None:
     Plain http goes directly, as only loopback may use it and a proxy would see the key.
 
     Raises:
-        SettingsError: it is not an http or https proxy.
+        SettingsError: it is not an http or https proxy, or has no host or no right port.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -180,13 +180,7 @@ def proxy_for(url: str) -> str | None:
     proxy = known.get("https") or known.get("all")
     if not proxy:
         return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.lower().startswith(("http://", "https://")):
-        raise SettingsError(
-            f"The proxy for {host} is of a kind that can't be used: {proxy.partition(':')[0]}.",
-            fix="Let HTTPS_PROXY name an http proxy, or put the host into NO_PROXY.",
-        )
-    return proxy
+    return check_proxy(proxy, host)
 
 
 def _aiohttp() -> ModuleType | None:

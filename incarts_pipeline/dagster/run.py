@@ -68,20 +68,25 @@ class LinksRun:
             raise
 
     def _work(self, settings_of: Callable[[], Settings], value: Any) -> Iterator[Any]:
-        from incarts_pipeline.errors import IncartsError
+        from incarts_pipeline.errors import IncartsError, told_in
+        from incarts_pipeline.text import Surface
 
         try:
-            settings = settings_of()
-            if self.config.mode is Mode.plan:
-                self._plan_only(settings, value)
-            # `can_subset` lets somebody run the checks alone.
-            elif self.key not in self.context.selected_asset_keys:
-                yield from self._look_only(settings, value)
-            else:
-                settings.for_calls()
-                yield from self._write(settings, value)
+            with told_in(Surface.DAGSTER):
+                yield from self._steps(settings_of, value)
         except IncartsError as error:
             raise failure_of(error, self._op) from error
+
+    def _steps(self, settings_of: Callable[[], Settings], value: Any) -> Iterator[Any]:
+        settings = settings_of()
+        if self.config.mode is Mode.plan:
+            self._plan_only(settings, value)
+        # `can_subset` lets somebody run the checks alone.
+        elif self.key not in self.context.selected_asset_keys:
+            yield from self._look_only(settings, value)
+        else:
+            settings.for_calls()
+            yield from self._write(settings, value)
 
     @property
     def _op(self) -> str:

@@ -254,7 +254,8 @@ def _check_index(index: Any) -> None:
     twice = np.flatnonzero(index.duplicated())
     if not len(twice):
         return
-    value, second = index[twice[0]], int(twice[0])
+    second = int(twice[0])
+    [value] = index[second : second + 1].tolist()  # as Python's own, which people know
     values, _ = pd.factorize(index, use_na_sentinel=False)  # where a missing value is one too
     first = int(np.flatnonzero(values == values[second])[0])
     raise CatalogError(

@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
+from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
@@ -226,6 +227,7 @@ class Settings(BaseSettings):
 
     def for_planning(self) -> PlanSettings:
         """Return what a plan is made with; raises SettingsError, as all of these do."""
+        check_temporary_folder()
         return self._resolved(PlanSettings, "project_id")
 
     def for_ledger(self) -> LedgerSettings:
@@ -234,10 +236,12 @@ class Settings(BaseSettings):
 
     def for_client(self) -> ClientSettings:
         """Return what Incarts is called with, by whoever knows the project from elsewhere."""
+        check_authorities()
         return self._resolved(ClientSettings, "base_url", "api_key")
 
     def for_calls(self) -> CallSettings:
         """Return what a whole run needs: to plan, and to call Incarts."""
+        check_authorities()
         return self._resolved(CallSettings, *_CALLS)
 
     def _resolved(self, kind: type[R], *needed: str) -> R:
