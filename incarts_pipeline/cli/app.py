@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, inspect, ledger, local, qr, review, verify
+from incarts_pipeline.cli import flow, init, inspect, ledger, local, qr, review, verify
 from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def _options(
     """Turn product tables into Incarts links, each made exactly once."""
 
 
+app.command("init")(init.init)
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
 app.command("rekey")(flow.rekey)

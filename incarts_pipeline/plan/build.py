@@ -5,7 +5,7 @@ Planning reads only. The same catalog, mapping and ledger give the same plan and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,15 +13,9 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.ledger import (
-    UNKNOWN_GROUPS,
-    Call,
-    LedgerReader,
-    Replay,
-    links_used_for,
-)
-from incarts_pipeline.models import Action, Kind, NoteCode, Reason, Rekeyed, State
-from incarts_pipeline.plan import changes, guards, queries
+from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
+from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
+from incarts_pipeline.plan import changes, guards, held_keys, queries
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
@@ -30,11 +24,6 @@ from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.plan import Plan, PlanOptions
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
-
-_HELD_AT_ONCE = 5_000  # rows
-_HELD_SCHEMA = pa.schema(
-    [("link_set", pa.string()), ("row_key", pa.string()), ("content_hash", pa.binary())]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,35 +108,9 @@ def _decide(planning: Planning) -> None:
 
 
 def _hold_lost(planning: Planning) -> None:
-    """Hold what a restored ledger can't know to have been sent."""
-    held = planning.ledger.held(_new_keys(planning), retry_rejected=planning.options.retry_rejected)
-    planning.workspace.fill("held", _HELD_SCHEMA, held)
-    if held:
-        planning.workspace.db.execute(queries.HOLD)
-
-
-def _new_keys(planning: Planning) -> Iterator[list[Call]]:
-    options, set_ids = planning.options, planning.set_ids()
-    query = queries.NEW_KEYS.format(made_for=planning.kind.made_for)
-    found = planning.workspace.db.cursor().execute(query)
-    while rows := found.fetchmany(_HELD_AT_ONCE):
-        yield [
-            Call(
-                project_id=options.project_id,
-                link_set=name,
-                set_id=set_ids.get(name, -1),
-                row_key=row_key,
-                action=Action.CREATE,
-                retailer="",
-                intent="",
-                content_hash=content_hash,
-                groups=UNKNOWN_GROUPS,
-                body=b"",
-                expected_op_id=current_op,
-                for_link_id=for_link_id,
-            )
-            for name, row_key, content_hash, current_op, for_link_id in rows
-        ]
+    held_keys.hold(
+        planning.workspace, planning.ledger, planning.kind, planning.options, planning.set_ids()
+    )
 
 
 def _tables(names: str) -> frozenset[str]:
@@ -355,12 +318,7 @@ def _figures(planning: Planning) -> PlanFigures:
         missing={s: n for s, n, _ in found},
         scopes=scopes,
         missing_scopes=lacking,
-        warnings=[
-            *planning.warnings,
-            *guards.warnings(made),
-            *_look_rekeyed(planning),
-            *_are_held(planning),
-        ],
+        warnings=[*planning.warnings, *guards.warnings(made), *_held(planning)],
         refusals=guards.refusals(
             _set_figures(planning, counts, newly_missing) if kind.is_catalog else (),
             refuse_over=options.refuse_over,
@@ -373,14 +331,17 @@ def _figures(planning: Planning) -> PlanFigures:
     )
 
 
-def _look_rekeyed(planning: Planning) -> list[str]:
-    [(n, pairs)] = planning.workspace.db.execute(queries.LOOK_REKEYED).fetchall()
-    return [guards.looks_rekeyed(n, pairs)] if n else []
-
-
-def _are_held(planning: Planning) -> list[str]:
-    [(n,)] = planning.workspace.db.execute("SELECT COUNT(*) FROM held").fetchall()
-    return [guards.may_exist(n)] if n else []
+def _held(planning: Planning) -> list[str]:
+    """Return what to know of rows that wait for a person's word."""
+    db, codes = planning.workspace.db, [code.value for code in SUSPICIONS]
+    [(n, pairs)] = db.execute(queries.LOOK_REKEYED).fetchall()
+    [(lost,)] = db.execute("SELECT COUNT(*) FROM held").fetchall()
+    held = db.execute(queries.SUSPECTED, {"suspicions": codes}).fetchall()
+    return [
+        *([guards.looks_rekeyed(n, pairs)] if n else []),
+        *([guards.look_wrong(held)] if held else []),
+        *([guards.may_exist(lost)] if lost else []),
+    ]
 
 
 def _set_figures(
