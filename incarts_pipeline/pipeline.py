@@ -120,6 +120,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         escape=request.escape,
         sheet=request.sheet,
         records=request.records,
+        query=request.query,
     )
     mapping = accepting(_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
@@ -343,6 +344,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         escape=request.escape,
         sheet=request.sheet,
         records=request.records,
+        query=request.query,
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

@@ -34,6 +34,7 @@ class PlanRequest:
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
@@ -64,4 +65,5 @@ class QrRequest:
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
     retry_rejected: bool = False
