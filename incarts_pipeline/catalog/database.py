@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import adbc_driver_sqlite.dbapi as adbc
 import duckdb
 import pyarrow as pa
 from pyarrow import fs
@@ -106,6 +105,8 @@ def _duckdb(path: Path, query: str, *, only_columns: bool) -> Iterator[pa.Record
 
 @contextmanager
 def _sqlite(path: Path, query: str) -> Iterator[pa.RecordBatchReader]:
+    import adbc_driver_sqlite.dbapi as adbc  # which would load Polars for everybody
+
     uri = f"file:{quote(str(path))}?mode=ro"
     with adbc.connect(uri) as connection, connection.cursor() as cursor:
         cursor.execute(query)
