@@ -111,21 +111,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    catalog = open_catalog(
-        request.catalog,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-        sheet=request.sheet,
-        records=request.records,
-        query=request.query,
-    )
-    mapping = accepting(_mapping(request, catalog), request.accept)
-    by = [request.partition.column or ""] if request.partition else []
-    catalog.require([*mapping.columns(), *by])
-    mapping.check(catalog.schema)
+    catalog, mapping = opened(request)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
     options = PlanOptions(
@@ -167,6 +153,31 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         ),
         chosen=chosen,
     )
+
+
+def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
+    """Open the catalog of a request and read its mapping, which fits; no row is read.
+
+    Raises:
+        CatalogError: the catalog can't be read.
+        MappingError: the mapping doesn't fit.
+    """
+    catalog = open_catalog(
+        request.catalog,
+        format=request.catalog_format,
+        encoding=request.encoding,
+        delimiter=request.delimiter,
+        quote=request.quote,
+        escape=request.escape,
+        sheet=request.sheet,
+        records=request.records,
+        query=request.query,
+    )
+    mapping = accepting(_mapping(request, catalog), request.accept)
+    by = [request.partition.column or ""] if request.partition else []
+    catalog.require([*mapping.columns(), *by])
+    mapping.check(catalog.schema)
+    return catalog, mapping
 
 
 async def apply_plan(
