@@ -35,7 +35,6 @@ from incarts_pipeline.mapping import (
     accepting,
     check_told,
     default_mapping,
-    load_mapping,
     own_columns,
 )
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
@@ -148,7 +147,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         read=paths_read(
             settings,
             catalog=request.catalog,
-            catalog_format=request.catalog_format,
+            catalog_format=request.catalog_format or mapping.read.format,
             mapping=request.mapping,
         ),
         chosen=chosen,
@@ -162,18 +161,9 @@ def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
         CatalogError: the catalog can't be read.
         MappingError: the mapping doesn't fit.
     """
-    catalog = open_catalog(
-        request.catalog,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-        sheet=request.sheet,
-        records=request.records,
-        query=request.query,
-    )
-    mapping = accepting(_mapping(request, catalog), request.accept)
+    given = request.given_mapping()
+    catalog = open_catalog(request.catalog, **request.reading(given))
+    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)
@@ -284,12 +274,7 @@ def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> E
     return None if number == "none" else ExpectedPace(float(number), float(number))
 
 
-def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
-    if request.mapping is not None:
-        mapping = load_mapping(request.mapping)
-        if request.link_set is not None:
-            mapping = mapping.model_copy(update={"link_set": request.link_set})
-        return mapping
+def _default_mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
     names = [*catalog.schema.names, *catalog.faults]
     check_told(names, unique_key=request.unique_key, link_set=request.link_set)
     catalog.require([*request.unique_key, *own_columns()])

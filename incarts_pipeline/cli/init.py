@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.cli import show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
+    EscapeOpt,
     FormatOpt,
     JsonOpt,
     LedgerOpt,
+    QuoteOpt,
     TargetOpt,
     settings_for,
 )
@@ -35,7 +36,7 @@ from incarts_pipeline.suggest import (
     flow,
     preset_text,
     shown,
-    suggestion_for,
+    suggestion_of,
 )
 from incarts_pipeline.text import Option, OptionText
 
@@ -75,6 +76,8 @@ def init(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -87,20 +90,19 @@ def init(
     asks = sys.stdin.isatty() and catalog != "-" and not (yes or as_json)
     settings = settings_for(ledger, target)
     _check_place(out, catalog, settings, overwrite=overwrite, asks=asks)
-    table = open_catalog(catalog, format=catalog_format, encoding=encoding, delimiter=delimiter)
+    reading = {
+        "format": catalog_format,
+        "encoding": None if encoding == "utf-8" else encoding,
+        "delimiter": delimiter,
+        "quote": quote,
+        "escape": escape,
+    }
     answers = Answers(link_set=link_set, unique_key=tuple(unique_key or ()), page=url)
-    made = suggestion_for(table, platform).answered(answers)
+    made = suggestion_of(catalog, reading, platform).answered(answers)
     if asks:
         made = made.answered(_ask(made, answers))
-    made.mapping.check(table.schema)
     made.save(out)
-    request = PlanRequest(
-        catalog=catalog,
-        mapping=out,
-        catalog_format=catalog_format,
-        encoding=encoding,
-        delimiter=delimiter,
-    )
+    request = PlanRequest(catalog=catalog, mapping=out)
     if not as_json:
         _tell(Console(), made, out)
     with plan_catalog(request, _enough(settings)) as plan:

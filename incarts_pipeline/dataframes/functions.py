@@ -192,7 +192,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
                 "The mapping says what a row is, so unique_key can't.",
                 fix=f"Leave it out, or correct the mapping's, which is {mapping.unique_key}.",
             )
-        kept = keep(frame)
+        kept = keep(frame, mapping.read.said() if mapping is not None else None)
         request = PlanRequest(
             catalog=kept.catalog(),
             mapping=planning.mapping,

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.display import suggestion_card
 from incarts_pipeline.errors import MappingError, told_in
 from incarts_pipeline.mapping import Mapping, preset_named
-from incarts_pipeline.suggest import Answers, Finding, Suggestion, suggestion_for
+from incarts_pipeline.suggest import Answers, Finding, Suggestion, suggestion_of
 from incarts_pipeline.text import Surface
 
 
@@ -96,9 +95,6 @@ def suggest_mapping(
     """
     with told_in(Surface.PYTHON):
         platform = None if preset is None else preset_named(preset)
-        catalog = open_catalog(frame)
         keys = (unique_key,) if isinstance(unique_key, str) else tuple(unique_key)
         answers = Answers(link_set=link_set, unique_key=keys, page=url)
-        made = suggestion_for(catalog, platform).answered(answers)
-        made.mapping.check(catalog.schema)
-        return SuggestedMapping(made)
+        return SuggestedMapping(suggestion_of(frame, {}, platform).answered(answers))

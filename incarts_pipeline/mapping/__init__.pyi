@@ -21,6 +21,7 @@ from .mapping import (
     LocationMapping as LocationMapping,
     Mapping as Mapping,
     ProductMapping as ProductMapping,
+    ReadMapping as ReadMapping,
     TooLong as TooLong,
     TrackingMapping as TrackingMapping,
     load_mapping as load_mapping,
@@ -28,6 +29,7 @@ from .mapping import (
     mapping_file as mapping_file,
 )
 from .presets import (
+    CHOOSES_ROWS as CHOOSES_ROWS,
     PRESETS as PRESETS,
     RETAILER as RETAILER,
     SHOP as SHOP,

@@ -168,6 +168,23 @@ class OnChange(_Model):
         }
 
 
+class ReadMapping(_Model):
+    """How a file is read, where its name and its header don't tell; what a caller says wins."""
+
+    format: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
+    query: str | None = None
+
+    def said(self) -> dict[str, str]:
+        """Return what is said at all, as `open_catalog` takes it."""
+        return self.model_dump(exclude_none=True)
+
+
 class Mapping(_Model):
     """Which columns identify a row, and which make up its link.
 
@@ -181,6 +198,7 @@ class Mapping(_Model):
     unique_key: Annotated[list[str], Field(min_length=1)]
     link: LinkMapping | None = None
     links: dict[str, LinkMapping] | None = None
+    read: ReadMapping = ReadMapping()
     priority: _From | None = None
     pinned: _From | None = None
     on_change: OnChange = OnChange()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping as Dict, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from incarts_pipeline.mapping import Mapping
+from incarts_pipeline.mapping import Mapping, load_mapping
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.prepare import Partition
+
+_ENCODING = "utf-8"  # unless somebody says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class PlanRequest:
     link_set: str | None = None
     unique_key: Sequence[str] = ()
     catalog_format: str | None = None
-    encoding: str = "utf-8"
+    encoding: str = _ENCODING
     delimiter: str | None = None
     quote: str | None = None
     escape: str | None = None
@@ -41,6 +44,34 @@ class PlanRequest:
     rekeyed: Rekeyed = Rekeyed.HOLD
     accept: Sequence[str] = ()
     partition: Partition | None = None
+
+    def given_mapping(self) -> Mapping | None:
+        """Return the mapping as it was given, with the link set that wins over its own.
+
+        Raises:
+            MappingError: it can't be read, or makes no sense.
+        """
+        if self.mapping is None:
+            return None
+        mapping = load_mapping(self.mapping)
+        if self.link_set is None:
+            return mapping
+        return mapping.model_copy(update={"link_set": self.link_set})
+
+    def reading(self, mapping: Mapping | None) -> dict[str, Any]:
+        """Return how the catalog is read, as `open_catalog` takes it: as said, or as mapped."""
+        said = {
+            "format": self.catalog_format,
+            "encoding": None if self.encoding == _ENCODING else self.encoding,
+            "delimiter": self.delimiter,
+            "quote": self.quote,
+            "escape": self.escape,
+            "sheet": self.sheet,
+            "records": self.records,
+            "query": self.query,
+        }
+        own = {name: value for name, value in said.items() if value is not None}
+        return (mapping.read.said() if mapping is not None else {}) | own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +90,7 @@ class QrRequest:
     name: str | None = None
     link_set: str | None = None
     catalog_format: str | None = None
-    encoding: str = "utf-8"
+    encoding: str = _ENCODING
     delimiter: str | None = None
     quote: str | None = None
     escape: str | None = None

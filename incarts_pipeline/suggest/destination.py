@@ -221,7 +221,7 @@ def _walmart_ids(profile: Profile, title: str) -> Destination | None:
 def _to_shop(profile: Profile, preset: Preset | None) -> Destination:
     """Link to the shop's pages, whose address the table lacks."""
     if preset is None or not preset.needs_shop:
-        ranked = [*profile.worded(words.KEY), *profile.columns]
+        ranked = [*profile.worded(words.KEY), *profile.plain]
         # Signs that mean something in a template can't stand in a column's name there.
         named = next((c.name for c in ranked if not set("{}|:") & set(c.name)), None)
         page = f"{PLACEHOLDER}/{{{named}}}" if named else f"{PLACEHOLDER}/"

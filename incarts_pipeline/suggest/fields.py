@@ -27,7 +27,7 @@ def name_of(profile: Profile, preset: Preset | None) -> Finding:
     rest = sorted((c for c in profile.columns if c.is_label), key=lambda c: -c.distinct)
     ranked = list(dict.fromkeys([*([named] if named else []), *found, *rest]))
     if not ranked:
-        first = profile.columns[0]
+        first = profile.plain[0]
         return Finding(
             field="link.name",
             value={"column": first.name},

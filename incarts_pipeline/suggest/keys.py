@@ -85,7 +85,7 @@ def key_finding(
     fit = [key for key in counts.keys if _fits(key, first_counts)]
     best = _best(fit, counts, page) if fit else max(counts.keys, key=_worth, default=None)
     if best is None:
-        first = profile.columns[0].name
+        first = profile.plain[0].name
         return Finding(
             field="unique_key",
             value=[first],

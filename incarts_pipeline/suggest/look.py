@@ -96,17 +96,18 @@ def look_at(catalog: Catalog, preset: Preset | None = None) -> Look:
     first, sample = _sample(rest, catalog.schema)
     conditions = conditions_met(preset, sample)
     kept = rows_that_count(sample, conditions)
-    if not kept.num_rows or not kept.num_columns:
+    profile = profile_of(kept)
+    if not profile.rows or not profile.plain:
         raise CatalogError(
-            f"{catalog.name} has nothing to look at: {counted(kept.num_rows, 'row')}, "
-            f"{counted(kept.num_columns, 'column')}.",
+            f"{catalog.name} has nothing to look at: {counted(profile.rows, 'row')}, "
+            f"{counted(len(profile.plain), 'column')} of texts, numbers or dates.",
             fix="It needs a header and at least one row.",
         )
     return Look(
         catalog=catalog,
         preset=preset,
         conditions=conditions,
-        profile=profile_of(kept),
+        profile=profile,
         _first=first,
         _rest=rest,
     )

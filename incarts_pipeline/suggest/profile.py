@@ -116,6 +116,11 @@ class Profile:
     columns: tuple[ColumnProfile, ...]
     rows: int
 
+    @property
+    def plain(self) -> tuple[ColumnProfile, ...]:
+        """The columns of single values: not of lists, objects or bytes."""
+        return tuple(c for c in self.columns if not _is_nested(c.type))
+
     def named(self, name: str) -> ColumnProfile | None:
         """Return a column by its name, or by its name in plain words."""
         exact = next((column for column in self.columns if column.name == name), None)
@@ -164,11 +169,15 @@ def _column(name: str, values: pa.Array) -> ColumnProfile:
 
 def _texts(values: pa.Array) -> pa.StringArray:
     """Return values as text, null where there is nothing but white space."""
-    if pt.is_nested(values.type) or pt.is_binary(values.type):
+    if _is_nested(values.type):
         return pa.nulls(len(values), pa.string())
     texts = values.cast(pa.string())
     blank = pc.equal(pc.utf8_trim_whitespace(texts), "")
     return pc.if_else(blank, pa.scalar(None, pa.string()), texts)
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return bool(pt.is_nested(kind) or pt.is_binary(kind) or pt.is_fixed_size_binary(kind))
 
 
 def _is_counter(texts: pa.StringArray) -> bool:

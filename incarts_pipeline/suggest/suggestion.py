@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import pyarrow as pa
+
 from incarts_pipeline.catalog import Catalog
-from incarts_pipeline.mapping import Mapping, Preset, load_mapping, where_of
+from incarts_pipeline.mapping import CHOOSES_ROWS, Mapping, Preset, load_mapping, where_of
 from incarts_pipeline.suggest.destination import Destination, destination_of, page_findings
 from incarts_pipeline.suggest.fields import at_the_top, name_of, offers, other_fields, too_long
 from incarts_pipeline.suggest.findings import Answers, Finding, columns_in, content_of
@@ -41,14 +43,14 @@ class Suggestion:
     Attributes:
         title: what the table is called.
         rows: rows that were looked at, those that don't count among them.
-        columns: how many columns it has.
+        schema: its columns.
         preset: the platform that wrote it, if that is known.
         findings: each guess with its reason.
     """
 
     title: str
     rows: int
-    columns: int
+    schema: pa.Schema
     preset: Preset | None
     findings: tuple[Finding, ...]
 
@@ -58,7 +60,7 @@ class Suggestion:
         told = f", {self.preset.title}" if self.preset else ""
         head = [
             f"Mapping of {self.title}: {counted(self.rows, 'row')}, "
-            f"{counted(self.columns, 'column')}{told}.",
+            f"{counted(len(self.schema), 'column')}{told}.",
             "Each guess has its reason. A link can't be deleted or changed: read them before links "
             "are made.",
         ]
@@ -79,7 +81,11 @@ class Suggestion:
         return next((one for one in self.findings if one.field == field), None)
 
     def answered(self, answers: Answers) -> Suggestion:
-        """Return the suggestion with what a person said in place of guesses."""
+        """Return the suggestion with what a person said in place of guesses.
+
+        Raises:
+            MappingError: that doesn't fit the table.
+        """
         findings = list(self.findings)
         if answers.link_set is not None:
             findings = _instead(findings, _link_set(answers.link_set, _SAID))
@@ -91,7 +97,9 @@ class Suggestion:
         if answers.page is not None:
             findings = [one for one in findings if not one.field.startswith(_GOES_TO)]
             findings += page_findings(answers.page, self.preset, _SAID)
-        return dataclasses.replace(self, findings=in_order(findings))
+        made = dataclasses.replace(self, findings=in_order(findings))
+        made.mapping.check(made.schema)
+        return made
 
     def save(self, path: str | Path) -> None:
         """Write the YAML to a file, over whatever is there."""
@@ -144,7 +152,7 @@ def suggestion_for(
     return Suggestion(
         title=title,
         rows=rows,
-        columns=len(catalog.schema.names),
+        schema=catalog.schema,
         preset=look.preset,
         findings=in_order(findings),
     )
@@ -162,7 +170,7 @@ def _fields(profile: Profile, preset: Preset | None, to: Destination) -> Iterato
 
 
 def _rows(look: Look) -> Iterator[Finding]:
-    if look.conditions:
+    if look.conditions and CHOOSES_ROWS:
         yield Finding(
             field="where",
             value=where_of(look.conditions),
@@ -182,7 +190,7 @@ def _key(look: Look, to: Destination, fields: Sequence[Finding]) -> tuple[list[F
     counts, rows = look.counts(candidates, content)
     key = key_finding(look.profile, counts, page, name, first_counts=look.first_counts)
     shared = [one for one in counts.keys if list(one.columns) == key.value and _is_shared(one)]
-    if not (shared and look.first_counts):
+    if not (shared and look.first_counts and CHOOSES_ROWS):
         return [key], rows
     first = Finding(
         field="first_of_key",

@@ -22,7 +22,7 @@ def suggestion_card(suggestion: Suggestion) -> str:
             el(
                 "p", "Mapping of ", said(suggestion.title), _platform(suggestion), class_="ic-title"
             ),
-            facts(("rows", number(suggestion.rows)), ("columns", number(suggestion.columns))),
+            facts(("rows", number(suggestion.rows)), ("columns", number(len(suggestion.schema)))),
             *_doubts(suggestion),
             table(
                 ("key", "guess", "why, and what else it could be"),
