@@ -21,6 +21,7 @@ from incarts_pipeline.cli.options import (
     FormatOpt,
     JsonOpt,
     LedgerOpt,
+    QueryOpt,
     QuoteOpt,
     RecordsOpt,
     SheetOpt,
@@ -83,6 +84,7 @@ def init(
     escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
+    query: QueryOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -105,6 +107,7 @@ def init(
         "escape": escape,
         "sheet": sheet,
         "records": records,
+        "query": query,
     }
     answers = Answers(link_set=link_set, unique_key=tuple(unique_key or ()), page=url)
     choose = _choose if asks else None
