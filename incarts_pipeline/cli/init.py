@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -254,7 +255,8 @@ def _tell_plan(
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
         typer.echo("planned without INCARTS_PROJECT_ID, as if no link had been made before")
-    typer.echo(f"read {out}, then: incarts apply {catalog} --mapping {out} -o links.parquet")
+    command = shlex.join(["incarts", "apply", catalog, "--mapping", str(out)])
+    typer.echo(f"read {out}, then: {command} -o links.parquet")
 
 
 def _object(made: Suggestion, out: Path) -> dict[str, Any]:
