@@ -47,7 +47,7 @@ def test_links_are_made_once_and_recorded(
     assert first["dagster/row_count"] == 30
     assert first["path"].endswith("links.parquet")
     assert first["incarts/scopes"] == "links:write, retailers:walmart"
-    assert {type(value) for value in first.values()} <= {int, float, str, dg.TableSchema}
+    assert {type(value) for value in first.values()} <= {int, float, str, dict, dg.TableSchema}
     columns = [column.name for column in first["dagster/column_schema"].columns]
     assert columns[:2] == ["sku", "catalog_row"]
     logs = instance.all_logs(instance.get_runs()[-1].run_id)
