@@ -337,6 +337,7 @@ def test_equal_rows_do_not_cancel_in_the_version() -> None:
             "row_key": "1",
             "catalog_row": 0,
             "status": status,
+            "reason": "new",
             "link_id": "lnk_1",
             "link_content_hash": "00",
             "is_stale": False,
