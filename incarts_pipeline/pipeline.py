@@ -130,7 +130,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
     requests = prepare(
-        chosen.of(catalog.batches()),
+        chosen.of(catalog.batches(), catalog.warnings),
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
@@ -155,12 +155,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
 
 
 def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
-    """Open the catalog of a request and read its mapping, which fits; no row is read.
-
-    Raises:
-        CatalogError: the catalog can't be read.
-        MappingError: the mapping doesn't fit.
-    """
+    """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
     given = request.given_mapping()
     catalog = open_catalog(request.catalog, **request.reading(given))
     mapping = accepting(given or _default_mapping(request, catalog), request.accept)

@@ -17,7 +17,7 @@ import typer
 from incarts_pipeline import errors
 from incarts_pipeline.api import responses
 from incarts_pipeline.api.attribution import Foreign
-from incarts_pipeline.api.failures import FailureKind
+from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
