@@ -156,12 +156,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
 
 
 def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
-    """Open the catalog of a request and read its mapping, which fits; no row is read.
-
-    Raises:
-        CatalogError: the catalog can't be read.
-        MappingError: the mapping doesn't fit.
-    """
+    """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
     given = request.given_mapping()
     catalog = open_catalog(request.catalog, **request.reading(given))
     mapping = accepting(given or _default_mapping(request, catalog), request.accept)
