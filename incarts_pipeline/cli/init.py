@@ -146,9 +146,14 @@ def _check_place(
 
     Raises:
         RefusedError: it is a file that is read.
-        MappingError: there is one, and nobody said that it may go.
+        MappingError: there is one, and nobody said that it may go; or there is no such folder.
     """
     check_apart([NamedPath(what="mapping", path=str(out))], paths_read(settings, catalog=catalog))
+    if not out.parent.is_dir():
+        raise MappingError(
+            f"There is no folder {out.parent}, so {out} can't be written.",
+            fix="Make it, or choose another place.",
+        )
     if not out.exists() or overwrite:
         return
     if asks and typer.confirm(f"{out} exists. Write over it?", err=True):

@@ -71,6 +71,13 @@ def test_a_mapping_that_is_there_stays(shell: Shell) -> None:
     assert written() != "mine"
 
 
+def test_a_folder_that_isn_t_there_is_named(shell: Shell) -> None:
+    """Where the mapping can't go is said before the table is read."""
+    code, _, err = shell("init", SCRAPED.write(), "--out", "nowhere/mapping.yaml")
+    assert code == 2
+    assert "There is no folder nowhere" in err
+
+
 def test_the_table_is_not_written_over(shell: Shell) -> None:
     """Not even when it is told to."""
     SCRAPED.write()
