@@ -24,10 +24,15 @@ from incarts_pipeline.api.attribution import (
 )
 from incarts_pipeline.api.credentials import checked_secret
 from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
-from incarts_pipeline.api.failures import explain
-from incarts_pipeline.api.received import Received, unpacked
+from incarts_pipeline.api.received import Received
 from incarts_pipeline.api.responses import Reply, classify, error_for
-from incarts_pipeline.api.transport import HttpxTransport, Transport, make_transport
+from incarts_pipeline.api.transport import (
+    HttpxTransport,
+    Transport,
+    explain,
+    make_transport,
+    unpacked,
+)
 from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
 from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url

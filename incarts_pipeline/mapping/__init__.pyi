@@ -8,12 +8,15 @@ from .expressions import (
     Column as Column,
     Constant as Constant,
     Members as Members,
+    Name as Name,
     Node as Node,
     Source as Source,
     Template as Template,
     ValueKind as ValueKind,
     columns_of as columns_of,
+    named as named,
     named_group as named_group,
+    names_of as names_of,
     parse_source as parse_source,
 )
 from .mapping import (
@@ -40,3 +43,11 @@ from .presets import (
     where_of as where_of,
 )
 from .type_rules import is_list as is_list, is_text as is_text
+from .where import (
+    Compared as Compared,
+    Filled as Filled,
+    Filter as Filter,
+    Inverted as Inverted,
+    Value as Value,
+    Where as Where,
+)

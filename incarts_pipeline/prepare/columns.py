@@ -14,10 +14,12 @@ from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.mapping import (
     Column,
     Constant,
+    Name,
     Source,
     Template,
     is_list,
     is_text,
+    named,
     named_group,
 )
 from incarts_pipeline.models import ProblemCode
@@ -41,16 +43,23 @@ class Columns:
         self._batch = batch
         self._texts: dict[str, pa.StringArray] = {}
 
-    def plain(self, name: str) -> pa.Array:
-        """Return a column without dictionaries, run ends, extensions and large or view types."""
+    def plain(self, name: Name) -> pa.Array:
+        """Return a column without dictionaries, run ends, extensions and large or view types.
+
+        Of several columns, it is the text that the first filled one has.
+        """
+        if not isinstance(name, str):
+            return self.text(name)
         return plain_array(self._batch.column(name))
 
-    def text(self, name: str) -> pa.StringArray:
-        """Return a column as text, blank ones null.
+    def text(self, name: Name) -> pa.StringArray:
+        """Return a column as text, blank ones null; of several, that of the first filled one.
 
         Raises:
             CatalogError: it holds bytes that are not UTF-8.
         """
+        if not isinstance(name, str):
+            return pc.coalesce(*map(self.text, name))
         # A column is mostly read more than once: as key, in the name, in a URL.
         if name not in self._texts:
             # Blanks are nulls from here on, so that a cell with a space in it is as empty as it
@@ -58,7 +67,7 @@ class Columns:
             self._texts[name] = without_blanks(valid_utf8(text_of(self.plain(name)), name))
         return self._texts[name]
 
-    def is_given(self, name: str) -> pa.BooleanArray:
+    def is_given(self, name: Name) -> pa.BooleanArray:
         """Return in which rows a column has a value; a blank text is none."""
         array = self.plain(name)
         return (self.text(name) if array.type == pa.string() else array).is_valid()
@@ -123,11 +132,13 @@ class Columns:
             return pc.fill_null(filled, source.default)
         # One problem for each empty column, so that the row is mended in one go.
         for name, column in texts.items():
-            message = f'The column "{name}" of the template is empty; fill it or give a default.'
+            message = (
+                f'The column "{named(name)}" of the template is empty; fill it or give a default.'
+            )
             self.findings.add(column.is_null(), field, ProblemCode.MISSING, message)
         return filled
 
-    def missing(self, where: pa.BooleanArray, column: str, field: str) -> None:
+    def missing(self, where: pa.BooleanArray, column: Name, field: str) -> None:
         """Record that a required column is empty.
 
         Args:
@@ -135,7 +146,7 @@ class Columns:
             column: its name.
             field: the path of the field that it feeds.
         """
-        message = f'The column "{column}" is empty; fill it or give a default.'
+        message = f'The column "{named(column)}" is empty; fill it or give a default.'
         self.findings.add(where, field, ProblemCode.MISSING, message)
 
     def _unmatched(
@@ -147,7 +158,7 @@ class Columns:
             ProblemCode.NO_MATCH,
             f'The expression {source.extract} finds nothing in "',
             texts,
-            f'" of the column "{source.column}"; correct the value or the expression.',
+            f'" of the column "{named(source.column)}"; correct the value or the expression.',
         )
 
 

@@ -17,7 +17,7 @@ from incarts_pipeline.mapping import (
     Source,
     Template,
     TrackingMapping,
-    columns_of,
+    names_of,
 )
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.characters import Writing, check_characters
@@ -251,7 +251,7 @@ def wanted(mapping: LinkMapping, columns: Columns) -> pa.BooleanArray:
 
 def _given(node: Node, columns: Columns) -> pa.BooleanArray:
     """Return where a source has a value: a template needs all its columns, an object one."""
-    names = [source.column for source in columns_of(node)]
+    names = list(names_of(node))
     if not names or getattr(node, "default", None) is not None:
         return pa.repeat(True, columns.rows)
     # An object is about something as soon as one of its columns is filled.
