@@ -38,20 +38,35 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
         columns: the batch's columns, which also take the problems.
         names: the unique key's columns, in order.
     """
-    # A part of a key may say nothing, where the others say which row it is.
-    meaning = ID if len(names) == 1 else KEY_PART
     # Not `Columns.text`: a key's white space is kept, since without it the row is another one.
-    texts = [_key_text(columns, name, meaning) for name in names]
+    texts = [_key_text(columns, name) for name in names]
     if len(texts) == 1:
         return texts[0]
     # A null in any part makes the whole key null: half a key would be somebody else's.
     return pc.binary_join_element_wise(*map(_separable, texts), "|")
 
 
-def note_padding(columns: Columns, names: list[str]) -> None:
-    """Note keys with white space around them: without it the row would count as another one."""
+def check_keys(columns: Columns, names: list[str]) -> None:
+    """Look for what is no key, or would be spelled in another way by the next export.
+
+    It is for rows that may get a link: what has one is known by its key, whatever that is.
+
+    Args:
+        columns: the batch's columns, which also take the problems.
+        names: the unique key's columns.
+    """
+    # A part of a key may say nothing, where the others say which row it is.
+    meaning = ID if len(names) == 1 else KEY_PART
+    told = columns.findings.mask("unique_key")
     for name in names:
-        texts = text_of(columns.plain(name))
+        texts = columns.plain(name)
+        # Numbers, dates and flags that have their own type are what they seem to be.
+        if texts.type != pa.string() or is_all_digits(texts):
+            continue
+        if told.any():
+            texts = pc.if_else(pa.array(told), pa.scalar(None, pa.string()), texts)
+        _check_text(texts, columns.findings, meaning)
+        # Without it, the row would count as another one.
         padded = pc.not_equal(pc.utf8_trim_whitespace(texts), texts)
         message = f'The unique key\'s column "{name}" begins or ends with white space.'
         columns.findings.add(padded, "unique_key", NoteCode.KEY_PADDED, message)
@@ -75,9 +90,8 @@ def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings
     return pc.if_else(cut, pa.scalar(None, pa.string()), texts)
 
 
-def _key_text(columns: Columns, name: str, meaning: Meaning) -> pa.StringArray:
-    plain = columns.plain(name)
-    texts = valid_utf8(text_of(plain), name)
+def _key_text(columns: Columns, name: str) -> pa.StringArray:
+    texts = valid_utf8(text_of(columns.plain(name)), name)
     empty = pc.fill_null(pc.equal(pc.binary_length(texts), 0), True)
     if empty.true_count:
         message = (
@@ -85,11 +99,7 @@ def _key_text(columns: Columns, name: str, meaning: Meaning) -> pa.StringArray:
         )
         columns.findings.add(empty, "unique_key", ProblemCode.EMPTY_KEY, message)
         texts = pc.if_else(empty, pa.scalar(None, pa.string()), texts)
-    texts = without_nul(texts, name, "unique_key", columns.findings)
-    # Numbers, dates and flags that have their own type are what they seem to be.
-    if plain.type == pa.string() and not is_all_digits(texts):
-        _check_text(texts, columns.findings, meaning)
-    return texts
+    return without_nul(texts, name, "unique_key", columns.findings)
 
 
 def _check_text(texts: pa.StringArray, findings: Findings, meaning: Meaning) -> None:

@@ -137,7 +137,8 @@ def _doubtful(texts: pa.StringArray, meaning: Meaning) -> Rows:
     is_error = (begins == _WORD) & (data[np.maximum(ends - 4, 0)] == ord(":"))  # Err:502
     short = ends - starts <= _LONGEST
     found = (begins == _SIGN) | short & (is_word | is_error)
-    return rows[found & (ends > starts)].astype(np.int64)
+    kept: Rows = rows[found & (ends > starts)].astype(np.int64)
+    return kept
 
 
 @cache
