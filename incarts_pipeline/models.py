@@ -49,7 +49,7 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"  # same content, or changed only where that is ignored
     REKEY = "rekey"  # a row that left, under another key: its link moves over, no call
     SETTLE = "settle"  # sent before, answer unknown: same key and bytes again
-    HOLD = "hold"  # policy, pinned, looks re-keyed, or a doubt that needs a person: send nothing
+    HOLD = "hold"  # policy, pinned, suspicious, or a doubt that needs a person: send nothing
     REJECT = "reject"  # breaks a rule, or refused by the API before: send nothing
     SKIP = "skip"  # an entry of a wide table with nothing to link to: no link wanted
 
@@ -62,7 +62,7 @@ class Status(StrEnum):
     REUSED = "reused"  # the row uses a link again that it had before
     REKEYED = "rekeyed"  # the row has the link that it had under another key
     UNCHANGED = "unchanged"  # the row keeps its link
-    HELD = "held"  # changed or re-keyed, and stays as it is until a person says otherwise
+    HELD = "held"  # changed or suspicious, and stays as it is until a person says otherwise
     IN_DOUBT = "in_doubt"  # sent, answer unknown: the link may exist
     REJECTED = "rejected"  # breaks a rule, or was refused by the API; no link of this content
     PENDING = "pending"  # not tried; run again to go on
@@ -84,6 +84,15 @@ class Reason(StrEnum):
     POLICY_HOLD = "policy_hold"  # content changed where the policy is `hold`
     PINNED = "pinned"  # content changed, but the link is in print
     LOOKS_REKEYED = "looks_rekeyed"  # a new row has the content of one that left the catalog
+    LOOKS_LIKE_GTIN = "looks_like_gtin"  # an item id has a GTIN's length and check digit
+    LOOKS_ROUNDED = "looks_rounded"  # an item id of 16 digits or more ends in a zero
+    LOOKS_EMPTY = "looks_empty"  # a name, or a part of a key, that may stand for nothing: NA, -
+    LOOKS_CONVERTED = "looks_converted"  # a key as spreadsheets write numbers, dates or truth
+    LOST_ZEROS = "lost_zeros"  # a key without the zeros with which those beside it begin
+    PRIVATE_HOST = "private_host"  # a URL that only its own network can open
+    PLACEHOLDER_IN_URL = "placeholder_in_url"  # something was to be filled in: /p/{handle}
+    NOT_HTTPS = "not_https"  # a URL that begins with http://
+    NON_ASCII_HOST = "non_ascii_host"  # a URL whose host not every program reads alike
     INVALID = "invalid"  # the row breaks a rule: see its problems
     DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
     REFUSED_BY_API = "refused_by_api"  # a 400, 413 or 422; parked until the content changes
@@ -94,6 +103,14 @@ class Reason(StrEnum):
     CIRCUIT_OPEN = "circuit_open"  # going on was useless: see why the run ended
     CLAIMED_ELSEWHERE = "claimed_elsewhere"  # another run is sending the row
     CHANGED_ELSEWHERE = "changed_elsewhere"  # another run moved the row on since the plan
+
+
+# Suspicions: reasons that hold a row until `accept` names them, and codes of its problems as well.
+SUSPICIONS = frozenset({
+    Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.LOOKS_EMPTY, Reason.LOOKS_CONVERTED,
+    Reason.LOST_ZEROS, Reason.PRIVATE_HOST, Reason.PLACEHOLDER_IN_URL, Reason.NOT_HTTPS,
+    Reason.NON_ASCII_HOST,
+})  # fmt: skip
 
 
 class State(StrEnum):
@@ -134,9 +151,17 @@ class Proof(StrEnum):
     DISPUTED = "disputed"  # nothing: it turned out to be another row's, or to hold something else
 
 
+class Severity(StrEnum):
+    """What a problem does to its row; a code has the same one everywhere."""
+
+    ERROR = "error"  # can't be right: the row is rejected
+    SUSPICION = "suspicion"  # mostly wrong: the row is held until a person accepts it
+    NOTE = "note"  # worth knowing: the row is sent all the same
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One broken rule of one row: the field (a snake case path), a code, and the fix in words."""
+    """One problem of one row: the field (a snake case path), a code, and the fix in words."""
 
     field: str
     code: str
@@ -242,11 +267,18 @@ class ProblemCode(StrEnum):
     TOO_LONG = "too_long"  # a name or URL has too many characters
     NOT_A_COUNT = "not_a_count"  # a quantity that is no whole number from 1 on
     OVER_LIMIT = "over_limit"  # a quantity, the products or the body exceed their limit
-    NUMBER_LIKE_ID = "number_like_id"  # a product id that went through a float: 550098461.0
-    WHITE_SPACE = "white_space"  # an id begins or ends with white space
+    SPREADSHEET_ERROR = "spreadsheet_error"  # a spreadsheet's error for a value: #N/A
+    SPREADSHEET_TEXT = "spreadsheet_text"  # a formula, or text with a mark before it: ="0055"
+    NO_VALUE = "no_value"  # a word that stands for an empty cell: NULL, nan
+    INVISIBLE_CHARACTER = "invisible_character"  # a character that nobody sees: U+200B
+    REPEATS_HEADER = "repeats_header"  # the row is the header once more
+    NUMBER_LIKE_ID = "number_like_id"  # a product id as numbers are written: 550098461.0
+    WHITE_SPACE = "white_space"  # an id has white space in it
     NOT_A_ZIP_CODE = "not_a_zip_code"  # not five digits
     STORE_WITHOUT_ZIP_CODE = "store_without_zip_code"  # a store, but not where it is
     NOT_A_URL = "not_a_url"  # not http(s) with a host, or with characters that URLs can't have
+    CREDENTIALS_IN_URL = "credentials_in_url"  # a user's name or password before a URL's host
+    HTML_IN_URL = "html_in_url"  # a URL as HTML writes it: &amp; for &
     UNKNOWN_INTENT = "unknown_intent"  # none of `Intent`, and unknown ones aren't allowed
     UNKNOWN_RETAILER = "unknown_retailer"  # no intent but custom_url goes with it
     WRONG_RETAILER = "wrong_retailer"  # the intent belongs to another retailer
@@ -278,6 +310,17 @@ class NoteCode(StrEnum):
     NOT_ACTIVE = "not_active"  # the link's status was another than `active` when it was made
     SHARED_LINK = "shared_link"  # another row that leads to the same has the link as well
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata
+
+
+def severity_of(code: str) -> Severity:
+    """Return what a code in `problems` does to its row."""
+    if code in _NOTES:
+        return Severity.NOTE
+    held = code in SUSPICIONS or code == Reason.LOOKS_REKEYED
+    return Severity.SUSPICION if held else Severity.ERROR
+
+
+_NOTES = frozenset(NoteCode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import MappingError, PublishError, RefusedError
+from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     LedgerReader,
@@ -30,7 +30,13 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, own_columns
+from incarts_pipeline.mapping import (
+    Mapping,
+    accepting,
+    check_told,
+    default_mapping,
+    own_columns,
+)
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
@@ -55,7 +61,6 @@ from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import PlanSettings, Settings
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write import (
     RunMetrics,
     WriteOptions,
@@ -105,16 +110,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    catalog = open_catalog(
-        request.catalog,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-    )
-    mapping = _mapping(request, catalog)
-    by = [request.partition.column or ""] if request.partition else []
-    catalog.require([*mapping.columns(), *by])
-    mapping.check(catalog.schema)
+    catalog, mapping = opened(request)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
     options = PlanOptions(
@@ -129,12 +125,13 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
         rekeyed=request.rekeyed,
+        accepted=mapping.accept,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
     requests = prepare(
-        chosen.of(catalog.batches()),
+        chosen.of(catalog.batches(), catalog.warnings),
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
@@ -151,11 +148,22 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         read=paths_read(
             settings,
             catalog=request.catalog,
-            catalog_format=request.catalog_format,
+            catalog_format=request.catalog_format or mapping.read.format,
             mapping=request.mapping,
         ),
         chosen=chosen,
     )
+
+
+def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
+    """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
+    given = request.given_mapping()
+    catalog = open_catalog(request.catalog, **request.reading(given))
+    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
+    by = [request.partition.column or ""] if request.partition else []
+    catalog.require([*mapping.columns(), *by])
+    mapping.check(catalog.schema)
+    return catalog, mapping
 
 
 async def apply_plan(
@@ -262,24 +270,12 @@ def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> E
     return None if number == "none" else ExpectedPace(float(number), float(number))
 
 
-def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
-    if request.mapping is not None:
-        mapping = load_mapping(request.mapping)
-        if request.link_set is not None:
-            mapping = mapping.model_copy(update={"link_set": request.link_set})
-        return mapping
-    if not request.unique_key or request.link_set is None:
-        raise MappingError(
-            "Without a mapping, the pipeline must be told what a row is.",
-            fix=OptionText(
-                *("Give ", Option(name="unique_key", value=["..."], stand_in="COLUMN")),
-                *(" and ", Option(name="link_set", value="...", stand_in="NAME")),
-                *(", or ", Option(name="mapping", value="...", stand_in="FILE"), "."),
-            ),
-        )
+def _default_mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
+    names = [*catalog.schema.names, *catalog.faults]
+    check_told(names, unique_key=request.unique_key, link_set=request.link_set)
     catalog.require([*request.unique_key, *own_columns()])
     return default_mapping(
-        catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
+        catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set or ""
     )
 
 
@@ -331,12 +327,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     project_id = known.project_id
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
-    catalog = open_catalog(
-        request.source,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-    )
+    catalog = open_catalog(request.source, **request.reading())
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.json as pajson
 import pyarrow.types as pt
 
-from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 
 _EXACT = 2.0**53  # from here on not every whole number is a double
+_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')  # of a field, the last one before a wrong byte
 _ONE_TYPE = "Give the field one type in all lines, text for ids."
 
 
@@ -28,7 +29,7 @@ _ONE_TYPE = "Give the field one type in all lines, text for ids."
 class _Block:
     """Whole lines: their bytes, and the 0-based numbers of the first line and of its row.
 
-    `rows` is the number of lines that aren't blank.
+    `rows` is the number of lines that aren't blank; `unit` is what people call a line.
     """
 
     data: bytes
@@ -36,6 +37,7 @@ class _Block:
     row: int
     rows: int
     name: str
+    unit: str
 
     def filled(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines that aren't blank, with their 0-based numbers in the file."""
@@ -47,7 +49,7 @@ class _Block:
         return next(itertools.islice(self.filled(), row, None))[0] + 1
 
 
-def json_schema(source: Decoded, name: str) -> pa.Schema:
+def json_schema(source: Decoded, name: str, unit: str = "Line") -> pa.Schema:
     """Return the columns of all lines; a field that widens on the way has its widest type.
 
     An empty file has none.
@@ -55,6 +57,7 @@ def json_schema(source: Decoded, name: str) -> pa.Schema:
     Args:
         source: the file; read to its end.
         name: the file, for messages.
+        unit: what a line is to people.
 
     Raises:
         CatalogError: a line is no JSON object, or a field changes between types
@@ -63,7 +66,7 @@ def json_schema(source: Decoded, name: str) -> pa.Schema:
     # The first pass, for the types alone: a field may first appear, or first have a fraction, in
     # the last line, and a batch that is out can't be changed.
     known = pa.schema([])
-    for block in _blocks(source, name):
+    for block in _blocks(source, name, unit):
         # Arrow takes text like 2026-01-01 for a time. As an id or in a name it must stay as it is.
         found = _without_times(_parsed(block, known, None).schema)
         try:
@@ -74,7 +77,7 @@ def json_schema(source: Decoded, name: str) -> pa.Schema:
 
 
 def json_batches(
-    source: Decoded, name: str, schema: pa.Schema, first_row: int = 0
+    source: Decoded, name: str, schema: pa.Schema, first_row: int = 0, unit: str = "Line"
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows, as the columns that `json_schema` found.
 
@@ -83,11 +86,12 @@ def json_batches(
         name: the file, for messages.
         schema: the columns of all files of the catalog.
         first_row: the 0-based number of its first row in the catalog.
+        unit: what a line is to people.
 
     Raises:
         CatalogError: a number has more digits than its column can hold; names the line.
     """
-    for block in _blocks(source, name, first_row):
+    for block in _blocks(source, name, unit, first_row):
         table = _parsed(block, schema, schema).select(schema.names)
         for column in schema.names:
             # The types are settled now, so a whole number in a column of doubles is known for what
@@ -96,10 +100,13 @@ def json_batches(
         yield from table.to_batches()
 
 
-def _blocks(source: Decoded, name: str, row: int = 0) -> Iterator[_Block]:
+def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Block]:
     line, rest = 0, b""
     while True:
-        read = source.read(BLOCK)
+        try:
+            read = source.read1(BLOCK)
+        except UndecodableError as error:
+            raise _undecodable(error, rest, line, row, name) from error
         # Whole lines only: what is behind the last line feed waits for the next block.
         data, end, rest = (rest + read).rpartition(b"\n")
         if not read:
@@ -107,14 +114,19 @@ def _blocks(source: Decoded, name: str, row: int = 0) -> Iterator[_Block]:
         # Blank lines are no rows, but they count as lines in messages.
         rows = sum(1 for one in data.split(b"\n") if one.strip())
         if rows:
-            yield _Block(data=data, line=line, row=row, rows=rows, name=name)
+            yield _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
         line, row = line + data.count(b"\n") + len(end), row + rows
         if not read:
             return
-        # A JSON array of objects is one line, which would be read whole before anybody could say
-        # so.
-        if rest.lstrip().startswith(b"["):
-            raise _no_object(name, line, "a list, not an object")  # however long it would be
+
+
+def _undecodable(
+    error: UndecodableError, cut: bytes, line: int, row: int, name: str
+) -> CatalogError:
+    """Return the error for a byte behind the beginning of a line."""
+    names = _NAME.findall(cut)
+    column = names[-1].decode(errors="replace") if names else None
+    return error.at(f"Line {line + 1} of {name}", row, column)
 
 
 def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.Table:
@@ -159,8 +171,8 @@ def _check_digits(block: _Block, values: pa.Array, column: str) -> None:
         at = pc.index(too_long, True).as_py()
         row = at if rows is None else rows[at].as_py()
         raise CatalogError(
-            f"Line {block.line_of(row)} of {block.name} has a number in {column!r} that is too "
-            "long to be read exactly.",
+            f"{block.unit} {block.line_of(row)} of {block.name} has a number in {column!r} that is "
+            "too long to be read exactly.",
             fix="Write it as text, in quotes.",
             row=block.row + row,
             column=column,
@@ -187,24 +199,24 @@ def _refuse(block: _Block, known: pa.Schema, error: Exception) -> NoReturn:
         problem, column = _line_problem(line, kinds)
         if column:
             raise CatalogError(
-                f"Line {number + 1} of {block.name} {problem}.",
+                f"{block.unit} {number + 1} of {block.name} {problem}.",
                 fix=_ONE_TYPE,
                 row=block.row + row,
                 column=column,
             ) from error
         if problem:
-            raise _no_object(block.name, number, problem, block.row + row) from error
+            raise _no_object(block, number, problem, block.row + row) from error
     # Arrow refuses what Python reads, duplicate names for one: its own words must do.
     where = block.name
     if found := re.search(r"in row (\d+)", str(error)):
-        where = f"Line {block.line_of(int(found[1]))} of {block.name}"
+        where = f"{block.unit} {block.line_of(int(found[1]))} of {block.name}"
     raise CatalogError(f"{where} can't be read: {error}.", fix=_ONE_TYPE) from error
 
 
-def _no_object(name: str, line: int, problem: str, row: int | None = None) -> CatalogError:
+def _no_object(block: _Block, line: int, problem: str, row: int) -> CatalogError:
     return CatalogError(
-        f"Line {line + 1} of {name} is {problem}.",
-        fix='Write one object per line, like {"sku": "0012", "quantity": 1}.',
+        f"{block.unit} {line + 1} of {block.name} is {problem}.",
+        fix=f'Write one object per {block.unit.lower()}, like {{"sku": "0012", "quantity": 1}}.',
         row=row,
     )
 

@@ -13,8 +13,9 @@ from pyarrow import fs
 
 from incarts_pipeline.catalog.catalog import cannot_read
 from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
+from incarts_pipeline.catalog.options import FORMATS
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.text import suggest, suggest_file
+from incarts_pipeline.text import Option, OptionText, suggest, suggest_file
 
 FORMAT_OF = {
     ".parquet": "parquet",
@@ -23,7 +24,15 @@ FORMAT_OF = {
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
+    ".xml": "xml",
+    ".rss": "xml",
+    ".atom": "xml",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
@@ -34,8 +43,11 @@ _HARMLESS = ("endpoint_override", "scheme", "region", "retry_limit_seconds")
 _GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
 # Their folders hold old versions of rows beside the new ones; only their own readers know which.
 _LAKES = {
-    "_delta_log": ("a Delta table", "DeltaTable(...).to_pyarrow_dataset()"),
-    ".metadata.json": ("an Iceberg table", "table.scan().to_arrow_batch_reader()"),
+    "_delta_log": ("a Delta table", "the folder of the table itself"),
+    ".metadata.json": (
+        "an Iceberg table",
+        "its newest .metadata.json file, or iceberg://CATALOG/namespace.table",
+    ),
     ".hoodie": ("a Hudi table", "the Arrow table that Hudi's own reader gives"),
 }
 
@@ -61,7 +73,7 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
 
     Args:
         source: a path, folder or glob, local or as a URI of s3, gs, abfs or file.
-        format: `parquet`, `csv` or `jsonl`; None goes by the names.
+        format: one of `options.FORMATS`; None goes by the names.
 
     Raises:
         CatalogError: there is none, their kind can't be told, or the store can't be reached.
@@ -76,7 +88,7 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         raise cannot_read(name, _hide(error, source, name)) from None
     if not paths:
         raise CatalogError(
-            f"{name} holds no Parquet, CSV or JSON lines file.",
+            f"{name} holds no Parquet, CSV, JSON, XML or Excel file.",
             fix="Check the path, or say the format when the names don't tell it.",
         )
     kind = format or _one_format(paths, name)
@@ -88,6 +100,28 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         format=kind,
         fingerprint=files,
     )
+
+
+def table_format(source: str) -> str | None:
+    """Return `delta` or `iceberg` for a place that is such a table, None for any other.
+
+    Of an Iceberg table's folder nobody knows which of its metadata files is in force; that is told
+    when its files are looked for.
+
+    Raises:
+        CatalogError: the store can't be reached.
+    """
+    if source.startswith("iceberg://") or source.endswith(".metadata.json"):
+        return "iceberg"
+    if _GLOB.intersection(source):
+        return None
+    name = without_secrets(source)
+    try:
+        filesystem, path = _filesystem(source)
+        log = filesystem.get_file_info(f"{path.rstrip('/')}/_delta_log")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise cannot_read(name, _hide(error, source, name)) from None
+    return "delta" if log.type is fs.FileType.Directory else None
 
 
 def would_read(source: str, file: str, format: str | None) -> bool:  # noqa: A002
@@ -120,7 +154,11 @@ def _one_format(paths: list[str], name: str) -> str:
     if found == ["None"]:
         raise CatalogError(
             f"What kind of file {name} is can't be told from its name.",
-            fix="Say the format: parquet, csv or jsonl; save an Excel file as CSV.",
+            fix=OptionText(
+                "Say what it is, with ",
+                Option(name="format", argument="catalog_format"),
+                f": {', '.join(FORMATS)}.",
+            ),
         )
     if len(found) > 1:
         raise CatalogError(

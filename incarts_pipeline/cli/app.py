@@ -8,13 +8,13 @@ import sys
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
-import duckdb
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, inspect, ledger, local, qr, review, verify
-from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
+from incarts_pipeline.cli import check, flow, init, inspect, ledger, local, qr, review, verify
+from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
+from incarts_pipeline.text import Surface
 
 app = typer.Typer(
     name="incarts",
@@ -42,6 +42,7 @@ def _options(
     """Turn product tables into Incarts links, each made exactly once."""
 
 
+app.command("init")(init.init)
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
 app.command("rekey")(flow.rekey)
@@ -52,6 +53,7 @@ app.command("doctor")(inspect.doctor)
 app.command("show")(review.show)
 app.command("qr")(qr.qr)
 app.command("verify")(verify.verify)
+app.command("check")(check.check)
 app.add_typer(review.app, name="review")
 app.add_typer(ledger.app, name="ledger")
 app.command("sandbox")(local.sandbox)
@@ -66,16 +68,12 @@ def main() -> None:
         handlers=[RichHandler(console=errors, show_path=False, show_time=False)],
     )
     try:
-        app()
+        with told_in(Surface.SHELL):
+            app()
     except IncartsError as error:
         told = error.message if error.fix is None else f"{error.message}\n  {error.fix}"
         errors.print(f"[bold red]error:[/] {_escape(told)}", highlight=False, soft_wrap=True)
         _exit(error, 2 if isinstance(error, MappingError) else 1)
-    except (OSError, duckdb.Error) as error:
-        fix = "What was answered is in the ledger: mend this and run again."
-        text = f"{error}. {fix}"
-        errors.print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
-        _exit(IncartsError(f"{error}.", fix=fix), 1)
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(4)

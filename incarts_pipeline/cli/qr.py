@@ -10,6 +10,7 @@ from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
+    EscapeOpt,
     FailOnOpt,
     FormatOpt,
     JsonOpt,
@@ -17,8 +18,12 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QueryOpt,
+    QuoteOpt,
     RateOpt,
+    RecordsOpt,
     RetryOpt,
+    SheetOpt,
     TargetOpt,
     WaitOpt,
     seconds_of,
@@ -56,6 +61,11 @@ def qr(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
+    query: QueryOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -90,6 +100,11 @@ def qr(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        sheet=sheet,
+        records=records,
+        query=query,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

@@ -25,11 +25,11 @@ from incarts_pipeline.display import (
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.reporting import page_path, report_of, write_text
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import CatalogError, PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import check_apart
+from incarts_pipeline.plan import NamedPath, check_apart
 from incarts_pipeline.publish import resolve
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
@@ -89,10 +89,16 @@ class LinksResult:
     def links(self) -> Any:
         """The link columns alone, as the caller's kind of frame with its index.
 
-        `df.join(result.links)` works where the index has no value twice; `to_pandas()` always does.
-        For a DuckDB relation, a stream or a file it is an Arrow table.
+        To have them beside the caller's rows, take `to_pandas()`, which works with any index. For a
+        DuckDB relation, a stream or a file it is an Arrow table.
+
+        Raises:
+            CatalogError: the index has a value twice, so that a join on it would pair rows with
+                other rows' links.
         """
         table = self.table
+        if self._kept.kind is FrameKind.PANDAS:
+            _check_index(self._kept.frame.index)
         links = self._renamed(table.select(LINKS.names))
         if self._kept.kind is FrameKind.PANDAS:
             return _pandas(links, _rows(self._kept.frame, self._places(table)).index)
@@ -146,7 +152,8 @@ class LinksResult:
             CatalogError: no row fits, or several with different links.
         """
         found = find_row(self.table, row, key)
-        return OneLink(row=found, label=self._labels([found["link_id"]]).get(found["link_id"]))
+        label = self._labels([found["link_id"]]).get(found["link_id"])
+        return OneLink(row=found, label=label, taken=(*self.run.read, *self._tables()))
 
     def qr_sheet(
         self,
@@ -189,9 +196,11 @@ class LinksResult:
         return self._written("report", path, report_of(self.run, self.metrics, self._shown()))
 
     def _written(self, what: str, path: str | Path, page: str) -> Path:
-        tables = self.run.published.output.paths_of(self.run.kind)
-        check_apart([*tables, page_path(what, path)], self.run.read)
+        check_apart([*self._tables(), page_path(what, path)], self.run.read)
         return write_text(Path(path), page)
+
+    def _tables(self) -> Sequence[NamedPath]:
+        return self.run.published.output.paths_of(self.run.kind)
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self))
@@ -242,6 +251,22 @@ class LinksResult:
         for name, column in zip(more.column_names, more.columns, strict=True):
             table = table.append_column(name, column)
         return table
+
+
+def _check_index(index: Any) -> None:
+    twice = np.flatnonzero(index.duplicated())
+    if not len(twice):
+        return
+    second = int(twice[0])
+    [value] = index[second : second + 1].tolist()  # as Python's own, which people know
+    values, _ = pd.factorize(index, use_na_sentinel=False)  # where a missing value is one too
+    first = int(np.flatnonzero(values == values[second])[0])
+    raise CatalogError(
+        f"The frame's index has {value!r} twice, in rows {first} and {second} (the first is 0), so "
+        "that a join on it would pair rows with other rows' links.",
+        fix="Take result.to_pandas(), which has the links beside your rows; or result.table.",
+        row=second,
+    )
 
 
 def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:

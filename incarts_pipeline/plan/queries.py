@@ -76,7 +76,8 @@ WITH straying AS (
 )
 SELECT link_set, row_key, COUNT(*) AS n, COUNT(DISTINCT content_hash) AS kinds,
        MIN(catalog_row) AS first_row, LIST(catalog_row ORDER BY catalog_row)[:6] AS catalog_rows,
-       BOOL_OR(pinned) AS pinned, NULL::VARCHAR AS fields
+       BOOL_OR(pinned) AS pinned, NULL::VARCHAR AS fields,
+       MIN(problems[1].code) FILTER (problems[1].severity = 'suspicion') AS suspicion
 FROM request
 WHERE content_hash IS NOT NULL AND HASH(link_set, row_key) IN (SELECT hash FROM repeated)
 GROUP BY link_set, row_key
@@ -141,11 +142,35 @@ SELECT *, others = 0 AND COUNT(*) OVER (PARTITION BY link_set, content_hash) = 1
 FROM fresh JOIN unused USING (link_set, content_hash)
 """
 
+# New rows whose key has fewer digits than all keys have that begin with zeros, where these have one
+# length and no key of digits is longer: 12 beside 00034.
+ZEROLESS = """
+CREATE OR REPLACE TABLE zeroless AS
+WITH fresh AS (
+    SELECT DISTINCT link_set, row_key FROM open_request
+    WHERE current_op IS NULL AND content_hash IS NOT NULL
+      AND row_key[1] BETWEEN '1' AND '9' AND REGEXP_FULL_MATCH(row_key, '[0-9]+')
+), padded AS (
+    SELECT link_set, MAX(STRLEN(row_key)) AS longest,
+           MIN(STRLEN(row_key)) FILTER (row_key[1] = '0') AS shortest_padded,
+           MIN(row_key) FILTER (row_key[1] = '0') AS padded_key
+    FROM request SEMI JOIN fresh USING (link_set)
+    WHERE STRLEN(row_key) > 1 AND REGEXP_FULL_MATCH(row_key, '[0-9]+')
+    GROUP BY link_set
+)
+SELECT link_set, row_key, padded_key FROM fresh JOIN padded USING (link_set)
+WHERE shortest_padded = longest AND STRLEN(row_key) < longest
+"""
+
 # The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
 # open operation (`o`) and whether that may be settled (`d`), the newest operation of its content
-# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), and what changed
-# (`c`).
+# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), what changed
+# (`c`), and whether its key lost zeros (`z`). Where a request has no error, its problems begin with
+# its suspicions.
 _IS_NEW = "r.current_op IS NULL AND p.op_id IS NULL"
+_SUSPICION = (
+    "CASE WHEN r.problems[1].severity = 'suspicion' THEN r.problems[1].code ELSE s.suspicion END"
+)
 _VERDICT = verdict(
     ("action", "reason"),
     ("NOT r.wanted", "skip", "no_products"),
@@ -166,11 +191,16 @@ _VERDICT = verdict(
     ),
     (f"{_IS_NEW} AND k.is_pair AND $rekeyed = 'move'", "rekey", "rekeyed"),
     (f"{_IS_NEW} AND k.row_key IS NOT NULL AND $rekeyed <> 'new'", "hold", "looks_rekeyed"),
+    (f"r.current_op IS NULL AND {_SUSPICION} IS NOT NULL", "hold", _SUSPICION),
+    # A row that a person calls a new one beside one that left is one.
+    ("z.row_key IS NOT NULL AND k.row_key IS NULL AND NOT $zeros_lost", "hold", "lost_zeros"),
     (_IS_NEW, "create", "new"),
     ("r.current_op IS NULL", "reuse", "changed_back"),
     ("r.pinned OR s.pinned", "hold", "pinned"),
     ("c.policy = 'hold'", "hold", "policy_hold"),
     ("c.policy = 'ignore'", "unchanged", "ignored_change"),
+    # Whatever else, no link is made, or used again, of what looks wrong.
+    (f"{_SUSPICION} IS NOT NULL", "hold", _SUSPICION),
     ("p.op_id IS NOT NULL", "reuse", "changed_back"),
     ("TRUE", "replace", "changed"),
 )
@@ -206,15 +236,47 @@ WITH undecided AS (
         AND p.content_hash = r.content_hash
     LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
         AND k.content_hash = r.content_hash
+    LEFT JOIN zeroless AS z ON z.link_set = r.link_set AND z.row_key = r.row_key
     LEFT JOIN changed AS c ON c.link_set = r.link_set AND c.catalog_row = r.catalog_row
 )
 SELECT * EXCLUDE (verdict), verdict.action, verdict.reason,
        verdict.action IN ('create', 'replace')
            AND (first_row IS NULL OR catalog_row = first_row) AS is_call,
        verdict.action IN ('reuse', 'rekey')
-           AND (first_row IS NULL OR catalog_row = first_row) AS is_move
+           AND (first_row IS NULL OR catalog_row = first_row) AS is_move,
+       FALSE AS is_held_call
 FROM ruled
 """  # noqa: S608 - our own text
+
+# What is to be sent, or to get the link of another key, as far as idempotency keys depend on it.
+NEW_KEYS = """
+SELECT decision.link_set, decision.row_key, decision.content_hash, decision.current_op,
+       {made_for} AS for_link_id
+FROM decision
+JOIN request
+    ON request.link_set = decision.link_set AND request.catalog_row = decision.catalog_row
+WHERE is_call OR is_move AND action = 'rekey'
+"""
+
+# Rows that may have been sent already under a key that a restored ledger doesn't know.
+HOLD = """
+UPDATE decision SET action = 'hold', reason = 'needs_review', is_move = FALSE, is_call = FALSE,
+       is_held_call = is_call OR is_move
+FROM held
+WHERE held.link_set = decision.link_set AND held.row_key = decision.row_key
+    AND held.content_hash = decision.content_hash AND action IN ('create', 'replace', 'rekey')
+"""
+
+# They are claimed like calls, for the ledger to say so from then on.
+HELD_CALLS = """
+SELECT decision.link_set, decision.row_key, decision.retailer, decision.intent,
+       CASE WHEN decision.current_op IS NULL THEN 'create' ELSE 'replace' END AS action,
+       decision.content_hash, decision.current_op, request.body, {made_for} AS for_link_id
+FROM decision
+JOIN request
+    ON request.link_set = decision.link_set AND request.catalog_row = decision.catalog_row
+WHERE is_held_call
+"""
 
 # Rows that go back to an earlier link.
 REUSES = """
@@ -243,8 +305,8 @@ DOUBTS = "SELECT COUNT(*) FROM doubt WHERE may_settle"
 # A code can't be changed, and its link can't have its identifier twice: what was made under it on
 # this link is the code, whatever name or metadata is asked for today.
 KEEP_MADE = """
-UPDATE request SET content_hash = made.content_hash, notes = [{
-    'field': 'name', 'code': $code,
+UPDATE request SET content_hash = made.content_hash, problems = [{
+    'severity': 'note', 'field': 'name', 'code': $code,
     'message': 'the code keeps the name and metadata that it was made with, since a link can''t '
         || 'have an identifier twice; take another identifier for another code'
 }]
@@ -277,7 +339,8 @@ FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
 LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_set) USING (link_set)
 """
 
-# The first rows with an action; the first problem says what is wrong with a rejected one.
+# The first rows with an action; the first problem says what is wrong with a rejected one, or odd
+# about one that is held for it.
 EXAMPLES = """
 SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem,
        CASE WHEN reason IN ('looks_rekeyed', 'rekeyed') THEN was_key END AS was_key
@@ -287,16 +350,27 @@ WHERE action = $action AND reason = COALESCE($reason, reason)
 ORDER BY catalog_row LIMIT $n
 """
 
-# Rows that break a rule, by field and rule, the most first; a row counts in each of its groups.
+# Rows that break a rule, and rows that are held as suspicious, by field and code, the most first; a
+# row counts in each of its groups.
 PROBLEMS = """
-SELECT problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n, MIN({row}) AS first_row,
-       ARG_MIN(row_key, {row}) AS row_key, ARG_MIN(problem.message, {row}) AS message
+SELECT problem.severity, problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n,
+       MIN({row}) AS first_row, ARG_MIN(row_key, {row}) AS row_key,
+       ARG_MIN(problem.message, {row}) AS message
 FROM (
     SELECT *, UNNEST(problems) AS problem FROM judged
     WHERE action = 'reject' AND reason = 'invalid'
+       OR action = 'hold' AND LIST_CONTAINS($suspicions, reason)
 )
-WHERE NOT LIST_CONTAINS($notes, problem.code)
-GROUP BY ALL ORDER BY n DESC, problem.field, problem.code LIMIT $most
+WHERE problem.severity <> 'note'
+GROUP BY ALL
+ORDER BY problem.severity, n DESC, problem.field, problem.code LIMIT $most
+"""
+
+# How many rows are held for each suspicion.
+SUSPECTED = """
+SELECT reason, COUNT(*) FROM decision
+WHERE action = 'hold' AND LIST_CONTAINS($suspicions, reason)
+GROUP BY reason ORDER BY COUNT(*) DESC, reason
 """
 
 COUNTS = f"""

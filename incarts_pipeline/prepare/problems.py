@@ -1,24 +1,37 @@
-"""Problems and notes of a batch, collected by column and handed out by row."""
+"""Problems of a batch: errors, suspicions and notes, collected by column and handed out by row."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.models import Problem
+from incarts_pipeline.models import Problem, Severity, severity_of
 from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
 Rows = npt.NDArray[np.int64]
 _SHOWN = 80  # characters of a value in a message
+# Odd spaces and what is drawn as nothing; joiners belong to emoji and to scripts.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u180b-\u180f\u2000-\u200b\u200e\u200f"
+    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Findings:
-    """Problems (or notes) of `rows` rows: kept as columns, so that no row costs a Python object."""
+    """Problems of `rows` rows: kept as columns, so that no row costs a Python object.
 
-    def __init__(self, rows: int) -> None:
+    Codes in `accepted` are not recorded.
+    """
+
+    def __init__(self, rows: int, accepted: Collection[str] = ()) -> None:
         self.rows = rows
+        self.accepted = accepted
         self._found: list[tuple[Rows, str, str, pa.Array]] = []
 
     def add(self, where: pa.Array | Rows, field: str, code: str, *message: str | pa.Array) -> None:
@@ -27,16 +40,18 @@ class Findings:
         Args:
             where: a mask over the rows, null counting as false, or their numbers.
             field: the path of the field at fault.
-            code: a ProblemCode or NoteCode.
+            code: a ProblemCode, a suspicion or a NoteCode.
             message: fixed texts, and arrays with a value per row of the batch, which are shown
                 shortened; joined.
         """
+        if code in self.accepted:
+            return
         rows = where if isinstance(where, np.ndarray) else true_rows(where)
         # The usual case: joining messages is only paid for where something is wrong.
         if not len(rows):
             return
         # Values are taken before they are joined, so that a message costs only its own rows.
-        parts = [part if isinstance(part, str) else _shown(part.take(rows)) for part in message]
+        parts = [part if isinstance(part, str) else shown(part.take(rows)) for part in message]
         if all(isinstance(part, str) for part in parts):
             texts = pa.repeat("".join(parts), len(rows))
         else:
@@ -45,8 +60,18 @@ class Findings:
 
     def add_texts(self, rows: Rows, field: str, code: str, texts: pa.Array) -> None:
         """Record ready messages, one for each of `rows`."""
-        if len(rows):
+        if len(rows) and code not in self.accepted:
             self._found.append((rows, field, code, texts))
+
+    def replace(self, rows: Rows, field: str, code: str, message: str) -> None:
+        """Record one problem of some rows in place of all that was found in them."""
+        found = [(had, ~np.isin(had, rows), *rest) for had, *rest in self._found]
+        self._found = [
+            (had[kept], name, was, texts.filter(pa.array(kept)))
+            for had, kept, name, was, texts in found
+            if kept.any()
+        ]
+        self.add(rows, field, code, message)
 
     def absorb(self, parts: Findings, rows: Rows) -> None:
         """Take over what was found in parts of the rows.
@@ -59,11 +84,12 @@ class Findings:
             self._found.append((rows[found], field, code, texts))
 
     def mask(self, field: str = "", code: str | None = None) -> npt.NDArray[np.bool_]:
-        """Return which rows have anything, or that code, in fields whose path begins so."""
+        """Return which rows have an error, or that code, in fields whose path begins so."""
         found = np.zeros(self.rows, np.bool_)
         for rows, name, found_code, _ in self._found:
             # `options.instacart.recipe` includes what is wrong inside of it.
-            if name.startswith(field) and code in (None, found_code):
+            asked = code == found_code if code else severity_of(found_code) is Severity.ERROR
+            if asked and name.startswith(field):
                 found[rows] = True
         return found
 
@@ -76,22 +102,42 @@ class Findings:
         ]
 
     def lists(self, without: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
-        """Return each row's findings in the order of recording; none for rows in `without`."""
+        """Return each row's errors, suspicions and notes; none for rows in `without`."""
         if not self._found:
             return empty_lists(self.rows)
         rows = np.concatenate([rows for rows, *_ in self._found])
-        # Stable, so that within a row the order of the checks stays.
-        order = np.argsort(rows, kind="stable")
+        severities = [severity_of(code) for _, _, code, _ in self._found]
+        ranks = [
+            np.full(len(f[0]), _RANKS[s]) for f, s in zip(self._found, severities, strict=True)
+        ]
+        # Stable, so that within a severity the order of the checks stays.
+        order = np.lexsort((np.concatenate(ranks), rows))
         if without is not None:
             order = order[~without[rows[order]]]
         counts = np.bincount(rows[order], minlength=self.rows)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        fields = pa.concat_arrays([pa.repeat(field, len(r)) for r, field, _, _ in self._found])
-        codes = pa.concat_arrays([pa.repeat(code, len(r)) for r, _, code, _ in self._found])
-        texts = pa.concat_arrays([texts for *_, texts in self._found])
-        columns = [column.take(pa.array(order)) for column in (fields, codes, texts)]
+        sizes = [len(found) for found, *_ in self._found]
+        found = (
+            _repeated(severities, sizes),
+            _repeated([field for _, field, _, _ in self._found], sizes),
+            _repeated([code for _, _, code, _ in self._found], sizes),
+            pa.concat_arrays([texts for *_, texts in self._found]),
+        )
+        columns = [column.take(pa.array(order)) for column in found]
         values = pa.StructArray.from_arrays(columns, fields=list(PROBLEM.fields))
         return pa.ListArray.from_arrays(pa.array(offsets), values, type=PROBLEMS)
+
+
+def placed(values: pa.Array, rows: Rows, count: int) -> pa.Array:
+    """Return values of some of `count` rows at their places, for a message; others don't matter."""
+    places = np.zeros(count, np.int64)
+    places[rows] = np.arange(len(rows))
+    return values.take(pa.array(places))
+
+
+def _repeated(values: Sequence[str], sizes: Sequence[int]) -> pa.StringArray:
+    parts = [pa.repeat(str(value), size) for value, size in zip(values, sizes, strict=True)]
+    return pa.concat_arrays(parts)
 
 
 def empty_lists(rows: int) -> pa.ListArray:
@@ -108,9 +154,14 @@ def true_rows(mask: pa.Array) -> Rows:
     return np.flatnonzero(filled.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
-def _shown(values: pa.Array) -> pa.Array:
+def shown(values: pa.Array) -> pa.Array:
+    """Return values as a message shows them: shortened, and nothing in them unseen."""
     texts = values.cast(pa.string()) if values.type != pa.string() else values
     # One cell may hold a page, and would be repeated in every table and log.
     long = pc.greater(pc.utf8_length(texts), _SHOWN)
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, _SHOWN), "…", "")
-    return pc.fill_null(pc.if_else(long, cut, texts), "")
+    texts = pc.fill_null(pc.if_else(long, cut, texts), "")
+    # One look at all of them: most have none.
+    for character in sorted(set(_UNSEEN.findall("".join(texts.to_pylist())))):
+        texts = pc.replace_substring(texts, character, f"<U+{ord(character):04X}>")
+    return texts

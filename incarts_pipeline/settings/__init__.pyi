@@ -1,3 +1,4 @@
+from .environment import check_proxy as check_proxy, tls_context as tls_context
 from .resolved import (
     CallSettings as CallSettings,
     ClientSettings as ClientSettings,

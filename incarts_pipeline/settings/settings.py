@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -29,6 +30,7 @@ from pydantic_settings import (
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
+from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
@@ -199,6 +201,7 @@ class Settings(BaseSettings):
     limits: Annotated[Limits, AfterValidator(_positive)] = Field(
         Limits(), validation_alias="INCARTS_LIMITS"
     )
+    _file: Path = PrivateAttr(Path(FILE_NAME))
 
     def __init__(self, **values: Any) -> None:
         problem = ""
@@ -226,8 +229,14 @@ class Settings(BaseSettings):
             ) from None
         return self
 
+    @property
+    def file(self) -> Path:
+        """The TOML file that they are read from, if it is there."""
+        return self._file
+
     def for_planning(self) -> PlanSettings:
         """Return what a plan is made with; raises SettingsError, as all of these do."""
+        check_temporary_folder()
         return self._resolved(PlanSettings, "project_id")
 
     def for_ledger(self) -> LedgerSettings:
@@ -236,10 +245,12 @@ class Settings(BaseSettings):
 
     def for_client(self) -> ClientSettings:
         """Return what Incarts is called with, by whoever knows the project from elsewhere."""
+        check_authorities()
         return self._resolved(ClientSettings, "base_url", "api_key")
 
     def for_calls(self) -> CallSettings:
         """Return what a whole run needs: to plan, and to call Incarts."""
+        check_authorities()
         return self._resolved(CallSettings, *_CALLS)
 
     def _resolved(self, kind: type[R], *needed: str) -> R:
@@ -284,7 +295,9 @@ def load_settings(
         if _KEY_FIELDS.intersection(layer):
             merged |= dict.fromkeys(_KEY_FIELDS)  # a key and a key's file replace each other
         merged |= layer
-    return Settings(**{_alias(name): value for name, value in merged.items()})
+    made = Settings(**{_alias(name): value for name, value in merged.items()})
+    made._file = made._file if file is None else Path(file).absolute()
+    return made
 
 
 def _masked(table: Mapping[str, Any]) -> dict[str, Any]:

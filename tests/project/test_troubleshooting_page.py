@@ -21,8 +21,18 @@ from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
+from incarts_pipeline.maintenance import Reach
 from incarts_pipeline.maintenance.compare import Verdict
-from incarts_pipeline.models import Action, Dispute, NoteCode, ProblemCode, Reason, State, Status
+from incarts_pipeline.models import (
+    SUSPICIONS,
+    Action,
+    Dispute,
+    NoteCode,
+    ProblemCode,
+    Reason,
+    State,
+    Status,
+)
 from incarts_pipeline.plan import guards
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.circuit_breaker import EndKind
@@ -71,11 +81,13 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Statuses", [*Status]),
         ("Actions", [*Action]),
         ("Reasons", [*Reason]),
-        ("Problems of a row", [*ProblemCode, "duplicate_key", "looks_rekeyed"]),
+        ("Problems of a row", [*ProblemCode, "duplicate_key"]),
+        ("Suspicions", [*SUSPICIONS, "looks_rekeyed"]),
         ("Notes", [*NoteCode]),
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),
         ("Verdicts", [*Verdict]),
+        ("Destinations", [*Reach]),
     ],
 )
 def test_closed_sets_are_there(heading: str, codes: list[str]) -> None:
