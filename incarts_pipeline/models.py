@@ -202,14 +202,21 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateHints:
-    """What an answer's headers said of the limit; all seconds are from the answer's arrival."""
+class RatePolicy:
+    """One limit as headers tell it; all seconds are from the answer's arrival."""
 
-    retry_after: float | None = None  # seconds
     limit: int | None = None  # requests per window
     remaining: int | None = None  # requests
     reset: float | None = None  # seconds
     window: float | None = None  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateHints:
+    """What an answer's headers said of the limits, each by itself."""
+
+    retry_after: float | None = None  # seconds from the answer's arrival
+    policies: tuple[RatePolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
