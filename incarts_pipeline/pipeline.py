@@ -30,8 +30,8 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, own_columns
-from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
+from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, named, own_columns
+from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
     NamedPath,
@@ -110,8 +110,9 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         format=request.catalog_format,
         encoding=request.encoding,
         delimiter=request.delimiter,
+        max_line_bytes=known.limits.max_line_bytes,
     )
-    mapping = _mapping(request, catalog)
+    mapping = _mapping(request, catalog, known.limits)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)
@@ -262,12 +263,10 @@ def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> E
     return None if number == "none" else ExpectedPace(float(number), float(number))
 
 
-def _mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
+def _mapping(request: PlanRequest, catalog: Catalog, limits: Limits) -> Mapping:
     if request.mapping is not None:
-        mapping = load_mapping(request.mapping)
-        if request.link_set is not None:
-            mapping = mapping.model_copy(update={"link_set": request.link_set})
-        return mapping
+        mapping = load_mapping(request.mapping, most_bytes=limits.max_mapping_bytes)
+        return mapping if request.link_set is None else named(mapping, request.link_set)
     if not request.unique_key or request.link_set is None:
         raise MappingError(
             "Without a mapping, the pipeline must be told what a row is.",
@@ -336,6 +335,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         format=request.catalog_format,
         encoding=request.encoding,
         delimiter=request.delimiter,
+        max_line_bytes=known.limits.max_line_bytes,
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

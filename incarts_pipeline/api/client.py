@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import logging
 import os
 import random
 from collections.abc import Collection, Mapping
@@ -22,8 +21,8 @@ from incarts_pipeline.api.attribution import (
     attribute,
     is_in_step,
 )
-from incarts_pipeline.api.credentials import checked_secret
 from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
+from incarts_pipeline.api.exposure import refuse_plain_secret, refuse_secrets, reply_of
 from incarts_pipeline.api.responses import Reply, classify, error_for
 from incarts_pipeline.api.transport import (
     AiohttpTransport,
@@ -31,13 +30,19 @@ from incarts_pipeline.api.transport import (
     explain,
     make_transport,
     read_answer,
-    unpacked,
 )
-from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
+from incarts_pipeline.errors import AnswerLostError, NotSentError, RefusedError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
-from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url
+from incarts_pipeline.outgoing import logger_of
+from incarts_pipeline.settings import (
+    MOST,
+    ClientSettings,
+    Settings,
+    checked_base_url,
+    checked_key,
+)
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _AGAIN = "Send the same bytes under the same idempotency key again."
 
@@ -75,7 +80,13 @@ class IncartsClient:
             self.base_url = checked_base_url(base_url)
         except ValueError as error:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
-        self._secret = checked_secret(api_key)
+        try:
+            secret = checked_key(api_key).get_secret_value()
+        except ValueError as error:
+            raise SettingsError(
+                f"The key can't be used: {error}.", fix="Set INCARTS_API_KEY to the key alone."
+            ) from None
+        self._secret = secret.encode()
         self._transport = transport or make_transport(self.base_url, max_connections)
         # Encoded answers are not asked for: the real ones are small, and a small one that unpacks
         # to gigabytes is no answer.
@@ -83,7 +94,7 @@ class IncartsClient:
             ("accept", "application/json"),
             ("accept-encoding", "identity"),
             ("user-agent", "incarts-pipeline"),
-            ("x-incarts-api-key", self._secret.decode()),
+            ("x-incarts-api-key", secret),
         ]
         self._deadline = connect_timeout + read_timeout
         timeout = {"connect": connect_timeout, "pool": connect_timeout}
@@ -178,6 +189,7 @@ class IncartsClient:
             ApiError: Incarts answered with an error; the subclass says which.
             NotSentError: the request provably never left.
             AnswerLostError: it may have; send the same bytes under the same key again.
+            RefusedError: the request has an API key in it, beside the header that is for it.
             ValueError: the key or the id is not 8 to 128 printable ASCII characters.
         """
         return await self._create(LINKS, None, body, idempotency_key, correlation_id)
@@ -222,6 +234,13 @@ class IncartsClient:
     ) -> Answer:
         try:
             _, answer = await self._exchange(method, endpoint, request, idempotency_key)
+        except RefusedError as error:
+            return Answer(
+                kind=AnswerKind.NOT_SENT,
+                correlation_id=request.correlation_id,
+                error_code=error.guard,
+                error_message=error.message,
+            )
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
             return Answer(
@@ -236,6 +255,7 @@ class IncartsClient:
         self, method: str, endpoint: Endpoint[Made], request: Request, idempotency_key: str | None
     ) -> Made:
         """Return what a success brought; raise the error tree for anything else."""
+        refuse_secrets(request, idempotency_key)
         try:
             reply, answer = await self._exchange(method, endpoint, request, idempotency_key)
         except (httpx.RequestError, TimeoutError) as error:
@@ -260,6 +280,8 @@ class IncartsClient:
         idempotency_key: str | None,
     ) -> tuple[Reply, Answer]:
         """Send one request, and say whose its answer is and what it means, within the deadline."""
+        if request.body is not None:
+            refuse_plain_secret(request.body, self._secret)
         url = endpoint.url(self.base_url, request.link_id)
         headers = [*self._headers, ("x-correlation-id", _header(request.correlation_id))]
         if request.body is not None:
@@ -268,7 +290,7 @@ class IncartsClient:
             headers.append(("idempotency-key", _header(idempotency_key)))
         async with asyncio.timeout(self._deadline):
             received = await self._receive(method, url, headers, request.body)
-            reply = self._reply(received)
+            reply = reply_of(received)
             answer = attribute(
                 classify(
                     reply.status,
@@ -285,16 +307,6 @@ class IncartsClient:
                 await received.close()
         self._note_spelling(answer)
         return reply, answer
-
-    def _reply(self, received: Received) -> Reply:
-        told = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in received.headers
-        }
-        content = unpacked(received.body, told.get("content-encoding"))
-        # What an answer says gets into the ledger and reports, so it must not say the key.
-        content = content.replace(self._secret, b"[secure]")
-        return Reply(status=received.status, headers=told, body=content)
 
     def _note_spelling(self, answer: Answer) -> None:
         if answer.is_renamed and answer.made and not self._noted_spelling:

@@ -206,7 +206,7 @@ def _json_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows
     schemas = []
     for file in files:
         with file.decoded(options.encoding) as text:
-            schemas.append(json_schema(text, file.name))
+            schemas.append(json_schema(text, file.name, options.max_line_bytes))
     try:
         # A field that is whole numbers in one file and fractions in the next is fractions in all.
         schema = pa.unify_schemas(schemas, promote_options="permissive")
@@ -219,6 +219,6 @@ def _json_rows(name: str, files: list[_TextFile], options: ReadOptions) -> _Rows
         raise CatalogError(f"{name} is empty.", fix="It needs at least one line with an object.")
 
     def rows_of(text: Decoded, file: str, row: int, _: list[str]) -> Iterator[pa.RecordBatch]:
-        return json_batches(text, file, schema, row)
+        return json_batches(text, file, schema, row, most=options.max_line_bytes)
 
     return schema, {}, rows_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from incarts_pipeline.catalog.catalog import Catalog
 from incarts_pipeline.catalog.files import open_files
 from incarts_pipeline.catalog.in_memory import open_object
-from incarts_pipeline.catalog.options import BATCH_ROWS, ReadOptions
+from incarts_pipeline.catalog.options import BATCH_ROWS, LINE_BYTES, ReadOptions
 
 
 def open_catalog(
@@ -17,6 +17,7 @@ def open_catalog(
     encoding: str = "utf-8",
     delimiter: str | None = None,
     batch_rows: int = BATCH_ROWS,
+    max_line_bytes: int = LINE_BYTES,
 ) -> Catalog:
     """Open any table.
 
@@ -31,6 +32,7 @@ def open_catalog(
         encoding: of CSV and JSON lines.
         delimiter: of a CSV; a comma, or a tab for `.tsv`.
         batch_rows: the most rows in one batch.
+        max_line_bytes: how long a line of JSON lines may be.
 
     Raises:
         CatalogError: it can't be read; says what to do.
@@ -38,7 +40,11 @@ def open_catalog(
     if isinstance(source, Catalog):
         return source
     options = ReadOptions(
-        format=format, encoding=encoding, delimiter=delimiter, batch_rows=batch_rows
+        format=format,
+        encoding=encoding,
+        delimiter=delimiter,
+        batch_rows=batch_rows,
+        max_line_bytes=max_line_bytes,
     )
     if isinstance(source, str | Path):
         return open_files(str(source), options)

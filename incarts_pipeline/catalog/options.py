@@ -6,9 +6,11 @@ import codecs
 from dataclasses import dataclass
 
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.models import Limits
 from incarts_pipeline.text import suggest
 
 BATCH_ROWS = 65_536  # large enough for kernels to pay, small enough to have several at once
+LINE_BYTES = Limits().max_line_bytes
 FORMATS = ("parquet", "csv", "jsonl")
 
 
@@ -24,6 +26,7 @@ class ReadOptions:
     encoding: str = "utf-8"
     delimiter: str | None = None
     batch_rows: int = BATCH_ROWS
+    max_line_bytes: int = LINE_BYTES
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:

@@ -20,6 +20,7 @@ from incarts_pipeline.dagster.sources import (
     plain_mapping,
     with_partition,
 )
+from incarts_pipeline.outgoing import shown
 
 if TYPE_CHECKING:
     from incarts_pipeline.pipeline import RunResult
@@ -81,7 +82,8 @@ class LinksRun:
                 settings.for_calls()
                 yield from self._write(settings, value)
         except IncartsError as error:
-            raise failure_of(error, self._op) from error
+            # Dagster keeps what is behind an error, with whatever another library says in it.
+            raise failure_of(error, self._op) from None
 
     @property
     def _op(self) -> str:
@@ -124,7 +126,7 @@ class LinksRun:
             place = with_partition(self.source.output, partition)
             # Checks that find nothing must not pass.
             if not exists(place):
-                self.context.log.warning("%s is not there yet: nothing to check.", place)
+                self.context.log.warning("%s is not there yet: nothing to check.", shown(place))
                 return
             with self._planned(settings, value, partition) as plan:
                 self._note(findings, place, None, plan)
@@ -224,7 +226,7 @@ class LinksRun:
             make_folder(place)
             self.context.log.info("%s%s", named, md.plan_line(plan))
             for warning in plan.figures.warnings:
-                self.context.log.warning("%s%s", named, warning)
+                self.context.log.warning("%s%s", named, shown(warning))
 
             # Noted inside, since an interrupted wait returns nothing although the run was finished.
             async def work(stop: Any) -> RunResult:
@@ -305,7 +307,7 @@ class LinksRun:
 
 
 def _named(partition: str | None) -> str:
-    return "" if partition is None else f"{partition}: "
+    return "" if partition is None else f"{shown(partition)}: "
 
 
 def _said(result: RunResult) -> str:

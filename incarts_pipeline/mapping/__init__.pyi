@@ -21,5 +21,6 @@ from .mapping import (
     load_mapping as load_mapping,
     mapping_content as mapping_content,
     mapping_file as mapping_file,
+    named as named,
 )
 from .type_rules import is_list as is_list, is_text as is_text
