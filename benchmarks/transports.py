@@ -175,6 +175,17 @@ async def sending(name: str, url: str, in_flight: int) -> Any:
                 await client.post(links, content=BODY, headers=HEADERS)
 
             yield send
+    elif name == "ours":
+        transport = make_transport(url, in_flight)
+        headers = [(name.decode(), value.decode()) for name, value in HEADERS]
+
+        async def exchange() -> None:
+            received = await transport.exchange("POST", links, headers, BODY)
+            assert received.status == 201
+            await received.let_go(True)
+
+        yield exchange
+        await transport.aclose()
     else:
         transport = TRANSPORTS[name](in_flight, limits)
         async with transport:
@@ -206,7 +217,6 @@ TRANSPORTS: dict[str, Callable[[int, httpx.Limits], Any]] = {
     "lanes": lambda in_flight, _: Lanes(in_flight),
     "httpx_aiohttp": _httpx_aiohttp,
     "pyreqwest": _pyreqwest,
-    "ours (aiohttp)": lambda in_flight, _: make_transport("http://127.0.0.1", in_flight),
     "bare httptools": lambda *_: Bare(),
 }
 NEEDS = {
@@ -259,7 +269,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure all in turns and print a line for each."""
     arguments = _arguments()
-    names = ["httpx.AsyncClient", *TRANSPORTS, "IncartsClient"]
+    names = ["httpx.AsyncClient", *TRANSPORTS, "ours", "IncartsClient"]
     names = [n for n in names if n not in NEEDS or importlib.util.find_spec(NEEDS[n])]
     figures: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with fast_server() as url:

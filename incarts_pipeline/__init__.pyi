@@ -2,9 +2,11 @@ from .api import IncartsClient as IncartsClient
 from .dataframes import (
     LinksPlan as LinksPlan,
     LinksResult as LinksResult,
+    SuggestedMapping as SuggestedMapping,
     awrite_links as awrite_links,
     create_qr_codes as create_qr_codes,
     plan_links as plan_links,
+    suggest_mapping as suggest_mapping,
     write_links as write_links,
 )
 from .errors import IncartsError as IncartsError

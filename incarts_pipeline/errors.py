@@ -3,6 +3,7 @@
 IncartsError
 ├── SettingsError            a setting is missing or makes no sense
 ├── CatalogError             the catalog can't be read
+│   └── UndecidedError       it holds several tables, and which one is meant wasn't said
 ├── MappingError             the mapping doesn't fit the catalog or the rules
 ├── RefusedError             a guard refused the plan; nothing was sent
 ├── LedgerError              the ledger can't be used
@@ -93,6 +94,17 @@ class CatalogError(IncartsError):
         self.row = row
         self.column = column
         self.byte_offset = byte_offset
+
+
+class UndecidedError(CatalogError):
+    """The catalog holds several tables, like sheets: `option` says which, one of `choices`."""
+
+    def __init__(
+        self, message: str, *, fix: str | None = None, option: str, choices: tuple[str, ...]
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.option = option
+        self.choices = choices
 
 
 class MappingError(IncartsError):

@@ -49,7 +49,7 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"  # same content, or changed only where that is ignored
     REKEY = "rekey"  # a row that left, under another key: its link moves over, no call
     SETTLE = "settle"  # sent before, answer unknown: same key and bytes again
-    HOLD = "hold"  # policy, pinned, looks re-keyed, or a doubt that needs a person: send nothing
+    HOLD = "hold"  # policy, pinned, suspicious, or a doubt that needs a person: send nothing
     REJECT = "reject"  # breaks a rule, or refused by the API before: send nothing
     SKIP = "skip"  # an entry of a wide table with nothing to link to: no link wanted
 
@@ -62,7 +62,7 @@ class Status(StrEnum):
     REUSED = "reused"  # the row uses a link again that it had before
     REKEYED = "rekeyed"  # the row has the link that it had under another key
     UNCHANGED = "unchanged"  # the row keeps its link
-    HELD = "held"  # changed or re-keyed, and stays as it is until a person says otherwise
+    HELD = "held"  # changed or suspicious, and stays as it is until a person says otherwise
     IN_DOUBT = "in_doubt"  # sent, answer unknown: the link may exist
     REJECTED = "rejected"  # breaks a rule, or was refused by the API; no link of this content
     PENDING = "pending"  # not tried; run again to go on
@@ -84,6 +84,8 @@ class Reason(StrEnum):
     POLICY_HOLD = "policy_hold"  # content changed where the policy is `hold`
     PINNED = "pinned"  # content changed, but the link is in print
     LOOKS_REKEYED = "looks_rekeyed"  # a new row has the content of one that left the catalog
+    LOOKS_LIKE_GTIN = "looks_like_gtin"  # an item id has a GTIN's length and check digit
+    LOOKS_ROUNDED = "looks_rounded"  # an item id of 16 digits or more ends in a zero
     INVALID = "invalid"  # the row breaks a rule: see its problems
     DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
     REFUSED_BY_API = "refused_by_api"  # a 400, 413 or 422; parked until the content changes
@@ -94,6 +96,10 @@ class Reason(StrEnum):
     CIRCUIT_OPEN = "circuit_open"  # going on was useless: see why the run ended
     CLAIMED_ELSEWHERE = "claimed_elsewhere"  # another run is sending the row
     CHANGED_ELSEWHERE = "changed_elsewhere"  # another run moved the row on since the plan
+
+
+# Suspicions: reasons that hold a row until `accept` names them, and codes of its problems as well.
+SUSPICIONS = frozenset({Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED})
 
 
 class State(StrEnum):
@@ -134,9 +140,17 @@ class Proof(StrEnum):
     DISPUTED = "disputed"  # nothing: it turned out to be another row's, or to hold something else
 
 
+class Severity(StrEnum):
+    """What a problem does to its row; a code has the same one everywhere."""
+
+    ERROR = "error"  # can't be right: the row is rejected
+    SUSPICION = "suspicion"  # mostly wrong: the row is held until a person accepts it
+    NOTE = "note"  # worth knowing: the row is sent all the same
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One broken rule of one row: the field (a snake case path), a code, and the fix in words."""
+    """One problem of one row: the field (a snake case path), a code, and the fix in words."""
 
     field: str
     code: str
@@ -274,6 +288,17 @@ class NoteCode(StrEnum):
     NOT_ACTIVE = "not_active"  # the link's status was another than `active` when it was made
     SHARED_LINK = "shared_link"  # another row that leads to the same has the link as well
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata
+
+
+def severity_of(code: str) -> Severity:
+    """Return what a code in `problems` does to its row."""
+    if code in _NOTES:
+        return Severity.NOTE
+    held = code in SUSPICIONS or code == Reason.LOOKS_REKEYED
+    return Severity.SUSPICION if held else Severity.ERROR
+
+
+_NOTES = frozenset(NoteCode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

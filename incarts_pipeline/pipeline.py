@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import MappingError, PublishError, RefusedError
+from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     LedgerReader,
@@ -30,8 +30,14 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import Mapping, default_mapping, load_mapping, named, own_columns
-from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
+from incarts_pipeline.mapping import (
+    Mapping,
+    accepting,
+    check_told,
+    default_mapping,
+    own_columns,
+)
+from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
     NamedPath,
@@ -55,7 +61,6 @@ from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import PlanSettings, Settings
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write import (
     RunMetrics,
     WriteOptions,
@@ -105,14 +110,10 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    catalog = open_catalog(
-        request.catalog,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        max_line_bytes=known.limits.max_line_bytes,
-    )
-    mapping = _mapping(request, catalog, known.limits)
+    given = request.given_mapping(known.limits)
+    reading = request.reading(given)
+    catalog = open_catalog(request.catalog, **reading, max_line_bytes=known.limits.max_line_bytes)
+    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
     mapping.check(catalog.schema)
@@ -152,7 +153,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         read=paths_read(
             settings,
             catalog=request.catalog,
-            catalog_format=request.catalog_format,
+            catalog_format=reading.get("format"),
             mapping=request.mapping,
         ),
         chosen=chosen,
@@ -263,22 +264,12 @@ def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> E
     return None if number == "none" else ExpectedPace(float(number), float(number))
 
 
-def _mapping(request: PlanRequest, catalog: Catalog, limits: Limits) -> Mapping:
-    if request.mapping is not None:
-        mapping = load_mapping(request.mapping, most_bytes=limits.max_mapping_bytes)
-        return mapping if request.link_set is None else named(mapping, request.link_set)
-    if not request.unique_key or request.link_set is None:
-        raise MappingError(
-            "Without a mapping, the pipeline must be told what a row is.",
-            fix=OptionText(
-                *("Give ", Option(name="unique_key", value=["..."], stand_in="COLUMN")),
-                *(" and ", Option(name="link_set", value="...", stand_in="NAME")),
-                *(", or ", Option(name="mapping", value="...", stand_in="FILE"), "."),
-            ),
-        )
+def _default_mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
+    names = [*catalog.schema.names, *catalog.faults]
+    check_told(names, unique_key=request.unique_key, link_set=request.link_set)
     catalog.require([*request.unique_key, *own_columns()])
     return default_mapping(
-        catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set
+        catalog.schema, unique_key=list(request.unique_key), link_set=request.link_set or ""
     )
 
 
@@ -335,6 +326,10 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         format=request.catalog_format,
         encoding=request.encoding,
         delimiter=request.delimiter,
+        quote=request.quote,
+        escape=request.escape,
+        sheet=request.sheet,
+        records=request.records,
         max_line_bytes=known.limits.max_line_bytes,
     )
     catalog.require(catalog.faults)  # a template may name any column

@@ -7,6 +7,7 @@ import pyarrow as pa
 # The message is in the table, not only its code: it quotes the value and names the fix.
 PROBLEM = pa.struct(
     [
+        pa.field("severity", pa.string(), nullable=False),
         pa.field("field", pa.string(), nullable=False),
         pa.field("code", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
@@ -15,8 +16,8 @@ PROBLEM = pa.struct(
 PROBLEMS = pa.list_(PROBLEM)
 
 # What prepare hands to plan: one row per catalog row and entry of the mapping.
-# `row_key` is null when a key column is; `body` and `content_hash` are null when there are problems
-# or nothing is wanted (`wanted` false). `notes` don't reject: a name that was truncated, say.
+# `row_key` is null when a key column is; `body` and `content_hash` are null when there are errors
+# or nothing is wanted (`wanted` false). `problems` are the errors, then suspicions, then notes.
 # Last follows `key`: a struct of the key columns as the catalog has them.
 LINK_REQUEST_FIELDS = [
     pa.field("catalog_row", pa.int64(), nullable=False),
@@ -30,7 +31,6 @@ LINK_REQUEST_FIELDS = [
     pa.field("priority", pa.float64()),
     pa.field("pinned", pa.bool_(), nullable=False),
     pa.field("problems", PROBLEMS, nullable=False),
-    pa.field("notes", PROBLEMS, nullable=False),
 ]
 
 
@@ -39,7 +39,7 @@ def link_request_schema(key_fields: list[pa.Field]) -> pa.Schema:
     return pa.schema([*LINK_REQUEST_FIELDS, pa.field("key", pa.struct(key_fields), nullable=False)])
 
 
-OUTPUT_VERSION = 3  # +1 when a column is added; in the metadata of every published table
+OUTPUT_VERSION = 4  # +1 when something is added; in the metadata of every published table
 _UTC = pa.timestamp("us", tz="UTC")
 
 # links.parquet behind the key columns; see docs for what each one means.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -63,6 +63,15 @@ class OptionText(str):
         text = super().__new__(cls, "".join(shell))
         text.parts = parts
         return text
+
+
+def options_in(text: str) -> Iterator[Option]:
+    """Yield the options that a text names, in its order."""
+    for part in text.parts if isinstance(text, OptionText) else ():
+        if isinstance(part, Option):
+            yield part
+        else:
+            yield from options_in(part)
 
 
 def spelled(text: str, surface: Surface) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from incarts_pipeline.identity import key_digest
 from incarts_pipeline.ledger import existing_ledger, open_engine, tables
 from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.history import entries_of
+from incarts_pipeline.maintenance import backup_ledger, restore_ledger
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.pipeline import apply_plan, plan_catalog, plan_saved
@@ -193,6 +195,21 @@ def test_moved_links_can_be_restored(
     run(respelled())
     assert counts() == {("unchanged", "same"): N}
     assert pq.read_table("links.missing.parquet").num_rows == 0
+    assert box.audit().links == N
+
+
+def test_a_backup_from_before_the_move_makes_no_second_link(
+    run: Run, box: Sandbox, settings: Settings
+) -> None:
+    """What it doesn't know of the new keys is held, although nothing was sent under them."""
+    run(products(N))
+    backup_ledger("backup.db", settings)
+    run(respelled(), rekeyed=Rekeyed.MOVE)
+    for published in Path().glob("links*.parquet"):
+        published.unlink()
+    assert restore_ledger("backup.db", settings).held == 5
+    assert run(respelled(), rekeyed=Rekeyed.NEW).exit_code() == 3
+    assert counts()["in_doubt", "needs_review"] == 5
     assert box.audit().links == N
 
 

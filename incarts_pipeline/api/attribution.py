@@ -25,6 +25,7 @@ class Foreign(StrEnum):
 
 
 _NAMED = ("projectId", "retailer", "intent", "name", "customUrl")
+_COMPARED = frozenset({*_NAMED, "products"})
 _TELLING = frozenset({"name", "customUrl", "products", "linkId"})  # what few links share
 _PROOFS = {
     (True, True): Proof.ECHO_AND_CONTENT,
@@ -41,13 +42,15 @@ class Request:
     """What was asked for.
 
     `body` is None where a link, `link_id`, is read; where both are given, a QR code of that link is
-    made. `earlier` are the correlation ids of earlier attempts under the same key.
+    made. `earlier` are the correlation ids of earlier attempts under the same key; `in_doubt` is
+    whether one of them may have had an effect.
     """
 
     correlation_id: str
     body: bytes | None = None
     link_id: str | None = None
     earlier: Collection[str] = ()
+    in_doubt: bool = False
 
 
 def attribute(answer: Answer, request: Request) -> Answer:
@@ -63,7 +66,7 @@ def attribute(answer: Answer, request: Request) -> Answer:
         return _disowned(answer, Foreign.ANSWER, f"it echoes correlation id {answer.echoed_id}")
     if answer.made is None:
         return answer
-    pairs = list(_pairs(answer.made, request, echoed=bool(echoed)))
+    pairs = _pairs(answer.made, request, echoed=bool(echoed))
     differing = [pair for pair in pairs if pair[1] != pair[2]]
     if differing and not (echoed and [field for field, *_ in differing] == ["name"]):
         told = "; ".join(f"{field} is {found!r}, not {sent!r}" for field, sent, found in differing)
@@ -99,37 +102,43 @@ def _disowned(answer: Answer, code: Foreign, why: str) -> Answer:
     )
 
 
-def _pairs(made: Link | QrCode, request: Request, *, echoed: bool) -> Iterator[Pair]:
-    """Yield what can be compared of what was asked for and what was answered."""
+def _pairs(made: Link | QrCode, request: Request, *, echoed: bool) -> Sequence[Pair]:
+    """Return what can be compared of what was asked for and what was answered."""
     if request.body is None:
-        if not echoed:  # else somebody may have changed the link
-            yield "id", request.link_id, made.id
-        return
-    sent = _content(request.body)
+        # With the echo, somebody may have changed the link.
+        return () if echoed else [("id", request.link_id, made.id)]
     if isinstance(made, QrCode):
-        yield from _code_pairs(made, sent, request.link_id)
-        return
+        return list(_code_pairs(made, request))
+    if made.raw.keys().isdisjoint(_COMPARED):
+        return ()  # what was sent needn't be parsed
+    sent = _content(request.body)
+    pairs = []
     for field in _NAMED:
         was, now = sent.get(field), made.raw.get(field)
         if isinstance(was, str) and isinstance(now, str):
-            yield field, _plain(was), _plain(now)
+            pairs.append(_pair(field, was, now))
     if not _is_smart(sent):
         was_ids, now_ids = _product_ids(sent), _product_ids(made.raw)
         if was_ids is not None and now_ids is not None:
-            yield "products", was_ids, now_ids
+            pairs.append(("products", was_ids, now_ids))
+    return pairs
 
 
-def _code_pairs(code: QrCode, sent: Mapping[str, Any], link_id: str | None) -> Iterator[Pair]:
+def _code_pairs(code: QrCode, request: Request) -> Iterator[Pair]:
     if code.link_id is not None:
-        yield "linkId", link_id, code.link_id
-    identifier = sent.get("identifier")
+        yield "linkId", request.link_id, code.link_id
+    identifier = _content(request.body or b"").get("identifier")
     if isinstance(identifier, str) and code.identifier is not None:
-        yield "identifier", _plain(identifier), _plain(code.identifier)
+        yield _pair("identifier", identifier, code.identifier)
+
+
+def _pair(field: str, was: str, now: str) -> Pair:
+    return (field, was, now) if was == now else (field, _plain(was), _plain(now))
 
 
 def _content(body: bytes) -> Mapping[str, Any]:
     try:
-        content = json.loads(body)
+        content = json.loads(str(body, "utf-8"))
     except ValueError:  # whoever calls the client may send what they like
         return {}
     return content if isinstance(content, dict) else {}

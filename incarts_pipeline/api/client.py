@@ -23,14 +23,9 @@ from incarts_pipeline.api.attribution import (
 )
 from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
 from incarts_pipeline.api.exposure import refuse_plain_secret, refuse_secrets, reply_of
+from incarts_pipeline.api.failures import explain
 from incarts_pipeline.api.responses import Reply, classify, error_for
-from incarts_pipeline.api.transport import (
-    AiohttpTransport,
-    Received,
-    explain,
-    make_transport,
-    read_answer,
-)
+from incarts_pipeline.api.transport import HttpxTransport, Transport, make_transport
 from incarts_pipeline.errors import AnswerLostError, NotSentError, RefusedError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
 from incarts_pipeline.outgoing import logger_of
@@ -44,6 +39,7 @@ from incarts_pipeline.settings import (
 
 logger = logger_of(__name__)
 
+_FOREIGN = frozenset(Foreign)
 _AGAIN = "Send the same bytes under the same idempotency key again."
 
 
@@ -51,7 +47,9 @@ class IncartsClient:
     """Talks to one Incarts host with one API key; use as an asynchronous context manager.
 
     No redirect is followed, TLS is always verified, and no request is ever repeated here. A proxy
-    and authorities of one's own are taken from the environment, see `make_transport`.
+    and authorities of one's own are taken from the environment, see `make_transport`. Connections
+    are kept for the next requests until an answer is another request's: then any of them may hold
+    one more, and each request has a connection of its own.
 
     Args:
         base_url: like `https://api.example.com`; plain http only for loopback.
@@ -87,7 +85,16 @@ class IncartsClient:
                 f"The key can't be used: {error}.", fix="Set INCARTS_API_KEY to the key alone."
             ) from None
         self._secret = secret.encode()
-        self._transport = transport or make_transport(self.base_url, max_connections)
+        self._transport: Transport
+        if transport is None:
+            self._transport = make_transport(
+                self.base_url,
+                max_connections,
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+            )
+        else:
+            self._transport = HttpxTransport(transport, transport, connect_timeout, read_timeout)
         # Encoded answers are not asked for: the real ones are small, and a small one that unpacks
         # to gigabytes is no answer.
         self._headers = [
@@ -97,10 +104,8 @@ class IncartsClient:
             ("x-incarts-api-key", secret),
         ]
         self._deadline = connect_timeout + read_timeout
-        timeout = {"connect": connect_timeout, "pool": connect_timeout}
-        timeout |= {"read": read_timeout, "write": read_timeout}
-        self._timeouts = timeout
         self._noted_spelling = False
+        self._shares_connections = True
 
     def __repr__(self) -> str:
         return f"IncartsClient(base_url={self.base_url!r})"
@@ -125,6 +130,7 @@ class IncartsClient:
         idempotency_key: str,
         correlation_id: str,
         earlier: Collection[str] = (),
+        in_doubt: bool = False,
     ) -> Answer:
         """Make one attempt to create something with exactly these bytes; return what came of it.
 
@@ -139,13 +145,19 @@ class IncartsClient:
             idempotency_key: the same for every attempt at the same thing.
             correlation_id: another one for each attempt.
             earlier: those of earlier attempts at the same thing, whose answers may come late.
+            in_doubt: whether one of those may have had an effect; then a connection is opened for
+                this one alone.
 
         Raises:
             ValueError: the key or the correlation id is not 8 to 128 printable ASCII characters, or
                 the link's id has not 3 to 128.
         """
         request = Request(
-            correlation_id=correlation_id, body=body, link_id=link_id, earlier=earlier
+            correlation_id=correlation_id,
+            body=body,
+            link_id=link_id,
+            earlier=earlier,
+            in_doubt=in_doubt,
         )
         return await self._attempt("POST", endpoint, request, idempotency_key)
 
@@ -261,7 +273,7 @@ class IncartsClient:
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
         else:
-            if answer.error_code in list(Foreign):
+            if answer.error_code in _FOREIGN:
                 raise AnswerLostError(f"The answer was lost: {answer.error_message}.", fix=_AGAIN)
             return cast(Made, answer.made) or _no_link(reply, request.correlation_id)
         # Not within `except`: what happened below holds the request, and the request the key.
@@ -289,55 +301,43 @@ class IncartsClient:
         if idempotency_key is not None:
             headers.append(("idempotency-key", _header(idempotency_key)))
         async with asyncio.timeout(self._deadline):
-            received = await self._receive(method, url, headers, request.body)
-            reply = reply_of(received)
-            answer = attribute(
-                classify(
-                    reply.status,
-                    reply.headers,
-                    reply.body,
-                    correlation_id=request.correlation_id,
-                    now=dt.datetime.now(dt.UTC),
-                    read=endpoint.parse,
-                    of_link=endpoint.is_of_link,
-                ),
-                request,
+            received = await self._transport.exchange(
+                method,
+                url,
+                headers,
+                request.body,
+                fresh=request.in_doubt or not self._shares_connections,
             )
-            if not is_in_step(answer):
-                await received.close()
-        self._note_spelling(answer)
+            in_step = False
+            try:
+                reply = reply_of(received)
+                answer = attribute(
+                    classify(
+                        reply.status,
+                        reply.headers,
+                        reply.body,
+                        correlation_id=request.correlation_id,
+                        now=dt.datetime.now(dt.UTC),
+                        read=endpoint.parse,
+                        of_link=endpoint.is_of_link,
+                    ),
+                    request,
+                )
+                in_step = is_in_step(answer)
+            finally:
+                await received.let_go(in_step)
+        self._note_oddities(answer)
         return reply, answer
 
-    def _note_spelling(self, answer: Answer) -> None:
+    def _note_oddities(self, answer: Answer) -> None:
         if answer.is_renamed and answer.made and not self._noted_spelling:
             self._noted_spelling = True
             made = answer.made
             logger.warning("Incarts spells names in its own way, as in %s: %r", made.id, made.name)
-
-    async def _receive(
-        self, method: str, url: str, headers: list[tuple[str, str]], body: bytes | None
-    ) -> Received:
-        if isinstance(self._transport, AiohttpTransport):
-            # The deadline bounds the answer; one more timer for each piece of it costs too much.
-            timeouts = (self._timeouts["connect"], None)
-            return await self._transport.exchange(method, url, headers, body, timeouts)
-        # As bytes, because httpx looks much longer at text.
-        request = httpx.Request(
-            method,
-            url,
-            headers=[(name.encode(), value.encode()) for name, value in headers],
-            content=body,
-            extensions={"timeout": self._timeouts},
-        )
-        response = await self._transport.handle_async_request(request)
-        content = await read_answer(response)
-        stream = response.extensions.get("network_stream")
-        close = stream.aclose if stream is not None else _nothing
-        return Received(response.status_code, response.headers.raw, content, close)
-
-
-async def _nothing() -> None:
-    """Close what has no connection, as in tests."""
+        if answer.error_code in _FOREIGN and self._shares_connections:
+            # Every connection that is kept may hold one more.
+            self._shares_connections = False
+            logger.warning("Each request has its own connection now: %s", answer.error_message)
 
 
 def _header(value: str) -> str:

@@ -38,7 +38,7 @@ def usable_columns(schema: pa.Schema, name: str) -> tuple[pa.Schema, list[int], 
             faults[place] = CatalogError(
                 f"The column {field.name!r} of {name} is of the type {error}, which is no plain "
                 "text, number or date.",
-                fix="Turn it into text, or drop it.",
+                fix="Turn it into text that leaves missing values missing, or drop it.",
                 column=field.name,
             )
     return pa.schema(fields), places, {schema.names[at]: fault for at, fault in faults.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -30,6 +30,7 @@ class Catalog:
         reopenable: whether `batches` can be called again.
         fingerprint: its files before they were read, None where it has none.
         warnings: what to know about the rows; there once `batches` came to its end.
+        chosen: options of reading that weren't said and were found, like `sheet` and `records`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Catalog:
         fingerprint: Fingerprint | None = None,
         warnings: list[str] | None = None,
         faults: Faults | None = None,
+        chosen: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.schema, self._places, own = usable_columns(schema, name)
@@ -50,6 +52,7 @@ class Catalog:
         self.reopenable = reopenable
         self.fingerprint = fingerprint
         self.warnings = [] if warnings is None else warnings  # filled by `batches`
+        self.chosen = dict(chosen or {})
         self._batches = batches
         self._batch_rows = batch_rows
         self._opened = False

@@ -1,14 +1,12 @@
 """CSV files: all columns are text, and nothing is taken for null but an empty field.
 
-A quoted empty field is empty text. Empty lines are no rows. The file is read in blocks, and a
-marker row that is appended to it tells, when it comes out at the end, that the last quote was
-closed: otherwise the parser would take the rest of the file for one field.
+A quoted empty field is empty text. Empty lines are no rows. The file is read in blocks, each of
+which is checked before Arrow parses it: Arrow takes any quotes, and would merge rows by them.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import re
 import uuid
 from collections.abc import Iterator
@@ -19,13 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from incarts_pipeline.catalog.arrow_types import Faults, name_faults
+from incarts_pipeline.catalog.csv_form import check_form, read_header
+from incarts_pipeline.catalog.csv_stream import CheckedStream, Cut
 from incarts_pipeline.catalog.options import ReadOptions
-from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
+from incarts_pipeline.catalog.quoting import QuoteFault, QuoteScan
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import Option, OptionText
 
 _SHOWN = 60  # characters of a row in a message
-_DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(
     rb'"?sep=([^\r\n"])"?[\r\n]+', re.IGNORECASE
 )  # which Excel writes and reads
@@ -38,18 +38,21 @@ class DelimitedFile:
     said.
 
     Raises:
-        CatalogError: its header looks like another delimiter's, or it can't be decoded.
+        CatalogError: its header looks like another delimiter's, its quotes can't be trusted, or it
+            can't be decoded.
     """
 
     def __init__(self, source: Decoded, name: str, options: ReadOptions) -> None:
         self._name = name
         self._delimiter = options.delimiter or _delimiter_of(name)
+        self._options = options
         self._source = source
+        self._line = 1
         # Arrow takes the word that all columns are text only by their names, so the header is read
         # first.
-        self._head, self.names = self._read_header(options.delimiter)
-        if self.names and options.delimiter is None:
-            self._check_delimiter()
+        self._head, self.names = self._read_header()
+        if self.names:
+            check_form(self._head, self.names, self._delimiter, name, options)
         faults = name_faults(self.names, name)
         self._places = [place for place in range(len(self.names)) if place not in faults]
         self.faults: Faults = {self.names[place]: fault for place, fault in faults.items()}
@@ -66,16 +69,17 @@ class DelimitedFile:
         """Yield the rows; `first_row` is what the first one counts as in errors.
 
         Raises:
-            CatalogError: a row has more or fewer fields than the header, or a quote isn't closed.
+            CatalogError: a row has more or fewer fields than the header, a cell's quotes can't be
+                trusted, or a byte isn't the encoding's; names row, line and column.
         """
         if not self.names:
             return
         rows = 0
-        # One batch is held back, because only the last one has the marker row. Where the file lacks
-        # it, a quote swallowed it, and these rows are nobody's.
+        # One batch is held back, because only the last one has the marker row.
         last: pa.RecordBatch | None = None
+        stream = self._checked()
         try:
-            for batch in self._open():
+            for batch in self._open(stream):
                 if not batch.num_rows:
                     continue
                 if last is not None:
@@ -83,56 +87,68 @@ class DelimitedFile:
                     rows += last.num_rows
                 last = batch
         except pa.ArrowInvalid as error:
-            raise self._explain(error, first_row) from error
-        # A quote that stays open makes the marker a part of the last field, without any error of
-        # the parser: it only shows in what came out.
-        if last is None or last.column(0)[-1].as_py() != self._marker:
-            at = first_row + rows + (last.num_rows - 1 if last is not None else 0)
-            raise self._unclosed(at)
+            raise self._explain(error, stream.cut, first_row) from error
+        if last is None:
+            raise AssertionError("the marker row is the last one")
+        at = first_row + rows + last.num_rows - 1
+        if stream.cut is not None:  # in the last column, so that its row looks whole
+            raise self._distrusted(stream.cut, at, len(self.names))
         yield self._usable(last.slice(0, last.num_rows - 1))
 
     def _usable(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = [batch.column(place) for place in self._places]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def _read_header(self, delimiter: str | None) -> tuple[bytes, list[str]]:
+    def _read_header(self) -> tuple[bytes, list[str]]:
+        raw, error = _first_block(self._source)
         # Exports begin with empty lines; Arrow would take the first of them for the header.
-        head = self._source.read(BLOCK).lstrip(b"\r\n")
+        head = raw.lstrip(b"\r\n")
         if said := _SEPARATOR.match(head):
             head = head[said.end() :]
-            self._delimiter = delimiter or said[1].decode()
+            self._delimiter = self._options.delimiter or said[1].decode()
+        skipped = raw[: len(raw) - len(head)]
+        self._line += max(skipped.count(b"\n"), skipped.count(b"\r"))
         if not head.strip():
+            if error is not None:
+                raise error
             return b"", []
-        text = io.StringIO(head.decode(errors="ignore"), newline="")  # may end inside a character
         try:
-            names = next(csv.reader(text, delimiter=self._delimiter))
-        except csv.Error as error:
-            raise CatalogError(f"The header of {self._name} can't be read: {error}.") from error
+            names, ended = read_header(head, self._delimiter, self._options)
+        except csv.Error as wrong:
+            raise CatalogError(
+                f"The header of {self._name} (line {self._line}) can't be read: {wrong}.",
+                fix=self._advice(is_escaped=b'\\"' in head.partition(b"\n")[0]),
+            ) from wrong
+        if error is not None and not ended:
+            raise error.at(f"The header of {self._name}", None, None)
         return head, names
 
-    def _check_delimiter(self) -> None:
-        # Guessing it would read some files rightly and others, one day, wrongly.
-        for other in _DELIMITERS:
-            inside = sum(name.count(other) for name in self.names)
-            if other != self._delimiter and inside >= len(self.names):
-                raise CatalogError(
-                    f"The header of {self._name} has {other!r} where {self._delimiter!r} should "
-                    f"be: {_shown(self._delimiter.join(self.names))}.",
-                    fix=OptionText(
-                        f"Say that the delimiter is {other!r}, with ",
-                        Option(name="delimiter"),
-                        f" {_word(other)}; or say {self._delimiter!r} if it really is that.",
-                    ),
-                )
-
-    def _open(self) -> Any:
+    def _checked(self) -> CheckedStream:
         # The line feed before it ends a last line that has none; behind one it is an empty line,
         # which is no row.
-        marker = "\n" + self._delimiter.join([self._marker] * len(self.names)) + "\n"
+        end = "\n" + self._delimiter.join([self._marker] * len(self.names)) + "\n"
+        options = self._options
+        scan = QuoteScan(
+            self._delimiter,
+            options.quote_mark,
+            options.escape_mark,
+            len(self.names),
+            trusted=options.quote is not None,
+        )
+        return CheckedStream(
+            self._head,
+            self._source,
+            scan,
+            line=self._line,
+            marker=self._marker.encode(),
+            end=end.encode(),
+        )
+
+    def _open(self, stream: CheckedStream) -> Any:
         by_place = [str(place) for place in range(len(self.names))]
-        parts = [io.BytesIO(self._head), self._source, io.BytesIO(marker.encode())]
+        quote, escape = self._options.quote_mark, self._options.escape_mark
         return pacsv.open_csv(
-            io.BufferedReader(_Joined(parts), BLOCK),
+            stream,
             read_options=pacsv.ReadOptions(
                 # A row longer than a block is an error of Arrow's, which `_explain` turns into
                 # words.
@@ -143,8 +159,11 @@ class DelimitedFile:
             ),
             parse_options=pacsv.ParseOptions(
                 delimiter=self._delimiter,
+                quote_char=quote or False,
+                double_quote=quote is not None,
+                escape_char=escape or False,
                 # Names and descriptions have line breaks.
-                newlines_in_values=True,
+                newlines_in_values=quote is not None or escape is not None,
                 invalid_row_handler=self._note_ragged,
             ),
             convert_options=pacsv.ConvertOptions(
@@ -162,32 +181,83 @@ class DelimitedFile:
         # fields.
         return "error"
 
-    def _explain(self, error: Exception, first_row: int) -> CatalogError:
+    def _explain(self, error: Exception, cut: Cut | None, first_row: int) -> CatalogError:
         # Arrow says no more than that; there is no class or code for it.
         if "straddling" in str(error):
             return CatalogError(
                 f"A row of {self._name} is longer than {BLOCK:,} bytes.",
-                fix="Most likely a quote is opened and never closed; close it.",
+                fix="Look for a line break that is missing, or for a file that is no CSV.",
             )
         if not self._ragged:
             return CatalogError(f"{self._name} can't be read as a CSV: {error}.")
         row = self._ragged[0]
         at = first_row + row.number - 2  # it counts from 1, and counts the header
-        if self._marker in row.text:
-            return self._unclosed(at)
+        if cut is not None and self._marker in row.text:
+            return self._distrusted(cut, at, row.actual_columns)
+        fix = "Quote the fields that contain the delimiter, or complete the row."
+        if self._options.quote is None and '"' in row.text:
+            fix = OptionText(
+                f"{fix} If its quotes are text, like inches, say ",
+                Option(name="quote", value="none"),
+                ".",
+            )
         return CatalogError(
             f"Row {at} of {self._name} (the first is 0) has {row.actual_columns} fields, the "
             f"header has {row.expected_columns}: {_shown(row.text)}.",
-            fix="Quote the fields that contain the delimiter, or complete the row.",
+            fix=fix,
             row=at,
         )
 
-    def _unclosed(self, row: int) -> CatalogError:
+    def _distrusted(self, cut: Cut, row: int, columns: int) -> CatalogError:
+        where = f"Row {row} of {self._name} (the first is 0; line {cut.line})"
+        column = self.names[columns - 1] if columns <= len(self.names) else None
+        if cut.error is not None:
+            return cut.error.at(where, row, column)
         return CatalogError(
-            f"Row {row} of {self._name} (the first is 0) opens a quote that is never closed.",
-            fix="Close it, and check that the file is whole.",
+            f"{where}, column {column!r}: the cell {_told(cut.fault)}: {_shown(cut.text)}.",
+            fix=self._advice(cut.fault, is_escaped=cut.is_escaped),
             row=row,
+            column=column,
         )
+
+    def _advice(self, fault: QuoteFault | None = None, *, is_escaped: bool) -> str:
+        """Return the way out: what the cell looks like comes first."""
+        if fault is QuoteFault.ESCAPE:
+            return OptionText("Take ", Option(name="escape"), " out, if the file has no escapes.")
+        if fault is QuoteFault.SPACED:
+            return "Take out the white space between the delimiter and the quote."
+        if is_escaped and self._options.escape is None:
+            return OptionText(
+                "If the file escapes quotes by backslashes, say ",
+                Option(name="escape", value="\\", stand_in="'\\'"),
+                "; or write each quote inside of a cell twice.",
+            )
+        text = OptionText(
+            "If the file's quotes are text, like inches, say ",
+            Option(name="quote", value="none"),
+            "; or quote the cell, and write each quote inside of it twice.",
+        )
+        if fault in (QuoteFault.UNCLOSED, QuoteFault.TOO_LONG):
+            return OptionText("Most likely a quote is opened and never closed: close it. ", text)
+        if fault is QuoteFault.HOLDS_ROWS:
+            whole = Option(name="quote", value='"', stand_in="'\"'")
+            return OptionText(text, " If it is one cell, say ", whole, ".")
+        return text
+
+
+def _told(fault: QuoteFault | None) -> str:
+    return "" if fault is None else fault.value
+
+
+def _first_block(source: Decoded) -> tuple[bytes, UndecodableError | None]:
+    """Return what a file begins with, and the wrong byte that ends it."""
+    parts: list[bytes] = []
+    try:
+        while sum(map(len, parts)) < BLOCK and (part := source.read1(BLOCK)):
+            parts.append(part)
+    except UndecodableError as error:
+        return b"".join(parts), error
+    return b"".join(parts), None
 
 
 def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -201,31 +271,8 @@ def filled_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.filter(pc.invert(blank))
 
 
-class _Joined(io.RawIOBase):
-    """Several streams, one after the other."""
-
-    def __init__(self, parts: list[Any]) -> None:
-        self._parts = parts
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while self._parts:
-            n: int = self._parts[0].readinto(buffer)
-            if n:
-                return n
-            self._parts.pop(0)
-        return 0
-
-
 def _delimiter_of(name: str) -> str:
     return "\t" if ".tsv" in name.lower()[-8:] else ","
-
-
-def _word(mark: str) -> str:
-    """Return a delimiter as a shell takes it."""
-    return "$'\\t'" if mark == "\t" else f"'{mark}'"
 
 
 def _shown(text: str) -> str:

@@ -16,6 +16,9 @@ from incarts_pipeline.errors import CatalogError
 _SHOWN = 60  # characters of a value in a message
 _Columns = list[tuple[object, Any]]  # names as they are, values of any kind
 _SETS = (set, frozenset)
+# Advice that leaves what is missing missing: of `str(None)` a link would be made.
+_PANDAS_TEXT = "df[{0!r}] = df[{0!r}].astype('string')"
+_DICT_TEXT = "row[{0!r}] = None if row[{0!r}] is None else str(row[{0!r}])"
 _REFUSALS = (pa.ArrowException, UnicodeError, OverflowError, TypeError, ValueError)
 
 
@@ -45,7 +48,7 @@ def from_pandas(frame: Any) -> tuple[pa.Table, Faults]:
     columns: _Columns = list(_index_columns(frame))
     # By position: a name may be there twice.
     columns += [(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
-    return _table(columns, "the DataFrame", "df[{!r}] = df[{!r}].astype(str)")
+    return _table(columns, "the DataFrame", _PANDAS_TEXT)
 
 
 def from_dicts(rows: list[dict[str, Any]]) -> tuple[pa.Table, Faults]:
@@ -64,7 +67,7 @@ def from_dicts(rows: list[dict[str, Any]]) -> tuple[pa.Table, Faults]:
             fix="Pass an empty table that has the columns.",
         )
     columns: _Columns = [(name, [row.get(name) for row in rows]) for name in names]
-    return _table(columns, "the list", "str(row[{!r}])")
+    return _table(columns, "the list", _DICT_TEXT)
 
 
 def _index_columns(frame: Any) -> Iterator[tuple[object, Any]]:
@@ -125,12 +128,12 @@ def _column(values: Any, name: str, as_text: str) -> pa.Array | pa.ChunkedArray:
 
 def _fix(value: object, name: str, as_text: str) -> str:
     if isinstance(value, bytes):
-        return f'Decode it: .decode("utf-8") for each value of {name!r}.'
+        return f'Decode it: .decode("utf-8") for each value of {name!r} that is bytes.'
     if isinstance(value, str) and not encodable(value):
         return 'Remove the half characters: value.encode("utf-8", "ignore").decode().'
     if isinstance(value, _SETS):
-        return f"Sort it: sorted(value) for each value of {name!r}."
-    return f"Make all its values one type, for ids {as_text.format(name, name)}."
+        return f"Sort it: sorted(value) for each value of {name!r} that is a set."
+    return f"Make all its values one type, for ids {as_text.format(name)}."
 
 
 def _doubt(values: Any, kind: pa.DataType) -> Exception | None:

@@ -18,12 +18,13 @@ import pyarrow.json as pajson
 import pyarrow.types as pt
 
 from incarts_pipeline.catalog.options import LINE_BYTES
-from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
+from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 
 _DEEPEST = 200  # levels: each costs Arrow's parser some of its stack
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _EXACT = 2.0**53  # from here on not every whole number is a double
+_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')  # of a field, the last one before a wrong byte
 _ONE_TYPE = "Give the field one type in all lines, text for ids."
 
 
@@ -31,7 +32,7 @@ _ONE_TYPE = "Give the field one type in all lines, text for ids."
 class _Block:
     """Whole lines: their bytes, and the 0-based numbers of the first line and of its row.
 
-    `rows` is the number of lines that aren't blank.
+    `rows` is the number of lines that aren't blank; `unit` is what people call a line.
     """
 
     data: bytes
@@ -39,6 +40,7 @@ class _Block:
     row: int
     rows: int
     name: str
+    unit: str
 
     def filled(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines that aren't blank, with their 0-based numbers in the file."""
@@ -50,7 +52,9 @@ class _Block:
         return next(itertools.islice(self.filled(), row, None))[0] + 1
 
 
-def json_schema(source: Decoded, name: str, most: int = LINE_BYTES) -> pa.Schema:
+def json_schema(
+    source: Decoded, name: str, unit: str = "Line", *, most: int = LINE_BYTES
+) -> pa.Schema:
     """Return the columns of all lines; a field that widens on the way has its widest type.
 
     An empty file has none.
@@ -58,6 +62,7 @@ def json_schema(source: Decoded, name: str, most: int = LINE_BYTES) -> pa.Schema
     Args:
         source: the file; read to its end.
         name: the file, for messages.
+        unit: what a line is to people.
         most: bytes that a line may have.
 
     Raises:
@@ -67,7 +72,7 @@ def json_schema(source: Decoded, name: str, most: int = LINE_BYTES) -> pa.Schema
     # The first pass, for the types alone: a field may first appear, or first have a fraction, in
     # the last line, and a batch that is out can't be changed.
     known = pa.schema([])
-    for block in _blocks(source, name, most=most):
+    for block in _blocks(source, name, unit, most=most):
         # Arrow takes text like 2026-01-01 for a time. As an id or in a name it must stay as it is.
         found = _without_times(_parsed(block, known, None).schema)
         try:
@@ -82,6 +87,7 @@ def json_batches(
     name: str,
     schema: pa.Schema,
     first_row: int = 0,
+    unit: str = "Line",
     *,
     most: int = LINE_BYTES,
 ) -> Iterator[pa.RecordBatch]:
@@ -92,12 +98,13 @@ def json_batches(
         name: the file, for messages.
         schema: the columns of all files of the catalog.
         first_row: the 0-based number of its first row in the catalog.
+        unit: what a line is to people.
         most: bytes that a line may have.
 
     Raises:
         CatalogError: a number has more digits than its column can hold; names the line.
     """
-    for block in _blocks(source, name, first_row, most=most):
+    for block in _blocks(source, name, unit, first_row, most=most):
         table = _parsed(block, schema, schema).select(schema.names)
         for column in schema.names:
             # The types are settled now, so a whole number in a column of doubles is known for what
@@ -106,10 +113,13 @@ def json_batches(
         yield from table.to_batches()
 
 
-def _blocks(source: Decoded, name: str, row: int = 0, *, most: int) -> Iterator[_Block]:
+def _blocks(source: Decoded, name: str, unit: str, row: int = 0, *, most: int) -> Iterator[_Block]:
     line, rest = 0, b""
     while True:
-        read = source.read(BLOCK)
+        try:
+            read = source.read1(BLOCK)
+        except UndecodableError as error:
+            raise _undecodable(error, rest, line, row, name) from error
         # Whole lines only: what is behind the last line feed waits for the next block.
         data, end, rest = (rest + read).rpartition(b"\n")
         if not read:
@@ -119,14 +129,19 @@ def _blocks(source: Decoded, name: str, row: int = 0, *, most: int) -> Iterator[
         # Blank lines are no rows, but they count as lines in messages.
         rows = sum(1 for one in lines if one.strip())
         if rows:
-            yield _Block(data=data, line=line, row=row, rows=rows, name=name)
+            yield _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
         line, row = line + data.count(b"\n") + len(end), row + rows
         if not read:
             return
-        # A JSON array of objects is one line, which would be read whole before anybody could say
-        # so.
-        if rest.lstrip().startswith(b"["):
-            raise _no_object(name, line, "a list, not an object")  # however long it would be
+
+
+def _undecodable(
+    error: UndecodableError, cut: bytes, line: int, row: int, name: str
+) -> CatalogError:
+    """Return the error for a byte behind the beginning of a line."""
+    names = _NAME.findall(cut)
+    column = names[-1].decode(errors="replace") if names else None
+    return error.at(f"Line {line + 1} of {name}", row, column)
 
 
 def _check_bounds(lines: list[bytes], rest: bytes, name: str, first: int, most: int) -> None:
@@ -195,8 +210,8 @@ def _check_digits(block: _Block, values: pa.Array, column: str) -> None:
         at = pc.index(too_long, True).as_py()
         row = at if rows is None else rows[at].as_py()
         raise CatalogError(
-            f"Line {block.line_of(row)} of {block.name} has a number in {column!r} that is too "
-            "long to be read exactly.",
+            f"{block.unit} {block.line_of(row)} of {block.name} has a number in {column!r} that is "
+            "too long to be read exactly.",
             fix="Write it as text, in quotes.",
             row=block.row + row,
             column=column,
@@ -223,24 +238,24 @@ def _refuse(block: _Block, known: pa.Schema, error: Exception) -> NoReturn:
         problem, column = _line_problem(line, kinds)
         if column:
             raise CatalogError(
-                f"Line {number + 1} of {block.name} {problem}.",
+                f"{block.unit} {number + 1} of {block.name} {problem}.",
                 fix=_ONE_TYPE,
                 row=block.row + row,
                 column=column,
             ) from error
         if problem:
-            raise _no_object(block.name, number, problem, block.row + row) from error
+            raise _no_object(block, number, problem, block.row + row) from error
     # Arrow refuses what Python reads, duplicate names for one: its own words must do.
     where = block.name
     if found := re.search(r"in row (\d+)", str(error)):
-        where = f"Line {block.line_of(int(found[1]))} of {block.name}"
+        where = f"{block.unit} {block.line_of(int(found[1]))} of {block.name}"
     raise CatalogError(f"{where} can't be read: {error}.", fix=_ONE_TYPE) from error
 
 
-def _no_object(name: str, line: int, problem: str, row: int | None = None) -> CatalogError:
+def _no_object(block: _Block, line: int, problem: str, row: int) -> CatalogError:
     return CatalogError(
-        f"Line {line + 1} of {name} is {problem}.",
-        fix='Write one object per line, like {"sku": "0012", "quantity": 1}.',
+        f"{block.unit} {line + 1} of {block.name} is {problem}.",
+        fix=f'Write one object per {block.unit.lower()}, like {{"sku": "0012", "quantity": 1}}.',
         row=row,
     )
 

@@ -16,26 +16,38 @@ def open_catalog(
     format: str | None = None,  # noqa: A002 (the word that everybody uses for it)
     encoding: str = "utf-8",
     delimiter: str | None = None,
+    quote: str | None = None,
+    escape: str | None = None,
+    sheet: str | None = None,
+    records: str | None = None,
     batch_rows: int = BATCH_ROWS,
     max_line_bytes: int = LINE_BYTES,
 ) -> Catalog:
     """Open any table.
 
     Args:
-        source: a path or URI (`s3://`, `gs://`, `abfs://`, `file://`) of a Parquet, CSV or JSON
-            lines file, of a folder or glob of such files, or `-` for standard input; a pandas or
+        source: a path or URI (`s3://`, `gs://`, `abfs://`, `file://`) of a Parquet, CSV, JSON, XML
+            or Excel file, of a folder or glob of such files, or `-` for standard input; a pandas or
             Polars frame, a DuckDB relation, a pyarrow table, batch, reader, scanner or dataset, a
             list of dicts, or anything with `__arrow_c_stream__`. Below a folder, `key=value` parts
             of a Parquet file's path are text columns. Named index levels of a pandas frame are
             columns, other indexes are left out.
-        format: `parquet`, `csv` or `jsonl`, where the name doesn't tell.
-        encoding: of CSV and JSON lines.
+        format: `parquet`, `csv`, `jsonl`, `json`, `xml` or `excel`, where the name doesn't tell.
+        encoding: of CSV and JSON, and of XML that declares a wrong one.
         delimiter: of a CSV; a comma, or a tab for `.tsv`.
+        quote: of a CSV, a character, or `none` for a file whose quotes are text. By default it is
+            `"`, and a quoted cell that looks like several rows is refused.
+        escape: of a CSV, the character before a quote, delimiter or line break that is text.
+        sheet: of a workbook, by its name or its number from 1; the only one that has rows.
+        records: where the products are, by a dotted path: of the list in a JSON document
+            (`shop.products`), of the element in XML; the only one that they can be.
         batch_rows: the most rows in one batch.
         max_line_bytes: how long a line of JSON lines may be.
 
     Raises:
         CatalogError: it can't be read; says what to do.
+        UndecidedError: it has several sheets or lists of records.
+        MissingExtraError: a package isn't installed that the format needs; names it.
     """
     if isinstance(source, Catalog):
         return source
@@ -43,6 +55,10 @@ def open_catalog(
         format=format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        sheet=sheet,
+        records=records,
         batch_rows=batch_rows,
         max_line_bytes=max_line_bytes,
     )

@@ -13,9 +13,10 @@ from pyarrow import fs
 
 from incarts_pipeline.catalog.catalog import cannot_read
 from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
+from incarts_pipeline.catalog.options import FORMATS
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.outgoing import keep_credentials, uri_place
-from incarts_pipeline.text import suggest, suggest_file
+from incarts_pipeline.text import Option, OptionText, suggest, suggest_file
 
 FORMAT_OF = {
     ".parquet": "parquet",
@@ -24,7 +25,15 @@ FORMAT_OF = {
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
+    ".xml": "xml",
+    ".rss": "xml",
+    ".atom": "xml",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
 }
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
@@ -60,7 +69,7 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
 
     Args:
         source: a path, folder or glob, local or as a URI of s3, gs, abfs or file.
-        format: `parquet`, `csv` or `jsonl`; None goes by the names.
+        format: one of `options.FORMATS`; None goes by the names.
 
     Raises:
         CatalogError: there is none, their kind can't be told, or the store can't be reached.
@@ -75,7 +84,7 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         raise cannot_read(name, OSError(str(error).replace(source, name))) from None
     if not paths:
         raise CatalogError(
-            f"{name} holds no Parquet, CSV or JSON lines file.",
+            f"{name} holds no Parquet, CSV, JSON, XML or Excel file.",
             fix="Check the path, or say the format when the names don't tell it.",
         )
     kind = format or _one_format(paths, name)
@@ -119,7 +128,11 @@ def _one_format(paths: list[str], name: str) -> str:
     if found == ["None"]:
         raise CatalogError(
             f"What kind of file {name} is can't be told from its name.",
-            fix="Say the format: parquet, csv or jsonl; save an Excel file as CSV.",
+            fix=OptionText(
+                "Say what it is, with ",
+                Option(name="format", argument="catalog_format"),
+                f": {', '.join(FORMATS)}.",
+            ),
         )
     if len(found) > 1:
         raise CatalogError(

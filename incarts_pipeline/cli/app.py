@@ -13,7 +13,7 @@ import duckdb
 import typer
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, inspect, ledger, local, qr, review, screen, verify
+from incarts_pipeline.cli import flow, init, inspect, ledger, local, qr, review, screen, verify
 from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
 
@@ -43,6 +43,7 @@ def _options(
     """Turn product tables into Incarts links, each made exactly once."""
 
 
+app.command("init")(init.init)
 app.command("plan")(flow.plan)
 app.command("apply")(flow.apply)
 app.command("rekey")(flow.rekey)

@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from incarts_pipeline.catalog import FORMATS
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.models import Rekeyed, Status
 from incarts_pipeline.settings import Settings, load_settings, parse_duration
 
 CatalogArg = Annotated[
     str,
-    typer.Argument(help="Parquet file, folder or glob, CSV, JSON lines, a URI, or - for stdin."),
+    typer.Argument(
+        help="Parquet, CSV, JSON, XML or Excel: a file, folder, glob or URI, or - for stdin."
+    ),
 ]
 MappingOpt = Annotated[
     Path | None, typer.Option("--mapping", "-m", help="The mapping, a YAML file.")
@@ -27,11 +30,25 @@ UniqueKeyOpt = Annotated[
 ]
 FormatOpt = Annotated[
     str | None,
-    typer.Option("--format", help="csv, jsonl or parquet, where the name doesn't tell."),
+    typer.Option("--format", help=f"{', '.join(FORMATS)}, where the name doesn't tell."),
 ]
 EncodingOpt = Annotated[str, typer.Option("--encoding", help="Of a CSV, like cp1252.")]
 DelimiterOpt = Annotated[
     str | None, typer.Option("--delimiter", help="Of a CSV; a comma, or a tab for .tsv.")
+]
+QuoteOpt = Annotated[
+    str | None,
+    typer.Option("--quote", help="Of a CSV: a character, or none where quotes are text."),
+]
+EscapeOpt = Annotated[
+    str | None, typer.Option("--escape", help="Of a CSV: what stands before a quote that is text.")
+]
+SheetOpt = Annotated[
+    str | None, typer.Option("--sheet", help="Of an Excel file, by its name or number from 1.")
+]
+RecordsOpt = Annotated[
+    str | None,
+    typer.Option("--records", help="Where the products are in JSON or XML, like shop.products."),
 ]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
@@ -45,6 +62,10 @@ AllowEmptyOpt = Annotated[
 RekeyedOpt = Annotated[
     Rekeyed,
     typer.Option("--rekeyed", help="New rows with the content of rows that left the catalog."),
+]
+AcceptOpt = Annotated[
+    list[str] | None,
+    typer.Option("--accept", help="Let a suspicion through, by its code; repeatable."),
 ]
 LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
 TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]

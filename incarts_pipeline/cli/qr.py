@@ -10,6 +10,7 @@ from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
+    EscapeOpt,
     FailOnOpt,
     FormatOpt,
     JsonOpt,
@@ -17,8 +18,11 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QuoteOpt,
     RateOpt,
+    RecordsOpt,
     RetryOpt,
+    SheetOpt,
     TargetOpt,
     seconds_of,
     settings_for,
@@ -55,6 +59,10 @@ def qr(
     catalog_format: FormatOpt = None,
     encoding: EncodingOpt = "utf-8",
     delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape: EscapeOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -88,6 +96,10 @@ def qr(
         catalog_format=catalog_format,
         encoding=encoding,
         delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        sheet=sheet,
+        records=records,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

@@ -76,6 +76,14 @@ def asks(question: str) -> bool:
     return typer.confirm(shown(question), err=True)
 
 
+def prompt(question: str, *, default: str, show_default: bool = True) -> str:
+    """Ask for a text on standard error; raises `typer.Abort` when nobody answers."""
+    said: str = typer.prompt(
+        shown(question), default=shown(default), show_default=show_default, err=True
+    )
+    return said
+
+
 def console(*, err: bool) -> Console:
     """Return a terminal for what is drawn, like a progress bar; it reads no markup."""
     return Console(stderr=err, markup=False, highlight=False, emoji=False)

@@ -92,6 +92,7 @@ def plan_object(made: Plan) -> dict[str, Any]:
         "warnings": list(figures.warnings),
         "problems": [
             {
+                "severity": group.severity.value,
                 "field": group.field,
                 "code": group.code,
                 "rows": group.rows,

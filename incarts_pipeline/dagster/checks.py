@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from incarts_pipeline.dagster.config import LinksConfig
+from incarts_pipeline.outgoing import shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 NO_ROW_LOST = "no_row_lost"
 ONE_LINK_PER_CONTENT = "one_link_per_content"
 REJECTED_SHARE = "rejected_share"
+SUSPICIOUS_SHARE = "suspicious_share"
 NEW_REJECTS = "new_rejects"
 NOTHING_IN_DOUBT = "nothing_in_doubt"
 NOTHING_STALE = "nothing_stale"
@@ -31,6 +33,7 @@ def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         NO_ROW_LOST: "Every catalog row is in links.parquet, and belongs to a partition.",
         ONE_LINK_PER_CONTENT: "No row has two links for one content, and no two rows one link.",
         REJECTED_SHARE: "Few rows are rejected.",
+        SUSPICIOUS_SHARE: "Few rows are held because something about them looks wrong.",
         NEW_REJECTS: "No row is rejected that was fine in the last run.",
         NOTHING_IN_DOUBT: "No row was sent without a known answer.",
         NOTHING_STALE: "Every link is of the catalog's content.",
@@ -55,6 +58,7 @@ class Findings:
     elsewhere: dict[str, int] = field(default_factory=dict)  # rows of no known partition
     doubles: list[str] = field(default_factory=list)
     rejected: int = 0
+    suspicious: int = 0
     new_rejected: list[str] = field(default_factory=list)
     first_time: bool = False  # there was no output to compare with
     in_doubt: int = 0
@@ -71,15 +75,18 @@ class Findings:
         """
         import duckdb
 
+        from incarts_pipeline.models import SUSPICIONS
+
         with duckdb.connect() as db:
-            db.register("links", _read(links, [*_COLUMNS, "is_stale"]))
+            db.register("links", _read(links, [*_COLUMNS, "reason", "is_stale"]))
             # Copied once: a view over Arrow would be scanned by each of the queries.
             db.execute("CREATE TABLE l AS SELECT * FROM links")
-            counted = db.execute(_COUNTS).fetchall()
-            rows, published, rejected, in_doubt, stale = counted[0]
+            counted = db.execute(_COUNTS, {"suspicions": sorted(SUSPICIONS)}).fetchall()
+            rows, published, rejected, suspicious, in_doubt, stale = counted[0]
             self.rows += rows
             self.published_rows += published
             self.rejected += rejected
+            self.suspicious += suspicious
             self.in_doubt += in_doubt
             self.stale += stale
             self.doubles += _texts(db, _DOUBLES)
@@ -101,14 +108,9 @@ class Findings:
             severity=dg.AssetCheckSeverity.ERROR,
             fix="Keep both links, print neither, and tell Incarts: `incarts review evidence`.",
         )
-        # No rows is no share: an empty catalog has a guard of its own.
-        share = self.rejected / self.rows if self.rows else 0.0
-        yield _warning(
-            REJECTED_SHARE,
-            passed=share <= config.max_rejected_share,
-            text=f"{self.rejected:,} of {self.rows:,} rows are rejected.",
-            metadata={"share": share, "accepted": config.max_rejected_share},
-        )
+        yield self._share(REJECTED_SHARE, self.rejected, config.max_rejected_share, "rejected")
+        most, what = config.max_suspicious_share, "held as suspicious"
+        yield self._share(SUSPICIOUS_SHARE, self.suspicious, most, what)
         yield _warning(
             NEW_REJECTS,
             passed=len(self.new_rejected) <= config.max_new_rejected,
@@ -129,6 +131,16 @@ class Findings:
             passed=self.stale <= config.max_stale,
             text=f"{self.stale:,} rows have a link of older content (is_stale).",
             metadata={"rows": self.stale},
+        )
+
+    def _share(self, name: str, found: int, most: float, what: str) -> dg.AssetCheckResult:
+        # No rows is no share: an empty catalog has a guard of its own.
+        share = found / self.rows if self.rows else 0.0
+        return _warning(
+            name,
+            passed=share <= most,
+            text=f"{found:,} of {self.rows:,} rows are {what}.",
+            metadata={"share": share, "accepted": most},
         )
 
     def _no_row_lost(self) -> dg.AssetCheckResult:
@@ -199,7 +211,9 @@ def _texts(db: duckdb.DuckDBPyConnection, query: str) -> list[str]:
 
 
 def _listed(rows: Sequence[str]) -> Mapping[str, object]:
-    return {"rows": len(rows), "first": "\n".join(rows[:_SHOWN])} if rows else {"rows": 0}
+    return (
+        {"rows": len(rows), "first": "\n".join(map(shown, rows[:_SHOWN]))} if rows else {"rows": 0}
+    )
 
 
 def _result(
@@ -211,7 +225,7 @@ def _result(
         check_name=name,
         passed=False,
         severity=severity,
-        description=f"{len(wrong):,} times: {wrong[0]}. {fix}",
+        description=f"{len(wrong):,} times: {shown(wrong[0])}. {fix}",
         metadata=_listed(wrong),  # type: ignore[arg-type]
     )
 
@@ -230,8 +244,9 @@ def _warning(
 
 _COUNTS = """
 SELECT COUNT(*), COUNT(DISTINCT catalog_row),
-       COUNT(*) FILTER (status = 'rejected'), COUNT(*) FILTER (status = 'in_doubt'),
-       COUNT(*) FILTER (is_stale)
+       COUNT(*) FILTER (status = 'rejected'),
+       COUNT(*) FILTER (status = 'held' AND LIST_CONTAINS($suspicions, reason)),
+       COUNT(*) FILTER (status = 'in_doubt'), COUNT(*) FILTER (is_stale)
 FROM l
 """
 

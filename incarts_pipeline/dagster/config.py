@@ -40,8 +40,14 @@ class LinksConfig(dg.Config):
         description="New rows with the content of rows that left: hold them, move those rows' "
         "links over, or make new ones.",
     )
+    accept: list[str] = Field(
+        [], description="Suspicions that hold no row, by their codes, beside the mapping's."
+    )
     max_rejected_share: float = Field(
         0.05, description="Check rejected_share warns above this share of the rows, 0 to 1."
+    )
+    max_suspicious_share: float = Field(
+        0.01, description="Check suspicious_share warns above this share of the rows, 0 to 1."
     )
     max_new_rejected: int = Field(0, description="Check new_rejects warns above so many rows.")
     max_in_doubt: int = Field(0, description="Check nothing_in_doubt warns above so many rows.")

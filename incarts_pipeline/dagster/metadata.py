@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Metadata = dict[str, Any]
 
 _FAILURES = 10
-_BROKEN = ("reject", "invalid")
 # Shares and rates can't be added up: the last partition's are shown.
 _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
 _CELL = 160  # characters
@@ -87,7 +86,7 @@ def plan_line(plan: Plan) -> str:
     line = f"{figures.calls:,} calls for {figures.rows:,} rows"
     if rows:
         line += ": " + ", ".join(f"{n:,} {act} ({why})" for (act, why), n in rows.items())
-    broken = problem_groups(plan) if rows[_BROKEN] else []
+    broken = problem_groups(plan)
     if broken:
         line += "; problems: " + ", ".join(f"{g.rows:,} {g.field} {g.code}" for g in broken)
     return shown(line)

@@ -280,6 +280,7 @@ class LinksRun:
             refuse_over=self.config.refuse_over,
             allow_empty=self.config.allow_empty,
             rekeyed=Rekeyed(self.config.rekeyed.value),
+            accept=tuple(self.config.accept),
             partition=Partition(value=partition, column=column) if partition is not None else None,
         )
 

@@ -14,3 +14,7 @@ from .functions import (
 from .plan import LinksPlan as LinksPlan
 from .qr_codes import create_qr_codes as create_qr_codes
 from .result import LinksResult as LinksResult
+from .suggestion import (
+    SuggestedMapping as SuggestedMapping,
+    suggest_mapping as suggest_mapping,
+)

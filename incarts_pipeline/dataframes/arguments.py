@@ -36,6 +36,7 @@ class PlanArguments(TypedDict, total=False):
     refuse_over: int | None
     allow_empty: bool
     rekeyed: str
+    accept: str | Sequence[str]
 
 
 class WriteArguments(PlanArguments, total=False):
@@ -65,11 +66,17 @@ class Planning:
     refuse_over: int | None = None
     allow_empty: bool = False
     rekeyed: str = "hold"
+    accept: str | Sequence[str] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The key columns that were given."""
         return _names(self.unique_key)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The suspicions that are let through."""
+        return _names(self.accept)
 
     def policy(self) -> Rekeyed:
         """Return what becomes of rows that look re-keyed; raises SettingsError for other words."""

@@ -68,6 +68,8 @@ def plan_links(
         allow_empty (bool): accept an empty frame over a link set that has links. Default False.
         rekeyed (str): what becomes of new rows with the content of rows that left the frame:
             `hold` them, `move` those rows' links over, or make `new` ones. Default "hold".
+        accept (str | Sequence[str]): suspicions that hold no row, by their codes, beside those
+            that the mapping accepts. Default ().
 
     Raises:
         CatalogError: the frame holds what no table can; names the column, a row and the fix.
@@ -92,7 +94,7 @@ def write_links(
     Args:
         frame_or_plan: what `plan_links` takes, or a plan that it made. A plan fixes the mapping,
             the settings and the guards, so these stay away then.
-        mapping: as for `plan_links`, like `link_set` to `rekeyed`.
+        mapping: as for `plan_links`, like `link_set` to `accept`.
 
     Keyword Args:
         link_set (str | None): see `plan_links`. Default None.
@@ -104,6 +106,7 @@ def write_links(
         refuse_over (int | None): see `plan_links`. Default None.
         allow_empty (bool): see `plan_links`. Default False.
         rekeyed (str): see `plan_links`. Default "hold".
+        accept (str | Sequence[str]): see `plan_links`. Default ().
         output (str | Path | None): where links.parquet goes, a path or a URI; by default
             `links-<link set>.parquet` in the working directory. Default None.
         approve (str | None): the digest of a refused plan, which lets exactly that one through.
@@ -190,7 +193,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
                 "The mapping says what a row is, so unique_key can't.",
                 fix=f"Leave it out, or correct the mapping's, which is {mapping.unique_key}.",
             )
-        kept = keep(frame)
+        kept = keep(frame, mapping.read.said() if mapping is not None else None)
         request = PlanRequest(
             catalog=kept.catalog(),
             mapping=planning.mapping,
@@ -200,6 +203,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
             refuse_over=planning.refuse_over,
             allow_empty=planning.allow_empty,
             rekeyed=rekeyed,
+            accept=planning.accepted,
         )
         with _with_example(kept, mapping.unique_key if mapping else planning.keys):
             plan = plan_catalog(request, settings)

@@ -92,9 +92,8 @@ class LinksPlan:
         catalog = file.with_name(f"{file.name.removesuffix(SUFFIX)}.catalog.parquet")
         copy = NamedPath(what="frame's copy", path=str(catalog), begins=b"PAR1")
         check_apart([plan_path(file), copy], self.plan.read)
-        save_plan(
-            self.plan, dataclasses.replace(self._request, catalog=catalog), self.settings, file
-        )
+        copied = dataclasses.replace(self._request, catalog=catalog, catalog_format="parquet")
+        save_plan(self.plan, copied, self.settings, file)
         pq.write_table(self.kept.arrow(), catalog)
 
     def renew(self) -> None:

@@ -25,7 +25,7 @@ from incarts_pipeline.display import (
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.reporting import page_path, report_of, write_text
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import CatalogError, PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.outgoing import shown
@@ -90,10 +90,16 @@ class LinksResult:
     def links(self) -> Any:
         """The link columns alone, as the caller's kind of frame with its index.
 
-        `df.join(result.links)` works where the index has no value twice; `to_pandas()` always does.
-        For a DuckDB relation, a stream or a file it is an Arrow table.
+        To have them beside the caller's rows, take `to_pandas()`, which works with any index. For a
+        DuckDB relation, a stream or a file it is an Arrow table.
+
+        Raises:
+            CatalogError: the index has a value twice, so that a join on it would pair rows with
+                other rows' links.
         """
         table = self.table
+        if self._kept.kind is FrameKind.PANDAS:
+            _check_index(self._kept.frame.index)
         links = self._renamed(table.select(LINKS.names))
         if self._kept.kind is FrameKind.PANDAS:
             return _pandas(links, _rows(self._kept.frame, self._places(table)).index)
@@ -243,6 +249,21 @@ class LinksResult:
         for name, column in zip(more.column_names, more.columns, strict=True):
             table = table.append_column(name, column)
         return table
+
+
+def _check_index(index: Any) -> None:
+    twice = np.flatnonzero(index.duplicated())
+    if not len(twice):
+        return
+    value, second = index[twice[0]], int(twice[0])
+    values, _ = pd.factorize(index, use_na_sentinel=False)  # where a missing value is one too
+    first = int(np.flatnonzero(values == values[second])[0])
+    raise CatalogError(
+        f"The frame's index has {value!r} twice, in rows {first} and {second} (the first is 0), so "
+        "that a join on it would pair rows with other rows' links.",
+        fix="Take result.to_pandas(), which has the links beside your rows; or result.table.",
+        row=second,
+    )
 
 
 def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:

@@ -77,12 +77,16 @@ class KeptFrame:
         return pa.table(self.frame)
 
 
-def keep(source: Any) -> KeptFrame:
+def keep(source: Any, reading: Mapping[str, Any] | None = None) -> KeptFrame:
     """Keep a frame against later changes by its owner, and a stream against being gone.
 
     Frames and Arrow tables are shared or copied, never changed. Whatever is read anew each time or
     can be read but once (DuckDB relations, readers, datasets, files) is read once, into a temporary
     Arrow file that is mapped into memory and whose name is gone at once.
+
+    Args:
+        source: whatever `plan_links` takes.
+        reading: how a file is read, as `open_catalog` takes it.
 
     Raises:
         CatalogError: it can't be read; says what to do.
@@ -99,7 +103,7 @@ def keep(source: Any) -> KeptFrame:
     if isinstance(source, list) and all(isinstance(row, dict) for row in source):
         table, faults = from_dicts(source)
         return KeptFrame(kind=FrameKind.ARROW, frame=table, faults=faults)
-    return _spooled(source)
+    return _spooled(source, reading or {})
 
 
 def _collected(source: Any) -> Any:
@@ -109,13 +113,13 @@ def _collected(source: Any) -> Any:
         raise cannot_read("the polars frame", error) from error
 
 
-def _spooled(source: Any) -> KeptFrame:
+def _spooled(source: Any, reading: Mapping[str, Any]) -> KeptFrame:
     """Read a stream once, and keep it on disk, in the types that it has."""
     try:
         files = dataset_fingerprint(source)
         reader = _reader(source)
         if reader is None:
-            return _read(open_catalog(source))
+            return _read(open_catalog(source, **reading))
         table = _mapped(reader.schema, reader)
         if files is not None:
             files.check()

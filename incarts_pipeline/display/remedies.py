@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from incarts_pipeline.models import NoteCode, ProblemCode, Reason
+from incarts_pipeline.models import SUSPICIONS, NoteCode, ProblemCode, Reason
 from incarts_pipeline.text import Option, OptionText
 
 
@@ -30,6 +30,13 @@ _REVIEW = (
     "exists, or `incarts review recreate KEY` if it doesn't."
 )
 _AS_TEXT = "in a frame or spreadsheet, keep the column as text."
+
+
+def _accept(code: Reason, fix: str) -> OptionText:
+    """Return what to do about a suspicion: put it right, or accept it."""
+    option = Option(name="accept", value=[code.value], stand_in=code.value)
+    return OptionText(f"{fix} If the values are right, ", option, " lets them through.")
+
 
 # Meanings go on a sentence, "created: no link yet", so they begin small and have no full stop.
 REASONS: Mapping[Reason, Fix] = {
@@ -63,6 +70,14 @@ REASONS: Mapping[Reason, Fix] = {
             *(" moves their links over. Other rows? ", Option(name="rekeyed", value="new")),
             " makes new ones.",
         ),
+    ),
+    Reason.LOOKS_LIKE_GTIN: Fix(
+        meaning="held: an item id looks like a GTIN, the number of a barcode",
+        fix=_accept(Reason.LOOKS_LIKE_GTIN, "Map the column with the retailer's own item ids."),
+    ),
+    Reason.LOOKS_ROUNDED: Fix(
+        meaning="held: an item id looks rounded, as spreadsheets do from the 16th digit on",
+        fix=_accept(Reason.LOOKS_ROUNDED, f"Take the ids from their source again; {_AS_TEXT}"),
     ),
     Reason.INVALID: Fix(
         meaning="breaks a rule; see problems", fix="Correct the row, and run again."
@@ -193,7 +208,7 @@ PROBLEMS: Mapping[str, Fix] = {
         meaning="rows of one basket disagree about the link",
         fix="Give all rows of the basket the same link fields.",
     ),
-    Reason.LOOKS_REKEYED: REASONS[Reason.LOOKS_REKEYED],
+    **{code: REASONS[code] for code in (Reason.LOOKS_REKEYED, *SUSPICIONS)},
     Reason.DUPLICATE_KEY: REASONS[Reason.DUPLICATE_KEY],
     NoteCode.TRUNCATED: Fix(meaning="the name was cut to 160 characters"),
     NoteCode.BACKUP_DROPPED: Fix(meaning="a backup was the product itself, or given twice"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from incarts_pipeline.display.remedies import PROBLEMS, REASONS, of_row
-from incarts_pipeline.models import NoteCode, Reason, Status
+from incarts_pipeline.models import SUSPICIONS, Reason, Severity, Status, severity_of
 from incarts_pipeline.text import Surface, spelled
 
 # Statuses of rows that wait for something or somebody.
@@ -14,10 +14,10 @@ OPEN = (Status.REJECTED, Status.HELD, Status.PENDING, Status.IN_DOUBT)
 
 
 def why(row: Mapping[str, Any]) -> str:
-    """Return why a row of links.parquet has its status; a line per broken rule."""
+    """Return why a row of links.parquet has its status; a line per broken rule or suspicion."""
     reason = Reason(row["reason"])
     # The messages of a row's own problems quote its values; the reason alone would not.
-    told = (Reason.INVALID, Reason.DUPLICATE_KEY, Reason.LOOKS_REKEYED)
+    told = {Reason.INVALID, Reason.DUPLICATE_KEY, Reason.LOOKS_REKEYED, *SUSPICIONS}
     if reason in told and (broken := _broken(row)):
         return "\n".join(f"{one['field']}: {one['message']}" for one in broken)
     said = row["error_message"] or row["error_code"]
@@ -29,18 +29,20 @@ def why(row: Mapping[str, Any]) -> str:
 
 
 def fix(row: Mapping[str, Any]) -> str:
-    """Return what to do about a row of links.parquet, a line per broken rule; else nothing."""
+    """Return what to do about a row of links.parquet, a line per problem; else nothing."""
     if row["status"] not in OPEN:
         return ""
     reason, status, code = Reason(row["reason"]), row["http_status"], row["error_code"]
-    if reason is Reason.INVALID and (broken := _broken(row)):
+    if reason in {Reason.INVALID, *SUSPICIONS} and (broken := _broken(row)):
         # A code of a later version may be in a file that this one reads.
         found = [PROBLEMS[one["code"]].fix for one in broken if one["code"] in PROBLEMS]
-        return "\n".join(dict.fromkeys(filter(None, found))) or REASONS[reason].fix
+        fixes = [spelled(one, Surface.PYTHON) for one in found or [REASONS[reason].fix]]
+        return "\n".join(dict.fromkeys(filter(None, fixes)))
     return spelled(of_row(reason, http_status=status, error_code=code).fix, Surface.PYTHON)
 
 
 def _broken(row: Mapping[str, Any]) -> list[Mapping[str, str]]:
-    """Return the broken rules of a row, without mere notes."""
-    notes = list(NoteCode)
-    return [one for one in row["problems"] or () if one["code"] not in notes]
+    """Return the broken rules and suspicions of a row, without mere notes."""
+    # By the code: files of earlier versions name no severity.
+    problems = row["problems"] or ()
+    return [one for one in problems if severity_of(one["code"]) is not Severity.NOTE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from incarts_pipeline.display.remedies import of_forbidden
-from incarts_pipeline.models import Action, NoteCode, Reason, Status
+from incarts_pipeline.models import SUSPICIONS, Action, Reason, Severity, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures, queries
 from incarts_pipeline.text import counted, duration
@@ -15,11 +15,12 @@ COUNTED_FROM_0 = "Rows are counted from 0; row 0 is the first below a header."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemGroup:
-    """Rows that break one rule in one field, with the first of them (its row, key and message).
+    """Rows with one problem in one field, with the first of them (its row, key and message).
 
-    The message names the fix.
+    They break a rule, or are held as suspicious. The message names the fix.
     """
 
+    severity: Severity
     field: str
     code: str
     rows: int
@@ -29,24 +30,27 @@ class ProblemGroup:
 
     def __str__(self) -> str:
         row = f"row {self.row} ({self.key})" if self.key else f"row {self.row}"
-        return f"{self.rows:>6,}  {self.field}: {self.code}, e.g. {row}: {self.message}"
+        what = " (suspicious)" if self.severity is Severity.SUSPICION else ""
+        return f"{self.rows:>6,}  {self.field}: {self.code}{what}, e.g. {row}: {self.message}"
 
 
 def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
-    """Group the rows that break a rule by field and rule, as the report of a run does.
+    """Group the rows that break a rule, or are suspicious, as the report of a run does.
 
     Args:
         made: a plan whose workspace is open.
-        most: groups returned, the largest first.
+        most: groups returned, broken rules before suspicions, the largest first.
     """
     # Grouping reads all requests, so it is asked first whether there is anything to group.
-    if Reason.INVALID not in {count.reason for count in made.figures.counts}:
+    if not {count.reason for count in made.figures.counts} & {Reason.INVALID, *SUSPICIONS}:
         return []
     query = queries.PROBLEMS.format(row=made.kind.row_number)
-    asked = {"notes": [code.value for code in NoteCode], "most": most}
+    asked = {"suspicions": [code.value for code in SUSPICIONS], "most": most}
     names = ("field", "code", "rows", "row", "key", "message")
-    found = made.workspace.db.execute(query, asked).fetchall()
-    return [ProblemGroup(**dict(zip(names, one, strict=True))) for one in found]
+    return [
+        ProblemGroup(severity=Severity(severity), **dict(zip(names, one, strict=True)))
+        for severity, *one in made.workspace.db.execute(query, asked).fetchall()
+    ]
 
 
 def figures_lines(figures: PlanFigures, what: str = "link") -> list[str]:

@@ -330,20 +330,18 @@ def claim_doubts(
 
 def _own(values: Mapping[str, Any], body: bytes, epoch: int, state: OperationState) -> Operation:
     return Operation(
-        **{name: values[name] for name in _OF_ROW}, body=body, epoch=epoch, operation_state=state
+        op_id=values["op_id"],
+        set_id=values["set_id"],
+        idempotency_key=values["idempotency_key"],
+        row_key=values["row_key"],
+        retailer=values["retailer"],
+        intent=values["intent"],
+        content_hash=values["content_hash"],
+        body=body,
+        epoch=epoch,
+        operation_state=state,
+        for_link_id=values["for_link_id"],
     )
-
-
-_OF_ROW = (
-    "op_id",
-    "set_id",
-    "idempotency_key",
-    "row_key",
-    "retailer",
-    "intent",
-    "content_hash",
-    "for_link_id",
-)
 
 
 def operation_of(row: Any, body: bytes) -> Operation:

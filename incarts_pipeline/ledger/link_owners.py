@@ -5,6 +5,7 @@ Only the ledger knows all ids, so it looks before it keeps one, in the transacti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,13 @@ _HOLDERS = (
     .join(tables.operation, _O.op_id == _K.op_id)
     .where(_K.link_id.in_(_IDS))
 )
+# One parameter for all ids, so that the statement is the same for each group.
+_ANSWERED = sa.func.json_each(sa.bindparam("answered")).table_valued("value")
+_ANY_HOLDER: sa.Select[Any] = (
+    sa.select(sa.literal_column("1"))
+    .select_from(_ANSWERED.join(tables.link, _K.link_id == _ANSWERED.c.value))
+    .limit(1)
+)
 _OPERATIONS = sa.select(*_COLUMNS).where(_O.op_id.in_(_IDS))
 
 
@@ -70,6 +78,9 @@ def links_of_others(connection: sa.Connection, new: Sequence[NewLink]) -> Mappin
     answered: dict[str, list[NewLink]] = {}
     for one in new:
         answered.setdefault(one.link_id, []).append(one)
+    is_known = connection.scalar(_ANY_HOLDER, {"answered": json.dumps(list(answered))})
+    if not is_known and len(answered) == len(new):
+        return {}  # as it nearly always is
     holders: dict[str, list[_Owner]] = {}
     for row in connection.execute(_HOLDERS, {"ids": list(answered)}):
         holders.setdefault(row.link_id, []).append(_owner(row, row.proof))
@@ -89,14 +100,15 @@ def _refused(
     owners, refused = list(holders), {}
     for one in answered:
         me = _owner(rows[one.op_id], one.proof)
-        against = next((other for other in owners if _is_against(me, other)), None)
-        if against is None:
+        against = [other for other in owners if _is_against(me, other)]
+        if not against:
             owners.append(me)
             continue
-        refused[me.op_id] = against.key
-        logger.critical("Incarts answered %s of %s for %s, too", one.link_id, against.key, me.key)
-        if against in holders and against.proof not in _PROVEN:
-            dispute(connection, against.op_id, one.link_id, one.at)
+        key = refused[me.op_id] = against[0].key
+        logger.critical("Incarts answered %s of %s for %s, too", one.link_id, key, me.key)
+        for other in against:  # rows that share it, or from which it moved, have it by one proof
+            if other in holders and other.proof not in _PROVEN:
+                dispute(connection, other.op_id, one.link_id, one.at)
     return refused
 
 

@@ -3,6 +3,9 @@
 A moved link is one of two operations. That of the new key is a copy with a key of its own, so that
 whatever looks at rows and their links finds it like any other; that of the old key is closed as
 `moved`: its row is neither missing nor to be taken up again, and its history stays.
+
+Nothing is sent under the new key, but it has a link from now on. So the witness keeps it, too: a
+backup that doesn't know of the move must not make another one.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.lost_keys import has_lost, is_lost
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
+from incarts_pipeline.ledger.witness import keep_keys
 from incarts_pipeline.models import KINDS, LINKS, QR_CODES, Action, State
 
 _O = tables.operation.c
@@ -62,6 +66,7 @@ def rekey(
         of_set = [move for move in moves if move.set_id == set_id]
         named = _named(connection, set_id, of_set, set(living) - {run_id})
         late += [move for move in of_set if move not in named]
+        keep_keys(connection, [name.idempotency_key for name in named.values()])
         codes = _codes(connection, set_id, named)
         _copy(connection, named, run_id, now)
         if codes:
@@ -92,7 +97,7 @@ def _named(
         is_busy = any(o.state != State.INTENDED or o.run_id in others for o in opened)
         if old is None or old.op_id != move.op_id or move.row_key in used or is_busy:
             continue
-        name = _name(owner, move, old.content_hash, there)
+        name = _name(owner, move, old.content_hash, [o for o in there if o not in opened])
         if not (may_be_lost and is_lost(connection, name.idempotency_key)):
             found[move] = name
             dropped += [o.op_id for o in opened]

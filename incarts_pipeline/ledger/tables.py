@@ -247,8 +247,17 @@ def row_values(
     missing_since: int | None = None,
 ) -> dict[str, Any]:
     """Return what `row` says of the link that a catalog row uses, `key` its set's id and key."""
-    values = (*key, op_id, content_hash, link_id, changed_at, run_id, missing_since)
-    return dict(zip((column.name for column in row.c), values, strict=True))
+    set_id, row_key = key
+    return {
+        "set_id": set_id,
+        "row_key": row_key,
+        "op_id": op_id,
+        "content_hash": content_hash,
+        "link_id": link_id,
+        "changed_at": changed_at,
+        "run_id": run_id,
+        "missing_since": missing_since,
+    }
 
 
 def replace_row_by(column: str) -> sqlite.Insert:

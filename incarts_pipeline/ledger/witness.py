@@ -4,7 +4,8 @@ A ledger that was rolled back (a backup copied over it, a log that was lost) loo
 from within. So each transaction that changes it is counted in it, and the count is written to
 `LEDGER.witness` once the transaction is on disk, before anything leaves on its strength. A ledger
 with a lower count is not the newest. `LEDGER.sent` has the digest of every idempotency key that was
-ever marked as sent, 20 bytes each: what a restored backup doesn't know of them may exist.
+ever marked as sent, or got the link of another one, 20 bytes each: what a restored backup doesn't
+know of them may exist.
 
 Neither needs an fsync for each group: what a killed process has written is there. A power cut may
 take the last seconds of both, and leaves the ledger, which is synchronized, the newer one.
@@ -18,7 +19,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -248,6 +249,22 @@ def write_mark(ledger: Path, mark: Mark | None) -> None:
     witness = Witness(ledger)
     try:
         witness.write(mark)
+    finally:
+        witness.close()
+
+
+def keep_keys(connection: sa.Connection, keys: Sequence[str]) -> None:
+    """Keep keys that get a link without being sent; before the transaction of a ledger commits.
+
+    Raises:
+        LedgerError: the file can't be written.
+    """
+    if not keys:
+        return
+    [_, _, file], *_ = _raw(connection).execute("PRAGMA database_list")
+    witness = Witness(Path(file))
+    try:
+        witness.keep_keys(keys)
     finally:
         witness.close()
 

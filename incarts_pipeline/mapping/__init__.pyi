@@ -1,4 +1,9 @@
-from .default import default_mapping as default_mapping, own_columns as own_columns
+from .accept import accepting as accepting
+from .default import (
+    check_told as check_told,
+    default_mapping as default_mapping,
+    own_columns as own_columns,
+)
 from .expressions import (
     Column as Column,
     Constant as Constant,
@@ -16,11 +21,23 @@ from .mapping import (
     LocationMapping as LocationMapping,
     Mapping as Mapping,
     ProductMapping as ProductMapping,
+    ReadMapping as ReadMapping,
     TooLong as TooLong,
     TrackingMapping as TrackingMapping,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
     mapping_file as mapping_file,
     named as named,
+)
+from .presets import (
+    CHOOSES_ROWS as CHOOSES_ROWS,
+    PRESETS as PRESETS,
+    RETAILER as RETAILER,
+    SHOP as SHOP,
+    Condition as Condition,
+    Preset as Preset,
+    page_of as page_of,
+    preset_named as preset_named,
+    where_of as where_of,
 )
 from .type_rules import is_list as is_list, is_text as is_text

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping.mapping import KINDS, Mapping, field_of, load_mapping
 from incarts_pipeline.mapping.type_rules import is_list, plain_type
+from incarts_pipeline.text import Option, OptionText, suggest
+
+_REQUIRED = ("name", "retailer", "intent")
 
 
 def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) -> Mapping:
@@ -39,7 +44,7 @@ def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) 
         place[last] = {"column": name, "split": ","} if splits else {"column": name}
     link = content.setdefault("link", {})
     # Told in terms of columns, before pydantic would tell it in terms of the mapping.
-    for name in ("name", "retailer", "intent"):
+    for name in _REQUIRED:
         if name not in link:
             field_of(schema, name, f"link.{name}")
     if "retailer_product_id" not in link.get("products", {"retailer_product_id": None}):
@@ -47,6 +52,39 @@ def default_mapping(schema: pa.Schema, *, unique_key: list[str], link_set: str) 
     mapping = load_mapping(content)
     mapping.check(schema)
     return mapping
+
+
+def check_told(columns: Sequence[str], *, unique_key: Sequence[str], link_set: str | None) -> None:
+    """Make sure that a catalog without a mapping is told all that one would say.
+
+    Args:
+        columns: the catalog's columns.
+        unique_key: the columns that name a row, none where it wasn't said.
+        link_set: the set that the links belong to, None where it wasn't said.
+
+    Raises:
+        MappingError: names all that is missing, at once.
+    """
+    missing: list[str | Option] = []
+    if not unique_key:
+        key = Option(name="unique_key", value=["..."], stand_in="COLUMN")
+        missing += ["\n  ", key, ": what a row is, today and next year"]
+    if link_set is None:
+        name = Option(name="link_set", value="...", stand_in="NAME")
+        missing += ["\n  ", name, ": what this family of links is called"]
+    for column in _REQUIRED:
+        if column not in columns:
+            near = suggest(column, columns)
+            missing.append(f'\n  the catalog has no column "{column}".{near}')
+    if missing:
+        raise MappingError(
+            OptionText("Without a mapping, this is missing:", *missing),
+            fix=OptionText(
+                "Let `incarts init` look at the table and write a mapping (in Python "
+                "`suggest_mapping`), or give ",
+                *(Option(name="mapping", value="...", stand_in="FILE"), "."),
+            ),
+        )
 
 
 def own_columns() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from incarts_pipeline.errors import MappingError
+from incarts_pipeline.mapping.accept import parse_accept
 from incarts_pipeline.mapping.expressions import (
     Column,
     Node,
@@ -20,6 +21,7 @@ from incarts_pipeline.mapping.expressions import (
     parse_node,
     parse_source,
 )
+from incarts_pipeline.mapping.presets import expanded
 from incarts_pipeline.mapping.reading import bounded, read_text, refuse_secrets
 from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key
 from incarts_pipeline.mapping.validation_errors import explain
@@ -170,24 +172,42 @@ class OnChange(_Model):
         }
 
 
+class ReadMapping(_Model):
+    """How a file is read, where its name and its header don't tell; what a caller says wins."""
+
+    format: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
+
+    def said(self) -> dict[str, str]:
+        """Return what is said at all, as `open_catalog` takes it."""
+        return self.model_dump(exclude_none=True)
+
+
 class Mapping(_Model):
     """Which columns identify a row, and which make up its link.
 
     `link` makes one link per row; `links` one per entry and row, each entry in a link set of its
     own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
     itself) are optional columns. `allow_unknown` lets retailers and intents through that this
-    version doesn't know.
+    version doesn't know, `accept` the suspicions that it names.
     """
 
     link_set: str = Field(min_length=1, max_length=128)
     unique_key: Annotated[list[str], Field(min_length=1)]
     link: LinkMapping | None = None
     links: dict[str, LinkMapping] | None = None
+    read: ReadMapping = ReadMapping()
     priority: _From | None = None
     pinned: _From | None = None
     on_change: OnChange = OnChange()
     on_too_long: TooLong = TooLong.REJECT
     allow_unknown: bool = False
+    accept: Annotated[tuple[str, ...], PlainValidator(parse_accept)] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -302,7 +322,7 @@ def load_mapping(
     """
     if isinstance(source, Mapping):
         return source
-    content = mapping_content(source, most_bytes=most_bytes)
+    content = expanded(mapping_content(source, most_bytes=most_bytes))
     try:
         refuse_secrets(content)
         return Mapping.model_validate(content)

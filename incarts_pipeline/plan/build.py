@@ -14,7 +14,7 @@ import pyarrow as pa
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
-from incarts_pipeline.models import Action, Kind, NoteCode, Reason, Rekeyed, State
+from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
 from incarts_pipeline.plan import changes, guards, queries
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
@@ -306,7 +306,7 @@ def _figures(planning: Planning) -> PlanFigures:
         missing={s: n for s, n, _ in found},
         scopes=scopes,
         missing_scopes=lacking,
-        warnings=[*planning.warnings, *guards.warnings(made), *_look_rekeyed(planning)],
+        warnings=[*planning.warnings, *guards.warnings(made), *_held(planning)],
         refusals=guards.refusals(
             _set_figures(planning, counts, newly_missing) if kind.is_catalog else (),
             refuse_over=options.refuse_over,
@@ -319,9 +319,15 @@ def _figures(planning: Planning) -> PlanFigures:
     )
 
 
-def _look_rekeyed(planning: Planning) -> list[str]:
-    [(n, pairs)] = planning.workspace.db.execute(queries.LOOK_REKEYED).fetchall()
-    return [guards.looks_rekeyed(n, pairs)] if n else []
+def _held(planning: Planning) -> list[str]:
+    """Return what to know of rows that wait for a person's word."""
+    db, codes = planning.workspace.db, [code.value for code in SUSPICIONS]
+    [(n, pairs)] = db.execute(queries.LOOK_REKEYED).fetchall()
+    held = db.execute(queries.SUSPECTED, {"suspicions": codes}).fetchall()
+    return [
+        *([guards.looks_rekeyed(n, pairs)] if n else []),
+        *([guards.look_wrong(held)] if held else []),
+    ]
 
 
 def _set_figures(

@@ -19,7 +19,8 @@ class Example:
     """One row that a plan would touch; `fields` are those that differ from its link's content.
 
     `name` is the link's as it would be sent, None where nothing is; `problem` is the first rule
-    that a rejected row breaks; `was_key` the key under which a re-keyed row left the catalog.
+    that a rejected row breaks, or the first suspicion of one that is held; `was_key` the key under
+    which a re-keyed row left the catalog.
     """
 
     link_set: str

@@ -155,6 +155,19 @@ def looks_rekeyed(rows: int, pairs: Sequence[str]) -> OptionText:
     )
 
 
+def look_wrong(held: Sequence[tuple[str, int]]) -> OptionText:
+    """Return what to know of rows that are held as suspicious; `held` counts them by code."""
+    rows = sum(n for _, n in held)
+    looks = "1 row is" if rows == 1 else f"{rows:,} rows are"
+    codes = [code for code, _ in held]
+    return OptionText(
+        f"{looks} held as suspicious ({', '.join(f'{code} {n:,}' for code, n in held)}). Correct "
+        "what is wrong; ",
+        Option(name="accept", value=codes, stand_in=codes[0] if len(codes) == 1 else "CODE"),
+        " lets through what is meant.",
+    )
+
+
 def warnings(calls: Sequence[tuple[str, str, int]]) -> list[str]:
     """Return what to know before sending these kinds of links."""
     soon = sum(n for _, intent, n in calls if intent == Intent.PRODUCT_DETAIL)

@@ -22,14 +22,18 @@ from incarts_pipeline.small_files import read_small
 
 SUFFIX = ".incarts"
 _MOST_BYTES = 4 * 1024 * 1024  # a request, which is mostly its mapping
-_FORMAT = "incarts plan 2"
-_EARLIER = ("incarts plan 1",)  # whose digests say less
+_FORMAT = "incarts plan 3"
+_EARLIER = ("incarts plan 1", "incarts plan 2")  # whose digests say less
 # What a plan is made of beside the catalog and its mapping, by the names of PlanRequest.
 _REQUEST = (
     "link_set",
     "catalog_format",
     "encoding",
     "delimiter",
+    "quote",
+    "escape",
+    "sheet",
+    "records",
     "retry_rejected",
     "refuse_over",
     "allow_empty",
@@ -85,6 +89,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "mapping": mapping,
         "unique_key": list(request.unique_key),
         "rekeyed": request.rekeyed.value,
+        "accept": list(request.accept),
         "partition": dataclasses.asdict(request.partition) if request.partition else None,
         **{name: getattr(request, name) for name in _REQUEST},
     }
@@ -132,8 +137,10 @@ def load_plan(path: str | Path) -> SavedPlan:
             mapping=content["mapping"],
             unique_key=tuple(content["unique_key"]),
             rekeyed=Rekeyed(content["rekeyed"]),
+            accept=tuple(content["accept"]),
             partition=Partition(**content["partition"]) if content.get("partition") else None,
-            **{name: content[name] for name in _REQUEST},
+            # Options that came later are missing in earlier files, and weren't said there.
+            **{name: content[name] for name in _REQUEST if name in content},
         )
         facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
     except RecursionError:

@@ -76,7 +76,8 @@ WITH straying AS (
 )
 SELECT link_set, row_key, COUNT(*) AS n, COUNT(DISTINCT content_hash) AS kinds,
        MIN(catalog_row) AS first_row, LIST(catalog_row ORDER BY catalog_row)[:6] AS catalog_rows,
-       BOOL_OR(pinned) AS pinned, NULL::VARCHAR AS fields
+       BOOL_OR(pinned) AS pinned, NULL::VARCHAR AS fields,
+       MIN(problems[1].code) FILTER (problems[1].severity = 'suspicion') AS suspicion
 FROM request
 WHERE content_hash IS NOT NULL AND HASH(link_set, row_key) IN (SELECT hash FROM repeated)
 GROUP BY link_set, row_key
@@ -144,8 +145,11 @@ FROM fresh JOIN unused USING (link_set, content_hash)
 # The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
 # open operation (`o`) and whether that may be settled (`d`), the newest operation of its content
 # (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), and what changed
-# (`c`).
+# (`c`). A request that is no error begins its problems with its suspicions.
 _IS_NEW = "r.current_op IS NULL AND p.op_id IS NULL"
+_SUSPICION = (
+    "CASE WHEN r.problems[1].severity = 'suspicion' THEN r.problems[1].code ELSE s.suspicion END"
+)
 _VERDICT = verdict(
     ("action", "reason"),
     ("NOT r.wanted", "skip", "no_products"),
@@ -166,11 +170,14 @@ _VERDICT = verdict(
     ),
     (f"{_IS_NEW} AND k.is_pair AND $rekeyed = 'move'", "rekey", "rekeyed"),
     (f"{_IS_NEW} AND k.row_key IS NOT NULL AND $rekeyed <> 'new'", "hold", "looks_rekeyed"),
+    (f"r.current_op IS NULL AND {_SUSPICION} IS NOT NULL", "hold", _SUSPICION),
     (_IS_NEW, "create", "new"),
     ("r.current_op IS NULL", "reuse", "changed_back"),
     ("r.pinned OR s.pinned", "hold", "pinned"),
     ("c.policy = 'hold'", "hold", "policy_hold"),
     ("c.policy = 'ignore'", "unchanged", "ignored_change"),
+    # Whatever else, no link is made, or used again, of what looks wrong.
+    (f"{_SUSPICION} IS NOT NULL", "hold", _SUSPICION),
     ("p.op_id IS NOT NULL", "reuse", "changed_back"),
     ("TRUE", "replace", "changed"),
 )
@@ -243,8 +250,8 @@ DOUBTS = "SELECT COUNT(*) FROM doubt WHERE may_settle"
 # A code can't be changed, and its link can't have its identifier twice: what was made under it on
 # this link is the code, whatever name or metadata is asked for today.
 KEEP_MADE = """
-UPDATE request SET content_hash = made.content_hash, notes = [{
-    'field': 'name', 'code': $code,
+UPDATE request SET content_hash = made.content_hash, problems = [{
+    'severity': 'note', 'field': 'name', 'code': $code,
     'message': 'the code keeps the name and metadata that it was made with, since a link can''t '
         || 'have an identifier twice; take another identifier for another code'
 }]
@@ -277,7 +284,8 @@ FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
 LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_set) USING (link_set)
 """
 
-# The first rows with an action; the first problem says what is wrong with a rejected one.
+# The first rows with an action; the first problem says what is wrong with a rejected one, or odd
+# about one that is held for it.
 EXAMPLES = """
 SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem,
        CASE WHEN reason IN ('looks_rekeyed', 'rekeyed') THEN was_key END AS was_key
@@ -287,16 +295,27 @@ WHERE action = $action AND reason = COALESCE($reason, reason)
 ORDER BY catalog_row LIMIT $n
 """
 
-# Rows that break a rule, by field and rule, the most first; a row counts in each of its groups.
+# Rows that break a rule, and rows that are held as suspicious, by field and code, the most first; a
+# row counts in each of its groups.
 PROBLEMS = """
-SELECT problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n, MIN({row}) AS first_row,
-       ARG_MIN(row_key, {row}) AS row_key, ARG_MIN(problem.message, {row}) AS message
+SELECT problem.severity, problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n,
+       MIN({row}) AS first_row, ARG_MIN(row_key, {row}) AS row_key,
+       ARG_MIN(problem.message, {row}) AS message
 FROM (
     SELECT *, UNNEST(problems) AS problem FROM judged
     WHERE action = 'reject' AND reason = 'invalid'
+       OR action = 'hold' AND LIST_CONTAINS($suspicions, reason)
 )
-WHERE NOT LIST_CONTAINS($notes, problem.code)
-GROUP BY ALL ORDER BY n DESC, problem.field, problem.code LIMIT $most
+WHERE problem.severity <> 'note'
+GROUP BY ALL
+ORDER BY problem.severity, n DESC, problem.field, problem.code LIMIT $most
+"""
+
+# How many rows are held for each suspicion.
+SUSPECTED = """
+SELECT reason, COUNT(*) FROM decision
+WHERE action = 'hold' AND LIST_CONTAINS($suspicions, reason)
+GROUP BY reason ORDER BY COUNT(*) DESC, reason
 """
 
 COUNTS = f"""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping as Dict, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from incarts_pipeline.mapping import Mapping
-from incarts_pipeline.models import Rekeyed
+from incarts_pipeline.mapping import Mapping, load_mapping, named
+from incarts_pipeline.models import Limits, Rekeyed
 from incarts_pipeline.prepare import Partition
+
+_ENCODING = "utf-8"  # unless somebody says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,8 @@ class PlanRequest:
     path, None for a catalog whose columns carry the fields' own names (then `unique_key` and
     `link_set` say what the rows are). With `partition` only those rows are looked at, and guards,
     counts and missing rows are the partition's own. `rekeyed` says what becomes of new rows that
-    look like ones that left the catalog under another key.
+    look like ones that left the catalog under another key, `accept` which suspicions hold no row,
+    beside those that the mapping accepts.
     """
 
     catalog: object
@@ -27,13 +31,46 @@ class PlanRequest:
     link_set: str | None = None
     unique_key: Sequence[str] = ()
     catalog_format: str | None = None
-    encoding: str = "utf-8"
+    encoding: str = _ENCODING
     delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
     rekeyed: Rekeyed = Rekeyed.HOLD
+    accept: Sequence[str] = ()
     partition: Partition | None = None
+
+    def given_mapping(self, limits: Limits | None = None) -> Mapping | None:
+        """Return the mapping as it was given, with the link set that wins over its own.
+
+        Args:
+            limits: how long it may be; None for the defaults.
+
+        Raises:
+            MappingError: it can't be read, or makes no sense.
+        """
+        if self.mapping is None:
+            return None
+        mapping = load_mapping(self.mapping, most_bytes=(limits or Limits()).max_mapping_bytes)
+        return mapping if self.link_set is None else named(mapping, self.link_set)
+
+    def reading(self, mapping: Mapping | None) -> dict[str, Any]:
+        """Return how the catalog is read, as `open_catalog` takes it: as said, or as mapped."""
+        said = {
+            "format": self.catalog_format,
+            "encoding": None if self.encoding == _ENCODING else self.encoding,
+            "delimiter": self.delimiter,
+            "quote": self.quote,
+            "escape": self.escape,
+            "sheet": self.sheet,
+            "records": self.records,
+        }
+        own = {name: value for name, value in said.items() if value is not None}
+        return (mapping.read.said() if mapping is not None else {}) | own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +89,10 @@ class QrRequest:
     name: str | None = None
     link_set: str | None = None
     catalog_format: str | None = None
-    encoding: str = "utf-8"
+    encoding: str = _ENCODING
     delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    sheet: str | None = None
+    records: str | None = None
     retry_rejected: bool = False

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.identity import changed_fields
-from incarts_pipeline.models import Limits, ProblemCode
+from incarts_pipeline.models import Limits, ProblemCode, Severity
 from incarts_pipeline.prepare import queries
 from incarts_pipeline.prepare.json_columns import Fragment, escaped, joined, list_fragment
 from incarts_pipeline.prepare.link_fields import Links
@@ -31,11 +31,12 @@ from incarts_pipeline.schemas import PROBLEMS
 
 _MEMORY = "256MB"  # DuckDB spills beyond it, so baskets need no more memory than other rows
 _READ_ROWS = 8_192  # a basket's problems are repeated on each of its rows, so batches are small
-_PROBLEM_COLUMNS = ["link_set", "row_key", "field", "code", "message"]
+_PROBLEM_COLUMNS = ["link_set", "row_key", "severity", "field", "code", "message"]
 _SHOWN_ROWS = 5  # of those that contradict each other
 
 # One row per line. `head` and `tail` are the body around `products`; `product` is its id in JSON,
-# `backups` its member for backups or nothing. Lines that aren't `folded` keep what they have.
+# `backups` its member for backups or nothing. `sound` lines have no error. Lines that aren't
+# `folded` keep what they have.
 LINES = pa.schema(
     [
         pa.field("line", pa.int64()),
@@ -50,6 +51,7 @@ LINES = pa.schema(
         pa.field("backups", pa.string()),
         pa.field("quantity", pa.int64()),
         pa.field("problems", PROBLEMS),
+        pa.field("sound", pa.bool_()),
         pa.field("priority", pa.float64()),
         pa.field("pinned", pa.bool_()),
     ]
@@ -106,6 +108,7 @@ def lines_of(requests: pa.RecordBatch, links: Links, *, basket: bool) -> pa.Reco
     columns = dict.fromkeys(("head", "tail", "product_id", "product", "backups"), texts)
     columns["quantity"] = pa.nulls(rows, pa.int64())
     columns["folded"] = pa.repeat(False, rows)
+    columns["sound"] = pa.array(~links.findings.mask())
     if basket and links.products is not None:
         products = links.products
         columns |= {
@@ -220,7 +223,7 @@ def _explain(database: duckdb.DuckDBPyConnection) -> None:
     variants = (row for batch in reader for row in batch.to_pylist())
     baskets = groupby(variants, key=lambda row: (row["link_set"], row["row_key"]))
     found = (
-        (*basket, field, ProblemCode.BASKET_DIFFERS.value, message)
+        (*basket, Severity.ERROR.value, field, ProblemCode.BASKET_DIFFERS.value, message)
         for basket, rows in baskets
         for field, message in [_contradiction(list(rows))]
     )

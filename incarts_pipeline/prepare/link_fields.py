@@ -64,33 +64,29 @@ class Links:
     fields: dict[str, Fragment | None]
     products: Products | None
     findings: Findings
-    notes: Findings
 
     def body(self, names: Sequence[str], rows: int) -> Fragment | None:
         """Put the named fields into one object."""
         return object_of([(name, self.fields[name]) for name in names], rows)
 
 
-def evaluate_link(
-    mapping: LinkMapping, columns: Columns, notes: Findings, rules: Rules, project_id: str
-) -> Links:
+def evaluate_link(mapping: LinkMapping, columns: Columns, rules: Rules, project_id: str) -> Links:
     """Evaluate and check one entry's fields; what is wrong is recorded, never raised.
 
     Args:
         mapping: the entry's fields.
         columns: the batch's columns, which also take the problems.
-        notes: takes what is noted and sent all the same.
         rules: limits, and what is let through.
         project_id: the project of every body.
     """
-    reader = _Reader(mapping, columns, notes, rules)
+    reader = _Reader(mapping, columns, rules)
     retailer, intent = reader.required("retailer"), reader.required("intent")
     # Constants were checked once for all rows, by `literals`.
     if not (isinstance(mapping.intent, Constant) and isinstance(mapping.retailer, Constant)):
         check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
     products = None
     if mapping.products is not None:
-        products = evaluate_products(mapping.products, columns, notes, rules.limits)
+        products = evaluate_products(mapping.products, columns, rules.limits)
     # By their API names in canonical order: `Links.body` and baskets rely on it.
     fields = {
         "customUrl": reader.url("custom_url"),
@@ -120,17 +116,14 @@ def evaluate_link(
         fields=fields,
         products=products,
         findings=columns.findings,
-        notes=notes,
     )
 
 
 class _Reader:
     """Evaluates the fields of one entry."""
 
-    def __init__(
-        self, mapping: LinkMapping, columns: Columns, notes: Findings, rules: Rules
-    ) -> None:
-        self._mapping, self._columns, self._notes, self._rules = mapping, columns, notes, rules
+    def __init__(self, mapping: LinkMapping, columns: Columns, rules: Rules) -> None:
+        self._mapping, self._columns, self._rules = mapping, columns, rules
         # Evaluated once; whether an intent's object is there is asked again below.
         self._objects: dict[str, Fragment | None] = {}
 
@@ -145,9 +138,7 @@ class _Reader:
 
     def name(self) -> Fragment:
         names = self.required("name")
-        checked = check_name(
-            names, "name", self._columns.findings, self._notes, truncate=self._rules.truncate
-        )
+        checked = check_name(names, "name", self._columns.findings, truncate=self._rules.truncate)
         return self.constant_or(self._mapping.name, checked)
 
     def optional(self, field: str, source: Source | None) -> Fragment | None:

@@ -19,13 +19,13 @@ from incarts_pipeline.mapping import (
 )
 from incarts_pipeline.models import Intent, Limits
 from incarts_pipeline.prepare.columns import constant_text
+from incarts_pipeline.prepare.item_ids import check_product_id
 from incarts_pipeline.prepare.json_values import OwnJsonError, canonical_value
 from incarts_pipeline.prepare.problems import Findings
 from incarts_pipeline.prepare.rules import (
     NEEDS,
     check_intent,
     check_name,
-    check_product_id,
     check_quantity,
     check_url,
     check_zip_code,
@@ -57,8 +57,7 @@ def check_constants(mapping: Mapping, limits: Limits) -> None:
 
 def _checks(limits: Limits, *, truncates: bool) -> Dict[str, _Check]:
     def name(texts: pa.StringArray, found: Findings) -> None:
-        # A name that is cut is a note, which nobody would see here.
-        check_name(texts, "name", found, Findings(1), truncate=truncates)
+        check_name(texts, "name", found, truncate=truncates)
 
     def url(texts: pa.StringArray, found: Findings) -> None:
         check_url(texts, "url", found, limits)

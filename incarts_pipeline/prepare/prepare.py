@@ -72,7 +72,7 @@ def prepare(
 
     Yields:
         Batches of `schemas.link_request_schema(mapping.key_fields(schema))`, a row per catalog row
-        and entry of the mapping. Broken rules are in `problems`, and such a row has no body.
+        and entry of the mapping. A row with an error among its `problems` has no body.
 
     Raises:
         MappingError: the mapping doesn't fit the schema.
@@ -221,16 +221,16 @@ def _entry(
 ) -> _Entry:
     rows = batch.num_rows
     # For each entry anew: a problem of the Walmart link doesn't reject the Instacart one.
-    columns, notes = Columns(batch, Findings(rows)), Findings(rows)
+    columns = Columns(batch, Findings(rows, plan.mapping.accept))
     keys = row_keys(columns, plan.mapping.unique_key)
-    note_padding(columns, plan.mapping.unique_key, notes)
-    links = evaluate_link(mapping, columns, notes, plan.rules, plan.project_id)
-    order = evaluate_order(plan.mapping, columns, notes)
+    note_padding(columns, plan.mapping.unique_key)
+    links = evaluate_link(mapping, columns, plan.rules, plan.project_id)
+    order = evaluate_order(plan.mapping, columns)
     bodies = _bodies(mapping, links, plan)
     check_secrets(keys, "unique_key", links.findings)
     want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)
-    # A body of a row with problems would be half a body.
+    # A body of a row with errors would be half a body.
     without = links.findings.mask() | unwanted
     values = {
         "catalog_row": pa.array(np.arange(first_row, first_row + rows)),
@@ -244,7 +244,6 @@ def _entry(
         "priority": order.priority,
         "pinned": order.pinned,
         "problems": links.findings.lists(without=unwanted),
-        "notes": links.notes.lists(without=unwanted),
         "key": _keys(batch, plan),
     }
     requests = pa.RecordBatch.from_arrays(

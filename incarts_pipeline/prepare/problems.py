@@ -1,25 +1,32 @@
-"""Problems and notes of a batch, collected by column and handed out by row."""
+"""Problems of a batch: errors, suspicions and notes, collected by column and handed out by row."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.models import Problem, ProblemCode
+from incarts_pipeline.models import Problem, ProblemCode, Severity, severity_of
 from incarts_pipeline.outgoing import column_without_secrets, rows_with_secrets
 from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
 Rows = npt.NDArray[np.int64]
 _SHOWN = 80  # characters of a value in a message
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Findings:
-    """Problems (or notes) of `rows` rows: kept as columns, so that no row costs a Python object."""
+    """Problems of `rows` rows: kept as columns, so that no row costs a Python object.
 
-    def __init__(self, rows: int) -> None:
+    Codes in `accepted` are not recorded.
+    """
+
+    def __init__(self, rows: int, accepted: Collection[str] = ()) -> None:
         self.rows = rows
+        self.accepted = accepted
         self._found: list[tuple[Rows, str, str, pa.Array]] = []
 
     def add(self, where: pa.Array | Rows, field: str, code: str, *message: str | pa.Array) -> None:
@@ -28,10 +35,12 @@ class Findings:
         Args:
             where: a mask over the rows, null counting as false, or their numbers.
             field: the path of the field at fault.
-            code: a ProblemCode or NoteCode.
+            code: a ProblemCode, a suspicion or a NoteCode.
             message: fixed texts, and arrays with a value per row of the batch, which are shown
                 shortened; joined.
         """
+        if code in self.accepted:
+            return
         rows = where if isinstance(where, np.ndarray) else true_rows(where)
         # The usual case: joining messages is only paid for where something is wrong.
         if not len(rows):
@@ -46,7 +55,7 @@ class Findings:
 
     def add_texts(self, rows: Rows, field: str, code: str, texts: pa.Array) -> None:
         """Record ready messages, one for each of `rows`."""
-        if len(rows):
+        if len(rows) and code not in self.accepted:
             self._found.append((rows, field, code, texts))
 
     def absorb(self, parts: Findings, rows: Rows) -> None:
@@ -60,11 +69,12 @@ class Findings:
             self._found.append((rows[found], field, code, texts))
 
     def mask(self, field: str = "", code: str | None = None) -> npt.NDArray[np.bool_]:
-        """Return which rows have anything, or that code, in fields whose path begins so."""
+        """Return which rows have an error, or that code, in fields whose path begins so."""
         found = np.zeros(self.rows, np.bool_)
         for rows, name, found_code, _ in self._found:
             # `options.instacart.recipe` includes what is wrong inside of it.
-            if name.startswith(field) and code in (None, found_code):
+            asked = code == found_code if code else severity_of(found_code) is Severity.ERROR
+            if asked and name.startswith(field):
                 found[rows] = True
         return found
 
@@ -77,22 +87,35 @@ class Findings:
         ]
 
     def lists(self, without: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
-        """Return each row's findings in the order of recording; none for rows in `without`."""
+        """Return each row's errors, suspicions and notes; none for rows in `without`."""
         if not self._found:
             return empty_lists(self.rows)
         rows = np.concatenate([rows for rows, *_ in self._found])
-        # Stable, so that within a row the order of the checks stays.
-        order = np.argsort(rows, kind="stable")
+        severities = [severity_of(code) for _, _, code, _ in self._found]
+        ranks = [
+            np.full(len(f[0]), _RANKS[s]) for f, s in zip(self._found, severities, strict=True)
+        ]
+        # Stable, so that within a severity the order of the checks stays.
+        order = np.lexsort((np.concatenate(ranks), rows))
         if without is not None:
             order = order[~without[rows[order]]]
         counts = np.bincount(rows[order], minlength=self.rows)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        fields = pa.concat_arrays([pa.repeat(field, len(r)) for r, field, _, _ in self._found])
-        codes = pa.concat_arrays([pa.repeat(code, len(r)) for r, _, code, _ in self._found])
-        texts = pa.concat_arrays([texts for *_, texts in self._found])
-        columns = [column.take(pa.array(order)) for column in (fields, codes, texts)]
+        sizes = [len(found) for found, *_ in self._found]
+        found = (
+            _repeated(severities, sizes),
+            _repeated([field for _, field, _, _ in self._found], sizes),
+            _repeated([code for _, _, code, _ in self._found], sizes),
+            pa.concat_arrays([texts for *_, texts in self._found]),
+        )
+        columns = [column.take(pa.array(order)) for column in found]
         values = pa.StructArray.from_arrays(columns, fields=list(PROBLEM.fields))
         return pa.ListArray.from_arrays(pa.array(offsets), values, type=PROBLEMS)
+
+
+def _repeated(values: Sequence[str], sizes: Sequence[int]) -> pa.StringArray:
+    parts = [pa.repeat(str(value), size) for value, size in zip(values, sizes, strict=True)]
+    return pa.concat_arrays(parts)
 
 
 def empty_lists(rows: int) -> pa.ListArray:

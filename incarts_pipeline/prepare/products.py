@@ -17,6 +17,7 @@ from incarts_pipeline.prepare.columns import (
     text_of,
     without_blanks,
 )
+from incarts_pipeline.prepare.item_ids import check_product_id
 from incarts_pipeline.prepare.json_columns import (
     Fragment,
     joined,
@@ -25,7 +26,7 @@ from incarts_pipeline.prepare.json_columns import (
     text_fragment,
 )
 from incarts_pipeline.prepare.problems import Findings, Rows
-from incarts_pipeline.prepare.rules import check_product_id, check_quantity
+from incarts_pipeline.prepare.rules import check_quantity
 
 _ID = "products.retailer_product_id"
 _QUANTITY = "products.quantity"
@@ -41,15 +42,12 @@ class Products:
     backups: pa.ListArray | None
 
 
-def evaluate_products(
-    mapping: ProductMapping, columns: Columns, notes: Findings, limits: Limits
-) -> Products:
+def evaluate_products(mapping: ProductMapping, columns: Columns, limits: Limits) -> Products:
     """Read and check the products of a batch.
 
     Args:
         mapping: where id, quantity and backups come from.
         columns: the batch's columns, which also take the problems.
-        notes: takes what is noted and sent all the same.
         limits: the largest quantity, and the most backups.
     """
     rows = columns.rows
@@ -58,7 +56,7 @@ def evaluate_products(
     check_product_id(ids, _ID, columns.findings)
     backups = None
     if mapping.backup_product_ids is not None:
-        backups = _backups(mapping.backup_product_ids, ids, columns, notes)
+        backups = _backups(mapping.backup_product_ids, ids, columns)
         _check_count(backups, columns.findings, limits)
     return Products(ids=ids, quantities=_quantities(mapping, ids, columns, limits), backups=backups)
 
@@ -137,15 +135,13 @@ def _lists(values: pa.StringArray, owners: Rows, rows: int) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def _backups(
-    source: Source, ids: pa.StringArray, columns: Columns, notes: Findings
-) -> pa.ListArray:
+def _backups(source: Source, ids: pa.StringArray, columns: Columns) -> pa.ListArray:
     lists = lists_of(source, columns, _BACKUPS)
     values, owners = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
     if not len(values):
         return lists
     # Checked as values, told as rows: `absorb` turns one numbering into the other.
-    found = Findings(len(values))
+    found = Findings(len(values), columns.findings.accepted)
     check_product_id(values, _BACKUPS, found)
     columns.findings.absorb(found, owners)
     # The API refuses neither, but a backup of itself helps nobody and changes the hash.
@@ -153,7 +149,7 @@ def _backups(
     dropped = itself.to_numpy(zero_copy_only=False) | _repeated(values, owners)
     if not dropped.any():
         return lists
-    notes.add(
+    columns.findings.add(
         np.unique(owners[dropped]).astype(np.int64),
         _BACKUPS,
         NoteCode.BACKUP_DROPPED,

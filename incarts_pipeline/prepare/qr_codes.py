@@ -15,7 +15,7 @@ from incarts_pipeline.models import QR_CODE, ProblemCode, Status
 from incarts_pipeline.prepare.columns import Columns
 from incarts_pipeline.prepare.json_columns import joined, object_of, text_fragment
 from incarts_pipeline.prepare.json_objects import object_fragment
-from incarts_pipeline.prepare.problems import Findings, check_secrets, empty_lists
+from incarts_pipeline.prepare.problems import Findings, check_secrets
 from incarts_pipeline.prepare.qr_mapping import IDENTIFIER, CodeMapping, is_free
 from incarts_pipeline.prepare.row_keys import row_keys, without_nul
 from incarts_pipeline.schemas import link_request_schema
@@ -139,7 +139,6 @@ class _Batch:
             "priority": pa.nulls(n, pa.float64()),
             "pinned": pa.repeat(False, n),
             "problems": self._findings.lists(),
-            "notes": empty_lists(n),
             "code": pa.StructArray.from_arrays(code, fields=list(_CODE.fields)),
         }
         if self._mapping.keys:

@@ -28,13 +28,13 @@ def row_keys(columns: Columns, names: list[str]) -> pa.StringArray:
     return pc.binary_join_element_wise(*map(_separable, texts), "|")
 
 
-def note_padding(columns: Columns, names: list[str], notes: Findings) -> None:
+def note_padding(columns: Columns, names: list[str]) -> None:
     """Note keys with white space around them: without it the row would count as another one."""
     for name in names:
         texts = text_of(columns.plain(name))
         padded = pc.not_equal(pc.utf8_trim_whitespace(texts), texts)
         message = f'The unique key\'s column "{name}" begins or ends with white space.'
-        notes.add(padded, "unique_key", NoteCode.KEY_PADDED, message)
+        columns.findings.add(padded, "unique_key", NoteCode.KEY_PADDED, message)
 
 
 def without_nul(texts: pa.StringArray, name: str, field: str, findings: Findings) -> pa.StringArray:

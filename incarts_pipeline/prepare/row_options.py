@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from incarts_pipeline.mapping import Mapping, Source
 from incarts_pipeline.models import NoteCode, ProblemCode
 from incarts_pipeline.prepare.columns import Columns
-from incarts_pipeline.prepare.problems import Findings
 from incarts_pipeline.prepare.products import spread
 
 _NUMBER = r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?$"
@@ -27,22 +26,22 @@ class Order:
     pinned: pa.BooleanArray
 
 
-def evaluate_order(mapping: Mapping, columns: Columns, notes: Findings) -> Order:
+def evaluate_order(mapping: Mapping, columns: Columns) -> Order:
     """Read priority and pinned; a priority that is no number is noted, an unclear pin a problem."""
     return Order(
-        priority=_priority(mapping.priority, columns, notes),
+        priority=_priority(mapping.priority, columns),
         pinned=_pinned(mapping.pinned, columns),
     )
 
 
-def _priority(source: Source | None, columns: Columns, notes: Findings) -> pa.DoubleArray:
+def _priority(source: Source | None, columns: Columns) -> pa.DoubleArray:
     if source is None:
         return pa.nulls(columns.rows, pa.float64())
     texts = columns.evaluate(source, "priority", required=False)
     texts = pc.utf8_trim_whitespace(spread(texts, columns.rows))
     numbers = pc.match_substring_regex(texts, _NUMBER)
     # Only the order depends on it, so the row is sent all the same.
-    notes.add(
+    columns.findings.add(
         pc.invert(numbers),
         "priority",
         NoteCode.PRIORITY_IGNORED,

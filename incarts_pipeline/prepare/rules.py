@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.models import Intent, Limits, NoteCode, ProblemCode
-from incarts_pipeline.prepare.json_columns import data_of, offsets_of
+from incarts_pipeline.prepare.item_ids import is_all_digits
+from incarts_pipeline.prepare.json_columns import offsets_of
 from incarts_pipeline.prepare.problems import Findings
 
 NAME_CHARACTERS = 160
@@ -45,9 +46,6 @@ _URL = (
     r"(?:\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\\<>\"\p{Z}\p{Cc}]+)(?::[0-9]{1,5})?"
     r"(?:[/?#][^\p{Z}\p{Cc}]*)?$"
 )
-# 550098461.0, 5.50E+08: what spreadsheets and float columns make of an id. 12.5 as well.
-_NUMBER_LIKE = r"^[+-]?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
-_WHITE_SPACE_AROUND = r"^[\p{Z}\p{Cc}]|[\p{Z}\p{Cc}]$"
 # Combining marks and skin tones belong to the character before them; U+200D joins two emoji.
 _EXTENDS = r"\p{M}\x{1F3FB}-\x{1F3FF}"
 _LAST_CLUSTER = (
@@ -57,15 +55,14 @@ _LAST_CLUSTER = (
 
 
 def check_name(
-    names: pa.StringArray, field: str, findings: Findings, notes: Findings, *, truncate: bool
+    names: pa.StringArray, field: str, findings: Findings, *, truncate: bool
 ) -> pa.StringArray:
     """Check that names have at most 160 characters (code points), or cut them.
 
     Args:
         names: a text per row.
         field: the path of the field.
-        findings: takes names that are too long.
-        notes: takes names that were cut.
+        findings: takes names that are too long, or were cut.
         truncate: whether to cut.
 
     Returns:
@@ -89,7 +86,7 @@ def check_name(
             '"; shorten it, or set on_too_long: truncate.',
         )
         return names
-    notes.add(
+    findings.add(
         long,
         field,
         NoteCode.TRUNCATED,
@@ -148,30 +145,6 @@ def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limi
     )
 
 
-def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> None:
-    """Check that ids are no numbers that went through a float, and have no white space around."""
-    # Neither of the two can be wrong with digits alone.
-    if _is_all_digits(ids):
-        return
-    findings.add(
-        pc.match_substring_regex(ids, _NUMBER_LIKE),
-        field,
-        ProblemCode.NUMBER_LIKE_ID,
-        '"',
-        ids,
-        "\" is a number that went through a float, not an id; write the id's own digits, and in a "
-        "frame or spreadsheet keep the column as text.",
-    )
-    findings.add(
-        pc.match_substring_regex(ids, _WHITE_SPACE_AROUND),
-        field,
-        ProblemCode.WHITE_SPACE,
-        '"',
-        ids,
-        '" begins or ends with white space; trim it.',
-    )
-
-
 def check_quantity(
     quantities: pa.Array, field: str, findings: Findings, limits: Limits
 ) -> pa.Array:
@@ -214,7 +187,7 @@ def check_quantity(
 def check_zip_code(zip_codes: pa.StringArray, field: str, findings: Findings) -> None:
     """Check that ZIP codes have five digits."""
     # The usual column; the three expressions below are for the others.
-    if _is_all_digits(zip_codes) and _has_length(zip_codes, _ZIP_CODE_DIGITS):
+    if is_all_digits(zip_codes) and _has_length(zip_codes, _ZIP_CODE_DIGITS):
         return
     encoded = zip_codes.dictionary_encode()
 
@@ -337,12 +310,6 @@ def check_needs(
         lacking = pc.and_(lacking, pa.array(~named))
         message = f"The intent {intent} needs {field}, but it is empty; fill it in, or map it."
         findings.add(lacking, field, ProblemCode.NEEDED, message)
-
-
-def _is_all_digits(texts: pa.StringArray) -> bool:
-    # Most columns of ids are; a look at their bytes is ten times cheaper than an expression.
-    data = data_of(texts)
-    return bool(((data >= ord("0")) & (data <= ord("9"))).all())
 
 
 def _has_length(texts: pa.StringArray, length: int) -> bool:

@@ -144,23 +144,23 @@ LINK_COLUMNS = """
        CASE WHEN "incarts.latest" THEN u.http_status ELSE m.http_status END
            AS http_status,
        CASE WHEN "incarts.latest" THEN u.generation ELSE m.generation END AS generation,
-       LIST_CONCAT(r.problems, r.notes, CASE WHEN s.kinds > 1 THEN [{
-           'field': 'unique_key', 'code': 'duplicate_key',
+       LIST_CONCAT(r.problems, CASE WHEN s.kinds > 1 THEN [{
+           'severity': 'error', 'field': 'unique_key', 'code': 'duplicate_key',
            'message': 'rows ' || ARRAY_TO_STRING(s.catalog_rows, ', ')
                || CASE WHEN s.n > 6 THEN ' and ' || (s.n - 6) || ' more' ELSE '' END
                || ' (counted from 0) share this key but differ' || COALESCE(' in ' || s.fields, '')
                || ': keep one, or add a column to unique_key'
        }] ELSE [] END, CASE WHEN k.row_key IS NOT NULL THEN [{
-           'field': 'unique_key', 'code': 'looks_rekeyed',
+           'severity': 'suspicion', 'field': 'unique_key', 'code': 'looks_rekeyed',
            'message': 'the content is that of row ' || k.was_key
                || CASE WHEN k.others > 0 THEN ' and ' || k.others || ' more' ELSE '' END
                || ', which left the catalog: move its link over if it is the same row under '
                || 'another key, or make a new one (rekeyed: move, or new)'
        }] ELSE [] END, CASE WHEN LOWER(m.status) <> 'active' THEN [{
-           'field': 'link_id', 'code': 'not_active',
+           'severity': 'note', 'field': 'link_id', 'code': 'not_active',
            'message': 'Incarts said when it made the link that its status is ' || m.status
        }] ELSE [] END, CASE WHEN m.is_shared = 1 THEN [{
-           'field': 'link_id', 'code': 'shared_link',
+           'severity': 'note', 'field': 'link_id', 'code': 'shared_link',
            'message': 'another row that leads to the same has this link as well'
        }] ELSE [] END) AS problems,
        CASE WHEN "incarts.latest" THEN u.error_code END AS error_code,
@@ -196,14 +196,14 @@ CODE_COLUMNS = """
            AS http_status,
        CASE WHEN "incarts.latest" THEN u.generation
             WHEN "incarts.ours" THEN m.generation END AS generation,
-       LIST_CONCAT(r.problems, r.notes,
+       LIST_CONCAT(r.problems,
            CASE WHEN s.kinds > 1 THEN [{
-               'field': 'identifier', 'code': 'duplicate_key',
+               'severity': 'error', 'field': 'identifier', 'code': 'duplicate_key',
                'message': 'rows of this link ask for this identifier with different names or '
                    || 'metadata: keep one, or give each an identifier of its own'
            }] ELSE [] END,
            CASE WHEN "incarts.latest" AND u.state = 'needs_review' AND u.http_status = 409 THEN [{
-               'field': 'identifier', 'code': 'identifier_taken',
+               'severity': 'error', 'field': 'identifier', 'code': 'identifier_taken',
                'message': 'the link has a QR code of this identifier that this ledger does not '
                    || 'know: take another identifier, or adopt the code with '
                    || '`incarts review adopt KEY QR_CODE_ID`'

@@ -158,6 +158,7 @@ class Sending:
                 idempotency_key=operation.idempotency_key,
                 correlation_id=correlation_id,
                 earlier=self.attempts,
+                in_doubt=self.operation_state.doubtful,
             )
         except asyncio.CancelledError:
             # `sent` on disk means in doubt, which is just what a request cut off is.

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from incarts_pipeline.api.client import IncartsClient
+from incarts_pipeline.api.endpoints import LINKS
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.api.transport import MAX_BODY, unpacked
+from incarts_pipeline.api.received import MAX_BODY, unpacked
 from incarts_pipeline.errors import AnswerLostError, NotSentError
 from incarts_pipeline.models import AnswerKind
 from tests.support.raw_server import (
@@ -377,6 +378,63 @@ def test_connection_that_may_be_out_of_step_is_closed(answer: bytes) -> None:
             assert (await post(client)).made is None
             assert (await post(client)).made is None
             assert server.connections == 2
+
+    asyncio.run(go())
+
+
+def test_connection_out_of_step_is_never_another_requests() -> None:
+    """Who waits for a connection gets a new one, not the one that is about to be closed."""
+
+    async def failing_once(connection: Connection) -> None:
+        await connection.read()
+        await connection.answer(status=504 if connection.server.connections == 1 else 201)
+        await connection.read()
+
+    async def go() -> None:
+        async with serve(failing_once) as server, client_of(server, max_connections=1) as client:
+            answers = await asyncio.gather(post(client, 1), post(client, 2))
+            assert [answer.status for answer in answers] == [504, 201]
+            assert (server.connections, len(server.requests)) == (2, 2)
+
+    asyncio.run(go())
+
+
+def test_what_was_in_doubt_goes_over_a_connection_of_its_own() -> None:
+    """Nothing was sent there before, and nothing is after it."""
+
+    async def go() -> None:
+        async with serve(answering) as server, client_of(server) as client:
+            for number, in_doubt in enumerate([False, True, True, False]):
+                answer = await client.post(
+                    LINKS,
+                    b"{}",
+                    idempotency_key=f"incarts1-{number:04}",
+                    correlation_id=f"incarts-{number:04}",
+                    in_doubt=in_doubt,
+                )
+                assert answer.kind is AnswerKind.LINK
+            assert server.connections == 3
+
+    asyncio.run(go())
+
+
+def test_connections_are_shared_until_an_answer_is_anothers() -> None:
+    """From then on nothing is sent where something else was."""
+
+    async def foreign_on_the_third(connection: Connection) -> None:
+        for number in range(4):
+            await connection.read()
+            echo = b"incarts-other" if number == 2 else b"incarts-test"
+            head = b"HTTP/1.1 201 X\r\ncontent-length: %d\r\nx-correlation-id: %b\r\n\r\n"
+            await connection.write(head % (len(LINK), echo) + LINK)
+
+    async def go() -> None:
+        async with serve(foreign_on_the_third) as server, client_of(server) as client:
+            answers = [await post(client, number) for number in range(6)]
+            assert [answer.made is not None for answer in answers] == [True] * 2 + [False] + [
+                True
+            ] * 3
+            assert server.connections == 4
 
     asyncio.run(go())
 

@@ -266,3 +266,30 @@ def test_polars_is_not_imported(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "a.csv")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "values", [["500001", 500002, None], [500001, "a", float("nan")], [None, "500001", 5]]
+)
+def test_following_the_advice_makes_no_text_of_nothing(values: list[Any]) -> None:
+    """What is missing stays missing, in a frame and in a list of dicts."""
+    frame = pd.DataFrame({"id": pd.Series(values, dtype=object)})
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(frame).require(["id"])
+    namespace = {"df": frame.copy()}
+    exec(caught.value.fix.partition("for ids ")[2].rstrip("."), namespace)
+    missing = [value is None or value != value for value in values]
+    assert [v is None for v in column_of(namespace["df"])] == missing
+    rows = [{"id": None if value != value else value} for value in values]
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(rows).require(["id"])
+    for row in rows:
+        exec(caught.value.fix.partition("for ids ")[2].rstrip("."), {"row": row})
+    assert [v is None for v in column_of(rows)] == missing
+
+
+def column_of(source: object) -> list[Any]:
+    """Return the one column of a catalog."""
+    catalog = open_catalog(source)
+    catalog.require(["id"])
+    return [value for batch in catalog.batches() for value in batch.column(0).to_pylist()]

@@ -89,16 +89,13 @@ def test_long_numbers_are_never_rounded(file: Path) -> None:
 
 
 def test_empty_and_other_json(tmp_path: Path, file: Path) -> None:
-    """An empty file is refused, and so is one JSON document, however long its line."""
+    """An empty file is refused, and so is a document without a list of objects."""
     file.write_text("\n \n")
     with pytest.raises(CatalogError, match="is empty"):
         open_catalog(file)
     document = tmp_path / "a.json"
-    document.write_text("[" + '{"a": 1},' * BLOCK + "{}]")
-    with pytest.raises(CatalogError, match=r"Line 1 of .* is a list, not an object"):
-        open_catalog(document)
     document.write_text('{\n  "a": 1\n}\n')
-    with pytest.raises(CatalogError, match=r"Line 1 of .* is not JSON"):
+    with pytest.raises(CatalogError, match="has no list of objects"):
         open_catalog(document)
 
 

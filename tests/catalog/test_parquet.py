@@ -131,9 +131,9 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CatalogError, match="holds no Parquet"):
         open_catalog(tmp_path / "empty")
-    (tmp_path / "book.xlsx").write_bytes(b"PK")
+    (tmp_path / "book.sas7bdat").write_bytes(b"PK")
     with pytest.raises(CatalogError, match="can't be told from its name"):
-        open_catalog(tmp_path / "book.xlsx")
+        open_catalog(tmp_path / "book.sas7bdat")
     (tmp_path / "zero.parquet").touch()
     with pytest.raises(CatalogError, match=r"zero.parquet can't be read"):
         open_catalog(tmp_path / "zero.parquet")

@@ -126,7 +126,9 @@ def test_what_a_row_is_is_asked_for_in_python(near: Settings) -> None:
     """The arguments are named, with what they take, instead of the shell's options."""
     with pytest.raises(MappingError) as caught:
         plan_links(goods(), settings=near)
-    assert caught.value.fix == 'Give unique_key=["..."] and link_set="...", or mapping="...".'
+    assert 'unique_key=["..."]: what a row is' in caught.value.message
+    assert 'link_set="...": what this family' in caught.value.message
+    assert "suggest_mapping" in (caught.value.fix or "")
 
 
 GOOD: dict[str, tuple[Callable[[], object], list[str]]] = {

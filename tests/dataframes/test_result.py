@@ -17,7 +17,7 @@ from hypothesis import given, settings, strategies as st
 from incarts_pipeline.dataframes.result import LinksResult, free_names
 from incarts_pipeline.dataframes.snapshot import keep
 from incarts_pipeline.display.remedies import PROBLEMS
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import CatalogError, PublishError
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan.figures import PlanFigures
@@ -133,9 +133,26 @@ def test_rows_index_and_types_stay(
     pd.testing.assert_frame_equal(frame, before)
     pd.testing.assert_frame_equal(whole.iloc[:, : frame.shape[1]], frame.iloc[places])
     assert list(whole.iloc[:, -len(LINKS) :]["link_id"]) == [f"lnk_{i}" for i in range(len(places))]
-    pd.testing.assert_index_equal(made.links.index, whole.index)
     if frame.index.is_unique:
+        pd.testing.assert_index_equal(made.links.index, whole.index)
         pd.testing.assert_frame_equal(frame.join(made.links), whole)
+    else:
+        with pytest.raises(CatalogError, match=r"index has .* twice, .* result.to_pandas"):
+            _ = made.links
+
+
+@pytest.mark.parametrize("value", [0, "a", None, (1, "x")])
+def test_links_alone_need_an_index_without_twins(tmp_path: Path, value: object) -> None:
+    """A join would put rows beside other rows' links, so it says which rows, and what to take."""
+    index = pd.Index([value, "other", value], tupleize_cols=False)
+    frame = pd.DataFrame({"sku": ["1", "2", "3"]}, index=index)
+    made = result(tmp_path, frame, [0, 1, 2])
+    with pytest.raises(CatalogError, match="twice, in rows 0 and 2") as caught:
+        _ = made.links
+    assert caught.value.row == 2
+    assert made.to_pandas()["link_id"].to_list() == ["lnk_0", "lnk_1", "lnk_2"]
+    # What a frame without twins makes of several links per row is right.
+    assert len(result(tmp_path, frame.iloc[:2], [0, 0, 1]).links) == 3
 
 
 def test_the_callers_later_changes_dont_matter(tmp_path: Path) -> None:

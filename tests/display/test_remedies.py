@@ -13,7 +13,7 @@ from incarts_pipeline.api.responses import classify
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.display import remedies
 from incarts_pipeline.ledger.state_machine import Replay
-from incarts_pipeline.models import AnswerKind, NoteCode, ProblemCode, Reason
+from incarts_pipeline.models import SUSPICIONS, AnswerKind, NoteCode, ProblemCode, Reason
 
 NOW = dt.datetime(2026, 5, 4, tzinfo=dt.UTC)
 FINE = (
@@ -34,6 +34,7 @@ def test_no_reason_and_no_rule_is_left_out() -> None:
         *NoteCode,
         Reason.DUPLICATE_KEY,
         Reason.LOOKS_REKEYED,
+        *SUSPICIONS,
     }
     for reason, fix in remedies.REASONS.items():
         assert bool(fix.fix) != (reason in (*FINE, Reason.NO_PRODUCTS)), reason

@@ -1,8 +1,9 @@
 """`make soak`: faults of every kind for as long as one likes; prints what was seen.
 
-    python -m tests.end_to_end.soak --minutes 10 --kills 200
+    python -m tests.end_to_end.soak --minutes 10 --kills 200 --foreign 10 --damages 100
 
-Exits 1 when anything was duplicated, lost, forgotten or undone, and says how to see it again.
+Exits 1 when anything was wrong, duplicated, lost, forgotten or undone, and says how to see it
+again. What must be refused, and is, is counted beside.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from pathlib import Path
 from incarts_pipeline.failpoints import Place
 from incarts_pipeline.sandbox.config import Faults, SandboxConfig
 from incarts_pipeline.sandbox.process import SandboxProcess
+from tests.end_to_end import rounds
 from tests.end_to_end.simulation.campaign import Findings, on_sqlite, pure_on_all_cores
+from tests.support.chaos import Damage
+from tests.support.fault_proxy import FOREIGN
 from tests.support.processes import kill_and_run_again
 
 _ROWS = 40
@@ -65,16 +69,54 @@ def kill(times: int, seed: int, folder: Path) -> list[str]:
     return wrong
 
 
+def answer(times: int, rows: int, folder: Path) -> list[str]:
+    """Double, delay and swap answers between real processes and the sandbox; say what is wrong."""
+    wrong: list[str] = []
+    for kinds in [*((kind,) for kind in FOREIGN), FOREIGN]:
+        count = rounds.Count()
+        with SandboxProcess(SandboxConfig()) as box:
+            for number in range(times):
+                own = folder / f"answers-{'-'.join(kinds)}-{number}"
+                count.add(rounds.foreign(box, own, kinds, rows))
+        print(f"answers {' or '.join(kinds)}: {count}", flush=True)
+        wrong += count.wrong
+    return wrong
+
+
+def damage(times: int, seed: int, folder: Path) -> list[str]:
+    """Damage ledgers of killed processes, and under living ones; say what is wrong."""
+    dice, wrong = random.Random(seed), []
+    kinds = [(kind, False) for kind in Damage] + [(kind, True) for kind in rounds.UNDER_A_RUN]
+    with SandboxProcess(SandboxConfig(latency=0.02)) as box:
+        for kind, under in kinds:
+            count = rounds.Count()
+            when = "under a run" if under else "between runs"
+            for number in range(times):
+                own = folder / f"{kind}-{number}-{when.replace(' ', '-')}"
+                count.add(rounds.damaged(box, own, kind, dice, under=under))
+            print(f"ledger {kind} {when}: {count}", flush=True)
+            wrong += count.wrong
+        count = rounds.children_killed(box, folder / "children", times, dice)
+    print(f"reading process killed: {count}", flush=True)
+    return wrong + count.wrong
+
+
 def main() -> int:
-    """Run both parts and return the exit code."""
+    """Run all parts and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="of simulation")
     parser.add_argument("--kills", type=int, default=200, help="real processes to kill")
+    parser.add_argument("--foreign", type=int, default=3, help="runs with each kind of answers")
+    parser.add_argument("--rows", type=int, default=100, help="in each of these")
+    parser.add_argument("--damages", type=int, default=20, help="ledgers with each kind of damage")
     parser.add_argument("--seed", type=int, default=1_000_000, help="where the seeds begin")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="incarts-soak-") as folder:
-        found = simulate(asked.minutes * 60, asked.seed, Path(folder))
-        wrong = kill(asked.kills, asked.seed, Path(folder))
+        own = Path(folder)
+        found = simulate(asked.minutes * 60, asked.seed, own)
+        wrong = kill(asked.kills, asked.seed, own)
+        wrong += answer(asked.foreign, asked.rows, own)
+        wrong += damage(asked.damages, asked.seed, own)
     for said in wrong:
         print(said)
     return bool(found.problems or wrong)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.csv as pacsv
@@ -13,21 +12,19 @@ import pytest
 
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.maintenance import (
-    adopt,
     backup_ledger,
     check_ledger,
     ledger_overview,
     open_cases,
-    recreate,
     restore_ledger,
 )
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
+from tests.support.chaos import Damage, befall, review
 from tests.support.processes import NO_MAPPING, result_of, start, wait_for_links
 from tests.support.runs import products
-from tests.support.sqlite_files import opened
 
-LEDGER = Path("ledger.db")
+LEDGER, BACKUP = Path("ledger.db"), Path("backup.db")
 _FIRST, _ALL = 40, 240
 _APPLY = ("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--max-in-flight", "4")
 
@@ -74,39 +71,15 @@ def killed_night(settings: Settings, box: Sandbox) -> int:
     return made
 
 
-def copy_over() -> None:
-    """Copy the backup over the ledger, as one shouldn't."""
-    shutil.copy("backup.db", LEDGER)
-    lose_log()
-
-
-def lose_log() -> None:
-    """Lose the log, as a container does whose ledger alone was mounted."""
-    for suffix in ("-wal", "-shm"):
-        Path(f"{LEDGER}{suffix}").unlink(missing_ok=True)
-
-
-def delete() -> None:
-    """Delete the ledger."""
-    lose_log()
-    LEDGER.unlink()
-
-
-def replace() -> None:
-    """Put another ledger in its place."""
-    delete()
-    shutil.copy("backup.db", LEDGER)
-    with opened(LEDGER) as connection:
-        connection.execute("UPDATE meta SET value = 'another' WHERE name = 'ledger_id'")
-
-
-@pytest.mark.parametrize("lose", [copy_over, lose_log, delete, replace])
+@pytest.mark.parametrize(
+    "damage", [Damage.COPIED_OVER, Damage.LOG_LOST, Damage.DELETED, Damage.REPLACED]
+)
 def test_nothing_is_sent_for_a_ledger_that_is_not_the_newest(
-    settings: Settings, box: Sandbox, lose: Callable[[], None]
+    settings: Settings, box: Sandbox, damage: Damage
 ) -> None:
     """All that would count on it refuse it; a restored backup goes on, without duplicates."""
     made = killed_night(settings, box)
-    lose()
+    befall(damage, LEDGER, BACKUP)
     assert "incarts ledger restore" in apply(box, _ALL, code=1)
     for look in (ledger_overview, open_cases, check_ledger):
         with pytest.raises(RefusedError, match="incarts ledger restore"):
@@ -120,22 +93,10 @@ def test_nothing_is_sent_for_a_ledger_that_is_not_the_newest(
     assert made - _FIRST <= held <= made - _FIRST + 16
     apply(box, _ALL, code=3)
     assert box.audit().links == _ALL - held + made - _FIRST
-    review(settings, box)
+    assert set(review(settings, box)) == {"ledger_restored"}
     apply(box, _ALL)
     everything_is_there_once(box)
     assert None not in pq.read_table("links.parquet")["link_id"].to_pylist()
-
-
-def review(settings: Settings, box: Sandbox) -> None:
-    """Do with each held row what Incarts says: adopt the link that exists, else recreate."""
-    made = {one.idempotency_key: one.link_id for one in box.requests() if one.link_id}
-    for case in open_cases(settings):
-        assert (case.reason, case.needs_person) == ("ledger_restored", True)
-        link_id = made.get(case.idempotency_key)
-        if link_id is None:
-            recreate([case.idempotency_key], settings)
-        else:
-            adopt(case.idempotency_key, link_id, settings)
 
 
 def test_backup_under_a_running_run(settings: Settings, box: Sandbox) -> None:
@@ -155,24 +116,19 @@ def test_backup_under_a_running_run(settings: Settings, box: Sandbox) -> None:
     everything_is_there_once(box)
 
 
-@pytest.mark.parametrize("how", ["moved", "replaced", "deleted"])
-def test_ledger_that_goes_under_a_run(settings: Settings, box: Sandbox, how: str) -> None:
+@pytest.mark.parametrize("damage", [Damage.RENAMED, Damage.REPLACED, Damage.DELETED])
+def test_ledger_that_goes_under_a_run(settings: Settings, box: Sandbox, damage: Damage) -> None:
     """The run ends and rescues what it knows; nothing new is made in the place."""
     apply(box, _FIRST)
-    backup_ledger("backup.db", settings)
+    backup_ledger(BACKUP, settings)
     pacsv.write_csv(products(_ALL), "catalog.csv")
     box.reconfigure(latency=0.02)
     night = start(box, *_APPLY, "--ledger", str(LEDGER))
     wait_for_links(box, _FIRST + 30)
-    if how == "moved":
-        LEDGER.rename("elsewhere.db")
-    elif how == "replaced":
-        Path("backup.db").rename(LEDGER)
-    else:
-        LEDGER.unlink()
+    befall(damage, LEDGER, BACKUP)
     _, err = night.communicate(timeout=300)
     assert night.returncode == 1, err
-    assert LEDGER.exists() == (how == "replaced")
+    assert LEDGER.exists() == (damage is Damage.REPLACED)
     made = box.audit().links
     assert _FIRST < made < _ALL
     assert pq.read_table("links.parquet").num_rows == _FIRST, "nothing was published"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from incarts_pipeline.ledger import state_machine as states
 from incarts_pipeline.ledger.state_machine import Replay, ReplayRule
 from incarts_pipeline.models import AnswerKind, State
 from tests.end_to_end.simulation.__main__ import tell
-from tests.end_to_end.simulation.campaign import careless, on_sqlite, pure_on_all_cores
+from tests.end_to_end.simulation.campaign import Careless, careless, on_sqlite, pure_on_all_cores
+from tests.end_to_end.simulation.memory_ledger import MemoryLedger
+from tests.end_to_end.simulation.server import FAULTS, Fault
 from tests.end_to_end.simulation.world import World
 
 CARELESS = range(1_500)
+MOVING = range(6_000)
+SWAPS = (Fault.SWAPPED, Fault.SWAPPED_BODY, Fault.LOST_AFTER)
 
 # Tracing would double their time, and they reach nothing that other tests don't.
 pytestmark = pytest.mark.no_cover
@@ -50,53 +55,116 @@ class Blind(ReplayRule):
 
 def blind(world: World) -> None:
     """Replay a key that the server may have forgotten."""
-    world.judges = Blind
+    world.writer.rule = Blind
 
 
 def marks_late(world: World) -> None:
     """Record an attempt only after it has left."""
-    world.marks_first = False
+    world.writer.marks_first = False
 
 
 def new_keys(world: World) -> None:
     """Send every attempt under a key of its own."""
-    world.keys_per_attempt = True
+    world.writer.keys_per_attempt = True
 
 
 def unwitnessed(world: World) -> None:
     """Take a ledger that was rolled back for the newest."""
-    world.witnessed = False
+    world.writer.witnessed = False
 
 
-@pytest.mark.parametrize("change", [blind, marks_late, new_keys, unwitnessed])
-def test_the_simulation_notices_carelessness(change: object) -> None:
-    """A writer that breaks one rule makes duplicates that the checks see."""
-    noticed = careless(CARELESS, change)  # type: ignore[arg-type]
+def believes_redirects(world: World) -> None:
+    """Take a 303 for an answer before anything was done."""
+    world.writer.see_other = AnswerKind.WRONG_ENDPOINT
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        (blind, FAULTS),
+        (marks_late, FAULTS),
+        (new_keys, FAULTS),
+        (unwitnessed, FAULTS),
+        (believes_redirects, (Fault.REDIRECTED,)),
+    ],
+)
+def test_the_simulation_notices_carelessness(change: Careless, kinds: Sequence[Fault]) -> None:
+    """A writer that breaks one rule makes duplicates that the checks see, and loses links."""
+    noticed = careless(CARELESS, change, kinds)
     assert noticed["duplicated"] > 5
     assert noticed["lost"] > 5
 
 
 def believes_all(world: World) -> None:
     """Take every answer for the request's own."""
-    world.attribute = lambda answer, _: answer
+    world.writer.attribute = lambda answer, _: answer
 
 
 def ignores_echoes(world: World) -> None:
     """Compare contents alone."""
-    world.attribute = lambda answer, request: attribute(replace(answer, echoed_id=None), request)
+    world.writer.attribute = lambda answer, request: attribute(
+        replace(answer, echoed_id=None), request
+    )
 
 
 def ignores_content(world: World) -> None:
     """Compare correlation ids alone."""
-    world.attribute = lambda answer, request: attribute(answer, replace(request, body=b"{}"))
+    world.writer.attribute = lambda answer, request: attribute(answer, replace(request, body=b"{}"))
 
 
-@pytest.mark.parametrize("change", [believes_all, ignores_echoes, ignores_content])
-def test_the_simulation_notices_credulity(change: object) -> None:
-    """A writer that doesn't ask whose an answer is has links of other content, or loses some."""
-    noticed = careless(CARELESS, change)  # type: ignore[arg-type]
+def keeps_connections(world: World) -> None:
+    """Go on with a connection whose answers are out of step."""
+    world.writer.is_in_step = lambda _: True
+
+
+def sends_blindly(world: World) -> None:
+    """Send on a connection on which an answer waits already."""
+    world.writer.looks_first = False
+
+
+def shares_links(world: World) -> None:
+    """Give a row a link that another row has."""
+    memory(world).owns_links = False
+
+
+def memory(world: World) -> MemoryLedger:
+    """Return the model that a world has."""
+    assert isinstance(world.ledger, MemoryLedger)
+    return world.ledger
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        (believes_all, SWAPS),
+        (ignores_echoes, SWAPS),
+        (ignores_content, SWAPS),
+        (keeps_connections, (Fault.LATE_ANSWER, Fault.NOT_SENT)),
+        (sends_blindly, (Fault.DOUBLED,)),
+        (shares_links, (Fault.LINK_OF_ANOTHER,)),
+    ],
+)
+def test_the_simulation_notices_credulity(change: Careless, kinds: Sequence[Fault]) -> None:
+    """A writer that doesn't ask whose an answer is has links of other content, and loses some."""
+    noticed = careless(CARELESS, change, kinds)
     assert noticed["wrong"] > 5
     assert noticed["lost"] > 5
+
+
+def moves_doubts(world: World) -> None:
+    """Move a link to a row that may have one of its own."""
+    memory(world).moves_doubts = True
+
+
+def forgets_moves(world: World) -> None:
+    """Tell the witness nothing of the keys to which links were moved."""
+    memory(world).names_moves = False
+
+
+def test_the_simulation_notices_careless_moves() -> None:
+    """A re-keyed row whose own link was on its way loses it, and one that was lost gets another."""
+    assert careless(MOVING, moves_doubts)["lost"] > 5
+    assert careless(MOVING, forgets_moves)["duplicated"] > 5
 
 
 def test_the_simulation_notices_a_doubt_that_is_not_sticky(monkeypatch: pytest.MonkeyPatch) -> None:

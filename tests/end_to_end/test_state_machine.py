@@ -8,9 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from incarts_pipeline.ledger.state_machine import ReplayRule
 from tests.end_to_end.simulation import checks
-from tests.end_to_end.simulation.ledgers import MemoryLedger
+from tests.end_to_end.simulation.memory_ledger import MemoryLedger
 from tests.end_to_end.simulation.server import FAULTS, Fault
-from tests.end_to_end.simulation.world import WINDOW, World, calm, review
+from tests.end_to_end.simulation.world import WINDOW, World, calm, respell, review
 
 DEADLINE = ReplayRule(window=WINDOW, api_key_fingerprint=None).deadline
 GAPS = (0.5, 29.0, 31.0, 600.0, DEADLINE - 1, DEADLINE + 1, WINDOW + 1, 1e5)
@@ -86,6 +86,28 @@ class RowsLife(RuleBasedStateMachine):
     def the_api_key_is_rotated(self, key: str) -> None:
         """Runs that start from now on use another key."""
         self.world.fingerprint = key
+
+    @rule()
+    def its_key_is_spelled_anew(self) -> None:
+        """And a person says so."""
+        respell(self.world)
+
+    @rule()
+    def the_ledger_is_backed_up(self) -> None:
+        """Also while runs are at work."""
+        self.world.ledger.back_up()
+
+    @precondition(lambda self: not self.world.running())
+    @rule()
+    def the_ledger_is_rolled_back(self) -> None:
+        """To its last backup; runs refuse it until a person restores it."""
+        self.world.roll_back()
+
+    @precondition(lambda self: self.world.is_refused)
+    @rule()
+    def a_person_restores(self) -> None:
+        """What was sent since the backup is held."""
+        self.world.restore()
 
     @precondition(lambda self: not self.world.running())
     @rule()

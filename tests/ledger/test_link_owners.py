@@ -94,6 +94,14 @@ def test_link_that_nothing_proves_is_disputed(engine: sa.Engine) -> None:
     assert state(engine, other)[0] == "done"
 
 
+def test_all_rows_that_share_a_link_are_disputed(engine: sa.Engine) -> None:
+    """Two rows that lead to the same have it without proof, and a third is answered with it."""
+    shared = [sent(engine, call(key, content=key)) for key in "12"]
+    answer(engine, *shared, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, sent(engine, to("3")), proof=Proof.ECHO)
+    assert [state(engine, one)[:2] for one in shared] == [("needs_review", "link_disputed")] * 2
+
+
 def test_disputed_link_proves_nothing_to_others(engine: sa.Engine) -> None:
     """Whoever has no proof either doesn't get a link that is disputed."""
     one, *others = (sent(engine, to(key)) for key in "123")

@@ -173,7 +173,7 @@ def test_priority_and_pinned_are_read() -> None:
     rows = prepared(table, mapping)
     assert [row["priority"] for row in rows] == [1.5, -20.0, None, None]
     assert [row["pinned"] for row in rows] == [True, False, False, False]
-    assert [note["code"] for note in rows[2]["notes"]] == ["priority_ignored"]
+    assert [note["code"] for note in rows[2]["problems"]] == ["priority_ignored"]
     assert [problem["code"] for problem in rows[3]["problems"]] == ["not_a_flag"]
 
 
@@ -182,7 +182,7 @@ def test_padded_keys_are_kept_and_noted() -> None:
     table = pa.table({"sku": ["1", " 2", "3\t", "4 5"], "name": list("abcd")})
     rows = prepared(table, simple())
     assert [row["row_key"] for row in rows] == ["1", " 2", "3\t", "4 5"]
-    codes = [[note["code"] for note in row["notes"]] for row in rows]
+    codes = [[note["code"] for note in row["problems"]] for row in rows]
     assert codes == [[], ["key_padded"], ["key_padded"], []]
 
 

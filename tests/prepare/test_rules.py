@@ -6,7 +6,14 @@ import pyarrow as pa
 import pytest
 
 from incarts_pipeline.mapping.mapping import load_mapping
-from incarts_pipeline.models import Limits, NoteCode, ProblemCode
+from incarts_pipeline.models import (
+    SUSPICIONS,
+    Limits,
+    NoteCode,
+    ProblemCode,
+    Severity,
+    severity_of,
+)
 from incarts_pipeline.prepare.prepare import prepare
 
 LINK: dict[str, Any] = {
@@ -59,7 +66,7 @@ def link_request(limits: Limits | None = None, *, more: object = None, **values:
 def test_a_good_row_has_no_problem() -> None:
     """The row that the other tests break is whole."""
     row = link_request()
-    assert row["problems"] == row["notes"] == []
+    assert row["problems"] == []
     assert row["body"]
 
 
@@ -183,14 +190,14 @@ def test_long_names_are_cut_at_a_character(name: str, cut: str) -> None:
     """Truncating never leaves half a character or a dangling joiner, and is noted."""
     row = link_request(more={"on_too_long": "truncate"}, name=name)
     assert f'"name":"{cut}"' in row["body"]
-    assert [note["code"] for note in row["notes"]] == [NoteCode.TRUNCATED]
+    assert [note["code"] for note in row["problems"]] == [NoteCode.TRUNCATED]
 
 
 def test_backups_are_dropped_with_a_note() -> None:
     """The product itself and repeated ones are no backups; the others keep their order."""
     row = link_request(backups=["9", "550098461", " 8 ", "9", None, ""])
     assert '"backupProductIds":["9","8"]' in row["body"]
-    assert [note["code"] for note in row["notes"]] == [NoteCode.BACKUP_DROPPED]
+    assert [note["code"] for note in row["problems"]] == [NoteCode.BACKUP_DROPPED]
 
 
 def test_unknown_retailers_and_intents_can_be_allowed() -> None:
@@ -208,5 +215,9 @@ def test_bodies_have_a_limit() -> None:
 
 
 def test_codes_are_documented() -> None:
-    """Problem and note codes never share a name, so that one table can list them."""
-    assert not set(ProblemCode) & set(NoteCode)
+    """Problem, suspicion and note codes never share a name, so that one table can list them."""
+    codes = [*ProblemCode, *SUSPICIONS, *NoteCode]
+    assert len(set(map(str, codes))) == len(codes)
+    assert {severity_of(code) for code in ProblemCode} == {Severity.ERROR}
+    assert {severity_of(code) for code in SUSPICIONS} == {Severity.SUSPICION}
+    assert {severity_of(code) for code in NoteCode} == {Severity.NOTE}

@@ -17,12 +17,21 @@ import typer
 from incarts_pipeline import errors
 from incarts_pipeline.api import responses
 from incarts_pipeline.api.attribution import Foreign
-from incarts_pipeline.api.transport import FailureKind
+from incarts_pipeline.api.failures import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
 from incarts_pipeline.maintenance.compare import Verdict
-from incarts_pipeline.models import Action, Dispute, NoteCode, ProblemCode, Reason, State, Status
+from incarts_pipeline.models import (
+    SUSPICIONS,
+    Action,
+    Dispute,
+    NoteCode,
+    ProblemCode,
+    Reason,
+    State,
+    Status,
+)
 from incarts_pipeline.plan import guards
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.circuit_breaker import EndKind
@@ -71,7 +80,8 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Statuses", [*Status]),
         ("Actions", [*Action]),
         ("Reasons", [*Reason]),
-        ("Problems of a row", [*ProblemCode, "duplicate_key", "looks_rekeyed"]),
+        ("Problems of a row", [*ProblemCode, "duplicate_key"]),
+        ("Suspicions", [*SUSPICIONS, "looks_rekeyed"]),
         ("Notes", [*NoteCode]),
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),

@@ -11,7 +11,16 @@ from enum import StrEnum
 import pytest
 
 from incarts_pipeline import models
-from incarts_pipeline.models import Action, AnswerKind, Intent, Policy, Reason, State, Status
+from incarts_pipeline.models import (
+    Action,
+    AnswerKind,
+    Intent,
+    Policy,
+    Reason,
+    Severity,
+    State,
+    Status,
+)
 from tests.support.pages import codes_in, page, rows_of, section
 from tests.support.paths import ROOT
 
@@ -24,6 +33,7 @@ TABLES = {
     "States in the ledger": State,
     "Answers": AnswerKind,
     "Policies": Policy,
+    "Severities": Severity,
     "Intents": Intent,
 }
 OWN_WORDS = {

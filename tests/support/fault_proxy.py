@@ -9,11 +9,13 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from urllib.parse import urlsplit
+
+from tests.support.swap import Swap
 
 _DRIP_BYTES = 16
 _RST = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: closing sends a reset
@@ -31,6 +33,13 @@ class Break(StrEnum):
     DRIP = "drip"  # the answer comes a few bytes at a time
     CUT_ANSWER = "cut_answer"  # only so many bytes of the answer come back
     CUT_REQUEST = "cut_request"  # only so many bytes of the request arrive
+    DOUBLED = "doubled"  # the answer comes again 2 ms later
+    LATE = "late"  # a 504, and then the real answer on the same connection
+    SWAPPED = "swapped"  # the answer of another request of this kind comes back
+
+
+# Those after which connections go on, with answers that are not the request's.
+FOREIGN = (Break.DOUBLED, Break.LATE, Break.SWAPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,9 @@ class Blow:
     at: int = 0
 
 
-def mixture(seed: int, share: float) -> Iterator[Blow]:
-    """Yield breaks of all kinds at random places, for a share of the requests."""
+def mixture(seed: int, share: float, kinds: Sequence[Break] = tuple(Break)[1:]) -> Iterator[Blow]:
+    """Yield breaks of these kinds at random places, for a share of the requests."""
     dice = random.Random(seed)
-    kinds = list(Break)[1:]
     while True:
         hit = dice.random() < share
         yield Blow(dice.choice(kinds), dice.randrange(400)) if hit else Blow(Break.NONE)
@@ -58,6 +66,7 @@ class FaultProxy:
         self._upstream = (parts.hostname or "", parts.port or 80)
         self._blows = iter(blows)
         self.struck: Counter[Break] = Counter()
+        self._swap: Swap[bytes] = Swap()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
@@ -107,6 +116,8 @@ class FaultProxy:
             await self._forward(request[: blow.at % len(request)], whole=False)
             return _reset(writer)
         answer = await self._forward(request)
+        if blow.kind is Break.SWAPPED:
+            answer = await self._swap.exchanged(answer)
         return await _BACK[blow.kind](reader, writer, answer, blow.at)
 
     async def _forward(self, request: bytes, *, whole: bool = True) -> bytes:
@@ -140,6 +151,23 @@ def _reset(writer: asyncio.StreamWriter) -> bool:
 
 
 async def _whole(_: object, writer: asyncio.StreamWriter, answer: bytes, __: int) -> bool:
+    writer.write(answer)
+    await writer.drain()
+    return True
+
+
+async def _doubled(_: object, writer: asyncio.StreamWriter, answer: bytes, __: int) -> bool:
+    writer.write(answer)
+    return await _later(writer, answer)
+
+
+async def _late(_: object, writer: asyncio.StreamWriter, answer: bytes, __: int) -> bool:
+    writer.write(b"HTTP/1.1 504 X\r\ncontent-length: 0\r\n\r\n")
+    return await _later(writer, answer)
+
+
+async def _later(writer: asyncio.StreamWriter, answer: bytes) -> bool:
+    await asyncio.sleep(0.002)
     writer.write(answer)
     await writer.drain()
     return True
@@ -183,4 +211,7 @@ _BACK: dict[Break, Callable[..., asyncio.Future[bool]]] = {
     Break.STALL: _stall,
     Break.DRIP: _drip,
     Break.CUT_ANSWER: _cut,
+    Break.DOUBLED: _doubled,
+    Break.LATE: _late,
+    Break.SWAPPED: _whole,
 }  # type: ignore[dict-item]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-_SWAP_SECONDS = 0.05  # how long an answer waits for another one to be swapped with
+from tests.support.swap import Swap
 
 
 class Trick(StrEnum):
@@ -61,7 +61,7 @@ class SwappingServer:
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     connections: int = 0
-    _waiting: tuple[Reply, asyncio.Future[Reply]] | None = None
+    _swap: Swap[Reply] = field(default_factory=Swap)
 
     @property
     def base_url(self) -> str:
@@ -100,7 +100,7 @@ class SwappingServer:
             writer.write(b"HTTP/1.1 504 X\r\ncontent-length: 0\r\n\r\n")
             await asyncio.sleep(0.002)
         elif self.trick in (Trick.SWAPPED, Trick.SWAPPED_BODIES) and is_first:
-            reply = await self._swapped(reply)
+            reply = await self._swap.exchanged(reply)
             if self.trick is Trick.SWAPPED_BODIES:
                 reply = Reply(201, echo, reply.content)
         elif self.trick is Trick.REFUSED and is_first:
@@ -126,20 +126,6 @@ class SwappingServer:
             Trick.DISABLED: {"status": "disabled"},
         }
         return content | changes.get(self.trick, {})
-
-    async def _swapped(self, reply: Reply) -> Reply:
-        """Exchange an answer with that of another request under way, if one comes."""
-        if self._waiting is not None:
-            other, waiting = self._waiting
-            self._waiting = None
-            waiting.set_result(reply)
-            return other
-        mine = asyncio.get_running_loop().create_future()
-        self._waiting = (reply, mine)
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(mine), _SWAP_SECONDS)
-        self._waiting = None
-        return reply
 
 
 @contextlib.contextmanager

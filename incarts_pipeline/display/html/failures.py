@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.display import remedies
-from incarts_pipeline.models import NoteCode, Reason, Status
+from incarts_pipeline.models import SUSPICIONS, NoteCode, Reason, Status
 
 FAILED = (Status.REJECTED, Status.IN_DOUBT, Status.HELD, Status.PENDING)
 COLUMNS = (
     *("catalog_row", "row_key", "status", "reason"),
     *("http_status", "error_code", "error_message", "problems"),
 )
-_BY_RULE = pa.array([Reason.INVALID.value, Reason.DUPLICATE_KEY.value])
+_BY_RULE = pa.array(sorted({Reason.INVALID, Reason.DUPLICATE_KEY, *SUSPICIONS}))
 _KEYS = ["status", "reason", "field", "code", "http_status"]
 
 
@@ -52,7 +52,7 @@ def failure_groups(table: pa.Table, *, examples: int = 3, most: int = 20) -> lis
 
 
 def _by_rule(failed: pa.Table) -> pa.Table:
-    """Return a row per broken rule of the rows that were never sent."""
+    """Return a row per broken rule, or suspicion, of the rows that were never sent."""
     own = failed.filter(pc.is_in(failed["reason"], _BY_RULE)).combine_chunks()
     problems = own["problems"].combine_chunks()
     # `combine_chunks` leaves a column without rows chunked.
@@ -71,7 +71,7 @@ def _by_rule(failed: pa.Table) -> pa.Table:
             "message": pc.struct_field(parts, "message"),
         }
     )
-    # Notes reject nothing.
+    # Notes reject and hold nothing. By the code, since files of earlier versions name no severity.
     return flat.filter(pc.invert(pc.is_in(code, pa.array(list(NoteCode)))))
 
 

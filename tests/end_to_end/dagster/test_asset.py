@@ -73,12 +73,13 @@ def test_rekeyed_rows_are_held_and_moved(
 
 
 def test_checks_pass_and_say_what_they_looked_at(materialize: Materialize) -> None:
-    """All six, with the asset's materialization."""
+    """All seven, with the asset's materialization."""
     checks = checks_of(materialize(links_asset()))
     assert {name for name, check in checks.items() if check.passed} == {
         "no_row_lost",
         "one_link_per_content",
         "rejected_share",
+        "suspicious_share",
         "new_rejects",
         "nothing_in_doubt",
         "nothing_stale",

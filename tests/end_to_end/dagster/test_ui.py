@@ -20,6 +20,7 @@ CHECKS = (
     "no_row_lost",
     "one_link_per_content",
     "rejected_share",
+    "suspicious_share",
     "new_rejects",
     "nothing_in_doubt",
     "nothing_stale",

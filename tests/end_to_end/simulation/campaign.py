@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from incarts_pipeline.ledger.database import prepare_file
-from incarts_pipeline.ledger.ledger_file import beside
 from incarts_pipeline.ledger.queries import ensure_sets
 from tests.end_to_end.simulation import checks
-from tests.end_to_end.simulation.ledgers import Known, Ledger, MemoryLedger, SqliteLedger
+from tests.end_to_end.simulation.ledgers import Known, Ledger
+from tests.end_to_end.simulation.memory_ledger import MemoryLedger
+from tests.end_to_end.simulation.server import FAULTS, Fault
+from tests.end_to_end.simulation.sqlite_ledger import SqliteLedger
 from tests.end_to_end.simulation.world import World, calm, review, schedule
 
 _CHUNK = 2_000
@@ -95,8 +97,6 @@ def on_sqlite(seeds: Iterable[int], file: Path) -> Findings:
     with engine.begin() as connection:
         ensure_sets(connection, "demo", ["s"], ["sku"])
     for seed in seeds:
-        _empty(engine)
-        beside(file, ".sent").unlink(missing_ok=True)
         ledger = SqliteLedger(engine, file)
         world = World(seed, ledger)
         model = World(seed, MemoryLedger())
@@ -114,14 +114,8 @@ def _ends(ledger: Ledger) -> list[tuple[object, ...]]:
     def end(op: Known) -> tuple[object, ...]:
         return op.key, op.state, sorted(op.links)
 
-    rows = [(key, ledger.row(key).content_hash) for key in ("1", "2")]
+    rows = [(key, ledger.row(key).content_hash) for key in ("1", "2", "3")]
     return [*sorted(map(end, ledger.operations())), *rows]
-
-
-def _empty(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
-        for table in ("link", "attempt", "body", "row", "operation", "lost_key"):
-            connection.exec_driver_sql(f"DELETE FROM {table}")
 
 
 def _without_fsync(connection: sa.pool.PoolProxiedConnection, _: object) -> None:
@@ -132,11 +126,17 @@ def _without_fsync(connection: sa.pool.PoolProxiedConnection, _: object) -> None
 Careless = Callable[[World], None]
 
 
-def careless(seeds: Iterable[int], change: Careless) -> Counter[str]:
-    """Play schedules in worlds that `change` made careless; count what the checks notice."""
+def careless(
+    seeds: Iterable[int], change: Careless, kinds: Sequence[Fault] = FAULTS
+) -> Counter[str]:
+    """Play schedules in worlds that `change` made careless; count what the checks notice.
+
+    `kinds` are the faults that befall requests: all, or those that a rule is there for.
+    """
     noticed: Counter[str] = Counter()
     for seed in seeds:
         world = World(seed, MemoryLedger())
+        world.kinds = kinds
         change(world)
         calm(schedule(world))
         noticed["duplicated"] += bool(checks.duplicates(world))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from incarts_pipeline.models import State
 from tests.end_to_end.simulation.process import content_hash
 from tests.end_to_end.simulation.world import World
@@ -12,19 +10,18 @@ _FLAGGED = (State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
 
 
 def duplicates(world: World) -> list[str]:
-    """Return the rows for whose content the server made more than one link."""
-    made: Counter[tuple[str, bytes]] = Counter()
-    for key, body, _ in world.server.links:
-        made[world.rows[key], body] += 1
-    return [f"{n} links for row {row} with {body!r}" for (row, body), n in made.items() if n > 1]
+    """Return the links that were made for a row and a content that had one already."""
+    return world.duplicates
 
 
 def lost(world: World) -> list[str]:
     """Return links that neither the ledger has nor a flagged row stands for.
 
-    A restored ledger holds the keys that it doesn't know; a row that has another row's link of the
-    same content misses nothing.
+    A restored ledger holds the keys that it doesn't know, and one that has yet to be restored is
+    refused. A row that has another row's link of the same content misses nothing.
     """
+    if world.is_refused:
+        return []
     owner = {op.key: op for op in world.ledger.operations()}
     made = {link_id: (key, body) for key, body, link_id in world.server.links}
     held = world.ledger.held()
@@ -71,13 +68,16 @@ def forgotten(world: World, *, reviewed: bool = False) -> list[str]:
 
 
 def undone(world: World) -> list[str]:
-    """Return what was done once and isn't any more."""
+    """Return what was done once and isn't any more.
+
+    A link may be disputed, or have moved to another row: then it is that one's.
+    """
     known = {op.op_id: op for op in world.ledger.operations()}
     return [
         f"operation {op_id} was done with {sorted(links)}"
         for op_id, links in world.settled.items()
         if op_id not in known
-        or known[op_id].state is not State.DONE
+        or known[op_id].state not in (State.DONE, State.MOVED, State.NEEDS_REVIEW)
         or not links <= known[op_id].links
     ]
 

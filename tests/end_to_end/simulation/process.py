@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from incarts_pipeline.api.attribution import Request
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Claim, Operation
+from incarts_pipeline.ledger.rekeying import KeyChange
 from incarts_pipeline.ledger.runs import LEASE_SECONDS
 from incarts_pipeline.ledger.state_machine import OperationState, Replay
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
-from tests.end_to_end.simulation.ledgers import Row, call_for
+from tests.end_to_end.simulation.ledgers import SET_ID, Row, call_for
 from tests.end_to_end.simulation.server import Reply
 
 if TYPE_CHECKING:
@@ -26,17 +27,52 @@ _DOUBTS = (State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
 
 
 def run(world: World, me: Process) -> Iterator[str]:
-    """Settle doubts, then make what the catalog wants: the order of the library's writer."""
+    """Settle doubts, move links, make what the catalog wants: the order of the library's writer."""
     yield "begun"
+    if world.is_refused:
+        world.count("refused to run")
+        return
+    yield from _settle_doubts(world, me)
+    for row_key, body in sorted(world.catalog.items()):
+        yield from _rekey(world, me, row_key, body)
+    rows = sorted(world.catalog.items())
+    yield from _at_once(world, [_make(world, me, row_key, body) for row_key, body in rows])
+    yield from _settle_doubts(world, me)
+    me.ended = True
+
+
+def _at_once(world: World, tasks: list[Iterator[str]]) -> Iterator[str]:
+    """Let tasks go on in an order that the dice decide, over the same connection."""
+    while tasks:
+        task = tasks[int(world.chance() * len(tasks))]
+        try:
+            yield next(task)
+        except StopIteration:
+            tasks.remove(task)
+
+
+def _settle_doubts(world: World, me: Process) -> Iterator[str]:
     while found := world.ledger.doubts(me.run_id, world.living(me)):
         yield "claimed doubts"
+        tasks = []
         for operation in found:
             row = world.ledger.row(operation.row_key)
-            settled = row.content_hash == content_hash(world.catalog.get(operation.row_key))
-            yield from _carry(world, me, replace(operation, for_history=settled))
-    for row_key, body in sorted(world.catalog.items()):
-        yield from _make(world, me, row_key, body)
-    me.ended = True
+            wanted = world.catalog.get(operation.row_key)
+            stays = wanted is not None and row.content_hash == content_hash(wanted)
+            tasks.append(_carry(world, me, replace(operation, for_history=stays)))
+        yield from _at_once(world, tasks)
+
+
+def _rekey(world: World, me: Process, row_key: str, body: bytes) -> Iterator[str]:
+    """Move the link of a row that a person said is this one, while neither has gone on."""
+    old_key = world.rekeyed.get(row_key)
+    if old_key is None or old_key in world.catalog:
+        return
+    old = world.ledger.row(old_key)
+    if old.op_id is None or old.content_hash != content_hash(body):
+        return
+    yield "planned"
+    world.rekey(me, KeyChange(SET_ID, old_key, row_key, old.op_id), body)
 
 
 def content_hash(body: bytes | None) -> bytes | None:
@@ -84,6 +120,7 @@ def _wants_call(row: Row, body: bytes) -> bool:
 def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
     """Send one operation until it is settled or this run's patience ends."""
     operation_state = operation.operation_state
+    attempts = [operation.correlation_id] if operation.correlation_id else []
     for _ in range(_PATIENCE):
         now = world.now(me)
         if operation_state.first_sent is not None:
@@ -103,7 +140,8 @@ def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
             api_key_fingerprint=me.fingerprint,
             at=now,
         )
-        operation_state = yield from _attempt(world, me, sent, operation_state)
+        operation_state = yield from _attempt(world, me, sent, operation_state, attempts)
+        attempts.append(sent.correlation_id)
         if operation_state is None or operation_state.state not in _OPEN:
             return
         world.pass_time(world.chance() * 20)
@@ -111,20 +149,22 @@ def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
 
 
 def _attempt(
-    world: World, me: Process, sent: Sent, operation_state: OperationState
-) -> Iterator[str]:
+    world: World, me: Process, sent: Sent, operation_state: OperationState, earlier: list[str]
+) -> Generator[str, None, OperationState | None]:
     """Mark, send, hear, record; return where the operation stands, None when it isn't ours."""
-    if world.marks_first:
+    if world.writer.marks_first:
         yield "about to mark"
         if not world.ledger.mark_sent(me.run_id, sent):
             return None
     yield "marked"
     overslept = world.now(me).boot - sent.at.boot > LEASE_SECONDS
-    reply = Reply(AnswerKind.NOT_SENT) if overslept else world.send(sent)
+    reply = Reply(AnswerKind.NOT_SENT) if overslept else world.send(me, sent)
+    answer = _answer(world, sent, reply, earlier)
+    if not world.writer.is_in_step(answer):
+        me.connection.close()
     yield "in flight"
-    if not world.marks_first and not world.ledger.mark_sent(me.run_id, sent):
+    if not world.writer.marks_first and not world.ledger.mark_sent(me.run_id, sent):
         return None
-    answer = _answer(world, sent, reply)
     operation_state = operation_state.answered(answer.kind)
     yield "answered"
     world.record(
@@ -141,7 +181,7 @@ def _attempt(
     return operation_state
 
 
-def _answer(world: World, sent: Sent, reply: Reply) -> Answer:
+def _answer(world: World, sent: Sent, reply: Reply, earlier: Sequence[str]) -> Answer:
     """Return the answer as the client gives it: only when it is the request's."""
     content = {"customUrl": reply.content.decode()} if reply.content else {}
     made = Link(id=reply.link_id, raw=dict(content)) if reply.link_id else None
@@ -149,4 +189,5 @@ def _answer(world: World, sent: Sent, reply: Reply) -> Answer:
         kind=reply.kind, correlation_id=sent.correlation_id, made=made, echoed_id=reply.echo
     )
     body = json.dumps({"customUrl": sent.operation.body.decode()}).encode()
-    return world.attribute(answer, Request(correlation_id=sent.correlation_id, body=body))
+    request = Request(correlation_id=sent.correlation_id, body=body, earlier=tuple(earlier))
+    return world.writer.attribute(answer, request)

@@ -27,6 +27,9 @@ class Fault(StrEnum):
     SWAPPED = "swapped"  # it gets the answer of another request, correlation id and all
     SWAPPED_BODY = "swapped_body"  # it gets what another request made, under its own id
     DOUBLED = "doubled"  # the answer comes a second time, as that of the next request
+    LATE_ANSWER = "late_answer"  # a 504, and then the real answer on the same connection
+    LINK_OF_ANOTHER = "link_of_another"  # its own answer, but for a link id that another row has
+    REDIRECTED = "redirected"  # carried out, and answered with a 303
 
 
 FAULTS = tuple(Fault)[1:]
@@ -40,6 +43,8 @@ _WITHOUT_EFFECT = {
     Fault.REFUSED: AnswerKind.REFUSED,
 }
 _ANSWER_LOST = (Fault.LOST_AFTER, Fault.ERROR_AFTER, Fault.HALF_ANSWER)
+# After these nothing comes any more on the connection.
+BROKEN = (Fault.LOST_BEFORE, Fault.LOST_AFTER, Fault.LATE, Fault.HALF_ANSWER)
 
 
 class Reply(NamedTuple):
@@ -62,7 +67,8 @@ class _Memory:
 class Server:
     """Remembers a key for `window` seconds; `stores_errors` repeats a 5xx under its key.
 
-    Its answers have the correlation id (`echoes`), what was made (`tells`), or both.
+    Its answers have the correlation id (`echoes`), what was made (`tells`), both, or neither; then
+    nobody can tell a swapped one.
     """
 
     window: float
@@ -74,6 +80,11 @@ class Server:
     bodies: dict[str, set[bytes]] = field(default_factory=dict)  # all that came under a key
     _memory: dict[str, _Memory] = field(default_factory=dict)
     _late: list[tuple[float, str, bytes]] = field(default_factory=list)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing in its answers says whose they are."""
+        return not self.echoes and not self.tells
 
     def receive(self, key: str, body: bytes, now: float, fault: Fault, delay: float = 0.0) -> Reply:
         """Answer one request; a LATE one takes effect after `delay` seconds."""

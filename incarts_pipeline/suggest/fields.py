@@ -1,0 +1,194 @@
+"""Fields beside the destination: names, amounts, places, tracking, and what is only offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow.types as pt
+
+from incarts_pipeline.mapping import Preset
+from incarts_pipeline.models import Intent
+from incarts_pipeline.suggest import words
+from incarts_pipeline.suggest.findings import Finding
+from incarts_pipeline.suggest.profile import ColumnProfile, Profile
+from incarts_pipeline.text import counted
+
+NAME_CHARACTERS = 160  # the API's bound
+_NAMED = 0.7  # of the values: where the name says what a column is, looks need only not gainsay it
+_SMALL = r"^\s*[1-9]\d{0,2}\s*$"
+
+
+def name_of(profile: Profile, preset: Preset | None) -> Finding:
+    """Return the finding about a link's name."""
+    named = profile.named(preset.label) if preset is not None else None
+    found = [c for c in profile.worded(words.NAME) if _is_name(c)]
+    found += [c for c in profile.columns if _is_name(c) and _begins_like_a_name(c.word)]
+    # Without a word for it: the column of short texts with the most different ones.
+    rest = sorted((c for c in profile.columns if c.is_label), key=lambda c: -c.distinct)
+    ranked = list(dict.fromkeys([*([named] if named else []), *found, *rest]))
+    if not ranked:
+        first = profile.plain[0]
+        return Finding(
+            field="link.name",
+            value={"column": first.name},
+            why="No column has names.",
+            doubt="the links are called by their first column; choose a better one.",
+        )
+    best = ranked[0]
+    told = named is not None or best in found
+    return Finding(
+        field="link.name",
+        value={"column": best.name},
+        why="The internal name, for your own people."
+        + ("" if told else " No column is called so: this one has texts like names."),
+        others=tuple({"column": c.name} for c in found if c is not best)[:3],
+        doubt=_nameless(best, profile),
+    )
+
+
+def _nameless(column: ColumnProfile, profile: Profile) -> str | None:
+    lacking = round((1 - column.filled) * profile.rows)
+    if not lacking:
+        return None
+    return f"{lacking:,} of {counted(profile.rows, 'row')} lack it; those are rejected."
+
+
+def _is_name(column: ColumnProfile) -> bool:
+    return column.filled > 0.5 and (column.is_label or column.distinct > 1) and not column.is_image
+
+
+def _begins_like_a_name(word: str) -> bool:
+    return any(word.startswith(f"{name}_") for name in ("name", "title"))
+
+
+def other_fields(profile: Profile, intent: object) -> Iterator[Finding]:
+    """Yield what else the columns' names say: quantities, places, tracking."""
+    if intent == Intent.ADD_TO_CART.value or isinstance(intent, dict):
+        yield from _products(profile)
+        yield from _location(profile)
+    for column in profile.worded(words.FALLBACK):
+        if column.is_address:
+            why = "By its name and its addresses."
+            yield Finding(field="link.fallback_url", value={"column": column.name}, why=why)
+    yield from _tracking(profile)
+    if isinstance(intent, dict):
+        yield from _tags(profile)
+
+
+def _products(profile: Profile) -> Iterator[Finding]:
+    for column in profile.worded(words.QUANTITY)[:1]:
+        if column.share(_SMALL) >= _NAMED:
+            yield Finding(
+                field="link.products.quantity",
+                value={"column": column.name, "default": 1},
+                why="How many go into the cart; 1 where the cell is empty.",
+                doubt="if it counts what is in stock, take the line out: each link takes 1."
+                if _is_stock(column)
+                else None,
+            )
+    for column in profile.worded(words.BACKUPS)[:1]:
+        yield Finding(
+            field="link.products.backup_product_ids",
+            value=_split(column, ","),
+            why="What is taken where the product isn't to be had.",
+        )
+
+
+def _is_stock(column: ColumnProfile) -> bool:
+    return column.share(r"^\s*(?:1?\d|2[0-4])\s*$") < 0.9
+
+
+def _location(profile: Profile) -> Iterator[Finding]:
+    codes = [c for c in profile.worded(words.ZIP_CODE) if c.share(r"^\s*\d{5}\s*$") >= _NAMED]
+    for code in codes[:1]:
+        yield Finding(
+            field="link.location.zip_code",
+            value={"column": code.name},
+            why="Where the shopper is; turns on Walmart's choice of the store.",
+        )
+        for store in profile.worded(words.STORE)[:1]:
+            value = {"column": store.name}
+            yield Finding(field="link.location.store_id", value=value, why="The store.")
+
+
+def _tracking(profile: Profile) -> Iterator[Finding]:
+    for name in words.UTM:
+        names = (f"utm_{name}", "campaign") if name == "campaign" else (f"utm_{name}",)
+        for column in profile.worded(names)[:1]:
+            yield Finding(
+                field=f"link.tracking.utm.{name}",
+                value={"column": column.name},
+                why=f"utm_{name}, by its name.",
+            )
+
+
+def _tags(profile: Profile) -> Iterator[Finding]:
+    """Yield the tags of a table that is made for links; those of a shop's are its own affair."""
+    for column in profile.worded(("tags",))[:1]:
+        marks = [mark for mark in ("|", ";") if column.share(f"[{mark}]") > 0]
+        why = "By its name, cut into single tags."
+        value = _split(column, marks[0] if marks else ",")
+        yield Finding(field="link.tracking.tags", value=value, why=why)
+
+
+def _split(column: ColumnProfile, mark: str) -> dict[str, object]:
+    if pt.is_list(column.type) or pt.is_large_list(column.type):
+        return {"column": column.name}
+    return {"column": column.name, "split": mark}
+
+
+def at_the_top(profile: Profile) -> Iterator[Finding]:
+    """Yield keys that stand beside the link: what is urgent, and what is in print."""
+    for column in profile.worded(words.PRIORITY[:1])[:1]:
+        if column.mostly(r"^\s*-?[\d.]+\s*$"):
+            yield Finding(
+                field="priority", value={"column": column.name}, why="Higher numbers go first."
+            )
+    for column in profile.worded(words.PINNED)[:1]:
+        yield Finding(
+            field="pinned",
+            value={"column": column.name},
+            why="Rows whose code is in print keep their link, whatever changes.",
+        )
+
+
+def too_long(profile: Profile, name: Finding) -> Iterator[Finding]:
+    """Yield what becomes of names that the API would refuse, where there are any."""
+    value = name.value
+    column = profile.named(str(value["column"])) if isinstance(value, dict) else None
+    if column is not None and column.longest > NAME_CHARACTERS:
+        yield Finding(
+            field="on_too_long",
+            value="truncate",
+            why=f"Names of more than {NAME_CHARACTERS} characters are cut; the internal name only, "
+            "not where the link goes.",
+            others=("reject",),
+        )
+
+
+def offers(profile: Profile, used: Sequence[str]) -> Iterator[Finding]:
+    """Yield what the table has beside: data that may go along with a link, and is in no need to."""
+    kinds = (("brand", words.BRAND), ("price", words.PRICE), ("image", words.IMAGE))
+    value: dict[str, object] = {}
+    for kind, names in kinds:
+        found = [c for c in _priced(profile, names, kind) if c.name not in used]
+        if found:
+            value[kind] = {"column": found[0].name}
+    if value:
+        yield Finding(
+            field="link.metadata",
+            value=value,
+            why=f"Also in the table: {', '.join(value)}. Stored with a link as it was when the "
+            "link was made.",
+            is_offer=True,
+        )
+
+
+def _priced(profile: Profile, names: Sequence[str], kind: str) -> list[ColumnProfile]:
+    found = profile.worded(names)
+    if kind == "price":
+        begin = [c for c in profile.columns if c.word.startswith("price_")]
+        found = [c for c in [*found, *begin] if c.is_price]
+    if kind == "image":
+        found = [c for c in found if c.share(r"(?i)https?://") > 0.5]
+    return [c for c in found if len(c.values)]

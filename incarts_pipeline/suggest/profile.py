@@ -1,0 +1,189 @@
+"""Profile of a table: what a sample of its rows shows of each column."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+SAMPLE_ROWS = 20_000
+LOOKED_AT = 2_000  # different values of a column
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_APART = re.compile(r"[^a-z0-9]+")
+_URL = r"(?i)^\s*https?://"
+_IMAGE = r"(?i)^\s*https?://\S+\.(?:jpe?g|png|webp|gif|avif|svg)(?:\W|$)"
+_WHOLE = r"^\s*\d+\s*$"
+_NUMBER = r"^\s*[-+]?\d[\d.,\s]*$"
+_CURRENCY = r"(?:[$£€¥₹¢]|[a-z]{3}\b)?"
+_PRICE = rf"(?i)^\s*{_CURRENCY}\s*\d[\d.,]*\s*{_CURRENCY}(?:\s*(?:/|each)\s*\w*)?\s*$"
+_CODE = r"^\s*[\w.:#+/-]{1,64}\s*$"
+_DATE = r"^\s*\d{4}-\d{2}-\d{2}"
+_MARKUP = r"<[a-zA-Z/]"
+_LETTERS = r"\p{L}{2}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays have no hash
+class ColumnProfile:
+    """What the sample shows of one column.
+
+    Attributes:
+        name: as the table has it.
+        word: the name in plain lower-case words joined by underscores: `Name *` is `name`.
+        type: its Arrow type.
+        values: its different values as text, at most `LOOKED_AT` of them; none of a nested type.
+        counts: how many rows have each of them.
+        filled: the share of rows that have a value, from 0 to 1.
+        distinct: how many different values there are in the sample.
+        is_counter: whether the values count the rows: 0, 1, 2 or 1, 2, 3.
+    """
+
+    name: str
+    word: str
+    type: pa.DataType
+    values: pa.StringArray
+    counts: pa.Int64Array
+    filled: float
+    distinct: int
+    is_counter: bool
+
+    def share(self, pattern: str) -> float:
+        """Return the share of the rows with a value in which an RE2 pattern is found."""
+        found = self.counts.filter(pc.match_substring_regex(self.values, pattern))
+        return float((pc.sum(found).as_py() or 0) / max(pc.sum(self.counts).as_py() or 0, 1))
+
+    def mostly(self, pattern: str) -> bool:
+        """Say whether nearly all values have a pattern: a few broken cells hide nothing."""
+        return self.share(pattern) >= 0.95
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the values are pages on the web, not pictures."""
+        return self.mostly(_URL) and not self.mostly(_IMAGE)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the values are addresses of pictures."""
+        return self.mostly(_IMAGE)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the values are digits alone."""
+        return self.mostly(_WHOLE)
+
+    @property
+    def is_price(self) -> bool:
+        """Whether the values are amounts, with or without a currency."""
+        return self.mostly(_PRICE)
+
+    @property
+    def is_code(self) -> bool:
+        """Whether the values look like ids: one word, neither an address nor a fraction or date."""
+        if pt.is_floating(self.type) or pt.is_boolean(self.type) or self.is_address:
+            return False
+        return self.mostly(_CODE) and not self.mostly(_DATE) and not self._is_fraction()
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the values could be names: short texts of letters, without markup."""
+        if not self.mostly(_LETTERS) or self.mostly(_URL) or self.is_price:
+            return False
+        return self.length <= 160 and self.share(_MARKUP) < 0.2
+
+    @property
+    def length(self) -> float:
+        """Return the mean length of the values, in characters."""
+        return float(pc.mean(pc.utf8_length(self.values)).as_py() or 0)
+
+    @property
+    def longest(self) -> int:
+        """Return the length of the longest value, in characters."""
+        return int(pc.max(pc.utf8_length(self.values)).as_py() or 0)
+
+    def _is_fraction(self) -> bool:
+        return self.mostly(_NUMBER) and self.share(r"[.,]") > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a sample shows of a table; `rows` is the sample's size."""
+
+    columns: tuple[ColumnProfile, ...]
+    rows: int
+
+    @property
+    def plain(self) -> tuple[ColumnProfile, ...]:
+        """The columns of single values: not of lists, objects or bytes."""
+        return tuple(c for c in self.columns if not _is_nested(c.type))
+
+    def named(self, name: str) -> ColumnProfile | None:
+        """Return a column by its name, or by its name in plain words."""
+        exact = next((column for column in self.columns if column.name == name), None)
+        return exact or next((c for c in self.columns if c.word == plain_word(name)), None)
+
+    def worded(self, words: Sequence[str]) -> list[ColumnProfile]:
+        """Return the columns that have one of the names, in the order of the names."""
+        return [column for word in words for column in self.columns if column.word == word]
+
+
+def profile_of(sample: pa.Table) -> Profile:
+    """Look at the columns of a sample.
+
+    Args:
+        sample: rows as `Catalog.batches` yields them, of plain types.
+    """
+    columns = tuple(
+        _column(name, sample.column(place).combine_chunks())
+        for place, name in enumerate(sample.column_names)
+    )
+    return Profile(columns=columns, rows=sample.num_rows)
+
+
+def plain_word(name: str) -> str:
+    """Return a column's name in plain words: `Variant SKU` and `variantSku` are `variant_sku`."""
+    flat = unicodedata.normalize("NFKD", _HUMP.sub("_", name)).encode("ascii", "ignore").decode()
+    return _APART.sub("_", flat.lower()).strip("_").removeprefix("g_")
+
+
+def _column(name: str, values: pa.Array) -> ColumnProfile:
+    texts = _texts(values)
+    filled = texts.drop_null()
+    unique = filled.value_counts()
+    looked_at = unique.slice(0, LOOKED_AT)
+    return ColumnProfile(
+        name=name,
+        word=plain_word(name),
+        type=values.type,
+        values=looked_at.field("values"),
+        counts=looked_at.field("counts"),
+        filled=len(filled) / len(texts) if len(texts) else 0.0,
+        distinct=len(unique),
+        is_counter=_is_counter(texts),
+    )
+
+
+def _texts(values: pa.Array) -> pa.StringArray:
+    """Return values as text, null where there is nothing but white space."""
+    if _is_nested(values.type):
+        return pa.nulls(len(values), pa.string())
+    texts = values.cast(pa.string())
+    blank = pc.equal(pc.utf8_trim_whitespace(texts), "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), texts)
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return bool(pt.is_nested(kind) or pt.is_binary(kind) or pt.is_fixed_size_binary(kind))
+
+
+def _is_counter(texts: pa.StringArray) -> bool:
+    if len(texts) < 3:
+        return False
+    return any(
+        texts.equals(pc.cast(pa.array(range(first, first + len(texts))), pa.string()))
+        for first in (0, 1)
+    )
