@@ -26,7 +26,6 @@ from .mapping import (
     TrackingMapping as TrackingMapping,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
-    mapping_file as mapping_file,
     named as named,
 )
 from .presets import (
@@ -40,4 +39,5 @@ from .presets import (
     preset_named as preset_named,
     where_of as where_of,
 )
+from .reading import mapping_file as mapping_file
 from .type_rules import is_list as is_list, is_text as is_text

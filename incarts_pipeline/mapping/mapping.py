@@ -22,7 +22,7 @@ from incarts_pipeline.mapping.expressions import (
     parse_source,
 )
 from incarts_pipeline.mapping.presets import expanded
-from incarts_pipeline.mapping.reading import bounded, read_text, refuse_secrets
+from incarts_pipeline.mapping.reading import bounded, mapping_file, read_text, refuse_secrets
 from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key
 from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.yaml import load_yaml
@@ -322,10 +322,10 @@ def load_mapping(
     """
     if isinstance(source, Mapping):
         return source
-    content = expanded(mapping_content(source, most_bytes=most_bytes))
+    content = mapping_content(source, most_bytes=most_bytes)
     try:
         refuse_secrets(content)
-        return Mapping.model_validate(content)
+        return Mapping.model_validate(expanded(content))
     except ValidationError as error:
         raise explain(error, Mapping) from None
     except RecursionError:
@@ -356,13 +356,6 @@ def mapping_content(
             f"A mapping is an object with link_set, unique_key and link, not {found!r}."
         )
     return content
-
-
-def mapping_file(source: object) -> Path | None:
-    """Return the file that a mapping is read from, None for one that is given as it is."""
-    # A path has no line break, and a mapping of one line says nothing.
-    is_path = isinstance(source, Path) or (isinstance(source, str) and "\n" not in source)
-    return Path(str(source)) if is_path else None
 
 
 def _inside(kind: ValueKind) -> ValueKind:

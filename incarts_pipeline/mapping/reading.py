@@ -11,6 +11,13 @@ from incarts_pipeline.small_files import TooLargeError, read_small
 from incarts_pipeline.text import suggest_file
 
 
+def mapping_file(source: object) -> Path | None:
+    """Return the file that a mapping is read from, None for one that is given as it is."""
+    # A path has no line break, and a mapping of one line says nothing.
+    is_path = isinstance(source, Path) or (isinstance(source, str) and "\n" not in source)
+    return Path(str(source)) if is_path else None
+
+
 def read_text(source: Path, most_bytes: int) -> str:
     """Return the text of a mapping's file; raises MappingError."""
     try:
