@@ -125,7 +125,8 @@ def _blocks(source: Decoded, name: str, unit: str, row: int = 0, *, most: int) -
         if not read:
             data, rest = rest, b""
         lines = data.split(b"\n")
-        _check_bounds(lines, rest, name, line, most)
+        behind = line + data.count(b"\n") + len(end)
+        _check_bounds([*enumerate(lines, line), (behind, rest)], name, most)
         # Blank lines are no rows, but they count as lines in messages.
         rows = sum(1 for one in lines if one.strip())
         if rows:
@@ -144,9 +145,9 @@ def _undecodable(
     return error.at(f"Line {line + 1} of {name}", row, column)
 
 
-def _check_bounds(lines: list[bytes], rest: bytes, name: str, first: int, most: int) -> None:
+def _check_bounds(lines: list[tuple[int, bytes]], name: str, most: int) -> None:
     """Refuse a line that is too long, whole or not, or so deep that Arrow's parser would crash."""
-    for number, line in enumerate((*lines, rest), start=first):
+    for number, line in lines:
         if len(line) > most:
             raise CatalogError(
                 f"Line {number + 1} of {name} has more than {most:,} bytes.",

@@ -14,6 +14,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
+from urllib.parse import unquote
 
 SHORTEST = 8  # characters; a shorter one would be found in everyday words
 SHAPE = "ic_live_…"  # how a key is told of that nobody may see
@@ -24,11 +25,16 @@ _LONGEST = 64  # characters that are looked for; whatever follows them is hidden
 _LAYERS = 6  # spellings of spellings
 _SHORT = 4  # a password of a URI may be shorter than a key; it is found as a whole word alone
 _INVISIBLE = "\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
-_SHAPED = re.compile(r"(?<![a-z0-9])ic_(?:live|test)_[a-z0-9_+/=~-]{3}", re.IGNORECASE)
+# Behind a letter it may be the end of a word, like `basic_live_view`; not with digits in it.
+_SHAPED = re.compile(
+    r"(?<![a-z0-9])ic_(?:live|test)_[a-z0-9_+/=~-]{3}"
+    r"|ic_(?:live|test)_(?=[a-z_+/=~-]{0,64}[0-9])[a-z0-9_+/=~-]{8}",
+    re.IGNORECASE,
+)
 _UNSEEN = re.compile(f"[{_INVISIBLE}]")
 _SPELLED = re.compile(
     r"\\+(?:u\{?0*([0-9a-f]{2})\}?|x([0-9a-f]{2})|([0-7]{3})|(.))"
-    rf"|%([0-9a-f]{{2}})|&(?:\#x?[0-9a-f]+|[a-z]+);?|[\x00{_INVISIBLE}]",
+    rf"|(?:%[0-9a-f]{{2}})+|&(?:\#x?[0-9a-f]+|[a-z]+);?|[\x00{_INVISIBLE}]",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -57,13 +63,13 @@ def keep_secret(text: str) -> None:
     if len(text) < _SHORT or text in _live.secrets[-1:]:
         return
     kept = ([one for one in _live.secrets if one != text] + [text])[-_MOST:]
-    # What has a key's shape is found by that.
-    whole = [one for one in kept if len(one) >= SHORTEST and not _SHAPED.match(one)]
+    whole = [one for one in kept if len(one) >= SHORTEST]
     short = [re.escape(one) for one in kept if len(one) < SHORTEST]
     _live = _Live(
         secrets=tuple(kept),
         lowered=tuple(one.lower() for one in whole),
-        encoded=tuple(code for one in whole for code in _encodings(one)),
+        # What has a key's shape is found by that, once it is encoded.
+        encoded=tuple(c for one in whole if not _SHAPED.match(one) for c in _encodings(one)),
         words=re.compile(rf"\b(?:{'|'.join(short)})\b") if short else None,
     )
 
@@ -76,10 +82,12 @@ def kept_secrets() -> tuple[str, ...]:
 def holds_secret(text: str) -> bool:
     """Say whether a text has a live secret, or what has a key's shape, in any spelling."""
     for _ in range(_LAYERS):
+        if "\0" in text:  # UTF-16, or what is left of it
+            text = text.replace("\0", "")
         if _has(text):
             return True
         # Without what a spelling of other characters begins with, it says no more than it shows.
-        if not ("\\" in text or "%" in text or "&" in text or "\0" in text) and (
+        if not ("\\" in text or "%" in text or "&" in text) and (
             text.isascii() or not _UNSEEN.search(text)
         ):
             return False
@@ -125,8 +133,10 @@ def _character(found: re.Match[str]) -> str:
     """Return the character that a spelling of it stands for."""
     if found[0].startswith("&"):
         return html.unescape(found[0])
-    unicode, hexadecimal, octal, itself, percent = found.groups()
-    if digits := unicode or hexadecimal or percent:
+    if found[0].startswith("%"):
+        return unquote(found[0])
+    unicode, hexadecimal, octal, itself = found.groups()
+    if digits := unicode or hexadecimal:
         return chr(int(digits, 16))
     return chr(int(octal, 8)) if octal else itself or ""
 

@@ -391,7 +391,7 @@ def test_canaries_are_found_where_nothing_hides_them(
     go: Go, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the filter off the same search finds them: in the table, the ledger, page and log."""
-    monkeypatch.setattr(secrets, "_has", lambda text: False)
+    monkeypatch.setattr(secrets, "_has", lambda _: False)
     said = [("message", secret), ("shortLink", SPELLINGS["base64"](secret))]
     pacsv.write_csv(products(2), "catalog.csv")
     with server(lambda number, _: answer(*said[number], number)) as base_url:
