@@ -12,6 +12,7 @@ IncartsError
 │   └── LedgerDamagedError
 ├── PublishError             links.parquet can't be written
 ├── MissingExtraError        an optional package isn't installed
+├── MachineError             the system refused a file, room or memory
 ├── TransportError           no answer came
 │   ├── NotSentError         the request provably never left
 │   └── AnswerLostError      it may have arrived: the link may exist
@@ -29,12 +30,13 @@ IncartsError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from incarts_pipeline.outgoing import safe, shown
-from incarts_pipeline.text import Surface, each_part, spelled
+from incarts_pipeline.text import Surface, each_part, respelled, spelled
 
 
 class IncartsError(Exception):
@@ -66,9 +68,13 @@ def told_in(surface: Surface) -> Iterator[None]:
     try:
         yield
     except IncartsError as error:
-        error.message = spelled(error.message, surface)
-        error.fix = error.fix and spelled(error.fix, surface)
+        error.message = respelled(error.message, surface)
+        error.fix = error.fix and respelled(error.fix, surface)
         raise
+    except Exception as error:
+        if not is_machines(error):
+            raise
+        raise machine_error(error) from error
 
 
 class SettingsError(IncartsError):
@@ -159,6 +165,46 @@ class PublishError(IncartsError):
 
 class MissingExtraError(IncartsError):
     """An optional package isn't installed; `fix` is the command that installs it."""
+
+
+class MachineError(IncartsError):
+    """The system refused a file, room on a disk, or memory; names the file as far as it is known.
+
+    What was answered until then is in the ledger.
+    """
+
+
+_FIXES = {
+    errno.ENOENT: "Check the path.",
+    errno.ENOTDIR: "Check the path.",
+    errno.EISDIR: "Name a file; this is a folder.",
+    errno.EACCES: "Give yourself access, or name another place.",
+    errno.EPERM: "Give yourself access, or name another place.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOSPC: "Make room, or let TMPDIR name a folder on another disk.",
+    errno.EDQUOT: "Make room, or let TMPDIR name a folder on another disk.",
+    errno.EMFILE: "Let more files be open: ulimit -n 4096.",
+}
+_AGAIN = "What was answered is in the ledger: mend this and run again."
+
+
+def is_machines(error: BaseException) -> bool:
+    """Say whether an error is the system's, or the engine's that needs its disk and memory."""
+    # By the module's name, since whoever has no DuckDB loaded has none of its errors.
+    engine = type(error).__module__.partition(".")[0] in ("duckdb", "_duckdb")
+    return isinstance(error, OSError | MemoryError) or engine
+
+
+def machine_error(error: BaseException) -> MachineError:
+    """Return an error of the system, or of the engine, as one of ours."""
+    said = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    if not isinstance(error, OSError) or error.errno is None:
+        return MachineError(f"The machine could not go on: {said}.", fix=_AGAIN)
+    places = [str(one) for one in (error.filename, error.filename2) if one is not None]
+    fix = f"{_FIXES.get(error.errno, 'See what the system says of it.')} {_AGAIN}"
+    if places:
+        return MachineError(f"{' and '.join(places)}: {error.strerror}.", fix=fix)
+    return MachineError(f"The system refused a file that it doesn't name: {said}.", fix=fix)
 
 
 class TransportError(IncartsError):

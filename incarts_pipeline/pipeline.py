@@ -37,7 +37,7 @@ from incarts_pipeline.mapping import (
     default_mapping,
     own_columns,
 )
-from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
+from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
     NamedPath,
@@ -110,13 +110,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    given = request.given_mapping(known.limits)
-    reading = request.reading(given)
-    catalog = open_catalog(request.catalog, **reading, max_line_bytes=known.limits.max_line_bytes)
-    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
-    by = [request.partition.column or ""] if request.partition else []
-    catalog.require([*mapping.columns(), *by])
-    mapping.check(catalog.schema)
+    catalog, mapping = opened(request, known.limits)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
     options = PlanOptions(
@@ -131,12 +125,13 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
         rekeyed=request.rekeyed,
+        accepted=mapping.accept,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
     chosen = Chosen(request.partition, catalog.schema, mapping)
     requests = prepare(
-        chosen.of(catalog.batches()),
+        chosen.of(catalog.batches(), catalog.warnings),
         mapping,
         schema=catalog.schema,
         project_id=options.project_id,
@@ -153,11 +148,24 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         read=paths_read(
             settings,
             catalog=request.catalog,
-            catalog_format=reading.get("format"),
+            catalog_format=request.catalog_format or mapping.read.format,
             mapping=request.mapping,
         ),
         chosen=chosen,
     )
+
+
+def opened(request: PlanRequest, limits: Limits | None = None) -> tuple[Catalog, Mapping]:
+    """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
+    limits = limits or Limits()
+    given = request.given_mapping(limits)
+    most = limits.max_line_bytes
+    catalog = open_catalog(request.catalog, **request.reading(given), max_line_bytes=most)
+    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
+    by = [request.partition.column or ""] if request.partition else []
+    catalog.require([*mapping.columns(), *by])
+    mapping.check(catalog.schema)
+    return catalog, mapping
 
 
 async def apply_plan(
@@ -322,15 +330,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     catalog = open_catalog(
-        request.source,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-        sheet=request.sheet,
-        records=request.records,
-        max_line_bytes=known.limits.max_line_bytes,
+        request.source, **request.reading(), max_line_bytes=known.limits.max_line_bytes
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

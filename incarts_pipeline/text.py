@@ -84,6 +84,21 @@ def spelled(text: str, surface: Surface) -> str:
     )
 
 
+def respelled(text: str, surface: Surface) -> OptionText:
+    """Return the same for good: a text of the same lines, whose options have their spelling."""
+    parts = text.parts if isinstance(text, OptionText) else (text,)
+    return OptionText(
+        *(
+            respelled(part, surface)
+            if isinstance(part, OptionText)
+            else part
+            if isinstance(part, str)
+            else part.spelled(surface)
+            for part in parts
+        )
+    )
+
+
 def each_part(text: str, change: Callable[[str], str]) -> str:
     """Return a text with each of its parts changed that is no option, nor a line break between two.
 

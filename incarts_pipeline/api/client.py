@@ -23,9 +23,8 @@ from incarts_pipeline.api.attribution import (
 )
 from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
 from incarts_pipeline.api.exposure import refuse_plain_secret, refuse_secrets, reply_of
-from incarts_pipeline.api.failures import explain
 from incarts_pipeline.api.responses import Reply, classify, error_for
-from incarts_pipeline.api.transport import HttpxTransport, Transport, make_transport
+from incarts_pipeline.api.transport import HttpxTransport, Transport, explain, make_transport
 from incarts_pipeline.errors import AnswerLostError, NotSentError, RefusedError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
 from incarts_pipeline.outgoing import logger_of

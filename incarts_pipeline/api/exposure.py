@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 
 from incarts_pipeline.api.attribution import Request
-from incarts_pipeline.api.received import Received, unpacked
+from incarts_pipeline.api.received import Received
 from incarts_pipeline.api.responses import Reply
+from incarts_pipeline.api.transport import unpacked
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.outgoing import holds_secret, without_secrets
 

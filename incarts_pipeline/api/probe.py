@@ -9,8 +9,8 @@ import httpx
 from incarts_pipeline.api.attribution import Request
 from incarts_pipeline.api.client import IncartsClient, new_correlation_id
 from incarts_pipeline.api.endpoints import LINK
-from incarts_pipeline.api.failures import explain
 from incarts_pipeline.api.responses import Reply, error_for, is_own, is_page
+from incarts_pipeline.api.transport import explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

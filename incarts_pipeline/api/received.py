@@ -1,8 +1,7 @@
-"""Received answers: their bytes, in bounds, and the connection that they came on."""
+"""Received answers, as transports bring them: in bounds, with the connection that they came on."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -26,27 +25,3 @@ class Received(NamedTuple):
 
 class AnswerTooLargeError(httpx.ReadError):
     """The answer is larger than any answer of the API."""
-
-
-async def read_all(stream: httpx.AsyncByteStream) -> bytes:
-    """Return an answer's body; whoever reads it closes the stream.
-
-    Raises:
-        AnswerTooLargeError: it has more than `MAX_BODY` bytes.
-    """
-    content = b""
-    async for part in stream:
-        content += part
-        if len(content) > MAX_BODY:
-            raise AnswerTooLargeError("the answer is too large")
-    return content
-
-
-def unpacked(content: bytes, encoding: str | None) -> bytes:
-    """Undo a compression that nobody asked for, up to `MAX_BODY`; else return it as it came."""
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        return content
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_BODY)
-    except zlib.error:
-        return content

@@ -31,9 +31,13 @@ which nobody can have left an answer on. httpx looks for waiting bytes by itself
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.request
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from types import ModuleType
 from typing import Any, Protocol
@@ -42,9 +46,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from incarts_pipeline.api.aiohttp_transport import AiohttpTransport
-from incarts_pipeline.api.received import Received, read_all
-from incarts_pipeline.errors import SettingsError
-from incarts_pipeline.outgoing import keep_credentials, logger_of
+from incarts_pipeline.api.received import MAX_BODY, AnswerTooLargeError, Received
+from incarts_pipeline.outgoing import keep_credentials, logger_of, safe
+from incarts_pipeline.settings import check_proxy, tls_context
 
 # Loggers that write down what came over the network when they are asked for all that happens.
 _TALKATIVE = ("httpcore.connection", "httpcore.http11", "httpcore.proxy", "aiohttp.client", "httpx")
@@ -138,15 +142,15 @@ def make_transport(
 ) -> Transport:
     """Return the fast transport, or httpx's own where aiohttp isn't installed.
 
-    TLS is always verified: against SSL_CERT_FILE or SSL_CERT_DIR when one is set, as a corporate
-    proxy needs it, else against certifi's authorities.
+    TLS is always verified: against SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE when one is
+    set, as a corporate proxy needs it, else against certifi's authorities.
 
     Raises:
-        SettingsError: the environment names a proxy of a kind that can't be used.
+        SettingsError: the environment names authorities or a proxy that can't be used.
     """
     # Reading the authorities takes 20 ms. Plain http needs none, and this context trusts nobody.
     is_tls = urlsplit(base_url).scheme == "https"
-    context = httpx.create_ssl_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = tls_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     proxy = proxy_for(base_url)
     for name in _TALKATIVE:
         logger_of(name)
@@ -171,7 +175,7 @@ def proxy_for(url: str) -> str | None:
     Plain http goes directly, as only loopback may use it and a proxy would see the key.
 
     Raises:
-        SettingsError: it is not an http or https proxy.
+        SettingsError: it is not an http or https proxy, or has no host or no right port.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -181,14 +185,7 @@ def proxy_for(url: str) -> str | None:
     proxy = known.get("https") or known.get("all")
     if not proxy:
         return None
-    keep_credentials(proxy)
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.lower().startswith(("http://", "https://")):
-        raise SettingsError(
-            f"The proxy for {host} is of a kind that can't be used: {proxy.partition(':')[0]}.",
-            fix="Let HTTPS_PROXY name an http proxy, or put the host into NO_PROXY.",
-        )
-    return proxy
+    return check_proxy(keep_credentials(proxy), host)
 
 
 def _aiohttp() -> ModuleType | None:
@@ -197,3 +194,96 @@ def _aiohttp() -> ModuleType | None:
     except ImportError:
         return None
     return aiohttp
+
+
+async def read_all(stream: httpx.AsyncByteStream) -> bytes:
+    """Return an answer's body; whoever reads it closes the stream.
+
+    Raises:
+        AnswerTooLargeError: it has more than `MAX_BODY` bytes.
+    """
+    content = b""
+    async for part in stream:
+        content += part
+        if len(content) > MAX_BODY:
+            raise AnswerTooLargeError("the answer is too large")
+    return content
+
+
+def unpacked(content: bytes, encoding: str | None) -> bytes:
+    """Undo a compression that nobody asked for, up to `MAX_BODY`; else return it as it came."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return content
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, MAX_BODY)
+    except zlib.error:
+        return content
+
+
+# Raised only before the first byte of a request is written, by this transport and by httpx's own.
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+# What aiohttp adds of its own: which check of certificates, and what the system said, as a list.
+_QUIET = re.compile(r" ssl:\S+(?= \[)| \[(?:Connect call failed .*|None)\]$")
+
+
+class FailureKind(StrEnum):
+    """What went wrong on the way."""
+
+    DNS = "dns"  # the host name can't be resolved
+    TLS = "tls"  # no encrypted connection, mostly because of the certificate
+    PROXY = "proxy"  # the proxy can't be reached, or refuses
+    CONNECT = "connect"  # refused, unreachable, or not connected in time
+    TIMEOUT = "timeout"  # no whole answer in time
+    BROKEN = "broken"  # the connection broke, or what came back is not HTTP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why no answer came; `not_sent` is true when the request provably never left."""
+
+    kind: FailureKind
+    not_sent: bool
+    message: str
+
+
+def explain(error: httpx.RequestError | TimeoutError) -> Failure:
+    """Say what a failed exchange means; a bare TimeoutError is the attempt's deadline."""
+    causes = _causes(error)
+    not_sent = isinstance(error, _NOT_SENT)
+    said = safe(" ".join(str(error).split()))  # before it is cut, and a password in it too
+    text = _QUIET.sub("", said)[:200].rstrip(".") or type(error).__name__
+    certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
+    if certificate is not None:
+        why = safe(getattr(certificate, "verify_message", "")) or text
+        kind, message = FailureKind.TLS, f"the host's certificate is not trusted: {why}"
+    elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+        kind, message = FailureKind.TLS, f"TLS failed: {text}"
+    elif isinstance(error, httpx.ProxyError):
+        kind, message = FailureKind.PROXY, f"the proxy doesn't let the request through: {text}"
+    elif not_sent and any(type(c).__name__ in _DNS for c in causes):
+        kind, message = FailureKind.DNS, f"the host name can't be resolved: {text}"
+    elif not_sent:
+        kind, message = FailureKind.CONNECT, f"connecting failed: {text}"
+    elif isinstance(error, TimeoutError | httpx.TimeoutException):
+        kind, message = FailureKind.TIMEOUT, "no answer in time"
+    else:
+        kind, message = FailureKind.BROKEN, f"the connection broke: {text}"
+    return Failure(kind=kind, not_sent=not_sent, message=message)
+
+
+_DNS = frozenset({"gaierror", "ClientConnectorDNSError"})
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
+        causes.append(cause)
+    return causes

@@ -14,7 +14,7 @@ LINE_BYTES = Limits().max_line_bytes
 DOUBLE_QUOTE = '"'
 NO_QUOTE = "none"
 _ARTICLES = {"delimiter": "a", "quote": "a", "escape": "an"}
-FORMATS = ("parquet", "csv", "jsonl", "json", "xml", "excel")
+FORMATS = ("parquet", "csv", "jsonl", "json", "xml", "excel", "delta", "iceberg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class ReadOptions:
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
     batch_rows: int = BATCH_ROWS
     max_line_bytes: int = LINE_BYTES
 

@@ -9,13 +9,24 @@ from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import click
-import duckdb
 import typer
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, init, inspect, ledger, local, qr, review, screen, verify
-from incarts_pipeline.errors import IncartsError, MappingError, RefusedError
+from incarts_pipeline.cli import (
+    check,
+    flow,
+    init,
+    inspect,
+    ledger,
+    local,
+    qr,
+    review,
+    screen,
+    verify,
+)
+from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
+from incarts_pipeline.text import Surface
 
 app = typer.Typer(
     name="incarts",
@@ -54,6 +65,7 @@ app.command("doctor")(inspect.doctor)
 app.command("show")(review.show)
 app.command("qr")(qr.qr)
 app.command("verify")(verify.verify)
+app.command("check")(check.check)
 app.add_typer(review.app, name="review")
 app.add_typer(ledger.app, name="ledger")
 app.command("sandbox")(local.sandbox)
@@ -65,14 +77,12 @@ def main() -> None:
     handler.addFilter(SafeRecords())  # other libraries' records come here as well
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
-        sys.exit(_run())
+        with told_in(Surface.SHELL):
+            code = _run()
+        sys.exit(code)
     except IncartsError as error:
         _tell(error.message, error.fix)
         _exit(error, 2 if isinstance(error, MappingError) else 1)
-    except (OSError, duckdb.Error) as error:
-        fix = "What was answered is in the ledger: mend this and run again."
-        _tell(f"{error}. {fix}")
-        _exit(IncartsError(f"{error}.", fix=fix), 1)
     except KeyboardInterrupt:
         screen.say("stopped", err=True)
         sys.exit(4)

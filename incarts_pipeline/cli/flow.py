@@ -25,6 +25,7 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QueryOpt,
     QuoteOpt,
     RateOpt,
     RecordsOpt,
@@ -34,6 +35,7 @@ from incarts_pipeline.cli.options import (
     SheetOpt,
     TargetOpt,
     UniqueKeyOpt,
+    WaitOpt,
     seconds_of,
     settings_for,
     statuses,
@@ -69,6 +71,7 @@ def plan(
     escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
+    query: QueryOpt = None,
     retry_rejected: RetryOpt = False,
     refuse_over: RefuseOverOpt = None,
     allow_empty: AllowEmptyOpt = False,
@@ -96,6 +99,7 @@ def plan(
         escape=escape,
         sheet=sheet,
         records=records,
+        query=query,
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
@@ -126,6 +130,7 @@ def apply(
     escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
+    query: QueryOpt = None,
     yes: YesOpt = False,
     approve: ApproveOpt = None,
     limit: Annotated[
@@ -138,6 +143,7 @@ def apply(
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
     rate: PaceOpt = None,
+    wait: WaitOpt = False,
     max_in_flight: MaxInFlightOpt = None,
     refuse_over: RefuseOverOpt = None,
     retry_rejected: RetryOpt = False,
@@ -160,7 +166,7 @@ def apply(
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
-    settings = settings_for(ledger, target, max_rps, rate)
+    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,
@@ -173,6 +179,7 @@ def apply(
         escape=escape,
         sheet=sheet,
         records=records,
+        query=query,
         retry_rejected=retry_rejected,
         refuse_over=refuse_over,
         allow_empty=allow_empty,
@@ -218,6 +225,7 @@ def rekey(
     escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
+    query: QueryOpt = None,
     yes: YesOpt = False,
     approve: ApproveOpt = None,
     ledger: LedgerOpt = None,
@@ -238,6 +246,7 @@ def rekey(
         escape=escape,
         sheet=sheet,
         records=records,
+        query=query,
         yes=yes,
         approve=approve,
         limit=0,

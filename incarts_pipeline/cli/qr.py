@@ -18,12 +18,14 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QueryOpt,
     QuoteOpt,
     RateOpt,
     RecordsOpt,
     RetryOpt,
     SheetOpt,
     TargetOpt,
+    WaitOpt,
     seconds_of,
     settings_for,
     statuses,
@@ -63,6 +65,7 @@ def qr(
     escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
+    query: QueryOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -75,6 +78,7 @@ def qr(
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
     rate: PaceOpt = None,
+    wait: WaitOpt = False,
     max_in_flight: MaxInFlightOpt = None,
     retry_rejected: RetryOpt = False,
     fail_on: FailOnOpt = "in_doubt",
@@ -87,7 +91,7 @@ def qr(
     as_json: JsonOpt = False,
 ) -> None:
     """Make further QR codes of links, each once, and write qr_codes.parquet."""
-    settings = settings_for(ledger, target, max_rps, rate)
+    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = QrRequest(
         source=table,
         identifiers=tuple(identifier or ()),
@@ -100,6 +104,7 @@ def qr(
         escape=escape,
         sheet=sheet,
         records=records,
+        query=query,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

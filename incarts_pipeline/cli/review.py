@@ -37,7 +37,7 @@ YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 def list_cases(
     ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False
 ) -> None:
-    """List what is in doubt; exit 3 when something needs a person."""
+    """List what is in flight or in doubt; exit 3 when something needs a person."""
     found = review.open_cases(settings_for(ledger, target))
     if as_json:
         screen.tell_json([_case_object(case) for case in found])
@@ -58,12 +58,9 @@ def _tell_cases(found: Sequence[Case]) -> None:
         screen.say("nothing is in doubt")
         return
     for case in found:
-        what = "needs review" if case.needs_person else "in doubt, the next run settles it"
-        if case.settles_until is not None:
-            what += f" until {_time(case.settles_until)}"
         tried = counted(case.attempts, "attempt")
         since = f"{case.reason}, {tried} since {_time(case.first_sent_at)}"
-        screen.say((f"{case.link_set} {case.row_key}", "bold"), f"  {what}: {since}")
+        screen.say((f"{case.link_set} {case.row_key}", "bold"), f"  {_standing(case)}: {since}")
         screen.say(f"  {case.idempotency_key}")
         for line in _about_code(case):
             screen.say(f"  {line}")
@@ -79,6 +76,16 @@ _FOR_PERSONS = (
     "for one",
     "that doesn't, and run `incarts apply` again.",
 )
+
+
+def _standing(case: Case) -> str:
+    """Say who settles a case."""
+    if case.needs_person:
+        return "needs review"
+    if case.run_id is not None:
+        return f"in flight, run {case.run_id} is at it and settles it"
+    until = f" until {_time(case.settles_until)}" if case.settles_until is not None else ""
+    return f"in doubt, the next run settles it{until}"
 
 
 def _about_code(case: Case) -> list[str]:

@@ -53,6 +53,7 @@ def failure_of(error: Exception, op: str) -> dg.Failure:
         CatalogError,
         IncartsError,
         LedgerLockedError,
+        MachineError,
         PublishError,
         RefusedError,
     )
@@ -61,7 +62,7 @@ def failure_of(error: Exception, op: str) -> dg.Failure:
     if isinstance(error, RefusedError):
         text += _lets_through(error, op)
     # These may pass by themselves: a file that is being written, a lock, a full disk.
-    mended = isinstance(error, CatalogError | LedgerLockedError | PublishError)
+    mended = isinstance(error, CatalogError | LedgerLockedError | PublishError | MachineError)
     return dg.Failure(text, allow_retries=mended)
 
 

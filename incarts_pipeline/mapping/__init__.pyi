@@ -8,12 +8,15 @@ from .expressions import (
     Column as Column,
     Constant as Constant,
     Members as Members,
+    Name as Name,
     Node as Node,
     Source as Source,
     Template as Template,
     ValueKind as ValueKind,
     columns_of as columns_of,
+    named as named,
     named_group as named_group,
+    names_of as names_of,
     parse_source as parse_source,
 )
 from .mapping import (
@@ -24,12 +27,11 @@ from .mapping import (
     ReadMapping as ReadMapping,
     TooLong as TooLong,
     TrackingMapping as TrackingMapping,
+    for_set as for_set,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
-    named as named,
 )
 from .presets import (
-    CHOOSES_ROWS as CHOOSES_ROWS,
     PRESETS as PRESETS,
     RETAILER as RETAILER,
     SHOP as SHOP,
@@ -41,3 +43,11 @@ from .presets import (
 )
 from .reading import mapping_file as mapping_file
 from .type_rules import is_list as is_list, is_text as is_text
+from .where import (
+    Compared as Compared,
+    Filled as Filled,
+    Filter as Filter,
+    Inverted as Inverted,
+    Value as Value,
+    Where as Where,
+)

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.mapping.mapping import KINDS, Mapping, field_of, load_mapping
+from incarts_pipeline.mapping.fit import field_of
+from incarts_pipeline.mapping.mapping import KINDS, Mapping, load_mapping
 from incarts_pipeline.mapping.type_rules import is_list, plain_type
 from incarts_pipeline.text import Option, OptionText, suggest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping as Dict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\((?!\?))|\(\?P?<(?P<name>
 
 
 _LONGEST = 1_000  # characters of a regular expression
+Name = str | tuple[str, ...]  # of a column; of several the first that isn't empty counts
 
 
 class ValueKind(StrEnum):
@@ -42,13 +43,13 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A catalog column; `default` stands in for nulls.
+    """A catalog column, or the first of several that isn't empty; `default` stands in for nulls.
 
     `extract` is a regular expression (RE2 syntax) of which the one group, or else the whole match,
     is taken. `split` cuts a text into a list.
     """
 
-    column: str
+    column: Name
     default: object = None
     split: str | None = None
     extract: str | None = None
@@ -58,13 +59,17 @@ class Column:
 class Template:
     """Text with columns in braces: `"{brand} {title}"`; `{{` and `}}` stand for braces.
 
-    `literals` has one element more than `columns`: the texts around and between them.
+    `{sku|id}` is the first of the two that isn't empty.
+
+    `literals` has one element more than `columns`: the texts around and between them. `raw` has the
+    places of columns written as `{sku:raw}`, which a URL takes as they are.
     """
 
     template: str
-    columns: tuple[str, ...]
+    columns: tuple[Name, ...]
     literals: tuple[str, ...]
     default: str | None = None
+    raw: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class Members:
 Source = Constant | Column | Template
 Node = Constant | Column | Template | Members
 
+_RAW = ":raw"  # behind a column's name in a template
 _COLUMN_KEYS = tuple(f.name for f in fields(Column))
 _TEMPLATE_KEYS = ("template", "default")
 
@@ -121,13 +127,43 @@ def parse_node(value: object) -> Node:
 def columns_of(node: Node) -> Iterator[Column]:
     """Yield each column that a node reads; those of a template come as plain columns."""
     if isinstance(node, Column):
-        yield node
+        yield from (replace(node, column=name) for name in each(node.column))
     elif isinstance(node, Template):
         # A template needs of its columns only that they have a text form.
-        yield from (Column(column=name) for name in node.columns)
+        yield from (Column(column=name) for names in node.columns for name in each(names))
     elif isinstance(node, Members):
         for _, member in node.members:
             yield from columns_of(member)
+
+
+def names_of(node: Node) -> Iterator[Name]:
+    """Yield what a node reads: columns, and groups of columns of which the first filled counts."""
+    if isinstance(node, Column):
+        yield node.column
+    elif isinstance(node, Template):
+        yield from node.columns
+    elif isinstance(node, Members):
+        for _, member in node.members:
+            yield from names_of(member)
+
+
+def alternatives_of(node: Node) -> Iterator[str]:
+    """Yield the columns of which a source, other than a template, takes the first filled one."""
+    if isinstance(node, Column) and not isinstance(node.column, str):
+        yield from node.column
+    elif isinstance(node, Members):
+        for _, member in node.members:
+            yield from alternatives_of(member)
+
+
+def each(name: Name) -> tuple[str, ...]:
+    """Return the columns that a name means, in order."""
+    return (name,) if isinstance(name, str) else name
+
+
+def named(name: Name) -> str:
+    """Return a name as it stands between quotes in a message."""
+    return '" or "'.join(each(name))
 
 
 def named_group(pattern: str) -> tuple[str, str]:
@@ -160,7 +196,10 @@ def named_group(pattern: str) -> tuple[str, str]:
 
 
 def _is_described(value: Dict[object, object]) -> bool:
-    return any(isinstance(value.get(key), str) for key in ("column", "template"))
+    if any(isinstance(value.get(key), str) for key in ("column", "template")):
+        return True
+    several = isinstance(value.get("column"), list) and set(value) <= set(_COLUMN_KEYS)
+    return several and all(isinstance(name, str) for name in value["column"])  # type: ignore[attr-defined]
 
 
 def _described(value: Dict[object, object]) -> Source:
@@ -178,12 +217,23 @@ def _described(value: Dict[object, object]) -> Source:
     split = _optional(value, "split")
     if split == "":
         raise ValueError("split: is empty; name the separator.")
-    return Column(column=_string(value, "column"), default=default, split=split, extract=extract)
+    return Column(column=_column(value), default=default, split=split, extract=extract)
+
+
+def _column(value: Dict[object, object]) -> Name:
+    names = value["column"]
+    if not isinstance(names, list | tuple):
+        return _string(value, "column")
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("column: must be a name, or a list of names.")
+    if len(set(names)) < len(names):
+        raise ValueError("column: names a column twice.")
+    return names[0] if len(names) == 1 else tuple(names)
 
 
 def _text(text: str, default: str | None) -> Source:
     # By hand, since `string.Formatter` reads `{a!r}`, `{a:b}` and `{a.b}` in columns' names.
-    literals, columns, at = [""], [], 0
+    literals, columns, raw, at = [""], list[Name](), set[int](), 0
     while at < len(text):
         pair = text[at : at + 2]
         if pair in ("{{", "}}"):
@@ -193,7 +243,10 @@ def _text(text: str, default: str | None) -> Source:
             end = text.find("}", at)
             if end < 0 or not text[at + 1 : end].strip():
                 raise ValueError(f"{text!r} has a {{ without a column's name and }}; write {{{{.")
-            columns.append(text[at + 1 : end])
+            name = text[at + 1 : end]
+            if name.endswith(_RAW):
+                raw.add(len(columns))
+            columns.append(_name(name.removesuffix(_RAW)))
             literals.append("")
             at = end + 1
         elif text[at] == "}":
@@ -205,8 +258,21 @@ def _text(text: str, default: str | None) -> Source:
     if not columns:
         return Constant(value=literals[0])
     return Template(
-        template=text, columns=tuple(columns), literals=tuple(literals), default=default
+        template=text,
+        columns=tuple(columns),
+        literals=tuple(literals),
+        default=default,
+        raw=frozenset(raw),
     )
+
+
+def _name(written: str) -> Name:
+    names = tuple(name.strip() for name in written.split("|"))
+    if len(names) == 1:
+        return written
+    if not all(names):
+        raise ValueError(f"{{{written}}} has a | without a column beside it.")
+    return names
 
 
 def _string(value: Dict[object, object], key: str) -> str:

@@ -17,17 +17,19 @@ from incarts_pipeline.mapping.expressions import (
     Node,
     Source,
     ValueKind,
-    columns_of,
+    each,
+    names_of,
     parse_node,
     parse_source,
 )
+from incarts_pipeline.mapping.fit import check_key, check_names, check_source, field_of
 from incarts_pipeline.mapping.presets import expanded
 from incarts_pipeline.mapping.reading import bounded, mapping_file, read_text, refuse_secrets
-from incarts_pipeline.mapping.type_rules import refusal_of, refusal_of_key
 from incarts_pipeline.mapping.validation_errors import explain
+from incarts_pipeline.mapping.where import Where, parse_where
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Limits, Policy
-from incarts_pipeline.text import LINE_BREAK, joined, shortened, suggest
+from incarts_pipeline.text import shortened
 
 _From = Annotated[Source, PlainValidator(parse_source)]
 _FromNode = Annotated[Node, PlainValidator(parse_node)]
@@ -182,6 +184,7 @@ class ReadMapping(_Model):
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
 
     def said(self) -> dict[str, str]:
         """Return what is said at all, as `open_catalog` takes it."""
@@ -193,8 +196,10 @@ class Mapping(_Model):
 
     `link` makes one link per row; `links` one per entry and row, each entry in a link set of its
     own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
-    itself) are optional columns. `allow_unknown` lets retailers and intents through that this
-    version doesn't know, `accept` the suspicions that it names.
+    itself) are optional columns. `where` says which rows the catalog is about, and with
+    `first_of_key` only the first of rows that share a key counts; the others are no rows.
+    `allow_unknown` lets retailers and intents through that this version doesn't know; `accept` has
+    suspicions that are meant.
     """
 
     link_set: str = Field(min_length=1, max_length=128)
@@ -207,6 +212,8 @@ class Mapping(_Model):
     on_change: OnChange = OnChange()
     on_too_long: TooLong = TooLong.REJECT
     allow_unknown: bool = False
+    where: Annotated[Where, PlainValidator(parse_where)] | None = None
+    first_of_key: bool = False
     accept: Annotated[tuple[str, ...], PlainValidator(parse_accept)] = ()
 
     @model_validator(mode="before")
@@ -221,6 +228,10 @@ class Mapping(_Model):
     def _is_whole(self) -> Self:
         if (self.link is None) == (not self.links):
             raise ValueError("give either link (one per row) or links (one per entry and row).")
+        if self.first_of_key and any(link.basket for _, _, link in self.entries()):
+            raise ValueError(
+                "first_of_key: a basket needs all rows of its key; take one of them out."
+            )
         if len(set(self.unique_key)) < len(self.unique_key):
             raise ValueError("unique_key: names a column twice.")
         for name in [self.link_set, *(self.links or {})]:
@@ -257,8 +268,15 @@ class Mapping(_Model):
 
     def columns(self) -> list[str]:
         """Return the catalog columns that are read, the key's first, each once."""
-        read = [c.column for _, _, node in self.sources() for c in columns_of(node)]
-        return list(dict.fromkeys([*self.unique_key, *read]))
+        return list(dict.fromkeys(name for name, _ in self._places()))
+
+    def _places(self) -> list[tuple[str, str]]:
+        """Return each column that is read, with the path of what reads it; the key's first."""
+        places = [(name, "unique_key") for name in self.unique_key]
+        for path, _, node in self.sources():
+            places += [(name, path) for names in names_of(node) for name in each(names)]
+        filtered = self.where.columns() if self.where else []
+        return places + [(name, "where") for name in filtered]
 
     def key_fields(self, schema: pa.Schema) -> list[pa.Field]:
         """Return the unique key's fields as the catalog has them.
@@ -274,38 +292,13 @@ class Mapping(_Model):
         Raises:
             MappingError: one doesn't; the message names the column, the field and the fix.
         """
-        self._check_names(schema)
+        check_names(schema, self._places())
         for field in self.key_fields(schema):
-            if refusal := refusal_of_key(field.type):
-                raise _unfit(field, "unique_key", refusal)
+            check_key(field)
         for path, kind, node in self.sources():
-            for source in columns_of(node):
-                field = field_of(schema, source.column, path)
-                # Inside an object, any JSON value will do; the column that *is* the object must be
-                # one.
-                used_as = kind if isinstance(node, Column) else _inside(kind)
-                if refusal := refusal_of(field.type, used_as, source):
-                    raise _unfit(field, path, refusal)
-
-    def _check_names(self, schema: pa.Schema) -> None:
-        """Name all columns that the catalog lacks, each once, where there are several."""
-        # All at once: whoever maps another export has every name wrong, and would correct one a
-        # run.
-        places = [(name, "unique_key") for name in self.unique_key]
-        places += [(c.column, path) for path, _, node in self.sources() for c in columns_of(node)]
-        # Reversed, so that each name is told with the first field that needs it.
-        lacking = {name: path for name, path in reversed(places) if name not in schema.names}
-        if len(lacking) < 2:
-            return
-        listed = [
-            f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}'
-            for name, path in reversed(lacking.items())
-        ]
-        raise MappingError(
-            joined(LINE_BREAK, listed),
-            fix=f"Its columns are {', '.join(schema.names)}.",
-            path=next(reversed(lacking.values())),
-        )
+            check_source(schema, path, kind, node)
+        for name in self.where.columns() if self.where else ():
+            check_source(schema, "where", ValueKind.TEXT, Column(column=name))
 
 
 def load_mapping(
@@ -332,7 +325,7 @@ def load_mapping(
         raise MappingError("The mapping is nested too deeply.", fix="Flatten it.") from None
 
 
-def named(mapping: Mapping, link_set: str) -> Mapping:
+def for_set(mapping: Mapping, link_set: str) -> Mapping:
     """Return a mapping for another link set; raises MappingError when that is no name."""
     try:
         refuse_secrets(link_set, "link_set")
@@ -356,44 +349,3 @@ def mapping_content(
             f"A mapping is an object with link_set, unique_key and link, not {found!r}."
         )
     return content
-
-
-def _inside(kind: ValueKind) -> ValueKind:
-    return ValueKind.VALUE if kind is ValueKind.JSON else kind
-
-
-def field_of(schema: pa.Schema, name: str, path: str) -> pa.Field:
-    """Return the one column of a name.
-
-    Args:
-        schema: the catalog's columns.
-        name: the column's name.
-        path: the field of the mapping that reads it.
-
-    Raises:
-        MappingError: there is none, or several.
-    """
-    # `get_field_index` says -1 for none and for several alike.
-    found = schema.get_all_field_indices(name)
-    if len(found) == 1:
-        return schema.field(found[0])
-    if found:
-        raise MappingError(
-            f'{path}: the catalog has {len(found)} columns named "{name}".',
-            fix="Rename them.",
-            path=path,
-        )
-    raise MappingError(
-        f'{path}: the catalog has no column "{name}".{suggest(name, schema.names)}',
-        fix=f"Its columns are {', '.join(schema.names)}.",
-        path=path,
-    )
-
-
-def _unfit(field: pa.Field, path: str, refusal: tuple[str, str]) -> MappingError:
-    return MappingError(
-        f'{path}: the column "{field.name}" is of type {field.type}, {refusal[0]}',
-        fix=refusal[1],
-        path=path,
-        column=field.name,
-    )

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.text import suggest
 
-# Whether a mapping can say which rows count, with `where` and `first_of_key`.
-CHOOSES_ROWS = False
 RETAILER = "custom"  # as in `retailers:custom`, the scope of links to an address
 SHOP = "{shop}"  # stands for the shop's address in a preset's page
 
@@ -68,9 +66,9 @@ class Preset:
     def content(self, shop: str | None) -> dict[str, object]:
         """Return what the preset stands for, as a mapping says it."""
         content: dict[str, object] = {"unique_key": [self.unique_key]}
-        if self.rows and CHOOSES_ROWS:
+        if self.rows:
             content["where"] = where_of(self.rows)
-        if self.first_of_key and CHOOSES_ROWS:
+        if self.first_of_key:
             content["first_of_key"] = True
         content["link"] = self.fields(shop)
         return content

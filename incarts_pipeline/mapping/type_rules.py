@@ -96,6 +96,16 @@ def refusal_of(kind: pa.DataType, use: ValueKind, source: Column) -> Refusal | N
     return None if _has_text(plain) or pt.is_floating(plain) else _no_text(plain)
 
 
+def refusal_of_several(kind: pa.DataType, use: ValueKind) -> Refusal | None:
+    """Return why a column of this type can't be one of several, and the fix; None when it can."""
+    # What the first filled one has is known as text; a list or a number would become one.
+    if use in (ValueKind.LIST, ValueKind.JSON, ValueKind.VALUE):
+        plain = plain_type(kind)
+        if not (is_text(plain) or pt.is_null(plain)):
+            return "but of several columns only text can be taken here.", "Name one column."
+    return None
+
+
 def _refusal_of_list(plain: pa.DataType, source: Column) -> Refusal | None:
     if is_list(plain):
         if source.split is not None or source.extract is not None:

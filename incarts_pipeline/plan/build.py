@@ -15,7 +15,7 @@ from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
 from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
-from incarts_pipeline.plan import changes, guards, queries
+from incarts_pipeline.plan import changes, guards, held_keys, queries
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
@@ -103,8 +103,18 @@ def _name_changes(planning: Planning) -> None:
 def _decide(planning: Planning) -> None:
     options = planning.options
     rekeyed = options.rekeyed if planning.kind.is_catalog else Rekeyed.NEW
-    said = {"retry_rejected": options.retry_rejected, "rekeyed": rekeyed.value}
+    said = {
+        "retry_rejected": options.retry_rejected,
+        "rekeyed": rekeyed.value,
+        "zeros_lost": Reason.LOST_ZEROS in options.accepted,
+    }
     planning.workspace.db.execute(queries.DECISION, said)
+
+
+def _hold_lost(planning: Planning) -> None:
+    held_keys.hold(
+        planning.workspace, planning.ledger, planning.kind, planning.options, planning.set_ids()
+    )
 
 
 def _tables(names: str) -> frozenset[str]:
@@ -163,10 +173,22 @@ STEPS = (
         run=_statement(queries.REKEYED),
     ),
     Step(
+        name="find new rows whose key lost its zeros",
+        reads=_tables("request open_request"),
+        makes=_tables("zeroless"),
+        run=_statement(queries.ZEROLESS),
+    ),
+    Step(
         name="decide",
-        reads=_tables("request open_request shared unlinked doubt past rekeyed changed"),
+        reads=_tables("request open_request shared unlinked doubt past rekeyed zeroless changed"),
         makes=_tables("decision"),
         run=_decide,
+    ),
+    Step(
+        name="hold what may have been sent since a backup",
+        reads=_tables("request decision held"),
+        makes=_tables("held decision"),
+        run=_hold_lost,
     ),
     Step(
         name="join decisions to rows",
@@ -323,10 +345,12 @@ def _held(planning: Planning) -> list[str]:
     """Return what to know of rows that wait for a person's word."""
     db, codes = planning.workspace.db, [code.value for code in SUSPICIONS]
     [(n, pairs)] = db.execute(queries.LOOK_REKEYED).fetchall()
+    [(lost,)] = db.execute("SELECT COUNT(*) FROM held").fetchall()
     held = db.execute(queries.SUSPECTED, {"suspicions": codes}).fetchall()
     return [
         *([guards.looks_rekeyed(n, pairs)] if n else []),
         *([guards.look_wrong(held)] if held else []),
+        *([guards.may_exist(lost)] if lost else []),
     ]
 
 

@@ -14,15 +14,18 @@ from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.mapping import (
     Column,
     Constant,
+    Name,
     Source,
     Template,
     is_list,
     is_text,
+    named,
     named_group,
 )
 from incarts_pipeline.models import ProblemCode
 from incarts_pipeline.prepare.json_columns import data_of, offsets_of
 from incarts_pipeline.prepare.problems import Findings
+from incarts_pipeline.prepare.url_templates import is_encoded, percent_encoded
 
 # RE2's \s is ASCII, and \p{Z} lacks the control characters; U+0085 is neither.
 _BLANK = r"^[\p{Z}\s\x00-\x1f\x{85}]*$"
@@ -40,16 +43,23 @@ class Columns:
         self._batch = batch
         self._texts: dict[str, pa.StringArray] = {}
 
-    def plain(self, name: str) -> pa.Array:
-        """Return a column without dictionaries, run ends, extensions and large or view types."""
+    def plain(self, name: Name) -> pa.Array:
+        """Return a column without dictionaries, run ends, extensions and large or view types.
+
+        Of several columns, it is the text that the first filled one has.
+        """
+        if not isinstance(name, str):
+            return self.text(name)
         return plain_array(self._batch.column(name))
 
-    def text(self, name: str) -> pa.StringArray:
-        """Return a column as text, blank ones null.
+    def text(self, name: Name) -> pa.StringArray:
+        """Return a column as text, blank ones null; of several, that of the first filled one.
 
         Raises:
             CatalogError: it holds bytes that are not UTF-8.
         """
+        if not isinstance(name, str):
+            return pc.coalesce(*map(self.text, name))
         # A column is mostly read more than once: as key, in the name, in a URL.
         if name not in self._texts:
             # Blanks are nulls from here on, so that a cell with a space in it is as empty as it
@@ -57,7 +67,7 @@ class Columns:
             self._texts[name] = without_blanks(valid_utf8(text_of(self.plain(name)), name))
         return self._texts[name]
 
-    def is_given(self, name: str) -> pa.BooleanArray:
+    def is_given(self, name: Name) -> pa.BooleanArray:
         """Return in which rows a column has a value; a blank text is none."""
         array = self.plain(name)
         return (self.text(name) if array.type == pa.string() else array).is_valid()
@@ -67,7 +77,7 @@ class Columns:
         return constant_text(source.value) if isinstance(source, Constant) else None
 
     def evaluate(
-        self, source: Source, field: str, *, required: bool
+        self, source: Source, field: str, *, required: bool, is_url: bool = False
     ) -> pa.StringArray | str | None:
         """Return a source's texts: one for all rows, or one per row with nulls; None for nothing.
 
@@ -78,12 +88,13 @@ class Columns:
             source: a constant, a column or a template.
             field: the path of the field, for problems: `products.quantity`.
             required: whether an empty value is a problem.
+            is_url: whether a template's values are percent-encoded for where they stand.
         """
         if isinstance(source, Constant):
             text = constant_text(source.value)
             return text if text.strip() else None
         if isinstance(source, Template):
-            return self._template(source, field)
+            return self._template(source, field, is_url=is_url)
         texts = self.text(source.column)
         found = texts
         if source.extract is not None:
@@ -99,13 +110,21 @@ class Columns:
             self.missing(texts.is_null(), source.column, field)
         return found
 
-    def _template(self, source: Template, field: str) -> pa.StringArray:
+    def cells(self, source: Source, found: pa.StringArray | str | None) -> list[pa.StringArray]:
+        """Return what of the catalog a source was made of: `found`, or a template's columns."""
+        if isinstance(source, Template):
+            return [self.text(name) for name in dict.fromkeys(source.columns)]
+        return [found] if isinstance(found, pa.Array) and isinstance(source, Column) else []
+
+    def _template(self, source: Template, field: str, *, is_url: bool) -> pa.StringArray:
         texts = {name: self.text(name) for name in source.columns}
         parts: list[Any] = [source.literals[0]]
-        for name, literal in zip(source.columns, source.literals[1:], strict=True):
+        for at, (name, literal) in enumerate(zip(source.columns, source.literals[1:], strict=True)):
+            encoded = is_url and is_encoded(source, at)
+            value = percent_encoded(texts[name]) if encoded else texts[name]
             # A null makes the whole text null in this join, which is what a template with a hole
             # is.
-            parts.extend((texts[name], literal))
+            parts.extend((value, literal))
         filled = pc.binary_join_element_wise(*parts, "")
         if not filled.null_count:
             return filled
@@ -113,11 +132,13 @@ class Columns:
             return pc.fill_null(filled, source.default)
         # One problem for each empty column, so that the row is mended in one go.
         for name, column in texts.items():
-            message = f'The column "{name}" of the template is empty; fill it or give a default.'
+            message = (
+                f'The column "{named(name)}" of the template is empty; fill it or give a default.'
+            )
             self.findings.add(column.is_null(), field, ProblemCode.MISSING, message)
         return filled
 
-    def missing(self, where: pa.BooleanArray, column: str, field: str) -> None:
+    def missing(self, where: pa.BooleanArray, column: Name, field: str) -> None:
         """Record that a required column is empty.
 
         Args:
@@ -125,7 +146,7 @@ class Columns:
             column: its name.
             field: the path of the field that it feeds.
         """
-        message = f'The column "{column}" is empty; fill it or give a default.'
+        message = f'The column "{named(column)}" is empty; fill it or give a default.'
         self.findings.add(where, field, ProblemCode.MISSING, message)
 
     def _unmatched(
@@ -137,7 +158,7 @@ class Columns:
             ProblemCode.NO_MATCH,
             f'The expression {source.extract} finds nothing in "',
             texts,
-            f'" of the column "{source.column}"; correct the value or the expression.',
+            f'" of the column "{named(source.column)}"; correct the value or the expression.',
         )
 
 
@@ -268,8 +289,10 @@ def _extracted(texts: pa.StringArray, pattern: str) -> pa.StringArray:
 
 def valid_utf8(texts: pa.StringArray, name: str) -> pa.StringArray:
     """Return the texts when they are UTF-8, as Arrow demands but doesn't check on reading."""
+    data = data_of(texts)
     try:
-        texts.validate(full=True)
+        # Bytes below 0x80 can't be wrong, and the largest one costs next to nothing to know.
+        texts.validate(full=len(data) > 0 and bool(data.max() >= 0x80))
     except pa.ArrowInvalid as error:
         raise CatalogError(
             f'The column "{name}" holds bytes that are not UTF-8: {error}',

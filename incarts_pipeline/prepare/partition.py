@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping import Mapping
+from incarts_pipeline.prepare.selection import Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,9 @@ class Partition:
 
 
 class Chosen:
-    """Lets a partition's rows through, and remembers their places in the whole catalog.
+    """Lets the rows through that a plan is about, and remembers their places in the whole catalog.
+
+    They are those of a partition, and those that the mapping selects.
 
     Once all is read, `rows` counts what was let through, and `others` the other rows by their value
     ("" for null).
@@ -37,6 +40,7 @@ class Chosen:
         self._column = partition.column if partition else None
         self._value = partition.value if partition else ""
         self._places: list[pa.Array] = []
+        self.selection = Selection(mapping)
         # A partition may be a catalog of its own, one file a day: then nothing is filtered.
         if self._column is None:
             return
@@ -53,33 +57,48 @@ class Chosen:
                 fix=f"Add {self._column} to unique_key, or partition by a column that is in it.",
             )
 
-    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield the partition's rows."""
+    def of(
+        self, batches: Iterable[pa.RecordBatch], warnings: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the partition's rows that the mapping is about; `warnings` gets what was left."""
         read = 0
         for batch in batches:
-            chosen = batch if self._column is None else self._chosen(batch, self._column, read)
+            chosen = self._chosen(batch, read) if self._filters else batch
             read += batch.num_rows
             self.rows += chosen.num_rows
             if chosen.num_rows:
                 yield chosen
+        if warnings is not None:
+            warnings += self.selection.told()
 
-    def _chosen(self, batch: pa.RecordBatch, column: str, first: int) -> pa.RecordBatch:
-        # Partition keys are text in Dagster, whatever the column's type.
-        text = batch.column(column).cast(pa.string())
-        ours = pc.equal(text, self._value).fill_null(False)
-        others = text.filter(pc.invert(ours)).value_counts()
-        for one in others.to_pylist():
-            # Counted, so that a value that no partition has is noticed: its rows would never get
-            # links.
-            self.others[one["values"] or ""] += one["counts"]
+    @property
+    def _filters(self) -> bool:
+        return self._column is not None or self.selection.is_needed
+
+    def _chosen(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+        ours = self.selection.wanted(batch, first)
+        if self._column is not None:
+            ours = pc.and_(ours, self._in_partition(batch, ours))
+        ours = self.selection.firsts(batch, ours)
         # Rows are told by their number in the whole catalog, where people will look for them.
         self._places.append(pc.add(pc.indices_nonzero(ours).cast(pa.int64()), first))
         return batch.filter(ours)
 
+    def _in_partition(self, batch: pa.RecordBatch, wanted: pa.BooleanArray) -> pa.BooleanArray:
+        # Partition keys are text in Dagster, whatever the column's type.
+        text = batch.column(self._column).cast(pa.string())
+        ours = pc.equal(text, self._value).fill_null(False)
+        others = text.filter(pc.and_(wanted, pc.invert(ours))).value_counts()
+        for one in others.to_pylist():
+            # Counted, so that a value that no partition has is noticed: its rows would never get
+            # links.
+            self.others[one["values"] or ""] += one["counts"]
+        return ours
+
     def renumbered(self, requests: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Give link requests their `catalog_row` in the whole catalog again."""
         for batch in requests:
-            if self._column is None:
+            if not self._filters:
                 yield batch
                 continue
             at = batch.schema.get_field_index("catalog_row")

@@ -155,7 +155,7 @@ def _name(schema: pa.Schema, keys: Mapping[str, str], template: str | None) -> S
     known = [*schema.names, "identifier"]
     for column in columns_of(source):
         if column.column not in known:
-            near = suggest(column.column, known)
+            near = suggest(str(column.column), known)
             raise MappingError(
                 OptionText(_NAME, f": the table has no column {column.column!r}.{near}"),
                 path="name",

@@ -1,4 +1,5 @@
 from .api_key import checked_key as checked_key, key_fingerprint as key_fingerprint
+from .environment import check_proxy as check_proxy, tls_context as tls_context
 from .resolved import (
     CallSettings as CallSettings,
     ClientSettings as ClientSettings,

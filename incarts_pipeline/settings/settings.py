@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -32,6 +33,7 @@ from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
 from incarts_pipeline.outgoing import SHORTEST, SecretKey, SecretText
 from incarts_pipeline.settings.api_key import hidden_keys, is_key, no_key, stripped_key
+from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
@@ -147,7 +149,8 @@ class Settings(BaseSettings):
     """What a run needs to know beside its catalog; read with `load_settings`.
 
     Times are in seconds; `rate` is `adaptive` or `fixed:N`; `max_rps` is in requests a second, None
-    for no ceiling; `scopes` is what the key may do, None when that isn't known. Relative paths
+    for no ceiling; `wait` waits for a quota however long it lasts; `scopes` is what the key may do,
+    None when that isn't known. Relative paths
     start at the working directory.
 
     Raises:
@@ -180,6 +183,7 @@ class Settings(BaseSettings):
         100.0, validation_alias="INCARTS_MAX_RPS"
     )
     max_in_flight: int | None = Field(None, ge=1, validation_alias="INCARTS_MAX_IN_FLIGHT")
+    wait: bool = Field(False, validation_alias="INCARTS_WAIT")
     connect_timeout: Annotated[_Finite, BeforeValidator(_duration)] = Field(
         5.0, validation_alias="INCARTS_CONNECT_TIMEOUT"
     )
@@ -189,6 +193,7 @@ class Settings(BaseSettings):
     limits: Annotated[Limits, AfterValidator(_positive)] = Field(
         Limits(), validation_alias="INCARTS_LIMITS"
     )
+    _file: Path = PrivateAttr(Path(FILE_NAME))
 
     def __init__(self, **values: Any) -> None:
         problem = ""
@@ -233,8 +238,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{file} must hold the API key and nothing else: {error}") from None
         return self
 
+    @property
+    def file(self) -> Path:
+        """The TOML file that they are read from, if it is there."""
+        return self._file
+
     def for_planning(self) -> PlanSettings:
         """Return what a plan is made with; raises SettingsError, as all of these do."""
+        check_temporary_folder()
         return self._resolved(PlanSettings, "project_id")
 
     def for_ledger(self) -> LedgerSettings:
@@ -243,10 +254,12 @@ class Settings(BaseSettings):
 
     def for_client(self) -> ClientSettings:
         """Return what Incarts is called with, by whoever knows the project from elsewhere."""
+        check_authorities()
         return self._resolved(ClientSettings, "base_url", "api_key")
 
     def for_calls(self) -> CallSettings:
         """Return what a whole run needs: to plan, and to call Incarts."""
+        check_authorities()
         return self._resolved(CallSettings, *_CALLS)
 
     def _resolved(self, kind: type[R], *needed: str) -> R:
@@ -291,7 +304,9 @@ def load_settings(
         if _KEY_FIELDS.intersection(layer):
             merged |= dict.fromkeys(_KEY_FIELDS)  # a key and a key's file replace each other
         merged |= layer
-    return Settings(**{_alias(name): value for name, value in merged.items()})
+    made = Settings(**{_alias(name): value for name, value in merged.items()})
+    made._file = made._file if file is None else Path(file).absolute()
+    return made
 
 
 _KEY = "INCARTS_API_KEY"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from incarts_pipeline.api.aiohttp_transport import AiohttpTransport
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.api.transport import make_transport, proxy_for
+from incarts_pipeline.api.transport import AiohttpTransport, make_transport, proxy_for
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import AnswerKind
 from tests.support.raw_server import (

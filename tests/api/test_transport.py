@@ -16,7 +16,7 @@ from rich.traceback import Traceback
 from incarts_pipeline.api.client import IncartsClient
 from incarts_pipeline.api.endpoints import LINKS
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.api.received import MAX_BODY, unpacked
+from incarts_pipeline.api.transport import MAX_BODY, unpacked
 from incarts_pipeline.errors import AnswerLostError, NotSentError
 from incarts_pipeline.models import AnswerKind
 from tests.support.raw_server import (

@@ -17,10 +17,11 @@ import typer
 from incarts_pipeline import errors
 from incarts_pipeline.api import responses
 from incarts_pipeline.api.attribution import Foreign
-from incarts_pipeline.api.failures import FailureKind
+from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
+from incarts_pipeline.maintenance import Reach
 from incarts_pipeline.maintenance.compare import Verdict
 from incarts_pipeline.models import (
     SUSPICIONS,
@@ -47,7 +48,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # what stays inside.
 NOT_CODES = {
     "Intent", "Policy", "TooLong", "IfRunning", "Rekeyed",
-    "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "Model",
+    "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "WindowKind", "Outcome",
     "Phase", "Place",
 }  # fmt: skip
 # Values of documented enums that are never shown.
@@ -86,6 +87,7 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),
         ("Verdicts", [*Verdict]),
+        ("Destinations", [*Reach]),
     ],
 )
 def test_closed_sets_are_there(heading: str, codes: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from incarts_pipeline.dagster import IncartsResource, LinksConfig
+from incarts_pipeline.dagster.checks import content_version
 from incarts_pipeline.dagster.metadata import summed
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit
@@ -45,7 +47,7 @@ def test_links_are_made_once_and_recorded(
     assert first["dagster/row_count"] == 30
     assert first["path"].endswith("links.parquet")
     assert first["incarts/scopes"] == "links:write, retailers:walmart"
-    assert {type(value) for value in first.values()} <= {int, float, str, dg.TableSchema}
+    assert {type(value) for value in first.values()} <= {int, float, str, dict, dg.TableSchema}
     columns = [column.name for column in first["dagster/column_schema"].columns]
     assert columns[:2] == ["sku", "catalog_row"]
     logs = instance.all_logs(instance.get_runs()[-1].run_id)
@@ -107,6 +109,23 @@ def test_rejects_warn_and_new_ones_are_told_apart(materialize: Materialize) -> N
     )
     assert [name for name, check in again.items() if not check.passed] == []
     assert "first failures" in metadata_of(materialize(links_asset(write_catalog(bad))))
+
+
+def test_suspicious_rows_warn_until_they_are_accepted(
+    materialize: Materialize, box: Sandbox
+) -> None:
+    """They are held, which nobody would see at night without a word."""
+    ids = [*["012345678905"] * 3, *(str(500_000 + i) for i in range(27))]
+    asset = links_asset(write_catalog(products(30, retailer_product_id=ids)))
+    checks = checks_of(materialize(asset))
+    assert [name for name, check in checks.items() if not check.passed] == ["suspicious_share"]
+    found = checks["suspicious_share"]
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.metadata["share"].value == 0.1
+    assert box.audit().links == 27
+    again = materialize(asset, config={"accept": ["looks_like_gtin"]})
+    assert {name for name, check in checks_of(again).items() if not check.passed} == set()
+    assert box.audit().links == 30
 
 
 def logged(instance: dg.DagsterInstance, level: str) -> list[str]:
@@ -305,6 +324,44 @@ def test_data_version_follows_the_content(
         assert event is not None
         versions.append(event.asset_materialization.tags["dagster/data_version"])  # type: ignore[union-attr]
     assert len(set(versions[1:])) == 2
+
+
+@pytest.mark.parametrize("ledger", ["older", "gone"])
+def test_folder_that_was_rolled_back_is_refused(
+    materialize: Materialize, box: Sandbox, ledger: str
+) -> None:
+    """With its witness and its output; the last materialization knows of it, and of the way out."""
+    materialize(links_asset(write_catalog(products(6))))
+    if ledger == "older":
+        shutil.copytree(".", "../backup")
+    materialize(links_asset(write_catalog(products(8))))
+    for file in Path().iterdir():
+        file.unlink()
+    if ledger == "older":
+        shutil.copytree("../backup", ".", dirs_exist_ok=True)
+    failed = materialize(links_asset(write_catalog(products(8))))
+    assert f"The last materialization of {KEY.to_user_string()} was" in failure_of(failed)
+    assert "wipe the asset's materializations" in failure_of(failed)
+    assert box.audit().links == 8
+
+
+def test_equal_rows_do_not_cancel_in_the_version() -> None:
+    """Pairs of rows that say the same are told from pairs that say something else."""
+    versions = set()
+    for status in ("created", "held"):
+        row = {
+            "link_set": "shop",
+            "row_key": "1",
+            "catalog_row": 0,
+            "status": status,
+            "reason": "new",
+            "link_id": "lnk_1",
+            "link_content_hash": "00",
+            "is_stale": False,
+        }
+        pq.write_table(pa.Table.from_pylist([row, row]), "pairs.parquet")
+        versions.add(content_version("pairs.parquet"))
+    assert len(versions) == 2
 
 
 def test_key_is_nowhere(environment: None, box: Sandbox, instance: dg.DagsterInstance) -> None:
