@@ -309,7 +309,7 @@ class IncartsClient:
             )
             in_step = False
             try:
-                reply = reply_of(received)
+                reply = reply_of(received, request.correlation_id)
                 answer = attribute(
                     classify(
                         reply.status,

@@ -48,12 +48,13 @@ def refuse_plain_secret(body: bytes, secret: bytes) -> None:
         raise _refused("body")
 
 
-def reply_of(received: Received) -> Reply:
-    """Return an answer decoded, and without what secrets it has."""
+def reply_of(received: Received, ours: str = "") -> Reply:
+    """Return an answer decoded, and without what secrets it has; `ours` is the id that was sent."""
     told = {
         name.decode("latin-1").lower(): value.decode("latin-1") for name, value in received.headers
     }
-    if _ECHO in told:  # of the headers the one whose text is kept; the others are read as numbers
+    # Of the headers the one whose text is kept; the others are read as numbers.
+    if told.get(_ECHO, ours) != ours:
         told[_ECHO] = without_secrets(told[_ECHO])
     body = unpacked(received.body, told.get("content-encoding"))
     return Reply(status=received.status, headers=told, body=_clean(body))
