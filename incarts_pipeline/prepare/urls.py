@@ -98,21 +98,19 @@ def _check_origins(
 ) -> pa.StringArray:
     """Check that URLs begin with a scheme and a host; return those that do."""
     origins, places = _origins(urls)
-    judged = [(at, found) for at, origin in enumerate(origins) for found in judge(*origin)]
-    # All hosts of one judgement at once, since a column may have as many as rows.
-    for one in {(found.code, found.says, found.then): found for _, found in judged}.values():
-        alike = {
-            at: f.host
-            for at, f in judged
-            if (f.code, f.says, f.then) == (one.code, one.says, one.then)
-        }
-        hosts = pa.array([alike.get(at) for at in range(len(origins))], pa.string())
-        told = hosts.take(pa.array(places, mask=places < 0))
-        says = ('"', shown, f'" {one.says}', told, one.then)
-        findings.add(told.is_valid(), field, one.code, *says)
+    judged: dict[tuple[str, str, str], dict[int, str]] = {}
+    for at, origin in enumerate(origins):
+        for one in judge(*origin):
+            judged.setdefault((one.code, one.says, one.then), {})[at] = one.host
+    # All hosts of one judgement at once, since a column may have as many as rows; in an order that
+    # doesn't depend on what else is in the batch.
+    for (code, says, then), hosts in sorted(judged.items()):
+        named = pa.array([hosts.get(at) for at in range(len(origins))], pa.string())
+        told = named.take(pa.array(places, mask=places < 0))
+        findings.add(told.is_valid(), field, code, '"', shown, f'" {says}', told, then)
     without = urls.is_valid().to_numpy(zero_copy_only=False) & (places < 0)
-    says_form = f'" is not a URL: {_FORM}.'
-    findings.add(pa.array(without), field, ProblemCode.NOT_A_URL, '"', shown, says_form)
+    form = f'" is not a URL: {_FORM}.'
+    findings.add(pa.array(without), field, ProblemCode.NOT_A_URL, '"', shown, form)
     return _left(urls, findings.mask(field))
 
 

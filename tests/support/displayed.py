@@ -51,7 +51,7 @@ NAMES = (
     "Black Beans, No Salt Added",
     SCRIPT,
     IMAGE,
-    "\u202edesrever\u202c Pasta",
+    "\u2067desrever\u2069 Pasta",
     "Ampersand & Sons <b>Bold</b> Crackers",
     "Unsalted Butter Sticks",
     "Sparkling Water, Lime, 12 Pack, " + "Extra Long Name " * 6,
