@@ -16,7 +16,6 @@ from incarts_pipeline.api.transport import unpacked
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.outgoing import holds_secret, without_secrets
 
-GUARD = "secret_in_request"
 _ECHO = "x-correlation-id"
 _KINDS = (b"ic_live_", b"ic_test_")
 
@@ -64,7 +63,7 @@ def _refused(what: str) -> RefusedError:
     return RefusedError(
         f"The request's {what} has an API key in it, or another secret; it was not sent.",
         fix="Take it out, and have the key replaced if others may have seen it.",
-        guard=GUARD,
+        guard="secret_in_request",
     )
 
 

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.ledger_file import FileId, beside, file_id, place_of
-from incarts_pipeline.text import LINE_BREAK, joined
 
 _O = tables.operation.c
 _K = tables.link.c
@@ -38,13 +37,10 @@ def rescue(connection: sa.Connection, ledger: Path, opened: FileId, run_id: str)
         copy_database(connection, copy)
     except (sqlite3.Error, OSError) as error:
         place = place_of(opened) or "nowhere that could be found"
-        links = [f"  {key} \u2192 {link}" for key, link in _links_of(connection, run_id)]
-        where = (
-            f"{told.message} It is at {place}, and could not be copied to {copy} ({error}). Only "
-            f"that file knows the links of this run:{'' if links else ' none'}"
-        )
+        links = "".join(f"\n  {key} \u2192 {link}" for key, link in _links_of(connection, run_id))
         return LedgerError(
-            joined(LINE_BREAK, [where, *links, ""]),
+            f"{told.message} It is at {place}, and could not be copied to {copy} ({error}). Only "
+            f"that file knows the links of this run:{links or ' none'}\n",
             fix="Keep this message. Move the file back together with its -wal, and run again.",
         )
     _take_log_away(ledger, copy)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.models import Reason
-from incarts_pipeline.text import LINE_BREAK, joined
 from incarts_pipeline.write.circuit_breaker import End
 from incarts_pipeline.write.options import WriteOptions
 
@@ -66,8 +65,8 @@ def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
     """Say beside a failed output which answers are not in the ledger either."""
     if not written.unrecorded:
         return error
-    told = f"{error.message} These answers could not be recorded in the ledger:"
+    lost = "\n".join(f"  {one}" for one in written.unrecorded)
     return PublishError(
-        joined(LINE_BREAK, [told, *(f"  {one}" for one in written.unrecorded), ""]),
+        f"{error.message} These answers could not be recorded in the ledger:\n{lost}\n",
         fix="Keep this message. Make room, and run again: they are settled under their own keys.",
     )
