@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from incarts_pipeline.cli.options import settings_for
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.models import Answer, AnswerKind, Reason, State
+from incarts_pipeline.models import Answer, AnswerKind, RateHints, Reason, State
 from incarts_pipeline.rate_limit.controller import RateController
+from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.write.circuit_breaker import Circuits
+from incarts_pipeline.write.circuit_breaker import Circuits, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
 from incarts_pipeline.write.metrics import RunMetrics
-from incarts_pipeline.write.throttle import Slot, Throttle
+from incarts_pipeline.write.throttle import Slot, Throttle, open_throttle
 
 STATE = State.INTENDED
 LIMITED = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="limited", status=429)
@@ -213,3 +217,105 @@ def test_no_more_make_ready_than_come_due() -> None:
         fast.took(0.01)
     assert slow.ahead(32) <= 5
     assert 32 <= fast.ahead(32) <= 64
+
+
+class SetClock(Clock):
+    """A clock that a test moves."""
+
+    seconds = 1_000.0
+
+    def monotonic(self) -> float:
+        """Return what it was set to."""
+        return self.seconds
+
+
+async def refused_for_a_minute(throttle: Throttle, clock: SetClock, retry_after: float) -> None:
+    """Have each request refused, with the same hint, for a minute or a little more."""
+    answer = replace(LIMITED, hints=RateHints(retry_after=retry_after))
+    until = clock.seconds + 60.0
+    while clock.seconds < until:
+        waiting = throttle.rate.waiting_for(clock.seconds)
+        clock.seconds += waiting.seconds + 0.01 if waiting else 0.0
+        (slot,) = await acquired(throttle, 1)
+        assert await slot.depart()
+        slot.answered(answer, state=STATE)
+        slot.release()
+
+
+def adaptive_throttle(clock: SetClock, *, waits: bool = False) -> Throttle:
+    """Return a throttle that learns the pace, on a clock that a test moves."""
+    rate = RateController(100.0)
+    return replace(throttle_of(4), rate=rate, clock=clock, waits=waits)
+
+
+DAY = 86_400.0
+
+
+def test_who_waits_is_told_for_what_and_until_when() -> None:
+    """The server's words, the time of the next try, and that leaving loses nothing."""
+
+    async def main() -> None:
+        clock = SetClock()
+        throttle = adaptive_throttle(clock)
+        await refused_for_a_minute(throttle, clock, retry_after=600.0)
+        waiting = asyncio.create_task(throttle.slot("walmart", "add_to_cart").acquire())
+        assert await _settled(waiting) == [False]
+        pattern = (
+            r"Incarts said 429, Retry-After 600 s; next try (\d\d:\d\d:\d\d)\. Ctrl-C is safe\."
+        )
+        found = re.fullmatch(pattern, throttle.metrics.waiting)
+        assert found, throttle.metrics.waiting
+        throttle.stop.request(Reason.STOPPED)
+        assert not await waiting
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_quota_of_a_day_is_waited_for_only_on_demand(waits: bool) -> None:
+    """Else the run ends, and says when to go on and which option waits."""
+
+    async def main() -> None:
+        clock = SetClock()
+        throttle = adaptive_throttle(clock, waits=waits)
+        await refused_for_a_minute(throttle, clock, retry_after=DAY)
+        waiting = asyncio.create_task(throttle.slot("walmart", "add_to_cart").acquire())
+        assert await _settled(waiting) == [not waits]
+        end = throttle.circuits.end
+        if waits:
+            assert end is None
+            assert "Retry-After 86400 s; next try" in throttle.metrics.waiting
+            throttle.stop.request(Reason.STOPPED)
+        else:
+            assert end is not None
+            assert end.kind is EndKind.RATE_LIMITED
+            assert "Run again at" in end.fix
+            assert "wait" in end.fix
+        assert not await waiting
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_the_option_reaches_the_throttle(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
+    """`--wait` is a setting, and a run's throttle has it."""
+    client = settings.for_client()
+    monkeypatch.setenv("INCARTS_API_BASE_URL", client.base_url)
+    monkeypatch.setenv("INCARTS_API_KEY", client.api_key.get_secret_value())
+    given = settings_for(settings.ledger, wait=wait)
+
+    async def main() -> None:
+        async with open_throttle(
+            given.for_client(),
+            "run",
+            None,
+            most=None,
+            clock=Clock(),
+            stop=Stop(),
+            metrics=RunMetrics(),
+        ) as throttle:
+            assert throttle.waits is wait
+
+    asyncio.run(main())
