@@ -218,6 +218,9 @@ class RateController(Course):
             self.next_at = sent_at + 1.0 / min(self.speed, _TRIAL_PACE)
             self.models.keep()
         elif self._is_stray(block):
+            if self.phase is Phase.PROBE and self.was_clean and not self._is_noise():
+                # It doesn't refuse by chance, or the cruise would have met that: it gives no more.
+                self._cruise(now, self.rest)
             return
         self._learn(block, sent_at, now, is_long=is_long)
 

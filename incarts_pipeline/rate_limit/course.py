@@ -61,6 +61,7 @@ class Course:
     chance: Chance = field(default_factory=Chance)
     slack: float = 0.0  # requests above the estimate that prove nothing in this probe
     rest: float = 0.0  # seconds until the next probe
+    was_clean: bool = False  # whether the cruise before a probe met one refusal at most
     given_back: int = 0  # permits of requests of which nobody knows; no more than were accepted
     proven: float = 0.0  # requests a second that were accepted in the start
 
@@ -169,9 +170,12 @@ class Course:
         if self.ceiling is not None and rate >= self.ceiling:
             self.since = now
             return
+        self.was_clean = self._hits() <= 1
         step = rate * _PROBE
         if isinstance(best, Flow):
-            self.slack = best.saved(now, self.models.history.total)
+            # What it can have in hand was measured roughly, so more than that proves nothing.
+            unused = best.unused(now, self.models.history.total)
+            self.slack = max(0.0, min(unused, max(best.burst, step * _SOON)))
             step = min(max(step, (self.slack + MARGIN) / _SOON), rate * _LARGEST_PROBE)
         elif best is not None and best.length:
             step = max(step, (MARGIN + 1.0) / best.length)

@@ -20,6 +20,7 @@ TOLD = ("retry-after", "reset")  # how the names of guesses begin that headers t
 PROVEN = 1.0  # standing of a model from which it is waited for alone
 MARGIN = 3.0  # requests by which counts may be wrong
 _FULL = 0.95  # of a budget, from which a refusal is no surprise
+_OVERFULL = 1.2  # times a budget: what let so many through has another one, or another length
 _QUOTA = 900.0  # seconds; a window of more than that is a budget, not a pace
 _QUIET, _QUIET_TRIES, _LONGEST_QUIET = 20.0, 4, 600.0  # seconds without a try that ended a block
 _INERTIA = 0.5  # standing that the model in force is ahead by
@@ -141,7 +142,7 @@ class Models:
         """Return when each model and hint says that a request passes again."""
         found, best = [], self.best()
         for one in [*self.windows, *self.outer]:
-            opens = one.opens(self.history, block.began)
+            opens = one.opens(self.history, block.began, block.last_refused)
             if opens is None or one.standing < -PROVEN:
                 continue
             sure = one.standing >= PROVEN or one is best or one in self.outer
@@ -168,8 +169,10 @@ class Models:
         return found
 
     def _is_full(self, one: Window, block: Block) -> bool:
-        held = one.held(self.history, block.began) - block.accepted_after
-        return held >= _FULL * one.budget - 2
+        return self._held(one, block) >= _FULL * one.budget - 2
+
+    def _held(self, one: Window, block: Block) -> float:
+        return one.held(self.history, block.began) - block.accepted_after
 
     # What is learned.
 
@@ -250,9 +253,10 @@ class Models:
                 continue
             if not self._is_full(one, block):
                 one.standing = max(-5.0, one.standing - (1.0 if block.tries else 0.5))
+            elif (held := self._held(one, block)) > _OVERFULL * one.budget + MARGIN:
+                one.judge(right=False)
             elif block.last_refused - 0.3 < opens <= passed + 0.3:
                 one.judge(right=True)
-                held = one.held(self.history, block.began) - block.accepted_after
                 one.budget = min(one.budget, max(int(held + 0.5), 1))
             elif opens > passed + 1.0 or opens < block.last_refused - 1.0:
                 one.judge(right=False)

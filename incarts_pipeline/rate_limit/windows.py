@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from incarts_pipeline.rate_limit.history import History
+from incarts_pipeline.rate_limit.limit import NEVER
 
 # From the most usual length on; what lies between is rounded to fives, then to whole seconds.
 _USUAL = (60, 10, 30, 300, 1, 5, 15, 20, 3600, 120, 600, 900, 2, 90, 100, 45, 1800, 180, 86400, 50)
@@ -18,6 +19,7 @@ _FOREVER = 1e9
 _RIGHT, _WRONG, _MOST = 1.0, -2.0, 5.0  # standing, by one prediction
 _SURPRISE = 0.5  # of a budget that is hardly believed: less can't fill it
 _FEWEST = 4  # requests in a window: what gives fewer at once gives evenly
+_SHARP, _SHARPEST = 0.002, 0.1  # of a length, and seconds, to which an edge is to be known
 _SLACK = 0.3  # seconds by which a prediction may be late: what lies between sending and arriving
 
 
@@ -88,12 +90,21 @@ class Window:
             start -= self.began - self.earliest  # it may have begun so much earlier
         return history.since(start - 1e-3)
 
-    def opens(self, history: History, full_at: float) -> float | None:
-        """Return when the next one passes, if the window was full at an instant."""
+    def opens(self, history: History, full_at: float, refused: float = NEVER) -> float | None:
+        """Return when the next one passes, if the window was full at an instant.
+
+        Of an edge that is only known roughly it is the middle of what is possible after the last
+        refusal: a try there halves that, whatever comes of it.
+        """
         length, start = self.length, self.start(full_at)
         if length is None or start is None:
             return None
-        if self.kind is not WindowKind.SLIDING:
+        if self.kind is WindowKind.ALIGNED and self.began is not None:
+            first = max(start + length - (self.began - self.earliest), refused)
+            unsure = start + length - first
+            is_rough = unsure > max(_SHARP * length, _SHARPEST)
+            return start + length - (unsure / 2 if is_rough else 0.0)
+        if self.kind is WindowKind.ANCHORED:
             return start + length
         oldest = history.nth_newest(min(self.budget, history.total))
         return None if oldest is None else oldest + length

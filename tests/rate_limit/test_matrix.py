@@ -23,23 +23,23 @@ class Bound(NamedTuple):
 
     use: float
     refused: float
-    early: int = 90  # before the steady state
+    early: int = 60  # before the steady state
 
 
 BOUNDS = {
-    "fixed 600/60 s": Bound(0.96, 0.005),
-    "anchored 600/60 s": Bound(0.99, 0.005),
-    "sliding log 600/60 s": Bound(0.99, 0.005),
-    "sliding counter 600/60 s": Bound(0.94, 0.01),
-    "bucket 50/s burst 100": Bound(0.99, 0.01),
-    "bucket 50/s burst 1000": Bound(0.99, 0.01, early=250),
+    "fixed 600/60 s": Bound(0.99, 0.003),
+    "anchored 600/60 s": Bound(0.99, 0.003),
+    "sliding log 600/60 s": Bound(0.99, 0.003),
+    "sliding counter 600/60 s": Bound(0.98, 0.003),
+    "bucket 50/s burst 100": Bound(0.99, 0.003),
+    "bucket 50/s burst 1000": Bound(0.99, 0.003),
     "bucket 5/s burst 2": Bound(0.95, 0.01),
-    "10 per 1 s": Bound(0.94, 0.02),
+    "10 per 1 s": Bound(0.95, 0.01),
     "30 per 60 s": Bound(0.95, 0.01),
-    "20/s + 600/60 s": Bound(0.95, 0.01, early=120),
-    "fixed 250/25 s": Bound(0.96, 0.005),
+    "20/s + 600/60 s": Bound(0.95, 0.01, early=90),
+    "fixed 250/25 s": Bound(0.98, 0.005),
     "anchored 450/45 s": Bound(0.99, 0.005),
-    "fixed 900/90 s": Bound(0.96, 0.005),
+    "fixed 900/90 s": Bound(0.98, 0.005),
     "sliding log 1000/100 s": Bound(0.99, 0.005),
     "bucket 60/min burst 60": Bound(0.97, 0.005),
     "bucket 100/min burst 100": Bound(0.97, 0.005),
