@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from incarts_pipeline.cli import running, show
+from incarts_pipeline.cli import running, screen, show
 from incarts_pipeline.cli.options import (
     AcceptOpt,
     AllowEmptyOpt,
@@ -35,6 +35,7 @@ from incarts_pipeline.cli.options import (
     SheetOpt,
     TargetOpt,
     UniqueKeyOpt,
+    WaitOpt,
     seconds_of,
     settings_for,
     statuses,
@@ -110,7 +111,7 @@ def plan(
             save_plan(made, request, settings, out)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
-            typer.echo(f"carry it out with: incarts apply {out} -o links.parquet")
+            screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 
@@ -142,6 +143,7 @@ def apply(
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
     rate: PaceOpt = None,
+    wait: WaitOpt = False,
     max_in_flight: MaxInFlightOpt = None,
     refuse_over: RefuseOverOpt = None,
     retry_rejected: RetryOpt = False,
@@ -164,7 +166,7 @@ def apply(
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
-    settings = settings_for(ledger, target, max_rps, rate)
+    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from incarts_pipeline.cli import show
+from incarts_pipeline.cli import screen, show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
@@ -20,11 +18,14 @@ from incarts_pipeline.cli.options import (
     FormatOpt,
     JsonOpt,
     LedgerOpt,
+    QueryOpt,
     QuoteOpt,
+    RecordsOpt,
+    SheetOpt,
     TargetOpt,
     settings_for,
 )
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, UndecidedError
 from incarts_pipeline.mapping import Preset, preset_named
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import NamedPath, Plan, PlanRequest, check_apart, paths_read
@@ -78,6 +79,9 @@ def init(
     delimiter: DelimiterOpt = None,
     quote: QuoteOpt = None,
     escape: EscapeOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
+    query: QueryOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -87,7 +91,9 @@ def init(
     if show_it or catalog is None:
         _show_preset(platform)
         return
-    asks = sys.stdin.isatty() and catalog != "-" and not (yes or as_json)
+    if catalog == "-":
+        raise _no_table()
+    asks = sys.stdin.isatty() and not (yes or as_json)
     settings = settings_for(ledger, target)
     _check_place(out, catalog, settings, overwrite=overwrite, asks=asks)
     reading = {
@@ -96,15 +102,19 @@ def init(
         "delimiter": delimiter,
         "quote": quote,
         "escape": escape,
+        "sheet": sheet,
+        "records": records,
+        "query": query,
     }
     answers = Answers(link_set=link_set, unique_key=tuple(unique_key or ()), page=url)
-    made = suggestion_of(catalog, reading, platform).answered(answers)
+    choose = _choose if asks else None
+    made = suggestion_of(catalog, reading, platform, choose=choose).answered(answers)
     if asks:
         made = made.answered(_ask(made, answers))
     made.save(out)
     request = PlanRequest(catalog=catalog, mapping=out)
     if not as_json:
-        _tell(Console(), made, out)
+        _tell(made, out)
     with plan_catalog(request, _enough(settings)) as plan:
         _tell_plan(plan, made, out, settings, catalog, as_json=as_json)
         raise typer.Exit(1 if plan.figures.refusals else 0)
@@ -113,12 +123,17 @@ def init(
 def _show_preset(preset: Preset | None) -> None:
     """Print what a preset stands for; raises MappingError when none is named."""
     if preset is None:
-        raise MappingError(
-            "incarts init needs a table to look at.",
-            fix="Name a file, like incarts init products.csv; or a preset to see what it stands "
-            "for, with --preset shopify --show.",
-        )
-    typer.echo(preset_text(preset), nl=False)
+        raise _no_table()
+    for line in preset_text(preset).splitlines():
+        screen.say(line)
+
+
+def _no_table() -> MappingError:
+    return MappingError(
+        "incarts init needs a table to look at, which it reads twice.",
+        fix="Name a file, like incarts init products.csv; or a preset to see what it stands for, "
+        "with --preset shopify --show.",
+    )
 
 
 def _check_place(
@@ -128,12 +143,17 @@ def _check_place(
 
     Raises:
         RefusedError: it is a file that is read.
-        MappingError: there is one, and nobody said that it may go.
+        MappingError: there is one, and nobody said that it may go; or there is no such folder.
     """
     check_apart([NamedPath(what="mapping", path=str(out))], paths_read(settings, catalog=catalog))
+    if not out.parent.is_dir():
+        raise MappingError(
+            f"There is no folder {out.parent}, so {out} can't be written.",
+            fix="Make it, or choose another place.",
+        )
     if not out.exists() or overwrite:
         return
-    if asks and typer.confirm(f"{out} exists. Write over it?", err=True):
+    if asks and screen.asks(f"{out} exists. Write over it?"):
         return
     raise MappingError(
         f"{out} exists, and stays as it is.",
@@ -142,6 +162,18 @@ def _check_place(
             *(Option(name="overwrite"), "."),
         ),
     )
+
+
+def _choose(undecided: UndecidedError) -> str:
+    """Ask which of several tables of a file is meant."""
+    screen.say_lines(undecided.message, err=True)
+    chosen: str = typer.prompt(
+        "Which one has the products?",
+        type=click.Choice(undecided.choices),
+        default=undecided.choices[0],
+        err=True,
+    )
+    return chosen
 
 
 def _ask(made: Suggestion, given: Answers) -> Answers:
@@ -157,7 +189,7 @@ def _ask_link_set(made: Suggestion) -> str:
     found = made.finding("link_set")
     guess = str(found.value) if found is not None else "products"
     question = "What are these links called? Renaming them later makes every link anew"
-    name: str = typer.prompt(question, default=guess, err=True)
+    name: str = screen.prompt(question, default=guess)
     return name.strip()
 
 
@@ -166,11 +198,11 @@ def _ask_key(made: Suggestion) -> tuple[str, ...]:
     key = made.finding("unique_key")
     if key is None or not (key.others or key.doubt):
         return ()
-    typer.echo(f"What is a row, today and next year? {key.doubt or ''}".strip(), err=True)
+    screen.say(f"What is a row, today and next year? {key.doubt or ''}".strip(), err=True)
     listed = [key.value, *key.others]
     for number, one in enumerate(listed, 1):
-        typer.echo(f"  {number}  {shown(one)}", err=True)
-    said: str = typer.prompt("A number, or columns' names with commas", default="1", err=True)
+        screen.say(f"  {number}  {shown(one)}", err=True)
+    said: str = screen.prompt("A number, or columns' names with commas", default="1")
     if said.strip().isdecimal() and 1 <= int(said) <= len(listed):
         chosen = listed[int(said) - 1]
         return tuple(chosen) if isinstance(chosen, list) else ()
@@ -189,8 +221,8 @@ def _ask_page(made: Suggestion) -> str | None:
         else "A product's page, with columns in braces, like https://www.your-shop.com/p/{sku}"
     )
     guess = "" if PLACEHOLDER in page.value else page.value
-    typer.echo(f"Where do the links go? {page.value} {page.doubt}", err=True)
-    said: str = typer.prompt(question, default=guess, show_default=bool(guess), err=True)
+    screen.say(f"Where do the links go? {page.value} {page.doubt}", err=True)
+    said: str = screen.prompt(question, default=guess, show_default=bool(guess))
     return None if said.strip() in ("", guess) else said.strip()
 
 
@@ -201,31 +233,30 @@ def _enough(settings: Settings) -> Settings:
     return settings.model_copy(update={"project_id": _NO_PROJECT})
 
 
-def _tell(console: Console, made: Suggestion, out: Path) -> None:
+def _tell(made: Suggestion, out: Path) -> None:
     """Print what was found."""
-    table = Table(title=escape(f"{out}, for {made.title}"))
-    for name in ("key", "guess", "why"):
-        table.add_column(name, overflow="fold")
-    for one in made.findings:
-        if not one.is_offer:
-            field = one.field.removeprefix("link.")
-            table.add_row(escape(field), escape(flow(one.value)), escape(one.why))
-    console.print(table)
+    columns = ("key", "guess", "why")
+    rows = [
+        (one.field.removeprefix("link."), flow(one.value), one.why)
+        for one in made.findings
+        if not one.is_offer
+    ]
+    screen.tell_table(f"{out}, for {made.title}", columns, rows, folded=columns)
     for one in made.doubts:
-        line = f"[yellow]look at[/] {escape(f'{one.field}: {one.doubt}')}"
-        console.print(line, highlight=False, soft_wrap=True)
+        screen.say(("look at", "yellow"), f" {one.field}: {one.doubt}")
 
 
 def _tell_plan(
     plan: Plan, made: Suggestion, out: Path, settings: Settings, catalog: str, *, as_json: bool
 ) -> None:
     if as_json:
-        typer.echo(json.dumps(_object(made, out) | {"plan": show.plan_object(plan)}))
+        screen.tell_json(_object(made, out) | {"plan": show.plan_object(plan)})
         return
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
-        typer.echo("planned without INCARTS_PROJECT_ID, as if no link had been made before")
-    typer.echo(f"read {out}, then: incarts apply {catalog} --mapping {out} -o links.parquet")
+        screen.say("planned without INCARTS_PROJECT_ID, as if no link had been made before")
+    command = shlex.join(["incarts", "apply", catalog, "--mapping", str(out)])
+    screen.say(f"read {out}, then: {command} -o links.parquet")
 
 
 def _object(made: Suggestion, out: Path) -> dict[str, Any]:

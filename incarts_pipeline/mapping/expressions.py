@@ -17,6 +17,7 @@ from incarts_pipeline.text import suggest
 _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\((?!\?))|\(\?P?<(?P<name>\w+)>", re.DOTALL)
 
 
+_LONGEST = 1_000  # characters of a regular expression
 Name = str | tuple[str, ...]  # of a column; of several the first that isn't empty counts
 
 
@@ -60,13 +61,15 @@ class Template:
 
     `{sku|id}` is the first of the two that isn't empty.
 
-    `literals` has one element more than `columns`: the texts around and between them.
+    `literals` has one element more than `columns`: the texts around and between them. `raw` has the
+    places of columns written as `{sku:raw}`, which a URL takes as they are.
     """
 
     template: str
     columns: tuple[Name, ...]
     literals: tuple[str, ...]
     default: str | None = None
+    raw: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,7 @@ class Members:
 Source = Constant | Column | Template
 Node = Constant | Column | Template | Members
 
+_RAW = ":raw"  # behind a column's name in a template
 _COLUMN_KEYS = tuple(f.name for f in fields(Column))
 _TEMPLATE_KEYS = ("template", "default")
 
@@ -168,6 +172,11 @@ def named_group(pattern: str) -> tuple[str, str]:
     Raises:
         ValueError: it has several groups, or isn't a regular expression of RE2.
     """
+    if len(pattern) > _LONGEST:
+        raise ValueError(
+            f"extract: has {len(pattern):,} characters, over the limit of {_LONGEST:,}; take the "
+            "value out of the column before, where the catalog is made."
+        )
     groups = [m for m in _GROUP.finditer(pattern) if m.group(1) or m.group("name")]
     if len(groups) > 1:
         raise ValueError(f"extract: {pattern!r} has {len(groups)} groups; make all but one (?:…).")
@@ -224,7 +233,7 @@ def _column(value: Dict[object, object]) -> Name:
 
 def _text(text: str, default: str | None) -> Source:
     # By hand, since `string.Formatter` reads `{a!r}`, `{a:b}` and `{a.b}` in columns' names.
-    literals, columns, at = [""], list[Name](), 0
+    literals, columns, raw, at = [""], list[Name](), set[int](), 0
     while at < len(text):
         pair = text[at : at + 2]
         if pair in ("{{", "}}"):
@@ -234,7 +243,10 @@ def _text(text: str, default: str | None) -> Source:
             end = text.find("}", at)
             if end < 0 or not text[at + 1 : end].strip():
                 raise ValueError(f"{text!r} has a {{ without a column's name and }}; write {{{{.")
-            columns.append(_name(text[at + 1 : end]))
+            name = text[at + 1 : end]
+            if name.endswith(_RAW):
+                raw.add(len(columns))
+            columns.append(_name(name.removesuffix(_RAW)))
             literals.append("")
             at = end + 1
         elif text[at] == "}":
@@ -246,7 +258,11 @@ def _text(text: str, default: str | None) -> Source:
     if not columns:
         return Constant(value=literals[0])
     return Template(
-        template=text, columns=tuple(columns), literals=tuple(literals), default=default
+        template=text,
+        columns=tuple(columns),
+        literals=tuple(literals),
+        default=default,
+        raw=frozenset(raw),
     )
 
 
