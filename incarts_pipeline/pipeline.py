@@ -110,13 +110,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    given = request.given_mapping()
-    reading = request.reading(given)
-    catalog = open_catalog(request.catalog, **reading)
-    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
-    by = [request.partition.column or ""] if request.partition else []
-    catalog.require([*mapping.columns(), *by])
-    mapping.check(catalog.schema)
+    catalog, mapping = opened(request)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
     options = PlanOptions(
@@ -153,11 +147,27 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         read=paths_read(
             settings,
             catalog=request.catalog,
-            catalog_format=reading.get("format"),
+            catalog_format=request.catalog_format or mapping.read.format,
             mapping=request.mapping,
         ),
         chosen=chosen,
     )
+
+
+def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
+    """Open the catalog of a request and read its mapping, which fits; no row is read.
+
+    Raises:
+        CatalogError: the catalog can't be read.
+        MappingError: the mapping doesn't fit.
+    """
+    given = request.given_mapping()
+    catalog = open_catalog(request.catalog, **request.reading(given))
+    mapping = accepting(given or _default_mapping(request, catalog), request.accept)
+    by = [request.partition.column or ""] if request.partition else []
+    catalog.require([*mapping.columns(), *by])
+    mapping.check(catalog.schema)
+    return catalog, mapping
 
 
 async def apply_plan(
@@ -330,6 +340,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         escape=request.escape,
         sheet=request.sheet,
         records=request.records,
+        query=request.query,
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

@@ -92,7 +92,7 @@ MISSING = pa.schema(
 
 # Everything that was ever sent for the sets: `state` is done where there is a link; in_doubt and
 # needs_review where there may be one, rejected where there is none, abandoned where a person said
-# so. With the bodies, a ledger can be rebuilt from it.
+# so. With the bodies, and with what proved each link, a ledger can be rebuilt from it.
 HISTORY = pa.schema(
     [
         pa.field("link_set", pa.string(), nullable=False),
@@ -122,6 +122,8 @@ HISTORY = pa.schema(
         pa.field("link_created_at", _UTC),
         pa.field("received_at", _UTC),
         pa.field("run_id", pa.string()),
+        pa.field("proof", pa.string()),
+        pa.field("link_status", pa.string()),
     ]
 )
 

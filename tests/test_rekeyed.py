@@ -16,9 +16,9 @@ from incarts_pipeline.identity import key_digest
 from incarts_pipeline.ledger import existing_ledger, open_engine, tables
 from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.history import entries_of
-from incarts_pipeline.maintenance import backup_ledger, restore_ledger
+from incarts_pipeline.maintenance import backup_ledger, open_cases, restore_ledger
 from incarts_pipeline.maintenance.import_links import import_links
-from incarts_pipeline.models import Rekeyed
+from incarts_pipeline.models import Action, Rekeyed
 from incarts_pipeline.pipeline import apply_plan, plan_catalog, plan_saved
 from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.plan.plan_file import load_plan, save_plan
@@ -208,8 +208,12 @@ def test_a_backup_from_before_the_move_makes_no_second_link(
     for published in Path().glob("links*.parquet"):
         published.unlink()
     assert restore_ledger("backup.db", settings).held == 5
-    assert run(respelled(), rekeyed=Rekeyed.NEW).exit_code() == 3
+    for decision in (Rekeyed.MOVE, Rekeyed.NEW):
+        with plan_catalog(planned(settings, respelled(), rekeyed=decision), settings) as plan:
+            assert (plan.figures.calls, len(plan.examples(Action.HOLD, n=9))) == (0, 5)
+    assert run(respelled(), rekeyed=Rekeyed.MOVE).exit_code() == 3
     assert counts()["in_doubt", "needs_review"] == 5
+    assert {case.reason for case in open_cases(settings)} == {"ledger_restored"}
     assert box.audit().links == N
 
 
@@ -250,10 +254,9 @@ def test_a_key_that_may_have_been_sent_takes_no_link(
         drop_operations(connection, [op_id])
         connection.execute(sa.insert(tables.lost_key).values(digest=key_digest(key)))
     engine.dispose()
-    run(respelled(changed=1), rekeyed=Rekeyed.MOVE)
-    assert counts()["pending", "changed_elsewhere"] == 1
-    run(respelled(changed=1), rekeyed=Rekeyed.NEW)
-    assert counts()["in_doubt", "needs_review"] == 1
+    for decision in (Rekeyed.MOVE, Rekeyed.NEW):
+        run(respelled(changed=1), rekeyed=decision)
+        assert counts()["in_doubt", "needs_review"] == 1
     assert box.audit().links == N + 1
 
 

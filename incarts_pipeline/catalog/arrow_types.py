@@ -44,6 +44,56 @@ def usable_columns(schema: pa.Schema, name: str) -> tuple[pa.Schema, list[int], 
     return pa.schema(fields), places, {schema.names[at]: fault for at, fault in faults.items()}
 
 
+def member_field(schema: pa.Schema, name: str) -> pa.Field | None:
+    """Return what a name like `price.value` means: a member of a column that is an object.
+
+    None for what leads nowhere.
+    """
+    path = _member_path(schema, name)
+    return None if path is None else pa.field(name, _member_type(schema, path))
+
+
+def member_names(schema: pa.Schema) -> list[str]:
+    """Return the names of all members of columns that are objects, like `price.value`."""
+    return [name for field in schema for name in _members_below(field)]
+
+
+def with_members(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with the members that `schema` has behind the batch's own columns."""
+    columns = list(batch.columns)
+    for name in schema.names[len(columns) :]:
+        column, *members = _member_path(batch.schema, name) or ()
+        columns.append(pc.struct_field(batch[column], members))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _member_path(schema: pa.Schema, name: str) -> tuple[str, ...] | None:
+    parts = name.split(".")
+    # A column's own name may have dots.
+    for n in range(len(parts) - 1, 0, -1):
+        path = (".".join(parts[:n]), *parts[n:])
+        if path[0] in schema.names and _member_type(schema, path) is not None:
+            return path
+    return None
+
+
+def _member_type(schema: pa.Schema, path: Sequence[str]) -> pa.DataType | None:
+    kind = schema.field(path[0]).type
+    for member in path[1:]:
+        at = kind.get_field_index(member) if pt.is_struct(kind) else -1
+        if at < 0:
+            return None
+        kind = kind.field(at).type
+    return kind
+
+
+def _members_below(field: pa.Field) -> list[str]:
+    if not pt.is_struct(field.type):
+        return []
+    below = [one for member in field.type for one in (member.name, *_members_below(member))]
+    return [f"{field.name}.{one}" for one in below]
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return what values of a type become: text is `string`, dictionaries are decoded.
 

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from incarts_pipeline.catalog.arrow_types import Faults, check_text, plain_batch, usable_columns
+from incarts_pipeline.catalog.arrow_types import (
+    Faults,
+    check_text,
+    member_field,
+    plain_batch,
+    usable_columns,
+    with_members,
+)
 from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.options import BATCH_ROWS
 from incarts_pipeline.errors import CatalogError
@@ -23,7 +30,7 @@ class Catalog:
     """A stream of record batches with one schema: no dictionaries, no views, no large types.
 
     Attributes:
-        schema: the columns that can be used, under their own names.
+        schema: the columns that can be used, under their own names; `require` adds members.
         faults: by its name why another column can't be used; nobody needs to mind.
         name: what to call the catalog in messages.
         reopenable: whether `batches` can be called again.
@@ -46,7 +53,8 @@ class Catalog:
         chosen: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        self.schema, self._places, own = usable_columns(schema, name)
+        self._own, self._places, own = usable_columns(schema, name)
+        self.schema = self._own
         self.faults = {**own, **(faults or {})}
         self.reopenable = reopenable
         self.fingerprint = fingerprint
@@ -62,12 +70,18 @@ class Catalog:
     def require(self, columns: Iterable[str]) -> None:
         """Make sure that columns can be used, as far as they are there.
 
+        A name like `price.value` is a column from now on, where `price` is one of objects that have
+        a member `value`.
+
         Raises:
             CatalogError: one has another one's name too, or a type that is no plain value.
         """
         for column in columns:
             if column in self.faults:
                 raise self.faults[column]
+            member = member_field(self._own, column)
+            if member is not None and column not in self.schema.names:
+                self.schema = self.schema.append(member)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the rows in order, at most `batch_rows` of them in a batch, none in none.
@@ -100,7 +114,7 @@ class Catalog:
                 # length.
                 for start in range(0, batch.num_rows, self._batch_rows):
                     usable = batch.slice(start, self._batch_rows).select(self._places)
-                    yield plain_batch(usable, self.schema)
+                    yield with_members(plain_batch(usable, self._own), self.schema)
         # Engines raise what they like, DuckDB or Polars their own classes, while rows are read.
         except Exception as error:
             self._check_unchanged()  # which explains any error

@@ -15,12 +15,14 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.csv import DelimitedFile, filled_rows
+from incarts_pipeline.catalog.database import open_query
 from incarts_pipeline.catalog.excel import workbook_rows
 from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.json_documents import json_rows
+from incarts_pipeline.catalog.lakes import open_delta, open_iceberg
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.parquet import open_parquet
-from incarts_pipeline.catalog.paths import COMPRESSIONS, Located, locate
+from incarts_pipeline.catalog.paths import COMPRESSIONS, Located, locate, table_format
 from incarts_pipeline.catalog.source_file import (
     FileRows,
     SourceFile,
@@ -44,8 +46,13 @@ def open_files(source: str, options: ReadOptions) -> Catalog:
     Raises:
         CatalogError: it can't be read; says what to do.
     """
+    if options.query is not None:
+        return open_query(source, options.query, options)
     if source == "-":
         return _standard_input(options)
+    kind = options.format or table_format(source)
+    if kind in _TABLES:
+        return _TABLES[kind](source, options)
     located = locate(source, options.format)
     try:
         if located.format == "parquet":
@@ -167,6 +174,11 @@ def _csv_head(file: SourceFile, options: ReadOptions) -> DelimitedFile:
         return DelimitedFile(text, file.name, options)
 
 
+# What reads each format whose files only its own log can tell apart.
+_TABLES: dict[str, Callable[[str, ReadOptions], Catalog]] = {
+    "delta": open_delta,
+    "iceberg": open_iceberg,
+}
 # What reads each format that isn't Parquet.
 _READERS: dict[str, Callable[[str, list[SourceFile], ReadOptions], FileRows]] = {
     "csv": _csv_rows,

@@ -20,18 +20,22 @@ def open_catalog(
     escape: str | None = None,
     sheet: str | None = None,
     records: str | None = None,
+    query: str | None = None,
     batch_rows: int = BATCH_ROWS,
 ) -> Catalog:
     """Open any table.
 
     Args:
         source: a path or URI (`s3://`, `gs://`, `abfs://`, `file://`) of a Parquet, CSV, JSON, XML
-            or Excel file, of a folder or glob of such files, or `-` for standard input; a pandas or
+            or Excel file, of a folder or glob of such files, of a Delta table's folder, of an
+            Iceberg table's `.metadata.json` (or `iceberg://CATALOG/namespace.table`, of pyiceberg's
+            settings), of a database with `query`, or `-` for standard input; a pandas or
             Polars frame, a DuckDB relation, a pyarrow table, batch, reader, scanner or dataset, a
             list of dicts, or anything with `__arrow_c_stream__`. Below a folder, `key=value` parts
             of a Parquet file's path are text columns. Named index levels of a pandas frame are
             columns, other indexes are left out.
-        format: `parquet`, `csv`, `jsonl`, `json`, `xml` or `excel`, where the name doesn't tell.
+        format: `parquet`, `csv`, `jsonl`, `json`, `xml`, `excel`, `delta` or `iceberg`, where the
+            name doesn't tell.
         encoding: of CSV and JSON, and of XML that declares a wrong one.
         delimiter: of a CSV; a comma, or a tab for `.tsv`.
         quote: of a CSV, a character, or `none` for a file whose quotes are text. By default it is
@@ -40,6 +44,7 @@ def open_catalog(
         sheet: of a workbook, by its name or its number from 1; the only one that has rows.
         records: where the products are, by a dotted path: of the list in a JSON document
             (`shop.products`), of the element in XML; the only one that they can be.
+        query: one SELECT, for a source that is the file of a DuckDB or SQLite database.
         batch_rows: the most rows in one batch.
 
     Raises:
@@ -57,6 +62,7 @@ def open_catalog(
         escape=escape,
         sheet=sheet,
         records=records,
+        query=query,
         batch_rows=batch_rows,
     )
     if isinstance(source, str | Path):

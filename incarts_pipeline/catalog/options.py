@@ -12,7 +12,7 @@ BATCH_ROWS = 65_536  # large enough for kernels to pay, small enough to have sev
 DOUBLE_QUOTE = '"'
 NO_QUOTE = "none"
 _ARTICLES = {"delimiter": "a", "quote": "a", "escape": "an"}
-FORMATS = ("parquet", "csv", "jsonl", "json", "xml", "excel")
+FORMATS = ("parquet", "csv", "jsonl", "json", "xml", "excel", "delta", "iceberg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class ReadOptions:
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
     batch_rows: int = BATCH_ROWS
 
     def __post_init__(self) -> None:

@@ -43,8 +43,11 @@ _HARMLESS = ("endpoint_override", "scheme", "region", "retry_limit_seconds")
 _GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
 # Their folders hold old versions of rows beside the new ones; only their own readers know which.
 _LAKES = {
-    "_delta_log": ("a Delta table", "DeltaTable(...).to_pyarrow_dataset()"),
-    ".metadata.json": ("an Iceberg table", "table.scan().to_arrow_batch_reader()"),
+    "_delta_log": ("a Delta table", "the folder of the table itself"),
+    ".metadata.json": (
+        "an Iceberg table",
+        "its newest .metadata.json file, or iceberg://CATALOG/namespace.table",
+    ),
     ".hoodie": ("a Hudi table", "the Arrow table that Hudi's own reader gives"),
 }
 
@@ -97,6 +100,28 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         format=kind,
         fingerprint=files,
     )
+
+
+def table_format(source: str) -> str | None:
+    """Return `delta` or `iceberg` for a place that is such a table, None for any other.
+
+    Of an Iceberg table's folder nobody knows which of its metadata files is in force; that is told
+    when its files are looked for.
+
+    Raises:
+        CatalogError: the store can't be reached.
+    """
+    if source.startswith("iceberg://") or source.endswith(".metadata.json"):
+        return "iceberg"
+    if _GLOB.intersection(source):
+        return None
+    name = without_secrets(source)
+    try:
+        filesystem, path = _filesystem(source)
+        log = filesystem.get_file_info(f"{path.rstrip('/')}/_delta_log")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise cannot_read(name, _hide(error, source, name)) from None
+    return "delta" if log.type is fs.FileType.Directory else None
 
 
 def would_read(source: str, file: str, format: str | None) -> bool:  # noqa: A002

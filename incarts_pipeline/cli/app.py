@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import flow, init, inspect, ledger, local, qr, review, verify
+from incarts_pipeline.cli import check, flow, init, inspect, ledger, local, qr, review, verify
 from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
 from incarts_pipeline.text import Surface
 
@@ -53,6 +53,7 @@ app.command("doctor")(inspect.doctor)
 app.command("show")(review.show)
 app.command("qr")(qr.qr)
 app.command("verify")(verify.verify)
+app.command("check")(check.check)
 app.add_typer(review.app, name="review")
 app.add_typer(ledger.app, name="ledger")
 app.command("sandbox")(local.sandbox)

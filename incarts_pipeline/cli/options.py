@@ -50,6 +50,9 @@ RecordsOpt = Annotated[
     str | None,
     typer.Option("--records", help="Where the products are in JSON or XML, like shop.products."),
 ]
+QueryOpt = Annotated[
+    str | None, typer.Option("--query", help="One SELECT, for a DuckDB or SQLite file.")
+]
 RetryOpt = Annotated[
     bool, typer.Option("--retry-rejected", help="Try rows again that Incarts refused before.")
 ]

@@ -18,6 +18,7 @@ from incarts_pipeline.cli.options import (
     MaxDurationOpt,
     MaxInFlightOpt,
     PaceOpt,
+    QueryOpt,
     QuoteOpt,
     RateOpt,
     RecordsOpt,
@@ -63,6 +64,7 @@ def qr(
     escape: EscapeOpt = None,
     sheet: SheetOpt = None,
     records: RecordsOpt = None,
+    query: QueryOpt = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would happen; send nothing.")
     ] = False,
@@ -100,6 +102,7 @@ def qr(
         escape=escape,
         sheet=sheet,
         records=records,
+        query=query,
         retry_rejected=retry_rejected,
     )
     options = WriteOptions(

@@ -40,7 +40,7 @@ YesOpt = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 def list_cases(
     ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False
 ) -> None:
-    """List what is in doubt; exit 3 when something needs a person."""
+    """List what is in flight or in doubt; exit 3 when something needs a person."""
     found = review.open_cases(settings_for(ledger, target))
     if as_json:
         typer.echo(json.dumps([_case_object(case) for case in found]))
@@ -61,12 +61,9 @@ def _case_table(console: Console, found: Sequence[Case]) -> None:
         console.print("nothing is in doubt")
         return
     for case in found:
-        what = "needs review" if case.needs_person else "in doubt, the next run settles it"
-        if case.settles_until is not None:
-            what += f" until {_time(case.settles_until)}"
         tried = counted(case.attempts, "attempt")
         console.print(
-            f"[bold]{escape(case.link_set)} {escape(case.row_key)}[/]  {what}: "
+            f"[bold]{escape(case.link_set)} {escape(case.row_key)}[/]  {_standing(case)}: "
             f"{escape(case.reason)}, {tried} since {_time(case.first_sent_at)}\n"
             f"  {case.idempotency_key}{_about_code(case)}",
             highlight=False,
@@ -79,6 +76,16 @@ def _case_table(console: Console, found: Sequence[Case]) -> None:
             "review recreate KEY` for one\nthat doesn't, and run `incarts apply` again.",
             highlight=False,
         )
+
+
+def _standing(case: Case) -> str:
+    """Say who settles a case."""
+    if case.needs_person:
+        return "needs review"
+    if case.run_id is not None:
+        return f"in flight, run {case.run_id} is at it and settles it"
+    until = f" until {_time(case.settles_until)}" if case.settles_until is not None else ""
+    return f"in doubt, the next run settles it{until}"
 
 
 def _about_code(case: Case) -> str:

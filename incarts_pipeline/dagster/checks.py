@@ -189,11 +189,12 @@ def content_version(links: str) -> str:
     """Return what the output says, whatever the order of its rows: equal content, equal text."""
     import duckdb
 
+    from incarts_pipeline.plan import text_sum
+
     with duckdb.connect() as db:
         db.register("links", _read(links, [*_COLUMNS, "is_stale"]))
-        # XOR of a hash per row: no sort, and the order of rows doesn't count.
-        rows = db.execute(_VERSION).fetchall()
-    return f"{rows[0][0]}-{rows[0][1] or 0:x}"
+        found = text_sum(db, "FROM links", _VERSION)
+    return f"{found.rows}-{found.total:x}"
 
 
 def _read(links: str, columns: Sequence[str]) -> pa.Table:
@@ -280,8 +281,10 @@ FROM l WHERE status = 'rejected' AND NOT EXISTS (
 ORDER BY text
 """
 
-_VERSION = """
-SELECT COUNT(*), BIT_XOR(MD5_NUMBER_LOWER(CONCAT_WS(
-    CHR(31), link_set, COALESCE(row_key, catalog_row::VARCHAR), status, link_id, is_stale::VARCHAR
-))) FROM links
-"""
+_VERSION = (
+    "link_set",
+    "COALESCE(row_key, catalog_row::VARCHAR)",
+    "status",
+    "link_id",
+    "is_stale::VARCHAR",
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, Any]
 
+LEDGER = "incarts/ledger"  # which ledger a materialization was made from, and how far it had come
 _FAILURES = 10
 # Shares and rates can't be added up: the last partition's are shown.
 _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
@@ -45,6 +47,7 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
         "incarts/share_429": refused / result.written.requests if result.written.requests else 0.0,
         "incarts/seconds": round(result.seconds, 3),
         "incarts/run_id": result.written.run_id,
+        LEDGER: _ledger_mark(result.ledger),
         "dagster/uri": links,
         "path": dg.MetadataValue.path(links),
     }
@@ -57,6 +60,15 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
     if failures:
         found["first failures"] = dg.MetadataValue.md(failures)
     return found
+
+
+def _ledger_mark(ledger: Path | None) -> dg.JsonMetadataValue:
+    """Return how far a ledger has come: an older one can't pass for the newest then."""
+    from incarts_pipeline.ledger import LedgerReader
+
+    facts = LedgerReader(ledger).facts if ledger is not None else {}
+    names = {"ledger_id": "ledger_id", "ledger_sequence": "sequence", "base_url": "base_url"}
+    return dg.MetadataValue.json({own: facts.get(name, "") for own, name in names.items()})
 
 
 def summed(parts: Sequence[Metadata]) -> Metadata:

@@ -86,6 +86,7 @@ class LinksRun:
             yield from self._look_only(settings, value)
         else:
             settings.for_calls()
+            self._check_ledger(settings)
             yield from self._write(settings, value)
 
     @property
@@ -136,6 +137,39 @@ class LinksRun:
         yield from self._checks(findings)
 
     # Writing.
+
+    def _check_ledger(self, settings: Settings) -> None:
+        """Refuse a ledger that is older than the last materialization, or gone since.
+
+        The ledger's folder, with the output in it, may have been rolled back as a whole: then only
+        Dagster knows.
+        """
+        from incarts_pipeline.errors import RefusedError
+        from incarts_pipeline.ledger import LedgerReader
+        from incarts_pipeline.publish import check_newest
+
+        event = self.context.instance.get_latest_materialization_event(self.key)
+        made = event.asset_materialization if event is not None else None
+        mark = made.metadata.get(md.LEDGER) if made is not None else None
+        facts = mark.value if isinstance(mark, dg.JsonMetadataValue) else None
+        if not isinstance(facts, dict) or facts.get("base_url") != settings.base_url:
+            return
+        told_by = f"The last materialization of {self.key.to_user_string()}"
+        ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
+        try:
+            if ledger.path is None:
+                raise RefusedError(
+                    f"{told_by} was made from a ledger ({facts['ledger_id']}), and there is no "
+                    f"{settings.ledger}. Going on would make links again that exist.",
+                    fix="Take over what was published with "
+                    f"`incarts import {self.source.output}`, or put a backup in place with "
+                    "`incarts ledger restore BACKUP`.",
+                    guard="rolled_back",
+                )
+            check_newest(told_by, self.source.output, facts, ledger)
+        except RefusedError as error:
+            error.fix = f"{error.fix} To begin anew on purpose, wipe the asset's materializations."
+            raise
 
     def _write(self, settings: Settings, value: Any) -> Iterator[Any]:
         from incarts_pipeline.errors import IncartsError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,23 @@ import pyarrow.compute as pc
 from incarts_pipeline.display import code_png, code_svg, encoded, link_card
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.ledger import Label
+from incarts_pipeline.plan import NamedPath, check_apart
 
 _SHOWN = 5  # of the rows that fit, in an error
+_PNG = b"\x89PNG"
+_BEGINS = {".svg": b"<", ".png": _PNG}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneLink:
-    """A row of links.parquet: `row` has its columns, `label` what the link was sent as."""
+    """A row of links.parquet: `row` has its columns, `label` what the link was sent as.
+
+    `taken` are the places that its run read or wrote, over which no code is saved.
+    """
 
     row: Mapping[str, Any]
     label: Label | None = field(default=None, repr=False)
+    taken: Sequence[NamedPath] = field(default=(), repr=False)
 
     @property
     def short_link(self) -> str | None:
@@ -52,14 +59,17 @@ class OneLink:
 
         Raises:
             ValueError: the file's name ends in something else.
+            RefusedError: there is a file that the run read or wrote, or that is no such code.
         """
         file = Path(path)
-        if file.suffix.lower() == ".svg":
-            file.write_text(self.svg(error=error, size=size), encoding="utf-8")
-        elif file.suffix.lower() == ".png":
+        if file.suffix.lower() not in _BEGINS:
+            raise ValueError(f"a code is written as .svg or .png, not as {file.name}")
+        begins = _BEGINS[file.suffix.lower()]
+        check_apart([NamedPath(what="QR code", path=str(file), begins=begins)], self.taken)
+        if begins == _PNG:
             file.write_bytes(self.png(error=error, size=size))
         else:
-            raise ValueError(f"a code is written as .svg or .png, not as {file.name}")
+            file.write_text(self.svg(error=error, size=size), encoding="utf-8")
         return file
 
     def _content(self) -> str:

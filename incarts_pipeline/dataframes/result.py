@@ -29,7 +29,7 @@ from incarts_pipeline.errors import CatalogError, PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import check_apart
+from incarts_pipeline.plan import NamedPath, check_apart
 from incarts_pipeline.publish import resolve
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
@@ -152,7 +152,8 @@ class LinksResult:
             CatalogError: no row fits, or several with different links.
         """
         found = find_row(self.table, row, key)
-        return OneLink(row=found, label=self._labels([found["link_id"]]).get(found["link_id"]))
+        label = self._labels([found["link_id"]]).get(found["link_id"])
+        return OneLink(row=found, label=label, taken=(*self.run.read, *self._tables()))
 
     def qr_sheet(
         self,
@@ -195,9 +196,11 @@ class LinksResult:
         return self._written("report", path, report_of(self.run, self.metrics, self._shown()))
 
     def _written(self, what: str, path: str | Path, page: str) -> Path:
-        tables = self.run.published.output.paths_of(self.run.kind)
-        check_apart([*tables, page_path(what, path)], self.run.read)
+        check_apart([*self._tables(), page_path(what, path)], self.run.read)
         return write_text(Path(path), page)
+
+    def _tables(self) -> Sequence[NamedPath]:
+        return self.run.published.output.paths_of(self.run.kind)
 
     def __repr__(self) -> str:
         return "\n".join(_lines(self))

@@ -171,7 +171,8 @@ SELECT ? AS link_set, operation.row_key, link.link_id,
        operation.correlation_id, operation.attempts, operation.http_status, operation.error_code,
        operation.first_sent_at, link.created_at AS link_created_at,
        COALESCE(link.received_at, operation.settled_at) AS received_at,
-       COALESCE(link.run_id, operation.settled_run_id, operation.run_id) AS run_id
+       COALESCE(link.run_id, operation.settled_run_id, operation.run_id) AS run_id,
+       link.proof, link.status AS link_status
 FROM operation
 LEFT JOIN link ON link.op_id = operation.op_id
 LEFT JOIN body ON body.op_id = operation.op_id

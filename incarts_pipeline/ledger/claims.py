@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, take_lost
+from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, lost_among, take_lost
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.tables import Statement
 from incarts_pipeline.models import Action, State, kind_for
@@ -169,6 +169,36 @@ def claim_calls(
     return answers
 
 
+def lost_calls(
+    connection: sa.Connection, calls: Sequence[Call], *, retry_rejected: bool
+) -> list[Call]:
+    """Return the calls that won't be sent, as a restored ledger holds their keys.
+
+    Claimed, each becomes an operation that needs review. The set of a call may be unknown here.
+    """
+    by_row, pointers = _read_rows(connection, calls)
+    keys: dict[str, Call] = {}
+    for call in calls:
+        row = (call.set_id, call.row_key)
+        known, current = by_row.get(row, ()), pointers.get(row)
+        verdict = decide(call, known, current, "", (), retry_rejected=retry_rejected)
+        if verdict.claim is Claim.OURS and verdict.take is None:
+            keys[_key_of(call, verdict.generation)] = call
+    held = lost_among(connection, keys)
+    return [call for key, call in keys.items() if key in held]
+
+
+def _key_of(call: Call, generation: int) -> str:
+    return idempotency_key(
+        endpoint=kind_for(call.for_link_id).endpoint,
+        project_id=call.project_id,
+        link_set=call.link_set,
+        row_key=call.row_key,
+        content_hash=call.content_hash,
+        generation=generation,
+    )
+
+
 def _read_rows(
     connection: sa.Connection, calls: Sequence[Call]
 ) -> tuple[dict[tuple[int, str], list[Any]], dict[tuple[int, str], int]]:
@@ -202,14 +232,7 @@ def _new_operation(
     destination, tracking, label = call.groups
     return {
         "op_id": op_id,
-        "idempotency_key": idempotency_key(
-            endpoint=kind_for(call.for_link_id).endpoint,
-            project_id=call.project_id,
-            link_set=call.link_set,
-            row_key=call.row_key,
-            content_hash=call.content_hash,
-            generation=generation,
-        ),
+        "idempotency_key": _key_of(call, generation),
         "set_id": call.set_id,
         "row_key": call.row_key,
         "generation": generation,

@@ -10,6 +10,7 @@ Every function here runs inside one transaction.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -65,10 +66,11 @@ def has_lost(connection: sa.Connection) -> bool:
     return connection.scalar(sa.select(_L.digest).limit(1)) is not None
 
 
-def is_lost(connection: sa.Connection, key: str) -> bool:
-    """Say whether a key is held."""
-    held = sa.select(_L.digest).where(_L.digest == key_digest(key))
-    return connection.scalar(held) is not None
+def lost_among(connection: sa.Connection, keys: Collection[str]) -> set[str]:
+    """Return those of some keys that are held."""
+    by_digest = {key_digest(key): key for key in keys}
+    held = sa.select(_L.digest).where(_L.digest.in_(list(by_digest)))
+    return {by_digest[digest] for digest in connection.scalars(held)}
 
 
 def take_lost(connection: sa.Connection, key: str) -> bool:

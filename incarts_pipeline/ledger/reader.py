@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,9 +11,11 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger.claims import Call, lost_calls
 from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
 from incarts_pipeline.ledger.ledger_file import check_file, is_there
 from incarts_pipeline.ledger.limits import load_rate
+from incarts_pipeline.ledger.lost_keys import has_lost
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, complete_sets, living_runs
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
@@ -93,6 +96,18 @@ class LedgerReader:
         if self.path is None:
             return set()
         return self.read(lambda connection: known_keys(connection, keys))
+
+    def held(
+        self, batches: Iterable[Sequence[Call]], *, retry_rejected: bool
+    ) -> list[dict[str, object]]:
+        """Return the calls whose keys a restored ledger holds: link set, row key, content hash."""
+        if self.path is None or not self.read(has_lost):
+            return []
+        return [
+            {"link_set": one.link_set, "row_key": one.row_key, "content_hash": one.content_hash}
+            for calls in batches
+            for one in self.read(partial(lost_calls, calls=calls, retry_rejected=retry_rejected))
+        ]
 
     def labels(self, link_ids: Sequence[str]) -> dict[str, Label]:
         """Return what links were called when they were sent, by their ids."""

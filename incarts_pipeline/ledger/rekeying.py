@@ -19,7 +19,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key, qr_row_key
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import drop_operations
-from incarts_pipeline.ledger.lost_keys import has_lost, is_lost
+from incarts_pipeline.ledger.lost_keys import has_lost, lost_among
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.ledger.witness import keep_keys
 from incarts_pipeline.models import KINDS, LINKS, QR_CODES, Action, State
@@ -98,7 +98,7 @@ def _named(
         if old is None or old.op_id != move.op_id or move.row_key in used or is_busy:
             continue
         name = _name(owner, move, old.content_hash, [o for o in there if o not in opened])
-        if not (may_be_lost and is_lost(connection, name.idempotency_key)):
+        if not (may_be_lost and lost_among(connection, [name.idempotency_key])):
             found[move] = name
             dropped += [o.op_id for o in opened]
     drop_operations(connection, dropped)

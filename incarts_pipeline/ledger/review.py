@@ -33,8 +33,8 @@ _REVIEWABLE = (*DOUBTFUL_STATES, State.NEEDS_REVIEW)
 class Case:
     """One operation whose link may exist, or whose QR code for the link `for_link_id`.
 
-    `replay` says whether the next run may still settle it by itself; None when a person must.
-    `first_sent_at` is in microseconds since 1970 UTC.
+    `needs_person` says whether no run may settle it by itself any more. `first_sent_at` is in
+    microseconds since 1970 UTC.
     """
 
     op_id: int
@@ -51,6 +51,7 @@ class Case:
     needs_person: bool
     for_link_id: str | None = None
     settles_until: int | None = None  # microseconds; None when a person must
+    run_id: str | None = None  # of the living run that is at it, and settles it
 
     @property
     def is_taken(self) -> bool:
@@ -66,9 +67,9 @@ def cases(
     living: Collection[str] = (),
     keys: Sequence[str] = (),
 ) -> list[Case]:
-    """Return what is in doubt or needs review, oldest first; with `keys`, only those.
+    """Return what is in flight, in doubt or needs review, oldest first; with `keys`, only those.
 
-    Operations that a living run is at are left to it.
+    `living` are the runs that may still be sending.
     """
     s = tables.link_set.c
     query = (
@@ -79,14 +80,15 @@ def cases(
     )
     if keys:
         query = query.where(_O.idempotency_key.in_(keys))
-    return [_case(row, rule, now) for row in connection.execute(query) if row.run_id not in living]
+    return [_case(row, rule, now, living) for row in connection.execute(query)]
 
 
-def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
+def _case(row: Any, rule: ReplayRule, now: Stamp, living: Collection[str]) -> Case:
     operation_state = operation_of(row, b"").operation_state
     reason = row.error_code or f"status {row.http_status}" if row.http_status else row.error_code
     person, until = row.state == State.NEEDS_REVIEW, None
-    if not person and operation_state.first_sent is not None:
+    is_running = not person and row.run_id in living
+    if not person and not is_running and operation_state.first_sent is not None:
         verdict = rule.judge(operation_state.first_sent, now, operation_state.api_key_fingerprint)
         person = verdict is not Replay.ALLOWED
         reason = verdict.value if person else reason
@@ -106,6 +108,7 @@ def _case(row: Any, rule: ReplayRule, now: Stamp) -> Case:
         needs_person=person,
         for_link_id=row.for_link_id,
         settles_until=until,
+        run_id=row.run_id if is_running else None,
     )
 
 

@@ -1,4 +1,9 @@
 from .compare import Verdict as Verdict
+from .destinations import (
+    Checked as Checked,
+    Reach as Reach,
+    check_destinations as check_destinations,
+)
 from .ledger_files import (
     LedgerFile as LedgerFile,
     RestoredLedger as RestoredLedger,

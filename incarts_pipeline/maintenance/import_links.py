@@ -317,6 +317,8 @@ def _link(row: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": _micros(row.get("link_created_at")),
         "received_at": _micros(row.get("received_at") or row.get("link_created_at")) or 0,
         "run_id": row.get("run_id") or "import",
+        "proof": row.get("proof"),
+        "status": row.get("link_status"),
     }
 
 

@@ -53,9 +53,10 @@ class Evidence:
 def open_cases(settings: Settings | None = None, *, keys: Sequence[str] = ()) -> list[Case]:
     """Return the operations whose link may exist, oldest first; with `keys`, only those.
 
-    A case with `needs_person` false is settled by the next run. What a living run is at is left
-    out. The settings are those of the environment and incarts.toml, unless others are given; so it
-    is with the functions below.
+    A case with `needs_person` false is settled by the next run, or by the living one that is at it
+    (`run_id`); only a person settles the others. With `keys`, none may be a living run's. The
+    settings are those of the environment and incarts.toml, unless others are given; so it is with
+    the functions below.
 
     Raises:
         LedgerError: there is no ledger, or it can't be read.
@@ -66,10 +67,13 @@ def open_cases(settings: Settings | None = None, *, keys: Sequence[str] = ()) ->
 
 
 def evidence(settings: Settings | None = None, *, keys: Sequence[str] = ()) -> Evidence:
-    """Gather what is known of all open operations, or of some; raises as `open_cases` does."""
+    """Gather what is known of all open operations, or of some; raises as `open_cases` does.
+
+    What a living run is at is left out: that run will know.
+    """
 
     def gather(connection: sa.Connection) -> Evidence:
-        found = _cases(connection, chosen, keys)
+        found = [case for case in _cases(connection, chosen, keys) if case.run_id is None]
         content = {
             "question": _QUESTION,
             "generated_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -176,7 +180,7 @@ def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -
     now = Clock().now()
     living = living_runs(connection, Process.current(), now)
     found = review.cases(connection, replay_rule(settings), now, list(living), keys)
-    unknown = set(keys) - {case.idempotency_key for case in found}
+    unknown = set(keys) - {case.idempotency_key for case in found if case.run_id is None}
     if unknown:
         raise RefusedError(
             f"{min(unknown)} is not open: it is settled, a run is at it, or it isn't in this "

@@ -180,6 +180,7 @@ class ReadMapping(_Model):
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
 
     def said(self) -> dict[str, str]:
         """Return what is said at all, as `open_catalog` takes it."""

@@ -1,5 +1,6 @@
 from .build import as_saved as as_saved, make_plan as make_plan, replan as replan
 from .changes import GROUPS as GROUPS
+from .digest import text_sum as text_sum
 from .examples import Example as Example
 from .figures import Count as Count, PlanFigures as PlanFigures, refuse as refuse
 from .guards import EMPTY_GUARD as EMPTY_GUARD, Refusal as Refusal

@@ -15,7 +15,7 @@ from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
 from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
-from incarts_pipeline.plan import changes, guards, queries
+from incarts_pipeline.plan import changes, guards, held_keys, queries
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
@@ -107,6 +107,12 @@ def _decide(planning: Planning) -> None:
     planning.workspace.db.execute(queries.DECISION, said)
 
 
+def _hold_lost(planning: Planning) -> None:
+    held_keys.hold(
+        planning.workspace, planning.ledger, planning.kind, planning.options, planning.set_ids()
+    )
+
+
 def _tables(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
@@ -167,6 +173,12 @@ STEPS = (
         reads=_tables("request open_request shared unlinked doubt past rekeyed changed"),
         makes=_tables("decision"),
         run=_decide,
+    ),
+    Step(
+        name="hold what may have been sent since a backup",
+        reads=_tables("request decision held"),
+        makes=_tables("held decision"),
+        run=_hold_lost,
     ),
     Step(
         name="join decisions to rows",
@@ -323,10 +335,12 @@ def _held(planning: Planning) -> list[str]:
     """Return what to know of rows that wait for a person's word."""
     db, codes = planning.workspace.db, [code.value for code in SUSPICIONS]
     [(n, pairs)] = db.execute(queries.LOOK_REKEYED).fetchall()
+    [(lost,)] = db.execute("SELECT COUNT(*) FROM held").fetchall()
     held = db.execute(queries.SUSPECTED, {"suspicions": codes}).fetchall()
     return [
         *([guards.looks_rekeyed(n, pairs)] if n else []),
         *([guards.look_wrong(held)] if held else []),
+        *([guards.may_exist(lost)] if lost else []),
     ]
 
 

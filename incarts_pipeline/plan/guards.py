@@ -155,6 +155,15 @@ def looks_rekeyed(rows: int, pairs: Sequence[str]) -> OptionText:
     )
 
 
+def may_exist(rows: int) -> OptionText:
+    """Return what to know of rows that were sent, perhaps, since a ledger's backup was made."""
+    were = "1 row was" if rows == 1 else f"{rows:,} rows were"
+    return OptionText(
+        f"{were} sent, perhaps, after the backup of this restored ledger was made: held, and for "
+        "`incarts review list` once it is applied (ledger_restored)."
+    )
+
+
 def look_wrong(held: Sequence[tuple[str, int]]) -> OptionText:
     """Return what to know of rows that are held as suspicious; `held` counts them by code."""
     rows = sum(n for _, n in held)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from incarts_pipeline.catalog import without_secrets, would_read
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.mapping import mapping_file
-from incarts_pipeline.settings import FILE_NAME, Settings
+from incarts_pipeline.settings import Settings
 
 # What SQLite, the pace and the witness keep beside the ledger, under its name and more.
 _BESIDE_LEDGER = ("-wal", "-shm", "-journal", "-pace", ".witness", ".sent")
@@ -46,7 +46,7 @@ def paths_read(
 
     A catalog or mapping in memory, or on standard input, is no place.
     """
-    found = [*_ledger(settings.ledger), NamedPath(what="settings file", path=FILE_NAME)]
+    found = [*_ledger(settings.ledger), NamedPath(what="settings file", path=str(settings.file))]
     if settings.api_key_file is not None:
         found.append(NamedPath(what="file with the API key", path=str(settings.api_key_file)))
     if isinstance(catalog, str | Path) and str(catalog) != "-":

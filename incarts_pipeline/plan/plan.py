@@ -123,9 +123,13 @@ class Plan:
     ) -> Iterator[list[Call]]:
         """Yield the calls in sending order, a small batch at a time.
 
+        Before them come those that a restored ledger holds: claimed, they are in review.
         With `limit`, the first so many; `sample_per` (of `retailer`, `intent`, `link_set`) takes
         them in turn from each kind.
         """
+        held = queries.HELD_CALLS.format(made_for=self.kind.made_for)
+        for batch in self.workspace.stream(held, _CALL_BATCH):
+            yield [self._call(row, set_ids) for row in batch.to_pylist()]
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
         query = queries.CALLS.format(sample_per=kinds, order=order, made_for=self.kind.made_for)

@@ -31,6 +31,7 @@ _REQUEST = (
     "escape",
     "sheet",
     "records",
+    "query",
     "retry_rejected",
     "refuse_over",
     "allow_empty",

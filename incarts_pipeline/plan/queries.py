@@ -219,9 +219,40 @@ SELECT * EXCLUDE (verdict), verdict.action, verdict.reason,
        verdict.action IN ('create', 'replace')
            AND (first_row IS NULL OR catalog_row = first_row) AS is_call,
        verdict.action IN ('reuse', 'rekey')
-           AND (first_row IS NULL OR catalog_row = first_row) AS is_move
+           AND (first_row IS NULL OR catalog_row = first_row) AS is_move,
+       FALSE AS is_held_call
 FROM ruled
 """  # noqa: S608 - our own text
+
+# What is to be sent, or to get the link of another key, as far as idempotency keys depend on it.
+NEW_KEYS = """
+SELECT decision.link_set, decision.row_key, decision.content_hash, decision.current_op,
+       {made_for} AS for_link_id
+FROM decision
+JOIN request
+    ON request.link_set = decision.link_set AND request.catalog_row = decision.catalog_row
+WHERE is_call OR is_move AND action = 'rekey'
+"""
+
+# Rows that may have been sent already under a key that a restored ledger doesn't know.
+HOLD = """
+UPDATE decision SET action = 'hold', reason = 'needs_review', is_move = FALSE, is_call = FALSE,
+       is_held_call = is_call OR is_move
+FROM held
+WHERE held.link_set = decision.link_set AND held.row_key = decision.row_key
+    AND held.content_hash = decision.content_hash AND action IN ('create', 'replace', 'rekey')
+"""
+
+# They are claimed like calls, for the ledger to say so from then on.
+HELD_CALLS = """
+SELECT decision.link_set, decision.row_key, decision.retailer, decision.intent,
+       CASE WHEN decision.current_op IS NULL THEN 'create' ELSE 'replace' END AS action,
+       decision.content_hash, decision.current_op, request.body, {made_for} AS for_link_id
+FROM decision
+JOIN request
+    ON request.link_set = decision.link_set AND request.catalog_row = decision.catalog_row
+WHERE is_held_call
+"""
 
 # Rows that go back to an earlier link.
 REUSES = """

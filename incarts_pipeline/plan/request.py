@@ -37,6 +37,7 @@ class PlanRequest:
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
     retry_rejected: bool = False
     refuse_over: int | None = None
     allow_empty: bool = False
@@ -67,6 +68,7 @@ class PlanRequest:
             "escape": self.escape,
             "sheet": self.sheet,
             "records": self.records,
+            "query": self.query,
         }
         own = {name: value for name, value in said.items() if value is not None}
         return (mapping.read.said() if mapping is not None else {}) | own
@@ -94,4 +96,5 @@ class QrRequest:
     escape: str | None = None
     sheet: str | None = None
     records: str | None = None
+    query: str | None = None
     retry_rejected: bool = False

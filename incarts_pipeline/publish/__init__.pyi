@@ -12,6 +12,7 @@ from .output import (
     metadata_of as metadata_of,
 )
 from .ownership import (
+    check_newest as check_newest,
     check_output as check_output,
     check_owner as check_owner,
     check_replaceable as check_replaceable,

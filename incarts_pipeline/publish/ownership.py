@@ -53,7 +53,7 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
         check_replaceable(target, schema, or_by_hand=target == output.links)
         facts, link_sets = _told(target)
         check_owner(target, facts, owner)
-        _check_newest(target, facts, ledger)
+        check_newest(target, target, facts, ledger)
         if kind.is_catalog:
             _check_link_sets(target, link_sets, owner)
     with existing(output.links) as file:
@@ -185,15 +185,25 @@ def check_owner(target: str, facts: Mapping[str, str], owner: Owner) -> None:
         )
 
 
-def _check_newest(target: str, facts: Mapping[str, str], ledger: LedgerReader) -> None:
-    """Refuse a ledger that has seen fewer runs than a table that was published from it."""
+def check_newest(told_by: str, target: str, facts: Mapping[str, str], ledger: LedgerReader) -> None:
+    """Refuse a ledger that has seen fewer runs than is told of it: it is older than that.
+
+    Args:
+        told_by: what tells it, in words, like the published table itself.
+        target: the published table, from which the ledger can learn what it lacks.
+        facts: `ledger_id` and `ledger_sequence`, as that table has them.
+        ledger: the ledger as it is now.
+
+    Raises:
+        RefusedError: as said.
+    """
     if facts.get("ledger_id") != ledger.ledger_id or not ledger.ledger_id:
         return
     published = int(facts.get("ledger_sequence", 0))
     known = int(ledger.read(read_facts)["sequence"])  # now: another run may have just published
     if published > known:
         raise RefusedError(
-            f"{target} was published from this ledger after its run {published:,}, and "
+            f"{told_by} was published from this ledger after its run {published:,}, and "
             f"{ledger.file} knows only {known:,}: it is an older copy, or a backup. Going on would "
             "make links again that exist.",
             fix="Put the newest backup in place with `incarts ledger restore BACKUP`, and take "

@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -198,6 +199,7 @@ class Settings(BaseSettings):
     limits: Annotated[Limits, AfterValidator(_positive)] = Field(
         Limits(), validation_alias="INCARTS_LIMITS"
     )
+    _file: Path = PrivateAttr(Path(FILE_NAME))
 
     def __init__(self, **values: Any) -> None:
         problem = ""
@@ -224,6 +226,11 @@ class Settings(BaseSettings):
                 f"{self.api_key_file} must hold the API key and nothing else"
             ) from None
         return self
+
+    @property
+    def file(self) -> Path:
+        """The TOML file that they are read from, if it is there."""
+        return self._file
 
     def for_planning(self) -> PlanSettings:
         """Return what a plan is made with; raises SettingsError, as all of these do."""
@@ -286,7 +293,9 @@ def load_settings(
         if _KEY_FIELDS.intersection(layer):
             merged |= dict.fromkeys(_KEY_FIELDS)  # a key and a key's file replace each other
         merged |= layer
-    return Settings(**{_alias(name): value for name, value in merged.items()})
+    made = Settings(**{_alias(name): value for name, value in merged.items()})
+    made._file = made._file if file is None else Path(file).absolute()
+    return made
 
 
 def _masked(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.catalog import member_names, open_catalog
 from incarts_pipeline.errors import CatalogError, UndecidedError
 
 ROWS = [{"sku": "0012", "day": "2026-01-02", "n": 1}, {"sku": "0013", "n": 2**62, "day": None}]
@@ -57,6 +57,24 @@ def test_types_are_those_of_json_lines(tmp_path: Path, file: Path) -> None:
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert open_catalog(file).schema == open_catalog(lines).schema
     assert rows_of(file) == rows_of(lines)
+
+
+def test_members_of_objects_are_columns_where_a_mapping_names_them(file: Path) -> None:
+    """`price.value` is the member of the column `price`; what an object lacks is null."""
+    rows = [
+        {"sku": "1", "price": {"value": "19.90", "in": {"unit": "kg"}}, "a.b": "own"},
+        {"sku": "2", "price": None, "a.b": None},
+        {"sku": "3", "price": {"value": None, "in": {"unit": "g"}}, "a.b": None},
+    ]
+    file.write_text(json.dumps(rows))
+    catalog = open_catalog(file)
+    assert member_names(catalog.schema) == ["price.value", "price.in", "price.in.unit"]
+    catalog.require(["sku", "price.value", "price.in.unit", "a.b", "price.nothing", "no.way"])
+    assert catalog.schema.names == ["sku", "price", "a.b", "price.value", "price.in.unit"]
+    read = rows_of(catalog)
+    assert [row["price.value"] for row in read] == ["19.90", None, None]
+    assert [row["price.in.unit"] for row in read] == ["kg", None, "g"]
+    assert [row["a.b"] for row in read] == ["own", None, None]
 
 
 def test_several_lists_are_never_guessed(file: Path) -> None:

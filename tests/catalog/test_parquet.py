@@ -153,11 +153,11 @@ def test_a_said_format_beats_the_name(tmp_path: Path) -> None:
     assert rows_of(tmp_path, format="csv") == [{"a": "1"}]
 
 
-@pytest.mark.parametrize("mark", ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/x"])
+@pytest.mark.parametrize("mark", ["a/_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/x"])
 def test_table_formats_are_not_read_as_plain_files(tmp_path: Path, mark: str) -> None:
     """A Delta, Iceberg or Hudi folder also holds rows that were deleted, so it is refused."""
     write(tmp_path / "a.parquet", a=[1])
-    (tmp_path / mark).parent.mkdir()
+    (tmp_path / mark).parent.mkdir(parents=True)
     (tmp_path / mark).touch()
     with pytest.raises(CatalogError, match="hold rows that were deleted") as caught:
         open_catalog(tmp_path)

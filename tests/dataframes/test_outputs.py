@@ -10,7 +10,7 @@ import pytest
 
 from incarts_pipeline import create_qr_codes, plan_links, verify_links, write_links
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import Settings, load_settings
 from tests.support.runs import products
 
 SET = {"link_set": "test", "unique_key": "sku", "progress": False}
@@ -66,6 +66,31 @@ def test_pages_of_a_result(catalog: Path, near: Settings) -> None:
         result.report("notes.txt")
     for _ in range(2):
         assert result.report("run.html").exists()
+
+
+def test_saved_code(catalog: Path, near: Settings) -> None:
+    """A code is saved over no file that the run read or wrote, nor over another kind of file."""
+    link = write_links(catalog, settings=near, output="links.parquet", **SET).link(0)
+    Path("links.svg").write_text("mine")
+    assert link.save("code.svg") == link.save("code.svg")
+    assert link.save("code.png").read_bytes().startswith(b"\x89PNG")
+    before = near.ledger.read_bytes()
+    Path("ledger.png").symlink_to(near.ledger)
+    with pytest.raises(RefusedError, match="that is the ledger"):
+        link.save("ledger.png")
+    with pytest.raises(RefusedError, match=r"links\.svg exists and is no QR code"):
+        link.save("links.svg")
+    assert near.ledger.read_bytes() == before
+
+
+def test_settings_file_of_another_name(catalog: Path, near: Settings) -> None:
+    """It is known as what the settings were read from."""
+    Path("night.toml").write_text('rate = "fixed:none"\n')
+    own = near.model_dump(include={"base_url", "api_key", "project_id", "ledger"})
+    settings = load_settings(file=Path("night.toml"), **own)
+    with pytest.raises(RefusedError, match="that is the settings file"):
+        write_links(catalog, settings=settings, output="links.parquet", report="night.toml", **SET)
+    assert Path("night.toml").read_text() == 'rate = "fixed:none"\n'
 
 
 def test_codes_and_verdicts(catalog: Path, near: Settings) -> None:

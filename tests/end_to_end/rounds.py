@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -179,16 +180,25 @@ def damaged(
     if under:
         night.communicate()
         wrong += [] if night.returncode == 1 else [f"it ended with {night.returncode}"]
-    made = box.audit().links
+    _wait_until_quiet(box)
+    before = len(box.requests())
     refused = place.apply(_ALL) == 1
-    if refused and box.audit().links != made:
-        wrong.append("links were made before it was refused")
+    if refused and len(box.requests()) != before:
+        wrong.append("something was sent before it was refused")
     if not refused and damage in _REFUSED:
         wrong.append("it went on")
     held = _get_out(place, box, damage, wrong)
     wrong += place.wrong(_ALL)
     told = [f"{folder} ({damage}): {one}" for one in wrong]
     return Count(rounds=1, links=_ALL, refused=int(refused), held=held, wrong=told)
+
+
+def _wait_until_quiet(box: SandboxProcess) -> None:
+    """Wait until what a killed process had sent has been answered."""
+    known = -1
+    while (seen := len(box.requests())) != known:
+        known = seen
+        time.sleep(0.1)
 
 
 def _get_out(place: Place, box: SandboxProcess, damage: Damage, wrong: list[str]) -> int:

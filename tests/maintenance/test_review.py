@@ -21,6 +21,7 @@ from incarts_pipeline.sandbox import ApiKey, Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.clocks import LaterClock
 from tests.support.runs import Run, apply_at, products, row
+from tests.support.sqlite_files import opened
 
 
 @pytest.fixture
@@ -52,6 +53,35 @@ def test_doubt_is_listed_as_settling_by_itself(doubtful: str, settings: Settings
     assert (case.state, case.needs_person) == (State.IN_DOUBT, False)
     with pytest.raises(RefusedError, match="can still be settled"):
         recreate([doubtful], settings)
+
+
+@pytest.mark.parametrize("state", ["sent", "in_doubt"])
+def test_what_a_living_run_is_at_is_listed(doubtful: str, settings: Settings, state: str) -> None:
+    """It says which run settles it; until then nobody else decides, and Incarts isn't asked."""
+    with opened("ledger.db") as connection:
+        connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", [soon()])
+        connection.execute(
+            "UPDATE operation SET state = ?, run_id = (SELECT run_id FROM run)", [state]
+        )
+        [(run_id,)] = connection.execute("SELECT run_id FROM run")
+    [case] = open_cases(settings)
+    assert (case.run_id, case.needs_person, case.settles_until) == (run_id, False, None)
+    with pytest.raises(RefusedError, match="a run is at it"):
+        recreate([doubtful], settings)
+    assert evidence(settings).cases == []
+
+
+def test_what_needs_a_person_is_listed_under_a_living_run(overdue: str, settings: Settings) -> None:
+    """The run that found it too old doesn't go on with it."""
+    with opened("ledger.db") as connection:
+        connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", [soon()])
+    [case] = open_cases(settings)
+    assert (case.run_id, case.needs_person, case.reason) == (None, True, "too_old")
+
+
+def soon() -> int:
+    """Return when a lease ends that was just renewed, in microseconds."""
+    return Clock().now().micros + 20_000_000
 
 
 def test_old_doubt_needs_a_person(overdue: str, settings: Settings) -> None:

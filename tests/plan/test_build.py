@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from incarts_pipeline import plan_catalog, plan_qr_codes
+from incarts_pipeline.identity import idempotency_key, key_digest
+from incarts_pipeline.ledger import Call
+from incarts_pipeline.models import LINKS
 from incarts_pipeline.plan import PlanRequest, QrRequest
 from incarts_pipeline.plan.build import STEPS, Planning, Step
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Partition
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products
+from tests.support.sqlite_files import opened
 
 _LOADED = {"request", "ledger_row", "unlinked", "member", "made_code"}
 _OF_A_STEP = {name for step in STEPS for name in step.makes}
@@ -92,12 +96,32 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     return said
 
 
+def hold(call: Call, project_id: str) -> None:
+    """Let the ledger hold a call's key, as a restored one may."""
+    key = idempotency_key(
+        endpoint=LINKS.endpoint,
+        project_id=project_id,
+        link_set=call.link_set,
+        row_key=call.row_key,
+        content_hash=call.content_hash,
+        generation=0,
+    )
+    with opened("ledger.db") as connection:
+        connection.execute("INSERT INTO lost_key VALUES (?)", [key_digest(key)])
+
+
 def test_steps_say_what_their_sql_names(
     run: Run, settings: Settings, statements: dict[str, list[str]]
 ) -> None:
-    """Of links and of QR codes, with changed and clashing rows, whole and in a partition."""
+    """Of links and of QR codes, with changed, clashing and held rows, whole and in a partition."""
     run(products(3))
-    changed = products(4, name=["a", "Product 1", "Product 2", "b"], sku=["000000"] * 2 + ["x"] * 2)
+    names = ["a", "Product 1", "Product 2", "b", "a"]
+    changed = products(5, name=names, sku=["000000"] * 2 + ["x"] * 2 + ["held"])
+    with plan_catalog(
+        PlanRequest(catalog=changed, link_set="test", unique_key=("sku",)), settings
+    ) as plan:
+        [call] = [call for calls in plan.calls({"test": 1}) for call in calls]
+    hold(call, settings.project_id)
     for partition in (None, Partition(column="name", value="a")):
         request = PlanRequest(
             catalog=changed, link_set="test", unique_key=("sku",), partition=partition

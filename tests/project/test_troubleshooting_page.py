@@ -21,6 +21,7 @@ from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
+from incarts_pipeline.maintenance import Reach
 from incarts_pipeline.maintenance.compare import Verdict
 from incarts_pipeline.models import (
     SUSPICIONS,
@@ -86,6 +87,7 @@ def keyword(call: ast.Call, name: str) -> str | None:
         ("Why a run ended early", [*EndKind]),
         ("States in the ledger", [*State]),
         ("Verdicts", [*Verdict]),
+        ("Destinations", [*Reach]),
     ],
 )
 def test_closed_sets_are_there(heading: str, codes: list[str]) -> None:

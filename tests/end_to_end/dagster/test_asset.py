@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from incarts_pipeline.dagster import IncartsResource, LinksConfig
+from incarts_pipeline.dagster.checks import content_version
 from incarts_pipeline.dagster.metadata import summed
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit
@@ -305,6 +307,43 @@ def test_data_version_follows_the_content(
         assert event is not None
         versions.append(event.asset_materialization.tags["dagster/data_version"])  # type: ignore[union-attr]
     assert len(set(versions[1:])) == 2
+
+
+@pytest.mark.parametrize("ledger", ["older", "gone"])
+def test_folder_that_was_rolled_back_is_refused(
+    materialize: Materialize, box: Sandbox, ledger: str
+) -> None:
+    """With its witness and its output; the last materialization knows of it, and of the way out."""
+    materialize(links_asset(write_catalog(products(6))))
+    if ledger == "older":
+        shutil.copytree(".", "../backup")
+    materialize(links_asset(write_catalog(products(8))))
+    for file in Path().iterdir():
+        file.unlink()
+    if ledger == "older":
+        shutil.copytree("../backup", ".", dirs_exist_ok=True)
+    failed = materialize(links_asset(write_catalog(products(8))))
+    assert f"The last materialization of {KEY.to_user_string()} was" in failure_of(failed)
+    assert "wipe the asset's materializations" in failure_of(failed)
+    assert box.audit().links == 8
+
+
+def test_equal_rows_do_not_cancel_in_the_version() -> None:
+    """Pairs of rows that say the same are told from pairs that say something else."""
+    versions = set()
+    for status in ("created", "held"):
+        row = {
+            "link_set": "shop",
+            "row_key": "1",
+            "catalog_row": 0,
+            "status": status,
+            "link_id": "lnk_1",
+            "link_content_hash": "00",
+            "is_stale": False,
+        }
+        pq.write_table(pa.Table.from_pylist([row, row]), "pairs.parquet")
+        versions.add(content_version("pairs.parquet"))
+    assert len(versions) == 2
 
 
 def test_key_is_nowhere(environment: None, box: Sandbox, instance: dg.DagsterInstance) -> None:

@@ -1,0 +1,122 @@
+"""Command `incarts check`: the pages behind the links, before codes are printed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from incarts_pipeline.cli.options import (
+    CatalogArg,
+    DelimiterOpt,
+    EncodingOpt,
+    EscapeOpt,
+    FormatOpt,
+    JsonOpt,
+    LinkSetOpt,
+    MappingOpt,
+    QueryOpt,
+    QuoteOpt,
+    RecordsOpt,
+    SheetOpt,
+    TargetOpt,
+    UniqueKeyOpt,
+    settings_for,
+)
+from incarts_pipeline.maintenance import Checked, Reach, check_destinations
+from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.text import counted
+
+_MEANING = {
+    Reach.OK: "answers with a page",
+    Reach.DEAD: "404, 410, or no such host",
+    Reach.UNCLEAR: "another answer, or none: look at it",
+    Reach.PRIVATE: "only its own network can open it; --private asks for it too",
+}
+_SHOWN = 20
+
+
+def check(
+    catalog: CatalogArg,
+    mapping: MappingOpt = None,
+    link_set: LinkSetOpt = None,
+    unique_key: UniqueKeyOpt = None,
+    catalog_format: FormatOpt = None,
+    encoding: EncodingOpt = "utf-8",
+    delimiter: DelimiterOpt = None,
+    quote: QuoteOpt = None,
+    escape_mark: EscapeOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
+    query: QueryOpt = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Where the table of URLs goes, Parquet.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Ask for private addresses too.")
+    ] = False,
+    target: TargetOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Ask for each URL that links would lead to, once, and say which are dead. Makes no link."""
+    request = PlanRequest(
+        catalog=catalog,
+        mapping=mapping,
+        link_set=link_set,
+        unique_key=tuple(unique_key or ()),
+        catalog_format=catalog_format,
+        encoding=encoding,
+        delimiter=delimiter,
+        quote=quote,
+        escape=escape_mark,
+        sheet=sheet,
+        records=records,
+        query=query,
+    )
+    result = check_destinations(
+        request, settings_for(target=target), output=output, private=private
+    )
+    if as_json:
+        typer.echo(json.dumps(_object(result)))
+    else:
+        _tables(Console(), result)
+    raise typer.Exit(result.exit_code())
+
+
+def _object(result: Checked) -> dict[str, Any]:
+    return {
+        "checked": result.output,
+        "verdicts": {reach.value: n for reach, n in result.counts.items()},
+        "requests": result.requests,
+        "not_ok": _not_ok(result),
+        "exit_code": result.exit_code(),
+    }
+
+
+def _not_ok(result: Checked) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = result.table.to_pylist()
+    return [row for row in rows if row["verdict"] != Reach.OK]
+
+
+def _tables(console: Console, result: Checked) -> None:
+    table = Table(title="Destinations")
+    table.add_column("URLs", justify="right")
+    table.add_column("verdict")
+    table.add_column("which means")
+    for reach, n in result.counts.items():
+        if n:
+            table.add_row(f"{n:,}", reach.value, _MEANING[reach])
+    console.print(table)
+    odd = _not_ok(result)
+    for row in odd[:_SHOWN]:
+        said = row["http_status"] or row["reason"]
+        led = "".join(f" → {url}" for url in row["redirects"])
+        rows = f"{counted(row['links'], 'link')}, first in row {row['catalog_row']}"
+        line = f"{escape(row['url'] + led)}: {escape(str(said))} ({rows})"
+        console.print(f"[bold]{row['verdict']}[/] {line}", highlight=False, soft_wrap=True)
+    if len(odd) > _SHOWN:
+        console.print(f"… and {len(odd) - _SHOWN:,} more; --output has all of them")
