@@ -47,7 +47,7 @@ def test_links_are_made_once_and_recorded(
     assert first["dagster/row_count"] == 30
     assert first["path"].endswith("links.parquet")
     assert first["incarts/scopes"] == "links:write, retailers:walmart"
-    assert {type(value) for value in first.values()} <= {int, float, str, dg.TableSchema}
+    assert {type(value) for value in first.values()} <= {int, float, str, dict, dg.TableSchema}
     columns = [column.name for column in first["dagster/column_schema"].columns]
     assert columns[:2] == ["sku", "catalog_row"]
     logs = instance.all_logs(instance.get_runs()[-1].run_id)
@@ -337,6 +337,7 @@ def test_equal_rows_do_not_cancel_in_the_version() -> None:
             "row_key": "1",
             "catalog_row": 0,
             "status": status,
+            "reason": "new",
             "link_id": "lnk_1",
             "link_content_hash": "00",
             "is_stale": False,
