@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.errors import PublishError, RefusedError, raising_ours
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     LedgerReader,
@@ -100,6 +100,7 @@ class RunResult:
         return 3 if any(counts[status] for status in fail_on) else 0
 
 
+@raising_ours
 def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
     """Read the catalog, prepare its link requests and plan them against the ledger; sends nothing.
 
@@ -170,6 +171,7 @@ def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
     return catalog, mapping
 
 
+@raising_ours
 async def apply_plan(
     plan: Plan,
     settings: Settings,
@@ -283,6 +285,7 @@ def _default_mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
     )
 
 
+@raising_ours
 def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
     """Plan again what was saved, and make sure that it is still the same plan, or its rest.
 
@@ -316,6 +319,7 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
     return dataclasses.replace(same, read=(*same.read, saved.file))
 
 
+@raising_ours
 def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
     """Find the codes that are still to make; sends nothing.
 

@@ -123,6 +123,8 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
 def suggest_file(path: Path) -> str:
     """Return the same for a path that doesn't exist, from what is in its folder."""
     try:
+        if path.is_symlink():
+            return f" It is a link to {path.readlink()}, which doesn't exist."
         return suggest(path.name, sorted(one.name for one in path.parent.iterdir()))
     except OSError:  # no folder, or none that can be looked into
         return ""

@@ -87,7 +87,9 @@ class DelimitedFile:
                     rows += last.num_rows
                 last = batch
         except pa.ArrowInvalid as error:
-            raise self._explain(error, stream.cut, first_row) from error
+            # Each batch before was read to its end: the row in question is the next one.
+            at = first_row + rows + (0 if last is None else last.num_rows)
+            raise self._explain(error, stream.cut, first_row, at) from error
         if last is None:
             raise AssertionError("the marker row is the last one")
         at = first_row + rows + last.num_rows - 1
@@ -181,12 +183,13 @@ class DelimitedFile:
         # fields.
         return "error"
 
-    def _explain(self, error: Exception, cut: Cut | None, first_row: int) -> CatalogError:
+    def _explain(self, error: Exception, cut: Cut | None, first_row: int, at: int) -> CatalogError:
         # Arrow says no more than that; there is no class or code for it.
         if "straddling" in str(error):
             return CatalogError(
-                f"A row of {self._name} is longer than {BLOCK:,} bytes.",
+                f"Row {at} of {self._name} (the first is 0) is longer than {BLOCK:,} bytes.",
                 fix="Look for a line break that is missing, or for a file that is no CSV.",
+                row=at,
             )
         if not self._ragged:
             return CatalogError(f"{self._name} can't be read as a CSV: {error}.")

@@ -20,6 +20,8 @@ import pyarrow.types as pt
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 
+_DEEPEST = 100  # Arrow's parser calls itself for each level, and ends the process when it can't
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]')
 _EXACT = 2.0**53  # from here on not every whole number is a double
 _NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')  # of a field, the last one before a wrong byte
 _ONE_TYPE = "Give the field one type in all lines, text for ids."
@@ -114,10 +116,34 @@ def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Bl
         # Blank lines are no rows, but they count as lines in messages.
         rows = sum(1 for one in data.split(b"\n") if one.strip())
         if rows:
-            yield _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
+            block = _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
+            _check_depth(block)
+            yield block
         line, row = line + data.count(b"\n") + len(end), row + rows
         if not read:
             return
+
+
+def _check_depth(block: _Block) -> None:
+    if block.data.count(b"{") + block.data.count(b"[") <= block.rows + _DEEPEST:
+        return
+    for row, (number, line) in enumerate(block.filled()):
+        # Most lines have too few to be deep.
+        if line.count(b"{") + line.count(b"[") > _DEEPEST and _depth(line) > _DEEPEST:
+            raise CatalogError(
+                f"{block.unit} {number + 1} of {block.name} has more than {_DEEPEST} objects or "
+                "lists within each other.",
+                fix="Check that it is what its name says.",
+                row=block.row + row,
+            )
+
+
+def _depth(line: bytes) -> int:
+    depth = deepest = 0
+    for mark in _BRACKETS.findall(line):
+        depth += (mark in b"[{") - (mark in b"]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _undecodable(

@@ -14,7 +14,7 @@ from pyarrow import fs
 from incarts_pipeline.catalog.catalog import cannot_read
 from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
 from incarts_pipeline.catalog.options import FORMATS
-from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.errors import CatalogError, reason_of
 from incarts_pipeline.text import Option, OptionText, suggest, suggest_file
 
 FORMAT_OF = {
@@ -279,6 +279,8 @@ def without_secrets(source: str) -> str:
 
 
 def _hide(error: Exception, source: str, name: str) -> Exception:
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, reason_of(error))
     # Clients quote the URI that they were given, or single parameters of it.
     text = str(error).replace(source, name)
     parts = urlsplit(source)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, reason_of
 from incarts_pipeline.mapping.accept import parse_accept
 from incarts_pipeline.mapping.expressions import (
     Column,
@@ -343,7 +343,8 @@ def _read(source: Path) -> str:
         raise MappingError(
             f"The mapping file {source} is not UTF-8 text.", fix="Save it as UTF-8."
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise MappingError(
-            f"The mapping file {source} can't be read: {error.strerror or error}."
+            f"The mapping file {source} can't be read: {reason_of(error)}.",
+            fix="Name a YAML file that you may read.",
         ) from error

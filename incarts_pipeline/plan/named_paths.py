@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from incarts_pipeline.catalog import without_secrets, would_read
-from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.settings import Settings
 
@@ -70,8 +70,15 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
 
     Raises:
         RefusedError: says which two; nothing was written.
+        PublishError: no file can have such a path.
     """
     for at, path in enumerate(written):
+        if "\0" in path.path:
+            raise PublishError(
+                f"The {path.what} can't be written to {without_secrets(path.path)!r}, "
+                "which has a NUL in it.",
+                fix="Correct the path.",
+            )
         for other in (*read, *written[:at]):
             if _same(_real(path.path), _real(other.path)) or _is_part(path, other):
                 raise RefusedError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.errors import CatalogError, MappingError
+from incarts_pipeline.errors import CatalogError, MappingError, PublishError, reason_of
 from incarts_pipeline.mapping import Mapping, mapping_content
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.plan.named_paths import NamedPath, check_apart
@@ -59,6 +59,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         CatalogError: the catalog is not a path or a URI that can be read again.
         MappingError: the mapping is a Mapping, not what one is written as.
         RefusedError: the file is one that the plan was made from, or no plan.
+        PublishError: the file can't be written.
     """
     check_apart([plan_path(path)], plan.read)
     catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
@@ -89,7 +90,13 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "partition": dataclasses.asdict(request.partition) if request.partition else None,
         **{name: getattr(request, name) for name in _REQUEST},
     }
-    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    try:
+        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
+        raise PublishError(
+            f"The plan file {path} can't be written ({reason_of(error)}).",
+            fix="Name a file that you may write, in a folder that exists.",
+        ) from error
 
 
 def plan_path(path: str | Path) -> NamedPath:
@@ -120,7 +127,12 @@ def load_plan(path: str | Path) -> SavedPlan:
             **{name: content[name] for name in _REQUEST if name in content},
         )
         facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise CatalogError(
+            f"The plan file {path} can't be read ({reason_of(error)}).",
+            fix="Check the path, or make one with `incarts plan --out`.",
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CatalogError(
             f"{path} is not a plan file ({error}).", fix="Make one with `incarts plan --out`."
         ) from error

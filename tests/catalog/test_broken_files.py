@@ -1,0 +1,100 @@
+"""Files that are cut or garbled: two lines that say which file, and the row where one is known."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from incarts_pipeline import plan_links
+from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.errors import CatalogError
+
+HEADER = "sku,name\n"
+OBJECTS = [json.dumps({"sku": str(n), "name": "N"}) for n in range(3_000)]
+CSV = (HEADER + "".join(f"{n},name {n * n}\n" for n in range(9_000))).encode()
+DOCUMENT = f"[{','.join(OBJECTS)}]".encode()
+FEED = f"<rss><channel>{'<item><id>1</id></item>' * 900}</channel></rss>".encode()
+NOISE = random.Random(17).randbytes(4_000)
+
+
+def parquet() -> bytes:
+    """A Parquet file of some length."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"sku": [str(n * n) for n in range(20_000)]}), sink)
+    return bytes(sink.getvalue())
+
+
+def deep(levels: int) -> bytes:
+    """An object that holds objects."""
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+# By the file's name its bytes, and the row that is told.
+BROKEN: dict[str, tuple[bytes, int | None]] = {
+    "half.parquet": (parquet()[:9_000], None),
+    "noise.parquet": (NOISE, None),
+    "empty.parquet": (b"", None),
+    "garbled.parquet": (parquet()[:3_000] + NOISE + parquet()[7_000:], None),
+    "short.csv": ((HEADER + "0,a\n1\n2,c\n").encode(), 1),
+    "long.csv": ((HEADER + "0,a\n1,b,c\n2,c\n").encode(), 1),
+    "late.csv": (CSV + b"1\n", 9_000),
+    "fat.csv": (CSV + b"a" * 9_000_000 + b",b\n3,c\n", 9_000),
+    "fat first.csv": (HEADER.encode() + b"a" * 9_000_000 + b",b\n3,c\n", 0),
+    "fat header.csv": (b"a" * 5_000_000, None),
+    "noise.csv": (NOISE, None),
+    "cut.csv.gz": (gzip.compress(CSV)[:-40], None),
+    "noise.csv.gz": (NOISE, None),
+    "cut.csv.bz2": (bz2.compress(CSV)[:-40], None),
+    "cut.csv.zst": (pa.compress(CSV, codec="zstd", asbytes=True)[:-40], None),
+    "noise.jsonl": (NOISE, None),
+    "nonsense.jsonl": (b'{"sku": "1"}\n}{ no\n{"sku": "2"}\n', 1),
+    "cut.jsonl": (b'{"sku": "1"}\n{"sku": "', 1),
+    "deep.jsonl": (b'{"sku": "1"}\n' + deep(20_000) + b"\n", 1),
+    "open.jsonl": (b'{"sku": "1"}\n' + b'{"a":[' * 20_000 + b"\n", 1),
+    "cut.jsonl.gz": (gzip.compress("\n".join(OBJECTS).encode())[:-40], None),
+    "cut.json": (DOCUMENT[:-500], None),
+    "noise.json": (b"[" + NOISE, 0),
+    "cut.json.gz": (gzip.compress(DOCUMENT)[:-40], None),
+    "cut.xml": (FEED[:-500], None),
+    "noise.xml": (NOISE, None),
+    "cut.xml.gz": (gzip.compress(FEED)[:-40], None),
+    "noise.xlsx": (NOISE, None),
+    "cut.xlsx": (b"PK\x03\x04" + NOISE, None),
+    "empty.xlsx": (b"", None),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_told(tmp_path: Path, name: str) -> None:
+    """By its name, in words of ours, with something to do; whatever its library raises."""
+    content, row = BROKEN[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CatalogError) as caught:
+        for _ in open_catalog(path).batches():
+            pass
+    error = caught.value
+    assert name in error.message
+    assert error.fix
+    assert "\n" not in str(error)
+    assert error.row == row
+    if row is not None and not name.startswith("noise"):
+        assert f"Row {row} of " in error.message or f"Line {row + 1} of " in error.message
+    with pytest.raises(CatalogError) as planned:
+        plan_links(path, link_set="test", unique_key="sku")
+    assert planned.value.message == error.message
+
+
+def test_nested_values_of_a_usual_depth_are_read(tmp_path: Path) -> None:
+    """Only what no product has is refused; brackets within texts are none."""
+    path = tmp_path / "a.jsonl"
+    lists = json.dumps({"a": "[" * 500, "b": [[n] for n in range(300)]}).encode()
+    path.write_bytes(lists + b"\n" + lists + b"\n")
+    assert sum(batch.num_rows for batch in open_catalog(path).batches()) == 2
