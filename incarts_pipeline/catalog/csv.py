@@ -201,7 +201,7 @@ class DelimitedFile:
         if self._options.quote is None and '"' in row.text:
             fix = OptionText(
                 f"{fix} If its quotes are text, like inches, say ",
-                Option(name="quote", value="none"),
+                Option(name="quote", value="none", of_reading=True),
                 ".",
             )
         return CatalogError(
@@ -226,24 +226,26 @@ class DelimitedFile:
     def _advice(self, fault: QuoteFault | None = None, *, is_escaped: bool) -> str:
         """Return the way out: what the cell looks like comes first."""
         if fault is QuoteFault.ESCAPE:
-            return OptionText("Take ", Option(name="escape"), " out, if the file has no escapes.")
+            return OptionText(
+                "Take ", Option(name="escape", of_reading=True), " out, if the file has no escapes."
+            )
         if fault is QuoteFault.SPACED:
             return "Take out the white space between the delimiter and the quote."
         if is_escaped and self._options.escape is None:
             return OptionText(
                 "If the file escapes quotes by backslashes, say ",
-                Option(name="escape", value="\\", stand_in="'\\'"),
+                Option(name="escape", value="\\", stand_in="'\\'", of_reading=True),
                 "; or write each quote inside of a cell twice.",
             )
         text = OptionText(
             "If the file's quotes are text, like inches, say ",
-            Option(name="quote", value="none"),
+            Option(name="quote", value="none", of_reading=True),
             "; or quote the cell, and write each quote inside of it twice.",
         )
         if fault in (QuoteFault.UNCLOSED, QuoteFault.TOO_LONG):
             return OptionText("Most likely a quote is opened and never closed: close it. ", text)
         if fault is QuoteFault.HOLDS_ROWS:
-            whole = Option(name="quote", value='"', stand_in="'\"'")
+            whole = Option(name="quote", value='"', stand_in="'\"'", of_reading=True)
             return OptionText(text, " If it is one cell, say ", whole, ".")
         return text
 

@@ -185,7 +185,7 @@ def _undecided(name: str, lists: dict[str, int], path: str | None = None) -> Cat
         f"{name} has {said}: there are {shown}.{near}",
         fix=OptionText(
             "Say which one has the products, with ",
-            Option(name="records", value=next(iter(lists))),
+            Option(name="records", value=next(iter(lists)), of_reading=True),
             ".",
         ),
         option="records",
@@ -227,7 +227,7 @@ def _records(text: Decoded, name: str, path: str) -> Iterator[Any]:
                 )
             stream.record_ended()
             yield record
-    except ijson.JSONError as error:
+    except (ijson.JSONError, RecursionError) as error:
         raise _no_document(name, error) from error
 
 
@@ -245,18 +245,32 @@ class _RecordLines:
 
     def __init__(self, text: Decoded, name: str, path: str) -> None:
         self._records = _records(text, name, path)
+        self._name = name
+        self._taken = 0
 
     def read1(self, size: int) -> bytes:
         """Return whole lines, at least as many bytes as were asked for; none at the end."""
         lines: list[str] = []
         length = 0
-        for record in self._records:
+        for n, record in enumerate(self._records, start=self._taken):
+            self._taken = n + 1
             # Fractions come as decimals; as doubles they are what lines with them would be.
-            lines.append(json.dumps(record, default=float))
+            try:
+                lines.append(json.dumps(record, default=float))
+            except RecursionError as error:
+                raise _too_deep(self._name, n) from error
             length += len(lines[-1])
             if length >= size:
                 break
         return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _too_deep(name: str, record: int) -> CatalogError:
+    return CatalogError(
+        f"Record {record + 1} of {name} has too many objects or lists within each other.",
+        fix="Check that it is what its name says.",
+        row=record,
+    )
 
 
 def _no_document(name: str, error: Exception) -> CatalogError:

@@ -156,7 +156,7 @@ def _one_format(paths: list[str], name: str) -> str:
             f"What kind of file {name} is can't be told from its name.",
             fix=OptionText(
                 "Say what it is, with ",
-                Option(name="format", argument="catalog_format"),
+                Option(name="format", of_reading=True),
                 f": {', '.join(FORMATS)}.",
             ),
         )

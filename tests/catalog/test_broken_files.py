@@ -15,12 +15,17 @@ import pytest
 from incarts_pipeline import plan_links
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.settings import load_settings
+from incarts_pipeline.text import Surface
 
 HEADER = "sku,name\n"
 OBJECTS = [json.dumps({"sku": str(n), "name": "N"}) for n in range(3_000)]
 CSV = (HEADER + "".join(f"{n},name {n * n}\n" for n in range(9_000))).encode()
 DOCUMENT = f"[{','.join(OBJECTS)}]".encode()
 FEED = f"<rss><channel>{'<item><id>1</id></item>' * 900}</channel></rss>".encode()
+LINK = {"name": "N", "retailer": "walmart", "intent": "add_to_cart"} | {
+    "products": {"retailer_product_id": {"column": "sku"}}
+}
 NOISE = random.Random(17).randbytes(4_000)
 
 
@@ -61,6 +66,8 @@ BROKEN: dict[str, tuple[bytes, int | None]] = {
     "cut.jsonl.gz": (gzip.compress("\n".join(OBJECTS).encode())[:-40], None),
     "cut.json": (DOCUMENT[:-500], None),
     "noise.json": (b"[" + NOISE, 0),
+    "deep.json": (b'[{"a": 1},' + deep(20_000) + b"]", 1),
+    "open.json": (b"[" * 20_000, None),
     "cut.json.gz": (gzip.compress(DOCUMENT)[:-40], None),
     "cut.xml": (FEED[:-500], None),
     "noise.xml": (NOISE, None),
@@ -86,10 +93,45 @@ def test_a_broken_file_is_told(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error)
     assert error.row == row
     if row is not None and not name.startswith("noise"):
-        assert f"Row {row} of " in error.message or f"Line {row + 1} of " in error.message
+        assert f"Row {row} of " in error.message or f" {row + 1} of {path} " in error.message
     with pytest.raises(CatalogError) as planned:
         plan_links(path, link_set="test", unique_key="sku")
     assert planned.value.message == error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "spelled", "reading"),
+    [
+        ("a.csv", b'sku,name\n1,a 5" x 7" box\n2,"b" c\n', 'quote="none"', {"quote": "none"}),
+        ("b.csv", b"sku;name\n1;a,b\n2;c\n", 'delimiter=";"', {"delimiter": ";"}),
+        ("c.json", b'{"a": [{"sku": "1"}], "b": [{"sku": "2"}]}', 'records="a"', {"records": "a"}),
+        ("d.txt", b"sku,name\n1,a\n", "open_catalog's format", {"format": "csv"}),
+    ],
+)
+def test_advice_on_reading_can_be_followed(
+    tmp_path: Path, name: str, content: bytes, spelled: str, reading: dict[str, str]
+) -> None:
+    """What each way in says is there: `plan_links` and a component have a mapping's `read`."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CatalogError) as caught:
+        for _ in open_catalog(path).batches():
+            pass
+    (option, value) = next(iter(reading.items()))
+    assert f"--{option}" in str(caught.value)
+    in_yaml = caught.value.told(Surface.DAGSTER)
+    assert f'`read: {{{option}: "{value}"}}` in the mapping' in in_yaml or (
+        f"the mapping's read.{option}" in in_yaml
+    )
+    with pytest.raises(CatalogError) as planned:
+        plan_links(path, link_set="test", unique_key="sku")
+    told = str(planned.value)
+    assert spelled in told
+    assert f"open_catalog(path, {spelled})" in told or "the mapping's read" in told
+    mapping = {"link_set": "t", "unique_key": ["sku"], "read": reading, "link": LINK}
+    settings = load_settings(project_id="p")
+    for frame in (open_catalog(path, **reading), path):  # type: ignore[arg-type]
+        plan_links(frame, mapping, settings=settings).close()
 
 
 def test_nested_values_of_a_usual_depth_are_read(tmp_path: Path) -> None:
