@@ -126,6 +126,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
         rekeyed=request.rekeyed,
+        accepted=mapping.accept,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
@@ -156,12 +157,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
 
 
 def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
-    """Open the catalog of a request and read its mapping, which fits; no row is read.
-
-    Raises:
-        CatalogError: the catalog can't be read.
-        MappingError: the mapping doesn't fit.
-    """
+    """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
     given = request.given_mapping()
     catalog = open_catalog(request.catalog, **request.reading(given))
     mapping = accepting(given or _default_mapping(request, catalog), request.accept)
@@ -335,17 +331,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     project_id = known.project_id
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
-    catalog = open_catalog(
-        request.source,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-        sheet=request.sheet,
-        records=request.records,
-        query=request.query,
-    )
+    catalog = open_catalog(request.source, **request.reading())
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(

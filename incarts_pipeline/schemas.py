@@ -7,7 +7,7 @@ import pyarrow as pa
 # The message is in the table, not only its code: it quotes the value and names the fix.
 PROBLEM = pa.struct(
     [
-        pa.field("severity", pa.string(), nullable=False),
+        pa.field("severity", pa.string()),  # null in tables of earlier versions
         pa.field("field", pa.string(), nullable=False),
         pa.field("code", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),

@@ -8,8 +8,11 @@ whole, as its format wants it.
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,6 +31,8 @@ from incarts_pipeline.text import Option, OptionText, counted, suggest
 
 _LARGEST = 4 * 1024**3  # bytes that a workbook may unpack to
 _SHOWN = 60  # characters of lines in a warning
+_STYLES = "xl/styles.xml"
+_PADDING = re.compile(rb'formatCode="(0{2,})"')
 _TITLE_ROWS = 30  # within which the header is looked for
 # As calamine names them, and as people see them.
 _ERRORS = {
@@ -47,12 +52,16 @@ _LONG = r"^-?\d{16,}(\.\d+)?$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
-    """One sheet: its columns' names, its rows by place, and the lines above its header."""
+    """One sheet: its columns' names, its rows by place, and the lines above its header.
+
+    `padded` is a format of the workbook that shows numbers with zeros in front.
+    """
 
     name: str
     names: tuple[str, ...]
     rows: pa.RecordBatch
     above: tuple[str, ...]
+    padded: str = ""
 
 
 def workbook_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileRows:
@@ -88,7 +97,7 @@ def workbook_rows(name: str, files: list[SourceFile], options: ReadOptions) -> F
         if kept is None:
             usable = [one for one in sheet.names if one and sheet.names.count(one) == 1]
             check_same_columns(name, schema.names, usable, file.name)
-        warnings += _said_above(file.name, sheet)
+        warnings += _said(file.name, sheet)
         places = [sheet.names.index(one) for one in schema.names]
         columns = [sheet.rows.column(place) for place in places]
         yield filled_rows(pa.RecordBatch.from_arrays(columns, schema=schema))
@@ -101,7 +110,12 @@ def workbook_rows(name: str, files: list[SourceFile], options: ReadOptions) -> F
     )
 
 
-def _said_above(name: str, sheet: _Sheet) -> Iterator[str]:
+def _said(name: str, sheet: _Sheet) -> Iterator[str]:
+    if sheet.padded:
+        yield (
+            f"{name}: numbers that are shown with zeros in front (as {sheet.padded!r} does) are "
+            "read without them; ids that need their zeros must be text."
+        )
     if sheet.above:
         shown = "; ".join(sheet.above)
         shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
@@ -113,27 +127,32 @@ def _sheet(file: SourceFile, wanted: str | None) -> _Sheet:
     fastexcel = package("fastexcel", "excel", "Excel files")
     with file.open() as stream:
         content = stream.read()
-    _check_size(content, file.name)
+    padded = _looked_into(content, file.name)
     try:
         book = fastexcel.read_excel(content)
         sheet = _chosen(book, wanted, file.name)
         cells = _texts(book, sheet)
     except fastexcel.FastExcelError as error:
         raise _no_workbook(file.name, content, error) from error
-    return _under_header(cells, sheet, file.name)
+    return dataclasses.replace(_under_header(cells, sheet, file.name), padded=padded)
 
 
-def _check_size(content: bytes, name: str) -> None:
+def _looked_into(content: bytes, name: str) -> str:
+    """Make sure that a workbook isn't too large; return a format that pads numbers with zeros."""
     # A few megabytes of zip may unpack to anything, and calamine unpacks a sheet whole.
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as parts:
             size = sum(part.file_size for part in parts.infolist())
-    except zipfile.BadZipFile:  # an .xls, or nothing of the kind
-        return
-    if size > _LARGEST:
-        raise CatalogError(
-            f"{name} unpacks to {size:,} bytes.", fix="Save the sheet as CSV, and pass that."
-        )
+            if size > _LARGEST:
+                raise CatalogError(
+                    f"{name} unpacks to {size:,} bytes.",
+                    fix="Save the sheet as CSV, and pass that.",
+                )
+            styles = parts.read(_STYLES) if _STYLES in parts.namelist() else b""
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
+        return ""  # an .xls, or one that calamine will say more about
+    found = _PADDING.search(styles)
+    return found[1].decode() if found else ""
 
 
 def _chosen(book: Any, wanted: str | None, name: str) -> str:

@@ -82,6 +82,19 @@ def test_cells_are_their_texts(file: Path, cell: object, text: str | None) -> No
     assert rows_of(file) == [{"sku": "1", "cell": text}]
 
 
+def test_zeros_that_only_a_format_shows(file: Path) -> None:
+    """They are no part of the number; a warning says so, since ids lose them so."""
+    book = openpyxl.Workbook()
+    book.active.append(["sku"])
+    book.active.append([12])
+    book.active["A2"].number_format = "00000"
+    book.save(file)
+    assert rows_of(file) == [{"sku": "12"}]
+    [warning] = warnings_of(file)
+    assert "shown with zeros in front (as '00000' does) are read without them" in warning
+    assert warnings_of(write(file, ["sku"], [12])) == []
+
+
 def test_numbers_and_text_in_one_column(file: Path) -> None:
     """Ids of which a spreadsheet made numbers and ids that stayed text don't touch each other."""
     ids = ["0012", 13, "4006381333931000", 4006381333931000, "N-1", dt.date(2026, 1, 2)]

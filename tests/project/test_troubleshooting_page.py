@@ -48,7 +48,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 # what stays inside.
 NOT_CODES = {
     "Intent", "Policy", "TooLong", "IfRunning", "Rekeyed",
-    "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "Model",
+    "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "WindowKind", "Outcome",
     "Phase", "Place",
 }  # fmt: skip
 # Values of documented enums that are never shown.
