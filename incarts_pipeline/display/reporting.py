@@ -163,6 +163,6 @@ def _check_report(path: Path) -> None:
 
 def _cannot_write(path: Path, error: OSError | ValueError) -> PublishError:
     return PublishError(
-        f"The page {path} can't be written ({reason_of(error)}).",
+        f"{path} can't be written ({reason_of(error)}).",
         fix="Create its folder, make room, or choose another place.",
     )
