@@ -44,7 +44,7 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
     for file in files:
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, paths[file.name])
-            schemas.append(json_schema(source, file.name, unit))
+            schemas.append(json_schema(source, file.name, unit, most=options.max_line_bytes))
     try:
         # A field that is whole numbers in one file and fractions in the next is fractions in all.
         schema = pa.unify_schemas(schemas, promote_options="permissive")
@@ -60,7 +60,9 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
         path = paths[file.name]
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, path)
-            for batch in json_batches(source, file.name, schema, row, unit):
+            for batch in json_batches(
+                source, file.name, schema, row, unit, most=options.max_line_bytes
+            ):
                 row += batch.num_rows
                 yield batch
             # A document says itself where it ends.

@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.json as pajson
 import pyarrow.types as pt
 
+from incarts_pipeline.catalog.options import LINE_BYTES
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 
-_DEEPEST = 100  # Arrow's parser calls itself for each level, and ends the process when it can't
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{}]')
+_DEEPEST = 200  # levels: each costs Arrow's parser some of its stack
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _EXACT = 2.0**53  # from here on not every whole number is a double
 _NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')  # of a field, the last one before a wrong byte
 _ONE_TYPE = "Give the field one type in all lines, text for ids."
@@ -51,7 +52,9 @@ class _Block:
         return next(itertools.islice(self.filled(), row, None))[0] + 1
 
 
-def json_schema(source: Decoded, name: str, unit: str = "Line") -> pa.Schema:
+def json_schema(
+    source: Decoded, name: str, unit: str = "Line", *, most: int = LINE_BYTES
+) -> pa.Schema:
     """Return the columns of all lines; a field that widens on the way has its widest type.
 
     An empty file has none.
@@ -60,15 +63,16 @@ def json_schema(source: Decoded, name: str, unit: str = "Line") -> pa.Schema:
         source: the file; read to its end.
         name: the file, for messages.
         unit: what a line is to people.
+        most: bytes that a line may have.
 
     Raises:
-        CatalogError: a line is no JSON object, or a field changes between types
+        CatalogError: a line is no JSON object, is too long, or a field changes between types
             that have none in common; names the line.
     """
     # The first pass, for the types alone: a field may first appear, or first have a fraction, in
     # the last line, and a batch that is out can't be changed.
     known = pa.schema([])
-    for block in _blocks(source, name, unit):
+    for block in _blocks(source, name, unit, most=most):
         # Arrow takes text like 2026-01-01 for a time. As an id or in a name it must stay as it is.
         found = _without_times(_parsed(block, known, None).schema)
         try:
@@ -79,7 +83,13 @@ def json_schema(source: Decoded, name: str, unit: str = "Line") -> pa.Schema:
 
 
 def json_batches(
-    source: Decoded, name: str, schema: pa.Schema, first_row: int = 0, unit: str = "Line"
+    source: Decoded,
+    name: str,
+    schema: pa.Schema,
+    first_row: int = 0,
+    unit: str = "Line",
+    *,
+    most: int = LINE_BYTES,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows, as the columns that `json_schema` found.
 
@@ -89,11 +99,12 @@ def json_batches(
         schema: the columns of all files of the catalog.
         first_row: the 0-based number of its first row in the catalog.
         unit: what a line is to people.
+        most: bytes that a line may have.
 
     Raises:
         CatalogError: a number has more digits than its column can hold; names the line.
     """
-    for block in _blocks(source, name, unit, first_row):
+    for block in _blocks(source, name, unit, first_row, most=most):
         table = _parsed(block, schema, schema).select(schema.names)
         for column in schema.names:
             # The types are settled now, so a whole number in a column of doubles is known for what
@@ -102,7 +113,7 @@ def json_batches(
         yield from table.to_batches()
 
 
-def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Block]:
+def _blocks(source: Decoded, name: str, unit: str, row: int = 0, *, most: int) -> Iterator[_Block]:
     line, rest = 0, b""
     while True:
         try:
@@ -113,37 +124,16 @@ def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Bl
         data, end, rest = (rest + read).rpartition(b"\n")
         if not read:
             data, rest = rest, b""
+        lines = data.split(b"\n")
+        behind = line + data.count(b"\n") + len(end)
+        _check_bounds([*enumerate(lines, line), (behind, rest)], name, most)
         # Blank lines are no rows, but they count as lines in messages.
-        rows = sum(1 for one in data.split(b"\n") if one.strip())
+        rows = sum(1 for one in lines if one.strip())
         if rows:
-            block = _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
-            _check_depth(block)
-            yield block
+            yield _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
         line, row = line + data.count(b"\n") + len(end), row + rows
         if not read:
             return
-
-
-def _check_depth(block: _Block) -> None:
-    if block.data.count(b"{") + block.data.count(b"[") <= block.rows + _DEEPEST:
-        return
-    for row, (number, line) in enumerate(block.filled()):
-        # Most lines have too few to be deep.
-        if line.count(b"{") + line.count(b"[") > _DEEPEST and _depth(line) > _DEEPEST:
-            raise CatalogError(
-                f"{block.unit} {number + 1} of {block.name} has more than {_DEEPEST} objects or "
-                "lists within each other.",
-                fix="Check that it is what its name says.",
-                row=block.row + row,
-            )
-
-
-def _depth(line: bytes) -> int:
-    depth = deepest = 0
-    for mark in _BRACKETS.findall(line):
-        depth += (mark in b"[{") - (mark in b"]}")
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _undecodable(
@@ -153,6 +143,30 @@ def _undecodable(
     names = _NAME.findall(cut)
     column = names[-1].decode(errors="replace") if names else None
     return error.at(f"Line {line + 1} of {name}", row, column)
+
+
+def _check_bounds(lines: list[tuple[int, bytes]], name: str, most: int) -> None:
+    """Refuse a line that is too long, whole or not, or so deep that Arrow's parser would crash."""
+    for number, line in lines:
+        if len(line) > most:
+            raise CatalogError(
+                f"Line {number + 1} of {name} has more than {most:,} bytes.",
+                fix="Write one object per line. Raise the bound max_line_bytes in INCARTS_LIMITS "
+                "if it is one.",
+            )
+        if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(line) > _DEEPEST:
+            raise CatalogError(
+                f"Line {number + 1} of {name} is nested deeper than {_DEEPEST} levels.",
+                fix="Flatten it, or give what is nested as text.",
+            )
+
+
+def _depth(line: bytes) -> int:
+    depth = deepest = 0
+    for mark in _STRUCTURE.findall(line):
+        depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.Table:
