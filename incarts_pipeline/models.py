@@ -86,6 +86,7 @@ class Reason(StrEnum):
     LOOKS_REKEYED = "looks_rekeyed"  # a new row has the content of one that left the catalog
     LOOKS_LIKE_GTIN = "looks_like_gtin"  # an item id has a GTIN's length and check digit
     LOOKS_ROUNDED = "looks_rounded"  # an item id of 16 digits or more ends in a zero
+    DEAD_DESTINATION = "dead_destination"  # `incarts check` found that a URL leads nowhere
     INVALID = "invalid"  # the row breaks a rule: see its problems
     DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
     REFUSED_BY_API = "refused_by_api"  # a 400, 413 or 422; parked until the content changes
@@ -99,7 +100,16 @@ class Reason(StrEnum):
 
 
 # Suspicions: reasons that hold a row until `accept` names them, and codes of its problems as well.
-SUSPICIONS = frozenset({Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED})
+SUSPICIONS = frozenset({Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.DEAD_DESTINATION})
+
+
+class Reach(StrEnum):
+    """Whether somebody who scans a code would get anywhere, as `incarts check` found it."""
+
+    OK = "ok"  # answers with a page
+    DEAD = "dead"  # 404, 410, or no such host
+    UNCLEAR = "unclear"  # another answer, or none in time: look at it
+    PRIVATE = "private"  # only its own network can open it; not asked for
 
 
 class State(StrEnum):

@@ -27,7 +27,8 @@ from incarts_pipeline.cli.options import (
     UniqueKeyOpt,
     settings_for,
 )
-from incarts_pipeline.maintenance import Checked, Reach, check_destinations
+from incarts_pipeline.maintenance import Checked, check_destinations
+from incarts_pipeline.models import Reach
 from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.text import counted
 

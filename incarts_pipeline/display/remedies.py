@@ -79,6 +79,12 @@ REASONS: Mapping[Reason, Fix] = {
         meaning="held: an item id looks rounded, as spreadsheets do from the 16th digit on",
         fix=_accept(Reason.LOOKS_ROUNDED, f"Take the ids from their source again; {_AS_TEXT}"),
     ),
+    Reason.DEAD_DESTINATION: Fix(
+        meaning="held: a URL led nowhere when it was checked",
+        fix=_accept(
+            Reason.DEAD_DESTINATION, "Correct the URL; if it works again, run `incarts check` anew."
+        ),
+    ),
     Reason.INVALID: Fix(
         meaning="breaks a rule; see problems", fix="Correct the row, and run again."
     ),

@@ -21,7 +21,6 @@ from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
-from incarts_pipeline.maintenance import Reach
 from incarts_pipeline.maintenance.compare import Verdict
 from incarts_pipeline.models import (
     SUSPICIONS,
@@ -29,6 +28,7 @@ from incarts_pipeline.models import (
     Dispute,
     NoteCode,
     ProblemCode,
+    Reach,
     Reason,
     State,
     Status,
