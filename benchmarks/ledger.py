@@ -35,7 +35,7 @@ from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.queries import ensure_sets
 from incarts_pipeline.ledger.state_machine import ReplayRule
 from incarts_pipeline.models import Action
-from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.attempts import Attempts
 from incarts_pipeline.write.circuit_breaker import Circuits
@@ -98,7 +98,7 @@ async def send(base_url: str, variant: str, rate: float | None, work: list[Call]
                 client=client,
                 journal=journal,
                 throttle=Throttle(
-                    rate=TokenBucket(rate),
+                    rate=RateController(rate, learns=False),
                     circuits=Circuits(),
                     clock=Clock(),
                     stop=Stop(),

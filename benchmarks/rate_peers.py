@@ -9,8 +9,8 @@ import heapq
 import random
 from collections import deque
 
-from incarts_pipeline.models import Answer, AnswerKind
-from incarts_pipeline.rate_limit.limit import Learned
+from incarts_pipeline.rate_limit.limit import Learned, Wait
+from incarts_pipeline.rate_limit.signals import Outcome, Signal
 
 IN_FLIGHT = 32
 
@@ -19,6 +19,7 @@ class Peer:
     """A number of tasks, each with one request: under way, or asleep after a 429."""
 
     learned: Learned | None = None
+    left: int | None = None
     pace: float | None = None
     backs_off = True  # exponentially with full jitter, as tenacity's wait_random_exponential
 
@@ -42,10 +43,10 @@ class Peer:
         self._took(now)
         return 0.0
 
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
+    def answered(self, signal: Signal, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
         refused = self._under_way.popleft()
-        if answer.kind is AnswerKind.RATE_LIMITED:
+        if signal.outcome is Outcome.REFUSED:
             longest = min(60.0, 2.0**refused) if self.backs_off else 0.0
             heapq.heappush(self._asleep, (now + self._dice.uniform(0, longest), refused + 1))
             self._refused(sent_at, now)
@@ -56,9 +57,9 @@ class Peer:
         """Never give up."""
         return None
 
-    def waiting_for(self, _now: float) -> str:
+    def waiting_for(self, _now: float) -> Wait | None:
         """Say nothing."""
-        return ""
+        return None
 
     def _most(self) -> float:
         return IN_FLIGHT

@@ -86,6 +86,13 @@ class Reason(StrEnum):
     LOOKS_REKEYED = "looks_rekeyed"  # a new row has the content of one that left the catalog
     LOOKS_LIKE_GTIN = "looks_like_gtin"  # an item id has a GTIN's length and check digit
     LOOKS_ROUNDED = "looks_rounded"  # an item id of 16 digits or more ends in a zero
+    LOOKS_EMPTY = "looks_empty"  # a name, or a part of a key, that may stand for nothing: NA, -
+    LOOKS_CONVERTED = "looks_converted"  # a key as spreadsheets write numbers, dates or truth
+    LOST_ZEROS = "lost_zeros"  # a key without the zeros with which those beside it begin
+    PRIVATE_HOST = "private_host"  # a URL that only its own network can open
+    PLACEHOLDER_IN_URL = "placeholder_in_url"  # something was to be filled in: /p/{handle}
+    NOT_HTTPS = "not_https"  # a URL that begins with http://
+    NON_ASCII_HOST = "non_ascii_host"  # a URL whose host not every program reads alike
     DEAD_DESTINATION = "dead_destination"  # `incarts check` found that a URL leads nowhere
     INVALID = "invalid"  # the row breaks a rule: see its problems
     DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
@@ -100,16 +107,11 @@ class Reason(StrEnum):
 
 
 # Suspicions: reasons that hold a row until `accept` names them, and codes of its problems as well.
-SUSPICIONS = frozenset({Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.DEAD_DESTINATION})
-
-
-class Reach(StrEnum):
-    """Whether somebody who scans a code would get anywhere, as `incarts check` found it."""
-
-    OK = "ok"  # answers with a page
-    DEAD = "dead"  # 404, 410, or no such host
-    UNCLEAR = "unclear"  # another answer, or none in time: look at it
-    PRIVATE = "private"  # only its own network can open it; not asked for
+SUSPICIONS = frozenset({
+    Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.LOOKS_EMPTY, Reason.LOOKS_CONVERTED,
+    Reason.LOST_ZEROS, Reason.PRIVATE_HOST, Reason.PLACEHOLDER_IN_URL, Reason.NOT_HTTPS,
+    Reason.NON_ASCII_HOST, Reason.DEAD_DESTINATION,
+})  # fmt: skip
 
 
 class State(StrEnum):
@@ -201,14 +203,21 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateHints:
-    """What an answer's headers said of the limit; all seconds are from the answer's arrival."""
+class RatePolicy:
+    """One limit as headers tell it; all seconds are from the answer's arrival."""
 
-    retry_after: float | None = None  # seconds
     limit: int | None = None  # requests per window
     remaining: int | None = None  # requests
     reset: float | None = None  # seconds
     window: float | None = None  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateHints:
+    """What an answer's headers said of the limits, each by itself."""
+
+    retry_after: float | None = None  # seconds from the answer's arrival
+    policies: tuple[RatePolicy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,11 +268,18 @@ class ProblemCode(StrEnum):
     TOO_LONG = "too_long"  # a name or URL has too many characters
     NOT_A_COUNT = "not_a_count"  # a quantity that is no whole number from 1 on
     OVER_LIMIT = "over_limit"  # a quantity, the products or the body exceed their limit
-    NUMBER_LIKE_ID = "number_like_id"  # a product id that went through a float: 550098461.0
-    WHITE_SPACE = "white_space"  # an id begins or ends with white space
+    SPREADSHEET_ERROR = "spreadsheet_error"  # a spreadsheet's error for a value: #N/A
+    SPREADSHEET_TEXT = "spreadsheet_text"  # a formula, or text with a mark before it: ="0055"
+    NO_VALUE = "no_value"  # a word that stands for an empty cell: NULL, nan
+    INVISIBLE_CHARACTER = "invisible_character"  # a character that nobody sees: U+200B
+    REPEATS_HEADER = "repeats_header"  # the row is the header once more
+    NUMBER_LIKE_ID = "number_like_id"  # a product id as numbers are written: 550098461.0
+    WHITE_SPACE = "white_space"  # an id has white space in it
     NOT_A_ZIP_CODE = "not_a_zip_code"  # not five digits
     STORE_WITHOUT_ZIP_CODE = "store_without_zip_code"  # a store, but not where it is
     NOT_A_URL = "not_a_url"  # not http(s) with a host, or with characters that URLs can't have
+    CREDENTIALS_IN_URL = "credentials_in_url"  # a user's name or password before a URL's host
+    HTML_IN_URL = "html_in_url"  # a URL as HTML writes it: &amp; for &
     UNKNOWN_INTENT = "unknown_intent"  # none of `Intent`, and unknown ones aren't allowed
     UNKNOWN_RETAILER = "unknown_retailer"  # no intent but custom_url goes with it
     WRONG_RETAILER = "wrong_retailer"  # the intent belongs to another retailer

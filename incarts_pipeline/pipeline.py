@@ -121,6 +121,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         refuse_over=request.refuse_over,
         allow_empty=request.allow_empty,
         rekeyed=request.rekeyed,
+        accepted=mapping.accept,
         pace=pace_of(known, ledger, rule),
         partition=request.partition.value if request.partition else None,
     )
@@ -324,17 +325,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     project_id = known.project_id
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
-    catalog = open_catalog(
-        request.source,
-        format=request.catalog_format,
-        encoding=request.encoding,
-        delimiter=request.delimiter,
-        quote=request.quote,
-        escape=request.escape,
-        sheet=request.sheet,
-        records=request.records,
-        query=request.query,
-    )
+    catalog = open_catalog(request.source, **request.reading())
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(

@@ -7,7 +7,7 @@ import pyarrow as pa
 # The message is in the table, not only its code: it quotes the value and names the fix.
 PROBLEM = pa.struct(
     [
-        pa.field("severity", pa.string(), nullable=False),
+        pa.field("severity", pa.string()),  # null in tables of earlier versions
         pa.field("field", pa.string(), nullable=False),
         pa.field("code", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
@@ -211,7 +211,7 @@ VERIFIED = pa.schema(
 DESTINATIONS = pa.schema(
     [
         pa.field("url", pa.string(), nullable=False),
-        pa.field("verdict", pa.string(), nullable=False),  # a Reach
+        pa.field("verdict", pa.string(), nullable=False),  # a `Reach`
         pa.field("http_status", pa.int32()),
         pa.field("reason", pa.string()),  # why there is no status
         pa.field("redirects", pa.list_(pa.string()), nullable=False),  # where it was led, in order

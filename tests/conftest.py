@@ -58,11 +58,14 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "MAX_RPS",
         "RATE",
         "MAX_IN_FLIGHT",
+        "WAIT",
         "CONNECT_TIMEOUT",
         "READ_TIMEOUT",
         "LIMITS",
     ):
         monkeypatch.delenv(f"INCARTS_{name}", raising=False)
+    # Beside it, where the library remembers rate limits: what one test learns is no other's.
+    monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}-state")
 
 
 @pytest.fixture(scope="session")

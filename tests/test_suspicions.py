@@ -219,3 +219,40 @@ def test_a_run_tells_what_it_held(run: Run) -> None:
     [group] = failure_groups(pq.read_table("links.parquet"))
     assert (group.status, group.rows) == (Status.HELD, 2)
     assert group.what == "products.retailer_product_id: looks_like_gtin"
+
+
+@pytest.mark.parametrize(
+    ("keys", "held"),
+    [
+        (["00034", "12", "12345"], ["12"]),
+        (["007", "12", "1"], ["12", "1"]),
+        (["0034", "12", "12345"], []),  # of no one length
+        (["034", "0012", "5"], []),
+        (["34", "12", "5"], []),
+        (["0", "7", "12"], []),
+        (["00034", "A-1", "1234-5"], []),
+        (["00034", "12345", "67890"], []),
+    ],
+)
+def test_keys_that_lost_their_zeros_are_held(
+    run: Run, box: Sandbox, keys: list[str], held: list[str]
+) -> None:
+    """Beside keys of one length, of which some begin with zeros; accepted, they are sent."""
+    catalog = products(len(keys), sku=keys)
+    run(catalog)
+    waiting = {key: row for key, row in rows().items() if row["status"] == "held"}
+    assert sorted(waiting) == sorted(held)
+    for row in waiting.values():
+        assert row["reason"] == "lost_zeros"
+        [problem] = row["problems"]  # type: ignore[misc]
+        assert (problem["severity"], problem["code"]) == ("suspicion", "lost_zeros")
+        assert str(row["row_key"]) in problem["message"]
+    run(catalog, accept=["lost_zeros"])
+    assert box.audit().links == len(keys)
+
+
+def test_keys_that_have_a_link_keep_it(run: Run) -> None:
+    """Whatever keys come beside them later."""
+    run(products(2, sku=["12", "345"]))
+    run(products(3, sku=["12", "345", "00067"]))
+    assert stood() == [("unchanged", "same"), ("unchanged", "same"), ("created", "new")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Annotated, Any
 
@@ -28,8 +29,8 @@ from incarts_pipeline.cli.options import (
     settings_for,
 )
 from incarts_pipeline.maintenance import Checked, check_destinations
-from incarts_pipeline.models import Reach
 from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.text import counted
 
 _MEANING = {
@@ -82,7 +83,7 @@ def check(
         request, settings_for(target=target), output=output, private=private
     )
     if as_json:
-        typer.echo(json.dumps(_object(result)))
+        typer.echo(json.dumps(_object(result), default=dt.datetime.isoformat))
     else:
         _tables(Console(), result)
     raise typer.Exit(result.exit_code())

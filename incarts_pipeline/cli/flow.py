@@ -35,6 +35,7 @@ from incarts_pipeline.cli.options import (
     SheetOpt,
     TargetOpt,
     UniqueKeyOpt,
+    WaitOpt,
     seconds_of,
     settings_for,
     statuses,
@@ -142,6 +143,7 @@ def apply(
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
     rate: PaceOpt = None,
+    wait: WaitOpt = False,
     max_in_flight: MaxInFlightOpt = None,
     refuse_over: RefuseOverOpt = None,
     retry_rejected: RetryOpt = False,
@@ -164,7 +166,7 @@ def apply(
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
-    settings = settings_for(ledger, target, max_rps, rate)
+    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -20,11 +22,14 @@ from incarts_pipeline.cli.options import (
     FormatOpt,
     JsonOpt,
     LedgerOpt,
+    QueryOpt,
     QuoteOpt,
+    RecordsOpt,
+    SheetOpt,
     TargetOpt,
     settings_for,
 )
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, UndecidedError
 from incarts_pipeline.mapping import Preset, preset_named
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import NamedPath, Plan, PlanRequest, check_apart, paths_read
@@ -78,6 +83,9 @@ def init(
     delimiter: DelimiterOpt = None,
     quote: QuoteOpt = None,
     escape: EscapeOpt = None,
+    sheet: SheetOpt = None,
+    records: RecordsOpt = None,
+    query: QueryOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -87,7 +95,9 @@ def init(
     if show_it or catalog is None:
         _show_preset(platform)
         return
-    asks = sys.stdin.isatty() and catalog != "-" and not (yes or as_json)
+    if catalog == "-":
+        raise _no_table()
+    asks = sys.stdin.isatty() and not (yes or as_json)
     settings = settings_for(ledger, target)
     _check_place(out, catalog, settings, overwrite=overwrite, asks=asks)
     reading = {
@@ -96,9 +106,13 @@ def init(
         "delimiter": delimiter,
         "quote": quote,
         "escape": escape,
+        "sheet": sheet,
+        "records": records,
+        "query": query,
     }
     answers = Answers(link_set=link_set, unique_key=tuple(unique_key or ()), page=url)
-    made = suggestion_of(catalog, reading, platform).answered(answers)
+    choose = _choose if asks else None
+    made = suggestion_of(catalog, reading, platform, choose=choose).answered(answers)
     if asks:
         made = made.answered(_ask(made, answers))
     made.save(out)
@@ -113,12 +127,16 @@ def init(
 def _show_preset(preset: Preset | None) -> None:
     """Print what a preset stands for; raises MappingError when none is named."""
     if preset is None:
-        raise MappingError(
-            "incarts init needs a table to look at.",
-            fix="Name a file, like incarts init products.csv; or a preset to see what it stands "
-            "for, with --preset shopify --show.",
-        )
+        raise _no_table()
     typer.echo(preset_text(preset), nl=False)
+
+
+def _no_table() -> MappingError:
+    return MappingError(
+        "incarts init needs a table to look at, which it reads twice.",
+        fix="Name a file, like incarts init products.csv; or a preset to see what it stands for, "
+        "with --preset shopify --show.",
+    )
 
 
 def _check_place(
@@ -128,9 +146,14 @@ def _check_place(
 
     Raises:
         RefusedError: it is a file that is read.
-        MappingError: there is one, and nobody said that it may go.
+        MappingError: there is one, and nobody said that it may go; or there is no such folder.
     """
     check_apart([NamedPath(what="mapping", path=str(out))], paths_read(settings, catalog=catalog))
+    if not out.parent.is_dir():
+        raise MappingError(
+            f"There is no folder {out.parent}, so {out} can't be written.",
+            fix="Make it, or choose another place.",
+        )
     if not out.exists() or overwrite:
         return
     if asks and typer.confirm(f"{out} exists. Write over it?", err=True):
@@ -142,6 +165,18 @@ def _check_place(
             *(Option(name="overwrite"), "."),
         ),
     )
+
+
+def _choose(undecided: UndecidedError) -> str:
+    """Ask which of several tables of a file is meant."""
+    typer.echo(undecided.message, err=True)
+    chosen: str = typer.prompt(
+        "Which one has the products?",
+        type=click.Choice(undecided.choices),
+        default=undecided.choices[0],
+        err=True,
+    )
+    return chosen
 
 
 def _ask(made: Suggestion, given: Answers) -> Answers:
@@ -225,7 +260,8 @@ def _tell_plan(
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
         typer.echo("planned without INCARTS_PROJECT_ID, as if no link had been made before")
-    typer.echo(f"read {out}, then: incarts apply {catalog} --mapping {out} -o links.parquet")
+    command = shlex.join(["incarts", "apply", catalog, "--mapping", str(out)])
+    typer.echo(f"read {out}, then: {command} -o links.parquet")
 
 
 def _object(made: Suggestion, out: Path) -> dict[str, Any]:

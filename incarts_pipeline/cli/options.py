@@ -79,6 +79,10 @@ RateOpt = Annotated[
 MaxDurationOpt = Annotated[
     str | None, typer.Option("--max-duration", help="Stop after this time, like 2h or 90s.")
 ]
+WaitOpt = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for a quota however long it lasts, a day's say."),
+]
 PaceOpt = Annotated[
     str | None,
     typer.Option("--rate", help="adaptive (learns the limit), or fixed:N a second."),
@@ -96,9 +100,16 @@ def settings_for(
     target: str | None = None,
     max_rps: str | None = None,
     rate: str | None = None,
+    *,
+    wait: bool = False,
 ) -> Settings:
     """Load the settings, with what the command line overrides."""
-    given: dict[str, Any] = {"ledger": ledger, "max_rps": max_rps, "rate": rate}
+    given: dict[str, Any] = {
+        "ledger": ledger,
+        "max_rps": max_rps,
+        "rate": rate,
+        "wait": wait or None,
+    }
     return load_settings(
         target=target, **{name: value for name, value in given.items() if value is not None}
     )

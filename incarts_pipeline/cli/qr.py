@@ -25,6 +25,7 @@ from incarts_pipeline.cli.options import (
     RetryOpt,
     SheetOpt,
     TargetOpt,
+    WaitOpt,
     seconds_of,
     settings_for,
     statuses,
@@ -77,6 +78,7 @@ def qr(
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
     rate: PaceOpt = None,
+    wait: WaitOpt = False,
     max_in_flight: MaxInFlightOpt = None,
     retry_rejected: RetryOpt = False,
     fail_on: FailOnOpt = "in_doubt",
@@ -89,7 +91,7 @@ def qr(
     as_json: JsonOpt = False,
 ) -> None:
     """Make further QR codes of links, each once, and write qr_codes.parquet."""
-    settings = settings_for(ledger, target, max_rps, rate)
+    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = QrRequest(
         source=table,
         identifiers=tuple(identifier or ()),

@@ -20,6 +20,7 @@ from incarts_pipeline.cli.options import (
     PaceOpt,
     RateOpt,
     TargetOpt,
+    WaitOpt,
     seconds_of,
     settings_for,
 )
@@ -58,12 +59,13 @@ def verify(
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
     rate: PaceOpt = None,
+    wait: WaitOpt = False,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Read links back (scope links:read) and report what is not as it was sent."""
-    settings = settings_for(ledger, target, max_rps, rate)
+    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = VerifyRequest(
         links=links, link_sets=tuple(link_set or ()), only=tuple(only or ()), sample=sample
     )

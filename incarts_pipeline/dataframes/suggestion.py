@@ -74,6 +74,8 @@ def suggest_mapping(
     unique_key: str | Sequence[str] = (),
     url: str | None = None,
     preset: str | None = None,
+    sheet: str | None = None,
+    records: str | None = None,
 ) -> SuggestedMapping:
     """Look at a frame and return the mapping that most likely fits it. Sends nothing.
 
@@ -88,6 +90,9 @@ def suggest_mapping(
         url: a product's page as a template of columns, like `https://www.shop.com/p/{sku}`; for a
             platform's export, whose paths are known, the shop's address alone.
         preset: the platform that wrote the table, like `shopify`; by default told from the columns.
+        sheet: of a workbook with several, by its name or its number from 1.
+        records: where the products are in a JSON or XML file with several lists, like
+            `shop.products`.
 
     Raises:
         CatalogError: the frame holds what no table can, or nothing.
@@ -97,4 +102,5 @@ def suggest_mapping(
         platform = None if preset is None else preset_named(preset)
         keys = (unique_key,) if isinstance(unique_key, str) else tuple(unique_key)
         answers = Answers(link_set=link_set, unique_key=keys, page=url)
-        return SuggestedMapping(suggestion_of(frame, {}, platform).answered(answers))
+        reading = {"sheet": sheet, "records": records}
+        return SuggestedMapping(suggestion_of(frame, reading, platform).answered(answers))

@@ -79,6 +79,34 @@ REASONS: Mapping[Reason, Fix] = {
         meaning="held: an item id looks rounded, as spreadsheets do from the 16th digit on",
         fix=_accept(Reason.LOOKS_ROUNDED, f"Take the ids from their source again; {_AS_TEXT}"),
     ),
+    Reason.LOOKS_EMPTY: Fix(
+        meaning="held: a name or a part of a key may stand for an empty cell",
+        fix=_accept(Reason.LOOKS_EMPTY, "Fill the cell in, or leave it empty."),
+    ),
+    Reason.LOOKS_CONVERTED: Fix(
+        meaning="held: a key is written as a spreadsheet writes numbers, dates or truth",
+        fix=_accept(Reason.LOOKS_CONVERTED, f"Take the keys from their source again; {_AS_TEXT}"),
+    ),
+    Reason.LOST_ZEROS: Fix(
+        meaning="held: a key is shorter than those beside it, which begin with zeros",
+        fix=_accept(Reason.LOST_ZEROS, f"Write the key with its zeros; {_AS_TEXT}"),
+    ),
+    Reason.PRIVATE_HOST: Fix(
+        meaning="held: only its own network can open a URL",
+        fix=_accept(Reason.PRIVATE_HOST, "Write the shop's public host."),
+    ),
+    Reason.PLACEHOLDER_IN_URL: Fix(
+        meaning="held: something in a URL seems not to be filled in",
+        fix=_accept(Reason.PLACEHOLDER_IN_URL, "Write what belongs there."),
+    ),
+    Reason.NOT_HTTPS: Fix(
+        meaning="held: a URL begins with http://",
+        fix=_accept(Reason.NOT_HTTPS, "Write https://, which nearly every shop has."),
+    ),
+    Reason.NON_ASCII_HOST: Fix(
+        meaning="held: a URL's host has letters beyond a to z",
+        fix=_accept(Reason.NON_ASCII_HOST, "Write the host as the message spells it: xn--…."),
+    ),
     Reason.DEAD_DESTINATION: Fix(
         meaning="held: a URL led nowhere when it was checked",
         fix=_accept(
@@ -134,12 +162,30 @@ PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.OVER_LIMIT: Fix(
         meaning="over a limit", fix="Make it smaller, or raise the limit in the settings."
     ),
+    ProblemCode.SPREADSHEET_ERROR: Fix(
+        meaning="a spreadsheet's error in place of a value",
+        fix="Correct the cell's formula, or leave the cell empty.",
+    ),
+    ProblemCode.SPREADSHEET_TEXT: Fix(
+        meaning="a formula, or text with a spreadsheet's mark before it",
+        fix="Write the plain value, without = and quotes.",
+    ),
+    ProblemCode.NO_VALUE: Fix(
+        meaning="a word that stands for an empty cell",
+        fix="Fill the cell in, or leave it empty.",
+    ),
+    ProblemCode.INVISIBLE_CHARACTER: Fix(
+        meaning="a character that nobody sees", fix="Remove it; the message says where it is."
+    ),
+    ProblemCode.REPEATS_HEADER: Fix(
+        meaning="the row is the header once more",
+        fix="Remove the row, or put files together without their headers.",
+    ),
     ProblemCode.NUMBER_LIKE_ID: Fix(
-        meaning="an id that went through a float", fix=f"Write the id's own digits; {_AS_TEXT}"
+        meaning="an id that is written as a number",
+        fix=f"Write the id's own digits; {_AS_TEXT}",
     ),
-    ProblemCode.WHITE_SPACE: Fix(
-        meaning="an id begins or ends with white space", fix="Trim the value."
-    ),
+    ProblemCode.WHITE_SPACE: Fix(meaning="an id has white space in it", fix="Remove it."),
     ProblemCode.NOT_A_ZIP_CODE: Fix(
         meaning="not a ZIP code of five digits",
         fix="Write all five digits, without the four of a ZIP+4 (extract: '^(\\d{5})' in the "
@@ -151,6 +197,13 @@ PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.NOT_A_URL: Fix(
         meaning="not an http(s) URL",
         fix="Begin it with https://, name a host, and encode its spaces.",
+    ),
+    ProblemCode.CREDENTIALS_IN_URL: Fix(
+        meaning="a URL with a user's name or password",
+        fix="Remove what stands before @, and change the password if it was one.",
+    ),
+    ProblemCode.HTML_IN_URL: Fix(
+        meaning="a URL as HTML writes it", fix="Write & for &amp;, and so on."
     ),
     ProblemCode.UNKNOWN_INTENT: Fix(
         meaning="an intent that isn't known",

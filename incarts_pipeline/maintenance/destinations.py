@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import httpx
 import pyarrow as pa
 
-from incarts_pipeline.models import Reach
 from incarts_pipeline.pipeline import opened
 from incarts_pipeline.plan import NamedPath, PlanRequest, check_apart, paths_read
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.publish import check_place, check_replaceable, write_table
 from incarts_pipeline.schemas import DESTINATIONS

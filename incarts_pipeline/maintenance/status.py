@@ -28,7 +28,7 @@ def ledger_overview(settings: Settings | None = None) -> Overview:
     """
     settings = settings or load_settings()
     view, clock = existing_ledger(settings), Clock()
-    waiting = waiting_now(Path(settings.ledger), clock)
+    waiting = {key: str(wait) for key, wait in waiting_now(Path(settings.ledger), clock).items()}
     return view.read(lambda connection: overview(connection, view.facts, clock.now(), waiting))
 
 

@@ -32,7 +32,6 @@ from .mapping import (
     mapping_file as mapping_file,
 )
 from .presets import (
-    CHOOSES_ROWS as CHOOSES_ROWS,
     PRESETS as PRESETS,
     RETAILER as RETAILER,
     SHOP as SHOP,

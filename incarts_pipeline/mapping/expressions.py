@@ -60,13 +60,15 @@ class Template:
 
     `{sku|id}` is the first of the two that isn't empty.
 
-    `literals` has one element more than `columns`: the texts around and between them.
+    `literals` has one element more than `columns`: the texts around and between them. `raw` has the
+    places of columns written as `{sku:raw}`, which a URL takes as they are.
     """
 
     template: str
     columns: tuple[Name, ...]
     literals: tuple[str, ...]
     default: str | None = None
+    raw: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Members:
 Source = Constant | Column | Template
 Node = Constant | Column | Template | Members
 
+_RAW = ":raw"  # behind a column's name in a template
 _COLUMN_KEYS = tuple(f.name for f in fields(Column))
 _TEMPLATE_KEYS = ("template", "default")
 
@@ -224,7 +227,7 @@ def _column(value: Dict[object, object]) -> Name:
 
 def _text(text: str, default: str | None) -> Source:
     # By hand, since `string.Formatter` reads `{a!r}`, `{a:b}` and `{a.b}` in columns' names.
-    literals, columns, at = [""], list[Name](), 0
+    literals, columns, raw, at = [""], list[Name](), set[int](), 0
     while at < len(text):
         pair = text[at : at + 2]
         if pair in ("{{", "}}"):
@@ -234,7 +237,10 @@ def _text(text: str, default: str | None) -> Source:
             end = text.find("}", at)
             if end < 0 or not text[at + 1 : end].strip():
                 raise ValueError(f"{text!r} has a {{ without a column's name and }}; write {{{{.")
-            columns.append(_name(text[at + 1 : end]))
+            name = text[at + 1 : end]
+            if name.endswith(_RAW):
+                raw.add(len(columns))
+            columns.append(_name(name.removesuffix(_RAW)))
             literals.append("")
             at = end + 1
         elif text[at] == "}":
@@ -246,7 +252,11 @@ def _text(text: str, default: str | None) -> Source:
     if not columns:
         return Constant(value=literals[0])
     return Template(
-        template=text, columns=tuple(columns), literals=tuple(literals), default=default
+        template=text,
+        columns=tuple(columns),
+        literals=tuple(literals),
+        default=default,
+        raw=frozenset(raw),
     )
 
 

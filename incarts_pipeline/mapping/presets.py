@@ -6,14 +6,16 @@ the mapping says itself wins. The columns are those that the platforms write.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as Dict, Sequence
 from dataclasses import dataclass
 
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.text import suggest
 
-# Whether a mapping can say which rows count, with `where` and `first_of_key`.
-CHOOSES_ROWS = False
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = ("AND", "OR", "NOT", "IN", "IS", "NULL", "TRUE", "FALSE", "LIKE", "BETWEEN")
+
 RETAILER = "custom"  # as in `retailers:custom`, the scope of links to an address
 SHOP = "{shop}"  # stands for the shop's address in a preset's page
 
@@ -29,8 +31,14 @@ class Condition:
     def sql(self) -> str:
         """Return it as `where:` spells it."""
         listed = ", ".join("'" + value.replace("'", "''") + "'" for value in self.values)
-        column = '"' + self.column.replace('"', '""') + '"'
-        return f"{column} {'NOT IN' if self.excluded else 'IN'} ({listed})"
+        return f"{_quoted(self.column)} {'NOT IN' if self.excluded else 'IN'} ({listed})"
+
+
+def _quoted(column: str) -> str:
+    """Return a column's name as a condition takes it, with no quotes that YAML would escape."""
+    if _WORD.fullmatch(column) and column.upper() not in _RESERVED:
+        return column
+    return f"`{column}`" if "`" not in column else '"' + column.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +76,9 @@ class Preset:
     def content(self, shop: str | None) -> dict[str, object]:
         """Return what the preset stands for, as a mapping says it."""
         content: dict[str, object] = {"unique_key": [self.unique_key]}
-        if self.rows and CHOOSES_ROWS:
+        if self.rows:
             content["where"] = where_of(self.rows)
-        if self.first_of_key and CHOOSES_ROWS:
+        if self.first_of_key:
             content["first_of_key"] = True
         content["link"] = self.fields(shop)
         return content

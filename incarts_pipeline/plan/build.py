@@ -103,7 +103,11 @@ def _name_changes(planning: Planning) -> None:
 def _decide(planning: Planning) -> None:
     options = planning.options
     rekeyed = options.rekeyed if planning.kind.is_catalog else Rekeyed.NEW
-    said = {"retry_rejected": options.retry_rejected, "rekeyed": rekeyed.value}
+    said = {
+        "retry_rejected": options.retry_rejected,
+        "rekeyed": rekeyed.value,
+        "zeros_lost": Reason.LOST_ZEROS in options.accepted,
+    }
     planning.workspace.db.execute(queries.DECISION, said)
 
 
@@ -169,8 +173,14 @@ STEPS = (
         run=_statement(queries.REKEYED),
     ),
     Step(
+        name="find new rows whose key lost its zeros",
+        reads=_tables("request open_request"),
+        makes=_tables("zeroless"),
+        run=_statement(queries.ZEROLESS),
+    ),
+    Step(
         name="decide",
-        reads=_tables("request open_request shared unlinked doubt past rekeyed changed"),
+        reads=_tables("request open_request shared unlinked doubt past rekeyed zeroless changed"),
         makes=_tables("decision"),
         run=_decide,
     ),

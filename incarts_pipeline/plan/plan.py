@@ -46,6 +46,7 @@ class PlanOptions:
     refuse_over: int | None = None
     allow_empty: bool = False
     rekeyed: Rekeyed = Rekeyed.HOLD
+    accepted: Sequence[str] = ()  # suspicions, which `mapping` names as well
     pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
 

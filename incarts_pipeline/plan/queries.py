@@ -142,10 +142,31 @@ SELECT *, others = 0 AND COUNT(*) OVER (PARTITION BY link_set, content_hash) = 1
 FROM fresh JOIN unused USING (link_set, content_hash)
 """
 
+# New rows whose key has fewer digits than all keys have that begin with zeros, where these have one
+# length and no key of digits is longer: 12 beside 00034.
+ZEROLESS = """
+CREATE OR REPLACE TABLE zeroless AS
+WITH fresh AS (
+    SELECT DISTINCT link_set, row_key FROM open_request
+    WHERE current_op IS NULL AND content_hash IS NOT NULL
+      AND row_key[1] BETWEEN '1' AND '9' AND REGEXP_FULL_MATCH(row_key, '[0-9]+')
+), padded AS (
+    SELECT link_set, MAX(STRLEN(row_key)) AS longest,
+           MIN(STRLEN(row_key)) FILTER (row_key[1] = '0') AS shortest_padded,
+           MIN(row_key) FILTER (row_key[1] = '0') AS padded_key
+    FROM request SEMI JOIN fresh USING (link_set)
+    WHERE STRLEN(row_key) > 1 AND REGEXP_FULL_MATCH(row_key, '[0-9]+')
+    GROUP BY link_set
+)
+SELECT link_set, row_key, padded_key FROM fresh JOIN padded USING (link_set)
+WHERE shortest_padded = longest AND STRLEN(row_key) < longest
+"""
+
 # The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
 # open operation (`o`) and whether that may be settled (`d`), the newest operation of its content
-# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), and what changed
-# (`c`). A request that is no error begins its problems with its suspicions.
+# (`latest`), an earlier link of it (`p`), a row that left with its content (`k`), what changed
+# (`c`), and whether its key lost zeros (`z`). Where a request has no error, its problems begin with
+# its suspicions.
 _IS_NEW = "r.current_op IS NULL AND p.op_id IS NULL"
 _SUSPICION = (
     "CASE WHEN r.problems[1].severity = 'suspicion' THEN r.problems[1].code ELSE s.suspicion END"
@@ -171,6 +192,8 @@ _VERDICT = verdict(
     (f"{_IS_NEW} AND k.is_pair AND $rekeyed = 'move'", "rekey", "rekeyed"),
     (f"{_IS_NEW} AND k.row_key IS NOT NULL AND $rekeyed <> 'new'", "hold", "looks_rekeyed"),
     (f"r.current_op IS NULL AND {_SUSPICION} IS NOT NULL", "hold", _SUSPICION),
+    # A row that a person calls a new one beside one that left is one.
+    ("z.row_key IS NOT NULL AND k.row_key IS NULL AND NOT $zeros_lost", "hold", "lost_zeros"),
     (_IS_NEW, "create", "new"),
     ("r.current_op IS NULL", "reuse", "changed_back"),
     ("r.pinned OR s.pinned", "hold", "pinned"),
@@ -213,6 +236,7 @@ WITH undecided AS (
         AND p.content_hash = r.content_hash
     LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
         AND k.content_hash = r.content_hash
+    LEFT JOIN zeroless AS z ON z.link_set = r.link_set AND z.row_key = r.row_key
     LEFT JOIN changed AS c ON c.link_set = r.link_set AND c.catalog_row = r.catalog_row
 )
 SELECT * EXCLUDE (verdict), verdict.action, verdict.reason,

@@ -12,6 +12,7 @@ from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.prepare import Partition
 
 _ENCODING = "utf-8"  # unless somebody says otherwise
+_READING = ("delimiter", "quote", "escape", "sheet", "records", "query")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +61,7 @@ class PlanRequest:
 
     def reading(self, mapping: Mapping | None) -> dict[str, Any]:
         """Return how the catalog is read, as `open_catalog` takes it: as said, or as mapped."""
-        said = {
-            "format": self.catalog_format,
-            "encoding": None if self.encoding == _ENCODING else self.encoding,
-            "delimiter": self.delimiter,
-            "quote": self.quote,
-            "escape": self.escape,
-            "sheet": self.sheet,
-            "records": self.records,
-            "query": self.query,
-        }
-        own = {name: value for name, value in said.items() if value is not None}
-        return (mapping.read.said() if mapping is not None else {}) | own
+        return (mapping.read.said() if mapping is not None else {}) | _reading(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +88,14 @@ class QrRequest:
     records: str | None = None
     query: str | None = None
     retry_rejected: bool = False
+
+    def reading(self) -> dict[str, Any]:
+        """Return how the table is read, as `open_catalog` takes it."""
+        return _reading(self)
+
+
+def _reading(request: PlanRequest | QrRequest) -> dict[str, Any]:
+    said = {name: getattr(request, name) for name in _READING if getattr(request, name) is not None}
+    if request.catalog_format is not None:
+        said["format"] = request.catalog_format
+    return said if request.encoding == _ENCODING else said | {"encoding": request.encoding}

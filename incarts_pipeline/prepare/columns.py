@@ -25,6 +25,7 @@ from incarts_pipeline.mapping import (
 from incarts_pipeline.models import ProblemCode
 from incarts_pipeline.prepare.json_columns import data_of, offsets_of
 from incarts_pipeline.prepare.problems import Findings
+from incarts_pipeline.prepare.url_templates import is_encoded, percent_encoded
 
 # RE2's \s is ASCII, and \p{Z} lacks the control characters; U+0085 is neither.
 _BLANK = r"^[\p{Z}\s\x00-\x1f\x{85}]*$"
@@ -76,7 +77,7 @@ class Columns:
         return constant_text(source.value) if isinstance(source, Constant) else None
 
     def evaluate(
-        self, source: Source, field: str, *, required: bool
+        self, source: Source, field: str, *, required: bool, is_url: bool = False
     ) -> pa.StringArray | str | None:
         """Return a source's texts: one for all rows, or one per row with nulls; None for nothing.
 
@@ -87,12 +88,13 @@ class Columns:
             source: a constant, a column or a template.
             field: the path of the field, for problems: `products.quantity`.
             required: whether an empty value is a problem.
+            is_url: whether a template's values are percent-encoded for where they stand.
         """
         if isinstance(source, Constant):
             text = constant_text(source.value)
             return text if text.strip() else None
         if isinstance(source, Template):
-            return self._template(source, field)
+            return self._template(source, field, is_url=is_url)
         texts = self.text(source.column)
         found = texts
         if source.extract is not None:
@@ -108,13 +110,21 @@ class Columns:
             self.missing(texts.is_null(), source.column, field)
         return found
 
-    def _template(self, source: Template, field: str) -> pa.StringArray:
+    def cells(self, source: Source, found: pa.StringArray | str | None) -> list[pa.StringArray]:
+        """Return what of the catalog a source was made of: `found`, or a template's columns."""
+        if isinstance(source, Template):
+            return [self.text(name) for name in dict.fromkeys(source.columns)]
+        return [found] if isinstance(found, pa.Array) and isinstance(source, Column) else []
+
+    def _template(self, source: Template, field: str, *, is_url: bool) -> pa.StringArray:
         texts = {name: self.text(name) for name in source.columns}
         parts: list[Any] = [source.literals[0]]
-        for name, literal in zip(source.columns, source.literals[1:], strict=True):
+        for at, (name, literal) in enumerate(zip(source.columns, source.literals[1:], strict=True)):
+            encoded = is_url and is_encoded(source, at)
+            value = percent_encoded(texts[name]) if encoded else texts[name]
             # A null makes the whole text null in this join, which is what a template with a hole
             # is.
-            parts.extend((texts[name], literal))
+            parts.extend((value, literal))
         filled = pc.binary_join_element_wise(*parts, "")
         if not filled.null_count:
             return filled
@@ -279,8 +289,10 @@ def _extracted(texts: pa.StringArray, pattern: str) -> pa.StringArray:
 
 def valid_utf8(texts: pa.StringArray, name: str) -> pa.StringArray:
     """Return the texts when they are UTF-8, as Arrow demands but doesn't check on reading."""
+    data = data_of(texts)
     try:
-        texts.validate(full=True)
+        # Bytes below 0x80 can't be wrong, and the largest one costs next to nothing to know.
+        texts.validate(full=len(data) > 0 and bool(data.max() >= 0x80))
     except pa.ArrowInvalid as error:
         raise CatalogError(
             f'The column "{name}" holds bytes that are not UTF-8: {error}',

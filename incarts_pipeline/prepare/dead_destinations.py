@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.models import Reach, Reason
+from incarts_pipeline.models import Reason
 from incarts_pipeline.prepare.problems import Findings
+
+
+class Reach(StrEnum):
+    """Whether somebody who scans a code would get anywhere, as `incarts check` found it."""
+
+    OK = "ok"  # answers with a page
+    DEAD = "dead"  # 404, 410, or no such host
+    UNCLEAR = "unclear"  # another answer, or none in time: look at it
+    PRIVATE = "private"  # only its own network can open it; not asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,12 +8,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from incarts_pipeline.models import ProblemCode, Reason
+from incarts_pipeline.prepare.characters import Writing, check_characters
 from incarts_pipeline.prepare.json_columns import data_of, offsets_of
-from incarts_pipeline.prepare.problems import Findings, Rows, true_rows
+from incarts_pipeline.prepare.problems import Findings, Rows, placed, true_rows
+from incarts_pipeline.prepare.stand_ins import ID, check_stand_ins
 
-# 550098461.0, 5.50E+08: what spreadsheets and float columns make of an id. 12.5 as well.
-_NUMBER_LIKE = r"^[+-]?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
-_WHITE_SPACE_AROUND = r"^[\p{Z}\p{Cc}]|[\p{Z}\p{Cc}]$"
+_GROUPING = r"[.,'’ \x{a0}\x{2009}\x{202f}]"
+# 550098461.0, 5.50E+08, 5,50E+08, 550.098.461: what spreadsheets and floats make of an id.
+_NUMBER_LIKE = (
+    r"^[+-]?[0-9]+(?:[.,][0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
+    rf"|^[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}})+$"
+)
+_WITH_FRACTION = r"^(?P<meant>[0-9]+)[.,]0+$"
+_GROUPED = rf"^[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{2,}}$"
+_SCIENTIFIC = r"^(?P<first>[0-9])[.,](?P<rest>[0-9]+)[eE]\+?0*(?P<exponent>[0-9]+)$"
+_WHITE_SPACE = r"[\p{Z}\t-\r\x{85}]"
 # An id of eight digits is too common for a check digit, right in one of ten, to say anything.
 _GTIN_DIGITS = (12, 13, 14)
 # Spreadsheets keep 15 digits of a number; programs that count in floats keep 16 or 17.
@@ -30,26 +39,46 @@ def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> Non
     """
     digits = is_all_digits(ids)
     _check_digits(ids, field, findings, digits=digits)
-    # Neither of the two can be wrong with digits alone.
+    # All others can't be wrong with digits alone.
     if digits:
         return
+    check_characters(ids, field, findings, Writing.CODE)
+    check_stand_ins(ids, field, findings, ID)
+    numbers = pc.match_substring_regex(ids, _NUMBER_LIKE)
+    _tell_numbers(ids, true_rows(numbers), field, findings)
     findings.add(
-        pc.match_substring_regex(ids, _NUMBER_LIKE),
-        field,
-        ProblemCode.NUMBER_LIKE_ID,
-        '"',
-        ids,
-        "\" is a number that went through a float, not an id; write the id's own digits, and in a "
-        "frame or spreadsheet keep the column as text.",
-    )
-    findings.add(
-        pc.match_substring_regex(ids, _WHITE_SPACE_AROUND),
+        pc.and_not(pc.match_substring_regex(ids, _WHITE_SPACE), numbers),
         field,
         ProblemCode.WHITE_SPACE,
         '"',
         ids,
-        '" begins or ends with white space; trim it.',
+        '" has white space in it, which is no part of an id; trim it, or take it out.',
     )
+
+
+def _tell_numbers(ids: pa.StringArray, rows: Rows, field: str, findings: Findings) -> None:
+    if not len(rows):
+        return
+    meant = _meant(ids.take(pa.array(rows)))
+    known = meant.is_valid().to_numpy(zero_copy_only=False)
+    says = '" is a number as a float or a spreadsheet writes it, not an id; write '
+    as_text = "in a frame or spreadsheet, keep the column as text."
+    add, code = findings.add, ProblemCode.NUMBER_LIKE_ID
+    named = placed(meant, rows, len(ids))
+    add(rows[known], field, code, '"', ids, says, named, f", and {as_text}")
+    add(rows[~known], field, code, '"', ids, says, f"the id's own digits, and {as_text}")
+
+
+def _meant(numbers: pa.StringArray) -> pa.StringArray:
+    """Return the ids that numbers stand for, null where their digits are lost."""
+    whole = pc.struct_field(pc.extract_regex(numbers, pattern=_WITH_FRACTION), "meant")
+    digits = pc.replace_substring_regex(numbers, "[^0-9]", "")
+    grouped = pc.match_substring_regex(numbers, _GROUPED)
+    parts = pc.extract_regex(numbers, pattern=_SCIENTIFIC)
+    first, rest, exponent = (pc.struct_field(parts, n) for n in ("first", "rest", "exponent"))
+    complete = pc.equal(pc.utf8_length(rest).cast(pa.string()), exponent)
+    scientific = pc.if_else(complete, pc.binary_join_element_wise(first, rest, ""), None)
+    return pc.coalesce(whole, pc.if_else(grouped, digits, None), scientific)
 
 
 def _check_digits(ids: pa.StringArray, field: str, findings: Findings, *, digits: bool) -> None:
@@ -108,6 +137,6 @@ def _last_digits(ids: pa.StringArray, rows: Rows, count: int) -> npt.NDArray[np.
 
 def is_all_digits(texts: pa.StringArray) -> bool:
     """Return whether all texts have digits alone."""
-    # Most columns of ids do; a look at their bytes is ten times cheaper than an expression.
+    # Most columns of ids do; the least and the largest byte cost next to nothing to know.
     data = data_of(texts)
-    return bool(((data >= ord("0")) & (data <= ord("9"))).all())
+    return not len(data) or bool(data.min() >= ord("0") and data.max() <= ord("9"))

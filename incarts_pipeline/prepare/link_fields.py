@@ -15,10 +15,12 @@ from incarts_pipeline.mapping import (
     Members,
     Node,
     Source,
+    Template,
     TrackingMapping,
     names_of,
 )
 from incarts_pipeline.models import Limits
+from incarts_pipeline.prepare.characters import Writing, check_characters
 from incarts_pipeline.prepare.columns import Columns
 from incarts_pipeline.prepare.dead_destinations import DeadDestinations
 from incarts_pipeline.prepare.json_columns import Fragment, list_fragment, object_of, text_fragment
@@ -37,9 +39,10 @@ from incarts_pipeline.prepare.rules import (
     check_location,
     check_name,
     check_needs,
-    check_url,
     check_zip_code,
 )
+from incarts_pipeline.prepare.stand_ins import ID, KEY_PART, NAME, TEXT, Meaning, check_stand_ins
+from incarts_pipeline.prepare.urls import check_url
 
 _SHOPPING_LIST = "options.instacart.shopping_list"
 _RECIPE = "options.instacart.recipe"
@@ -86,6 +89,7 @@ def evaluate_link(mapping: LinkMapping, columns: Columns, rules: Rules, project_
     # Constants were checked once for all rows, by `literals`.
     if not (isinstance(mapping.intent, Constant) and isinstance(mapping.retailer, Constant)):
         check_intent(intent, retailer, columns.findings, allow_unknown=rules.allow_unknown)
+        reader.look("retailer", mapping.retailer, retailer, ID, Writing.CODE)
     products = None
     if mapping.products is not None:
         products = evaluate_products(mapping.products, columns, rules.limits)
@@ -100,7 +104,7 @@ def evaluate_link(mapping: LinkMapping, columns: Columns, rules: Rules, project_
         "options": reader.options(),
         "products": None if products is None else products_fragment(products),
         "projectId": text_fragment(project_id),
-        "publicName": reader.optional("public_name", mapping.public_name),
+        "publicName": reader.optional("public_name", mapping.public_name, NAME),
         "retailer": reader.constant_or(mapping.retailer, retailer),
         "tracking": reader.tracking(mapping.tracking),
     }
@@ -138,13 +142,26 @@ class _Reader:
         fixed = self._columns.constant(source)
         return text_fragment(_filled(texts) if fixed is None else fixed)
 
+    def look(
+        self, field: str, source: Source, found: Texts, meaning: Meaning, writing: Writing
+    ) -> None:
+        """Look for cells that hold no value, and for characters that nobody sees."""
+        findings = self._columns.findings
+        for cells in self._columns.cells(source, found):
+            check_stand_ins(cells, field, findings, meaning)
+            check_characters(cells, field, findings, writing)
+
     def name(self) -> Fragment:
         names = self.required("name")
+        self.look("name", self._mapping.name, names, NAME, Writing.PROSE)
         checked = check_name(names, "name", self._columns.findings, truncate=self._rules.truncate)
         return self.constant_or(self._mapping.name, checked)
 
-    def optional(self, field: str, source: Source | None) -> Fragment | None:
-        return _fragment(self._text(field, source))
+    def optional(self, field: str, source: Source | None, meaning: Meaning) -> Fragment | None:
+        texts = self._text(field, source)
+        if source is not None:
+            self.look(field, source, texts, meaning, Writing.PROSE)
+        return _fragment(texts)
 
     def _text(self, field: str, source: Source | None) -> Texts:
         if source is None:
@@ -152,9 +169,15 @@ class _Reader:
         return self._columns.evaluate(source, field, required=False)
 
     def url(self, field: str) -> Fragment | None:
-        urls = self._text(field, getattr(self._mapping, field))
+        source: Source | None = getattr(self._mapping, field)
+        if source is None:
+            return None
+        urls = self._columns.evaluate(source, field, required=False, is_url=True)
         # A constant was checked with the mapping.
         if isinstance(urls, pa.Array):
+            # Where several columns make it up, one may well say nothing.
+            several = isinstance(source, Template) and len(source.columns) > 1
+            self.look(field, source, urls, KEY_PART if several else ID, Writing.CODE)
             check_url(urls, field, self._columns.findings, self._rules.limits)
         if self._rules.dead is not None and urls is not None:
             self._rules.dead.check(spread(urls, self._columns.rows), field, self._columns.findings)
@@ -166,6 +189,8 @@ class _Reader:
         findings, rows = self._columns.findings, self._columns.rows
         zip_codes = self._text("location.zip_code", mapping.zip_code)
         stores = self._text("location.store_id", mapping.store_id)
+        if mapping.store_id is not None:
+            self.look("location.store_id", mapping.store_id, stores, ID, Writing.CODE)
         if isinstance(zip_codes, pa.Array):
             check_zip_code(zip_codes, "location.zip_code", findings)
         check_location(zip_codes, spread(stores, rows).is_valid(), findings)
@@ -202,9 +227,9 @@ class _Reader:
         if mapping.tags is not None:
             tags = list_fragment(lists_of(mapping.tags, self._columns, "tracking.tags"))
         if mapping.utm is not None:
+            given = [(name, getattr(mapping.utm, name)) for name in _UTM]
             utm = object_of(
-                [(n, self.optional(f"tracking.utm.{n}", getattr(mapping.utm, n))) for n in _UTM],
-                rows,
+                [(n, self.optional(f"tracking.utm.{n}", one, TEXT)) for n, one in given], rows
             )
         return object_of([("tags", tags), ("utm", utm)], rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping as Dict
+from collections.abc import Callable, Collection, Iterator, Mapping as Dict
 
 import pyarrow as pa
 
@@ -17,7 +17,8 @@ from incarts_pipeline.mapping import (
     Template,
     ValueKind,
 )
-from incarts_pipeline.models import Intent, Limits
+from incarts_pipeline.models import Intent, Limits, Severity, severity_of
+from incarts_pipeline.prepare.characters import Writing, check_characters
 from incarts_pipeline.prepare.columns import constant_text
 from incarts_pipeline.prepare.item_ids import check_product_id
 from incarts_pipeline.prepare.json_values import OwnJsonError, canonical_value
@@ -27,9 +28,10 @@ from incarts_pipeline.prepare.rules import (
     check_intent,
     check_name,
     check_quantity,
-    check_url,
     check_zip_code,
 )
+from incarts_pipeline.prepare.urls import check_url
+from incarts_pipeline.text import Option, OptionText
 
 _Check = Callable[[pa.StringArray, Findings], object]
 _REQUIRED = ("name", "retailer", "intent", "products.retailer_product_id")
@@ -51,15 +53,17 @@ def check_constants(mapping: Mapping, limits: Limits) -> None:
     checks = _checks(limits, truncates=truncates)
     for at, _, link in mapping.entries():
         for path, kind, node in link.sources():
-            _check_node(f"{at}.{path}", path, kind, node, checks)
+            _check_node(f"{at}.{path}", path, kind, node, checks, mapping.accept)
         _check_intent(at, link, allow_unknown=mapping.allow_unknown)
 
 
 def _checks(limits: Limits, *, truncates: bool) -> Dict[str, _Check]:
     def name(texts: pa.StringArray, found: Findings) -> None:
+        check_characters(texts, "name", found, Writing.PROSE)
         check_name(texts, "name", found, truncate=truncates)
 
     def url(texts: pa.StringArray, found: Findings) -> None:
+        check_characters(texts, "url", found, Writing.CODE)
         check_url(texts, "url", found, limits)
 
     def product_id(texts: pa.StringArray, found: Findings) -> None:
@@ -77,7 +81,12 @@ def _checks(limits: Limits, *, truncates: bool) -> Dict[str, _Check]:
 
 
 def _check_node(
-    path: str, field: str, kind: ValueKind, node: Node, checks: Dict[str, _Check]
+    path: str,
+    field: str,
+    kind: ValueKind,
+    node: Node,
+    checks: Dict[str, _Check],
+    accepted: Collection[str],
 ) -> None:
     if kind is ValueKind.JSON:
         _check_object(path, node)
@@ -91,7 +100,7 @@ def _check_node(
                 raise MappingError(f"{path}: is blank, but required.", path=path)
             # A blank constant in an optional field leaves the field out, like a blank cell.
             if text.strip() and field in checks:
-                found = Findings(1)
+                found = Findings(1, accepted)
                 checks[field](pa.array([text], pa.string()), found)
                 _raise_first(path, found)
 
@@ -157,5 +166,16 @@ def _check_needs(at: str, link: LinkMapping, intent: str) -> None:
 
 
 def _raise_first(path: str, found: Findings) -> None:
+    """Refuse a constant that breaks a rule, or is suspicious: it would hold all rows."""
     for problem in found.problems():
-        raise MappingError(f"{path}: {problem.message}", path=path)
+        severity = severity_of(problem.code)
+        if severity is Severity.NOTE:
+            continue
+        option = Option(name="accept", value=[problem.code], stand_in=problem.code)
+        raise MappingError(
+            f"{path}: {problem.message}",
+            fix=OptionText("To let it through: ", option, ".")
+            if severity is Severity.SUSPICION
+            else None,
+            path=path,
+        )

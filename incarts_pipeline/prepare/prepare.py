@@ -28,11 +28,12 @@ from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.baskets import BasketBatch, fold, lines_of
 from incarts_pipeline.prepare.columns import Columns
 from incarts_pipeline.prepare.dead_destinations import DeadDestinations
+from incarts_pipeline.prepare.header import refuse_headers
 from incarts_pipeline.prepare.json_columns import joined, offsets_of
 from incarts_pipeline.prepare.link_fields import Links, Rules, evaluate_link, wanted
 from incarts_pipeline.prepare.literals import check_constants
 from incarts_pipeline.prepare.problems import Findings
-from incarts_pipeline.prepare.row_keys import note_padding, row_keys
+from incarts_pipeline.prepare.row_keys import check_keys, row_keys
 from incarts_pipeline.prepare.row_options import evaluate_order
 from incarts_pipeline.prepare.rules import PROJECT_ID_CHARACTERS, check_body_size
 from incarts_pipeline.schemas import link_request_schema
@@ -233,9 +234,10 @@ def _entry(
     # For each entry anew: a problem of the Walmart link doesn't reject the Instacart one.
     columns = Columns(batch, Findings(rows, plan.mapping.accept))
     keys = row_keys(columns, plan.mapping.unique_key)
-    note_padding(columns, plan.mapping.unique_key)
+    check_keys(columns, plan.mapping.unique_key)
     links = evaluate_link(mapping, columns, plan.rules, plan.project_id)
     order = evaluate_order(plan.mapping, columns)
+    refuse_headers(columns, plan.mapping.columns())
     bodies = _bodies(mapping, links, plan)
     want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -14,6 +15,11 @@ from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
 Rows = npt.NDArray[np.int64]
 _SHOWN = 80  # characters of a value in a message
+# Odd spaces and what is drawn as nothing; joiners belong to emoji and to scripts.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u180b-\u180f\u2000-\u200b\u200e\u200f"
+    "\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
@@ -45,7 +51,7 @@ class Findings:
         if not len(rows):
             return
         # Values are taken before they are joined, so that a message costs only its own rows.
-        parts = [part if isinstance(part, str) else _shown(part.take(rows)) for part in message]
+        parts = [part if isinstance(part, str) else shown(part.take(rows)) for part in message]
         if all(isinstance(part, str) for part in parts):
             texts = pa.repeat("".join(parts), len(rows))
         else:
@@ -56,6 +62,16 @@ class Findings:
         """Record ready messages, one for each of `rows`."""
         if len(rows) and code not in self.accepted:
             self._found.append((rows, field, code, texts))
+
+    def replace(self, rows: Rows, field: str, code: str, message: str) -> None:
+        """Record one problem of some rows in place of all that was found in them."""
+        found = [(had, ~np.isin(had, rows), *rest) for had, *rest in self._found]
+        self._found = [
+            (had[kept], name, was, texts.filter(pa.array(kept)))
+            for had, kept, name, was, texts in found
+            if kept.any()
+        ]
+        self.add(rows, field, code, message)
 
     def absorb(self, parts: Findings, rows: Rows) -> None:
         """Take over what was found in parts of the rows.
@@ -112,6 +128,13 @@ class Findings:
         return pa.ListArray.from_arrays(pa.array(offsets), values, type=PROBLEMS)
 
 
+def placed(values: pa.Array, rows: Rows, count: int) -> pa.Array:
+    """Return values of some of `count` rows at their places, for a message; others don't matter."""
+    places = np.zeros(count, np.int64)
+    places[rows] = np.arange(len(rows))
+    return values.take(pa.array(places))
+
+
 def _repeated(values: Sequence[str], sizes: Sequence[int]) -> pa.StringArray:
     parts = [pa.repeat(str(value), size) for value, size in zip(values, sizes, strict=True)]
     return pa.concat_arrays(parts)
@@ -131,9 +154,14 @@ def true_rows(mask: pa.Array) -> Rows:
     return np.flatnonzero(filled.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
-def _shown(values: pa.Array) -> pa.Array:
+def shown(values: pa.Array) -> pa.Array:
+    """Return values as a message shows them: shortened, and nothing in them unseen."""
     texts = values.cast(pa.string()) if values.type != pa.string() else values
     # One cell may hold a page, and would be repeated in every table and log.
     long = pc.greater(pc.utf8_length(texts), _SHOWN)
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, _SHOWN), "…", "")
-    return pc.fill_null(pc.if_else(long, cut, texts), "")
+    texts = pc.fill_null(pc.if_else(long, cut, texts), "")
+    # One look at all of them: most have none.
+    for character in sorted(set(_UNSEEN.findall("".join(texts.to_pylist())))):
+        texts = pc.replace_substring(texts, character, f"<U+{ord(character):04X}>")
+    return texts

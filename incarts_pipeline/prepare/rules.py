@@ -40,12 +40,6 @@ NEEDS: Dict[Intent, str] = {
     Intent.RECIPE: "options.instacart.recipe",
 }
 
-# RE2. White space, control characters and quotes-in-host never belong into a URL.
-_URL = (
-    r"^(?i:https?)://(?:[^\s/?#@\x00-\x1f\x7f\p{Z}\p{Cc}]*@)?"
-    r"(?:\[[0-9a-fA-F:.]+\]|[^/?#:@\[\]\\<>\"\p{Z}\p{Cc}]+)(?::[0-9]{1,5})?"
-    r"(?:[/?#][^\p{Z}\p{Cc}]*)?$"
-)
 # Combining marks and skin tones belong to the character before them; U+200D joins two emoji.
 _EXTENDS = r"\p{M}\x{1F3FB}-\x{1F3FF}"
 _LAST_CLUSTER = (
@@ -111,38 +105,6 @@ def _cut(names: pa.StringArray) -> pa.StringArray:
     without = pc.replace_substring_regex(kept, _LAST_CLUSTER, "")
     whole = pc.if_else(pc.and_(split, pc.greater(pc.utf8_length(without), 0)), without, kept)
     return pc.utf8_rtrim_whitespace(whole)
-
-
-def check_url(urls: pa.StringArray, field: str, findings: Findings, limits: Limits) -> None:
-    """Check that URLs are http(s), have a host, no white space, and aren't too long.
-
-    Args:
-        urls: a URL per row, null for none.
-        field: the path of the field.
-        findings: takes the problems.
-        limits: the most characters.
-    """
-    # Null stays null, and counts as false: an absent URL breaks no rule.
-    bad = pc.invert(pc.match_substring_regex(urls, _URL))
-    findings.add(
-        bad,
-        field,
-        ProblemCode.NOT_A_URL,
-        '"',
-        urls,
-        '" is not a URL: it must begin with http:// or https://, name a host, and have no spaces.',
-    )
-    if (np.diff(offsets_of(urls)) <= limits.max_url_characters).all():
-        return
-    lengths = pc.utf8_length(urls)
-    findings.add(
-        pc.greater(lengths, limits.max_url_characters),
-        field,
-        ProblemCode.TOO_LONG,
-        f"At most {limits.max_url_characters} characters, but the URL has ",
-        lengths,
-        "; shorten it.",
-    )
 
 
 def check_quantity(

@@ -23,6 +23,7 @@ WHERE state <> 'abandoned'
 INPUTS = (
     "SELECT link_set, catalog_row, action, reason FROM decision",
     "SELECT * FROM rekeyed",
+    "SELECT * FROM zeroless",
     "SELECT * FROM shared",
     "SELECT * FROM left_over",
 )
@@ -91,6 +92,8 @@ FROM (
 LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
 LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
     AND k.content_hash = r.content_hash AND r.why = 'looks_rekeyed'
+LEFT JOIN zeroless AS z ON z.link_set = r.link_set AND z.row_key = r.row_key
+    AND r.why = 'lost_zeros'
 LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
 LEFT JOIN latest AS u
     ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
@@ -156,6 +159,11 @@ LINK_COLUMNS = """
                || CASE WHEN k.others > 0 THEN ' and ' || k.others || ' more' ELSE '' END
                || ', which left the catalog: move its link over if it is the same row under '
                || 'another key, or make a new one (rekeyed: move, or new)'
+       }] ELSE [] END, CASE WHEN z.row_key IS NOT NULL THEN [{
+           'severity': 'suspicion', 'field': 'unique_key', 'code': 'lost_zeros',
+           'message': '"' || z.row_key || '" is shorter than keys beside it that begin with zeros, '
+               || 'such as "' || z.padded_key || '": write it with its zeros, or accept lost_zeros '
+               || 'if it is meant'
        }] ELSE [] END, CASE WHEN LOWER(m.status) <> 'active' THEN [{
            'severity': 'note', 'field': 'link_id', 'code': 'not_active',
            'message': 'Incarts said when it made the link that its status is ' || m.status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from incarts_pipeline.rate_limit.controller import STEP_UP
+from incarts_pipeline.rate_limit.controller import FIRST, STEP_UP
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 
 
@@ -37,4 +37,4 @@ def expected_pace(ceiling: float | None, learned: Learned | None) -> ExpectedPac
         return ExpectedPace(rate, rate)
     if ceiling is None:
         return None
-    return ExpectedPace(ceiling, min(STEP_UP * learned.rate if learned else 1.0, ceiling))
+    return ExpectedPace(ceiling, min(STEP_UP * learned.rate if learned else FIRST, ceiling))

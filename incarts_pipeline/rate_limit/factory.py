@@ -10,9 +10,9 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Shared
 from incarts_pipeline.rate_limit.limit import Learned, Pacer
+from incarts_pipeline.rate_limit.memory import remember, remembered
 from incarts_pipeline.rate_limit.shared import SharedRate
 from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name
-from incarts_pipeline.rate_limit.token_bucket import TokenBucket
 from incarts_pipeline.rate_limit.worker import Slots
 from incarts_pipeline.settings import ClientSettings, key_fingerprint
 
@@ -23,22 +23,28 @@ async def pacing(
 ) -> AsyncIterator[Pacer]:
     """Yield what says when to send; every run of the same key and ledger shares it.
 
-    `learned` is what an earlier run left in the ledger. Asking the pacer for a permit raises
+    `learned` is what an earlier run left in the ledger; without it, what the user's state folder
+    remembers of the host and the key is where it begins. Asking the pacer for a permit raises
     LedgerError when the file that the runs share can't be used for half a minute.
     """
     fixed = settings.rate.removeprefix("fixed:") if settings.rate != "adaptive" else None
     # No rate, nothing to share: the one case in which a 429 met here is not told to other runs.
     if fixed == "none":
-        yield TokenBucket(None)
+        yield RateController(None, learns=False)
         return
     ceiling = settings.max_rps if fixed is None else float(fixed)
+    fingerprint = key_fingerprint(settings.api_key)
+    known = learned or remembered(settings.base_url, fingerprint)
 
     # What is learned and what is given don't share a state, so a run at a fixed rate beside others
     # doesn't have theirs forget what they know.
     def fresh() -> Shared:
-        return Shared(RateController(ceiling, learned) if fixed is None else TokenBucket(ceiling))
+        return Shared(RateController(ceiling, known, learns=fixed is None))
 
-    name = pace_name(key_fingerprint(settings.api_key), fixed=fixed is not None)
+    name = pace_name(fingerprint, fixed=fixed is not None)
     file = PaceFile(Path(settings.ledger), name, fresh, clock)
-    async with SharedRate(file, Slots(run_id, ceiling, learned), clock) as rate:
+    async with SharedRate(file, Slots(run_id, ceiling, known), clock) as rate:
         yield rate
+        found = rate.learned
+    if fixed is None and found is not None:
+        remember(settings.base_url, fingerprint, found)

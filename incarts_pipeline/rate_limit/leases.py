@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from incarts_pipeline.models import Answer
 from incarts_pipeline.rate_limit.controller import RateController
-from incarts_pipeline.rate_limit.limit import NEVER, Learned, Phase
-from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.rate_limit.limit import NEVER, Learned, Phase, Wait
+from incarts_pipeline.rate_limit.signals import Signal
 
 HORIZON = 0.2  # seconds of sending that are leased at once
 POLL = 0.25  # seconds after which one that got nothing asks again, at the latest
@@ -25,7 +24,7 @@ _MAKE_WAY = 0.05  # seconds that it then waits
 class Heard(NamedTuple):
     """An answer, when its request left and when it came."""
 
-    answer: Answer
+    signal: Signal
     sent_at: float
     now: float
     canary: bool
@@ -33,12 +32,16 @@ class Heard(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker tells and wants: `wants` slots, at no more than `ceiling` a second in all."""
+    """What a worker tells and wants: `wants` slots, at no more than `ceiling` a second in all.
+
+    `left` is how many requests it still has to send, None when nobody knows.
+    """
 
     worker: str
     ceiling: float | None
     heard: Sequence[Heard]
     wants: int
+    left: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Lease:
     pace: float | None  # requests a second, this worker's share
     learned: Learned | None
     hopeless: float | None
-    waiting: str
+    waiting: Wait | None
 
 
 @dataclass(slots=True)
@@ -65,13 +68,14 @@ class Worker:
     seen: float
     served: int
     wants: bool = False
+    left: int | None = None
 
 
 @dataclass(slots=True)
 class Shared:
     """The state that all processes of a key share; plain enough to be written as JSON."""
 
-    controller: RateController | TokenBucket
+    controller: RateController
     workers: dict[str, Worker] = field(default_factory=dict)
     wanted_at: float = NEVER  # when anybody wanted to send last
     latest: float = NEVER  # time that was ever heard of: it never goes back
@@ -83,13 +87,9 @@ class Shared:
         controller = self.controller
         # First what was heard: a 429 in it must stop the very lease that is made now.
         for one in report.heard:
-            if isinstance(controller, RateController):
-                controller.answered(one.answer, sent_at=one.sent_at, now=one.now, canary=one.canary)
-            else:
-                controller.answered(one.answer, sent_at=one.sent_at, now=one.now)
+            controller.answered(one.signal, sent_at=one.sent_at, now=one.now, canary=one.canary)
         served = [worker.served for worker in self.workers.values() if worker.wants]
-        pace = controller.pace
-        share = None if pace is None else pace / max(1, len(served))
+        share = controller.speed / max(1, len(served))
         slots, canary, wait = (
             self._lease(report, now, share, min(served)) if report.wants else ([], False, POLL)
         )
@@ -99,7 +99,7 @@ class Shared:
             canary=canary,
             wait=wait,
             pace=share,
-            learned=controller.known if isinstance(controller, RateController) else None,
+            learned=controller.learned,
             hopeless=controller.hopeless_for(now),
             waiting=controller.waiting_for(now),
         )
@@ -118,31 +118,30 @@ class Shared:
         if report.wants and not worker.wants:
             worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
         worker.ceiling, worker.seen, worker.wants = report.ceiling, now, report.wants > 0
+        worker.left = report.left
         # The politest of the processes at work speaks for all: they share one key.
         controller = self.controller
         ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
-        if isinstance(controller, TokenBucket):
-            controller.rate = min(ceilings, default=None)
-        else:
-            controller.ceiling = min(ceilings, default=None)
-            if report.wants and now - self.wanted_at > _ALIVE:
-                controller.interrupted(now)
+        controller.ceiling = min(ceilings, default=None)
+        lefts = [one.left for one in self.workers.values() if one.wants]
+        controller.left = None if None in lefts else sum(left or 0 for left in lefts)
+        if report.wants and now - self.wanted_at > _ALIVE:
+            controller.interrupted(now)
         if report.wants:
             self.wanted_at = now
 
     def _horizon(self) -> float:
         """Return the seconds of sending that are leased: few where a 429 may come any time."""
-        controller = self.controller
         # What other processes hold leaves even if a 429 comes here meanwhile; so while a limit is
         # looked for, less is leased.
-        cruises = isinstance(controller, TokenBucket) or controller.phase is Phase.CRUISE
+        controller = self.controller
+        cruises = not controller.learns or controller.phase is Phase.CRUISE
         return HORIZON if cruises else HORIZON * 0.3
 
     def _lease(
-        self, report: Report, now: float, share: float | None, least: int
+        self, report: Report, now: float, share: float, least: int
     ) -> tuple[list[float], bool, float]:
         """Return slots, whether they are the canary's, and the seconds until asking again."""
-        share = share or 1e9
         # Who is ahead makes way for a moment, so that shares even out without a queue.
         lead = self.workers[report.worker].served - least
         if lead > max(_LEAD, share * _ALIVE):
@@ -158,7 +157,7 @@ class Shared:
                 at += wait
                 if at > now + horizon:
                     return slots, False, min(at - now, POLL)
-            elif isinstance(self.controller, RateController) and self.controller.block:
+            elif self.controller.block:
                 # A permit within a block is the canary's, and it goes alone.
                 return [at], True, POLL
             else:

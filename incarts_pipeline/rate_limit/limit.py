@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from incarts_pipeline.models import Answer
+from incarts_pipeline.rate_limit.signals import Signal
 
 
 class LimitKind(StrEnum):
@@ -14,21 +14,29 @@ class LimitKind(StrEnum):
 
     WINDOW = "window"
     BUCKET = "bucket"
+    IN_FLIGHT = "in_flight"  # requests that are under way at once
     OPEN = "open"  # no limit was met
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What the limit was measured to be; `window` in seconds is None unless it is one."""
+    """What the limit was measured to be; `window` in seconds is None unless it is one.
+
+    `budget` is requests per window, of a bucket what it holds, else what may be under way at once;
+    `burst` is the pace in requests a second that was fine as long as there was room.
+    """
 
     kind: LimitKind
     rate: float  # requests a second
-    budget: int | None = None  # requests per window
+    budget: int | None = None
     window: float | None = None
+    burst: float | None = None
 
     def __str__(self) -> str:
         if self.kind is LimitKind.OPEN:
             return f"none met up to {self.rate:.3g} requests a second"
+        if self.kind is LimitKind.IN_FLIGHT:
+            return f"{self.budget} requests at once"
         if self.window is None:
             return f"about {self.rate:.3g} requests a second"
         return f"{self.budget:,} requests per {self.window:g} s"
@@ -40,8 +48,21 @@ NO_TIME = 1e-6
 NEVER = -1e18  # seconds: before everything, and unlike an infinity it can be written as JSON
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A wait: what was said, as the server's words or ours, and the seconds until the next try."""
+
+    said: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.said}; next try in {self.seconds:.0f} s"
+
+
 class Pacer(Protocol):
     """Says when to send, and learns from the answers; all times are on one monotonic clock."""
+
+    left: int | None  # requests that are still to be sent, None when nobody knows
 
     @property
     def learned(self) -> Learned | None:
@@ -54,20 +75,21 @@ class Pacer(Protocol):
     def ask(self, now: float) -> float:
         """Take a permit and return 0.0, or return the seconds to wait before asking again."""
 
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
+    def answered(self, signal: Signal, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
 
     def hopeless_for(self, now: float, /) -> float | None:
         """Return the seconds until the next try when waiting for it is no use in this run."""
 
-    def waiting_for(self, now: float, /) -> str:
-        """Say in words what is being waited for, empty when nothing is."""
+    def waiting_for(self, now: float, /) -> Wait | None:
+        """Say what is being waited for, None when nothing is."""
 
 
 class Phase(StrEnum):
     """What the controller is about."""
 
-    START = "start"  # faster and faster, until the first 429
-    MEASURE = "measure"  # a limit was met, or is higher than was thought: where is it?
+    START = "start"  # faster and faster, until there is a limit
+    MEASURE = "measure"  # a limit was met: how high is it?
     CRUISE = "cruise"  # just below the limit
     PROBE = "probe"  # just above it: is it still there?
+    CLIMB = "climb"  # it isn't: how far up is it?

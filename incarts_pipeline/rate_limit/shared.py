@@ -13,9 +13,9 @@ from typing import Self
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
-from incarts_pipeline.models import Answer
-from incarts_pipeline.rate_limit.limit import Learned
+from incarts_pipeline.rate_limit.limit import Learned, Wait
 from incarts_pipeline.rate_limit.shared_file import PaceFile
+from incarts_pipeline.rate_limit.signals import Signal
 from incarts_pipeline.rate_limit.worker import Slots
 
 _PATIENCE = 30.0  # seconds of nothing but failed exchanges
@@ -78,18 +78,29 @@ class SharedRate:
             self._wake(now)
         return wait
 
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
+    def answered(self, signal: Signal, *, sent_at: float, now: float) -> None:
         """Learn from an answer."""
-        if self._slots.answered(answer, sent_at=sent_at, now=now):
+        if self._slots.answered(signal, sent_at=sent_at, now=now):
             self._wake(now)
 
     def hopeless_for(self, now: float) -> float | None:
         """Return the seconds until the next try when waiting for it is no use in this run."""
         return self._slots.hopeless_for(now)
 
-    def waiting_for(self, now: float) -> str:
-        """Say in words what is being waited for, empty when nothing is."""
-        return str(self._error) if self._error is not None else self._slots.waiting_for(now)
+    def waiting_for(self, now: float) -> Wait | None:
+        """Say what is being waited for, None when nothing is."""
+        if self._error is not None:
+            return Wait(str(self._error), _AGAIN)
+        return self._slots.waiting_for(now)
+
+    @property
+    def left(self) -> int | None:
+        """Requests that are still to be sent, None when nobody knows."""
+        return self._slots.left
+
+    @left.setter
+    def left(self, left: int | None) -> None:
+        self._slots.left = left
 
     def _wake(self, now: float) -> None:
         # Asked for each request, so cheap: mostly the exchange comes soon enough by itself.

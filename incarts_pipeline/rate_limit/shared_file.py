@@ -17,10 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.rate_limit.leases import Lease, Report, Shared
+from incarts_pipeline.rate_limit.limit import Wait
 from incarts_pipeline.sqlite import explain, write_ahead
 
 _BUSY_SECONDS = 1.0
-_LAYOUT = 2  # of the states; one of another layout is learned anew
+_LAYOUT = 3  # of the states; one of another layout is learned anew
 _KEPT_SECONDS = 7 * 86_400
 _TABLE = """CREATE TABLE IF NOT EXISTS pace (
     name TEXT NOT NULL, boot_id TEXT NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL,
@@ -126,12 +127,12 @@ def pace_name(api_key_fingerprint: str, *, fixed: bool) -> str:
     return f"{api_key_fingerprint} {'fixed' if fixed else 'adaptive'} {_LAYOUT}"
 
 
-def waiting_now(ledger: Path, clock: Clock) -> dict[str, str]:
+def waiting_now(ledger: Path, clock: Clock) -> dict[str, Wait]:
     """Return what the living processes of each API key wait for, by its fingerprint."""
     path = pace_path(ledger)
     if not path.exists():
         return {}
-    found: dict[str, str] = {}
+    found: dict[str, Wait] = {}
     with suppress(sqlite3.Error):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
@@ -143,8 +144,10 @@ def waiting_now(ledger: Path, clock: Clock) -> dict[str, str]:
         for name, state in rows:
             shared, now = _restored(state), clock.monotonic()
             if shared is not None and shared.is_at_work(now):
-                found[name.split()[0]] = shared.controller.waiting_for(now)
-    return {fingerprint: waiting for fingerprint, waiting in found.items() if waiting}
+                wait = shared.controller.waiting_for(now)
+                if wait is not None:
+                    found[name.split()[0]] = wait
+    return found
 
 
 def _restored(state: str) -> Shared | None:

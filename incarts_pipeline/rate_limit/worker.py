@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import deque
 from itertools import takewhile
 
-from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.rate_limit.block import LEASE as CANARY_LEASE
 from incarts_pipeline.rate_limit.leases import HORIZON, Heard, Lease, Report
-from incarts_pipeline.rate_limit.limit import NEVER, Learned
+from incarts_pipeline.rate_limit.limit import NEVER, Learned, Wait
+from incarts_pipeline.rate_limit.signals import Outcome, Signal
 
 _LATE = 0.1  # seconds after which a slot is let go of
 _WAIT = 0.005  # seconds between looks while slots are on their way
@@ -25,6 +25,7 @@ class Slots:
 
     def __init__(self, worker: str, ceiling: float | None, learned: Learned | None) -> None:
         self.learned = learned
+        self.left: int | None = None  # requests that are still to be sent
         self._worker, self._ceiling = worker, ceiling
         self._slots: deque[float] = deque()
         self._leased = 0
@@ -59,17 +60,17 @@ class Slots:
             self._canary_slot, self._canary_from = False, now
         return 0.0
 
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> bool:
+    def answered(self, signal: Signal, *, sent_at: float, now: float) -> bool:
         """Remember an answer until it is told; say whether that may be due sooner now."""
         canary = self._canary_from is not None and sent_at >= self._canary_from
-        self._heard.append(Heard(answer, sent_at, now, canary))
+        self._heard.append(Heard(signal, sent_at, now, canary))
         if canary:
             self._canary_from = None
         # The slots in hand were leased before anybody knew of the limit: let go of at once, without
         # waiting for the next lease.
-        if answer.kind is AnswerKind.RATE_LIMITED and not self._canary_slot:
+        if signal.outcome is Outcome.REFUSED and not self._canary_slot:
             self._slots.clear()
-        self._urgent |= canary or answer.kind is AnswerKind.RATE_LIMITED
+        self._urgent |= canary or signal.outcome is Outcome.REFUSED
         return self._urgent or len(self._heard) == 1
 
     @property
@@ -81,9 +82,9 @@ class Slots:
         """Return the seconds until the next try when waiting for it is no use in this run."""
         return self._lease.hopeless if self._lease else None
 
-    def waiting_for(self, _now: float) -> str:
-        """Say in words what is being waited for, empty when nothing is."""
-        return self._lease.waiting if self._lease else ""
+    def waiting_for(self, _now: float) -> Wait | None:
+        """Say what is being waited for, None when nothing is."""
+        return self._lease.waiting if self._lease else None
 
     # What the exchange asks.
 
@@ -121,7 +122,7 @@ class Slots:
         if self._canary_slot or now < (self._canary_from or NEVER) + CANARY_LEASE:
             wants = 0  # this worker's canary is out
         self._wanted = wants > 0
-        return Report(self._worker, self._ceiling, heard, max(0, wants))
+        return Report(self._worker, self._ceiling, heard, max(0, wants), self.left)
 
     def _used_since(self, when: float) -> int:
         """Return how many permits were taken since; the newest stand last."""

@@ -26,6 +26,7 @@ class ResolvedSettings:
     rate: str
     max_rps: float | None
     max_in_flight: int | None
+    wait: bool
     connect_timeout: float
     read_timeout: float
     limits: Limits

@@ -157,7 +157,8 @@ class Settings(BaseSettings):
     """What a run needs to know beside its catalog; read with `load_settings`.
 
     Times are in seconds; `rate` is `adaptive` or `fixed:N`; `max_rps` is in requests a second, None
-    for no ceiling; `scopes` is what the key may do, None when that isn't known. Relative paths
+    for no ceiling; `wait` waits for a quota however long it lasts; `scopes` is what the key may do,
+    None when that isn't known. Relative paths
     start at the working directory.
 
     Raises:
@@ -190,6 +191,7 @@ class Settings(BaseSettings):
         100.0, validation_alias="INCARTS_MAX_RPS"
     )
     max_in_flight: int | None = Field(None, ge=1, validation_alias="INCARTS_MAX_IN_FLIGHT")
+    wait: bool = Field(False, validation_alias="INCARTS_WAIT")
     connect_timeout: Annotated[_Finite, BeforeValidator(_duration)] = Field(
         5.0, validation_alias="INCARTS_CONNECT_TIMEOUT"
     )

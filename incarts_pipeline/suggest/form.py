@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Dict
+from collections.abc import Callable, Mapping as Dict
 
 from incarts_pipeline.catalog import open_catalog
-from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.errors import CatalogError, UndecidedError
 from incarts_pipeline.mapping import Preset
 from incarts_pipeline.suggest.findings import Finding
 from incarts_pipeline.suggest.suggestion import Suggestion, suggestion_for
@@ -18,7 +18,11 @@ _SURE = ("delimiter",)
 
 
 def suggestion_of(
-    source: object, reading: Dict[str, str | None], preset: Preset | None = None
+    source: object,
+    reading: Dict[str, str | None],
+    preset: Preset | None = None,
+    *,
+    choose: Callable[[UndecidedError], str] | None = None,
 ) -> Suggestion:
     """Look at a table, however it is to be read, and return the mapping that fits it.
 
@@ -29,6 +33,7 @@ def suggestion_of(
         source: whatever `open_catalog` takes.
         reading: how it is to be read, as far as it was said; goes into the mapping as well.
         preset: the platform that wrote it; by default told from the header.
+        choose: asks a person which of several tables of a file is meant.
 
     Raises:
         CatalogError: it can't be read in any way that its reader knows of.
@@ -38,7 +43,13 @@ def suggestion_of(
     for _ in range(_TRIES):
         try:
             catalog = open_catalog(source, **said)  # type: ignore[arg-type]
-            made = suggestion_for(catalog, preset, tuple(found.values()))
+            chosen = [_chosen(name, value) for name, value in catalog.chosen.items()]
+            made = suggestion_for(catalog, preset, (*found.values(), *chosen))
+        except UndecidedError as error:
+            if choose is None:
+                raise
+            said[error.option] = choose(error)
+            found[error.option] = _said(error.option, said[error.option])
         except CatalogError as error:
             advice = advice_of(error, said, has_tabs=_has_tabs(source, said))
             if advice is None:
@@ -77,6 +88,11 @@ def _has_tabs(source: object, said: Dict[str, str]) -> bool:
 
 def _said(name: str, value: str) -> Finding:
     return Finding(field=f"read.{name}", value=value, why="Said by you.")
+
+
+def _chosen(name: str, value: str) -> Finding:
+    why = "The only place in the file that products can be."
+    return Finding(field=f"read.{name}", value=value, why=why)
 
 
 def _followed(name: str, value: str, error: CatalogError) -> Finding:

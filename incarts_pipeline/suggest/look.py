@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import pyarrow as pa
@@ -46,7 +46,7 @@ class Look:
         return self.preset is not None and self.preset.first_of_key
 
     def counts(self, candidates: Sequence[tuple[str, ...]], content: Content) -> tuple[Counts, int]:
-        """Count keys over all rows, once; return that, and the number of rows that there are.
+        """Count keys over all rows; return that, and the number of rows that there are.
 
         Comparing what rows that share a key ask for takes most of the time, and is needless where
         the likeliest key has no such rows. So it waits, for a table that can be read again, until
@@ -58,10 +58,14 @@ class Look:
         items = content.item is not None and candidates[0] == (content.target,)
         spared = alone and len(candidates[0]) == 1 and self.catalog.reopenable and not items
         batches = chain(self._first, self._rest)
-        counts = self._count(batches, candidates, None if spared else content)
-        if spared and counts[0].keys[0].differing:
-            return self._count(self.catalog.batches(), candidates, content)
-        return counts
+        counts, rows = self._count(batches, candidates, None if spared else content)
+        if not (spared and counts.keys[0].differing):
+            return counts, rows
+        shared = [key.columns for key in counts.keys if key.differing]
+        compared, _ = self._count(self.catalog.batches(), shared, content)
+        known = {key.columns: key for key in compared.keys}
+        keys = tuple(known.get(key.columns, key) for key in counts.keys)
+        return replace(compared, keys=keys), rows
 
     def _count(
         self,

@@ -40,6 +40,7 @@ class ColumnProfile:
         counts: how many rows have each of them.
         filled: the share of rows that have a value, from 0 to 1.
         distinct: how many different values there are in the sample.
+        longest: how many characters the longest of them has.
         is_counter: whether the values count the rows: 0, 1, 2 or 1, 2, 3.
     """
 
@@ -50,6 +51,7 @@ class ColumnProfile:
     counts: pa.Int64Array
     filled: float
     distinct: int
+    longest: int
     is_counter: bool
 
     def share(self, pattern: str) -> float:
@@ -99,11 +101,6 @@ class ColumnProfile:
     def length(self) -> float:
         """Return the mean length of the values, in characters."""
         return float(pc.mean(pc.utf8_length(self.values)).as_py() or 0)
-
-    @property
-    def longest(self) -> int:
-        """Return the length of the longest value, in characters."""
-        return int(pc.max(pc.utf8_length(self.values)).as_py() or 0)
 
     def _is_fraction(self) -> bool:
         return self.mostly(_NUMBER) and self.share(r"[.,]") > 0
@@ -163,6 +160,7 @@ def _column(name: str, values: pa.Array) -> ColumnProfile:
         counts=looked_at.field("counts"),
         filled=len(filled) / len(texts) if len(texts) else 0.0,
         distinct=len(unique),
+        longest=pc.max(pc.utf8_length(filled)).as_py() or 0,
         is_counter=_is_counter(texts),
     )
 

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
-from incarts_pipeline.mapping import CHOOSES_ROWS, Mapping, Preset, load_mapping, where_of
+from incarts_pipeline.mapping import Mapping, Preset, load_mapping, where_of
+from incarts_pipeline.suggest.barcodes import accepted_ids
 from incarts_pipeline.suggest.destination import Destination, destination_of, page_findings
 from incarts_pipeline.suggest.fields import at_the_top, name_of, offers, other_fields, too_long
 from incarts_pipeline.suggest.findings import Answers, Finding, columns_in, content_of
@@ -32,7 +33,15 @@ _GOES_TO = ("link.retailer", "link.intent", "link.custom_url", "link.products", 
 _ORDER = (
     *("read", "link_set", "unique_key", "where", "first_of_key", "link.name", "link.retailer"),
     *("link.intent", "link.products", "link.custom_url", "link.fallback_url", "link.location"),
-    *("link.options", "link.tracking", "link.metadata", "priority", "pinned", "on_too_long"),
+    *(
+        "link.options",
+        "link.tracking",
+        "link.metadata",
+        "priority",
+        "pinned",
+        "on_too_long",
+        "accept",
+    ),
 )
 
 
@@ -165,12 +174,15 @@ def _fields(profile: Profile, preset: Preset | None, to: Destination) -> Iterato
     yield from found
     yield from at_the_top(profile)
     yield from too_long(profile, name)
+    for one in to.findings:
+        if one.field == "link.products.retailer_product_id":
+            yield from accepted_ids(profile, one)
     if not any(one.field.startswith("link.metadata") for one in found):
         yield from offers(profile, columns_in(found, [c.name for c in profile.columns]))
 
 
 def _rows(look: Look) -> Iterator[Finding]:
-    if look.conditions and CHOOSES_ROWS:
+    if look.conditions:
         yield Finding(
             field="where",
             value=where_of(look.conditions),
@@ -190,7 +202,7 @@ def _key(look: Look, to: Destination, fields: Sequence[Finding]) -> tuple[list[F
     counts, rows = look.counts(candidates, content)
     key = key_finding(look.profile, counts, page, name, first_counts=look.first_counts)
     shared = [one for one in counts.keys if list(one.columns) == key.value and _is_shared(one)]
-    if not (shared and look.first_counts and CHOOSES_ROWS):
+    if not (shared and look.first_counts):
         return [key], rows
     first = Finding(
         field="first_of_key",

@@ -83,25 +83,35 @@ class Circuits:
         self._breaker.finished(started_at)
 
     def answered(
-        self, answer: Answer, retailer: str, intent: str, now: float, *, retry: bool = False
+        self,
+        answer: Answer,
+        retailer: str,
+        intent: str,
+        now: float,
+        *,
+        retry: bool = False,
+        refused: bool = False,
     ) -> None:
-        """Learn from an answer; `end`, `forbidden` and `wait` may change."""
+        """Learn from an answer; `end`, `forbidden` and `wait` may change.
+
+        `refused` is whether a limiter refused the request, whatever its status.
+        """
         kind = answer.kind
         # A host that was never reached is another matter than one that has answered.
         if kind is AnswerKind.NOT_SENT:
             self._count_trouble(answer, now)
             return
         self._answered = True
-        if kind is AnswerKind.UNKNOWN:
+        if refused:
+            # The service is well, so the breaker closes; but a refusal earns no tokens.
+            self._breaker.close()
+        elif kind is AnswerKind.UNKNOWN:
             self._count_trouble(answer, now)
             self._foreign += _is_foreign(answer)
             if self._foreign >= _FOREIGN and not self.accepted:
                 self._wrong_endpoint(answer, now)
         elif kind is AnswerKind.WRONG_ENDPOINT:
             self._wrong_endpoint(answer, now)
-        elif kind is AnswerKind.RATE_LIMITED:
-            # The service is well, so the breaker closes; but a 429 earns no tokens.
-            self._breaker.close()
         else:
             self._breaker.succeeded(retry=retry)
         if kind is AnswerKind.LINK:

@@ -87,8 +87,7 @@ class Sending:
         answer = await self._send(sent.correlation_id)
         self.attempts.append(sent.correlation_id)
         state = self._record(sent, answer)
-        slot.answered(answer, state=state)
-        if answer.kind is AnswerKind.RATE_LIMITED:
+        if slot.answered(answer, state=state):
             return AttemptResult.KEPT_BACK
         return _RESULTS.get(state, AttemptResult.SETTLED)
 

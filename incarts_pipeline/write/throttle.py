@@ -17,10 +17,11 @@ from types import TracebackType
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
-from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.rate_limit import Learned, Pacer, pacing
+from incarts_pipeline.models import Answer, Reason, State
+from incarts_pipeline.rate_limit import Learned, Outcome, Pacer, pacing, signal_of
 from incarts_pipeline.settings import ClientSettings
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.text import Option, OptionText
 from incarts_pipeline.write.circuit_breaker import Circuits, End, EndKind
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
 from incarts_pipeline.write.metrics import RunMetrics
@@ -40,6 +41,7 @@ class Throttle:
     stop: Stop
     metrics: RunMetrics
     in_flight: ConcurrencyLimit
+    waits: bool = False  # also for a quota that lasts longer than a run usually waits
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _acquired: int = 0  # slots
     _stale_before: float = float("-inf")  # monotonic seconds
@@ -132,25 +134,38 @@ class Throttle:
 
     def _say_why(self, wait: float, now: float) -> None:
         """Tell what a longer wait is for; one that is no use ends the run."""
-        hopeless = self.rate.hopeless_for(now)
+        hopeless = None if self.waits else self.rate.hopeless_for(now)
         if hopeless is not None and self.circuits.end is None:
             at = dt.datetime.now() + dt.timedelta(seconds=hopeless)
             self.end(
                 EndKind.RATE_LIMITED,
                 "Incarts answers nothing but 429: a quota is used up that lasts longer "
                 f"than a run waits ({self.circuits.accepted:,} requests of this one succeeded).",
-                f"Run again at {at:%Y-%m-%d %H:%M} or later: rows are pending, none is lost.",
+                OptionText(
+                    f"Run again at {at:%Y-%m-%d %H:%M} or later, or with ",
+                    Option(name="wait"),
+                    ": rows are pending, none is lost.",
+                ),
                 Reason.CIRCUIT_OPEN,
             )
         elif wait > 1.0:
-            self.metrics.waiting = self.rate.waiting_for(now) or self.circuits.reason
+            blocked = self.rate.waiting_for(now)
+            said = blocked.said if blocked else self.circuits.reason
+            at = dt.datetime.now() + dt.timedelta(seconds=blocked.seconds if blocked else wait)
+            self.metrics.waiting = (
+                f"Incarts said {said}; next try {at:%H:%M:%S}. Ctrl-C is safe." if said else ""
+            )
 
-    def _learn(self, slot: Slot, answer: Answer, state: State, sent_at: float) -> None:
+    def _learn(self, slot: Slot, answer: Answer, state: State, sent_at: float) -> bool:
         now = self.clock.monotonic()
-        self.rate.answered(answer, sent_at=sent_at, now=now)
+        signal = signal_of(answer)
+        refused = signal.outcome is Outcome.REFUSED
+        self.rate.answered(signal, sent_at=sent_at, now=now)
         self.in_flight.took(now - sent_at)
-        self.circuits.answered(answer, slot.retailer, slot.intent, now, retry=slot.is_retry)
-        is_trouble = answer.kind is AnswerKind.RATE_LIMITED or self.circuits.wait(now) > 0
+        self.circuits.answered(
+            answer, slot.retailer, slot.intent, now, retry=slot.is_retry, refused=refused
+        )
+        is_trouble = refused or self.circuits.wait(now) > 0
         # What left before an earlier trouble was known tells no news: it must not make stale who
         # has acquired a slot since.
         if is_trouble and sent_at >= self._stale_before:
@@ -163,8 +178,10 @@ class Throttle:
             limit=self.rate.learned,
             pace=self.rate.pace,
         )
+        self.rate.left = max(self.metrics.planned - self.metrics.done, 0)
         if self.circuits.end is not None:
             self.stop.request(Reason.CIRCUIT_OPEN)
+        return refused
 
 
 @asynccontextmanager
@@ -191,6 +208,7 @@ async def open_throttle(
             stop=stop,
             metrics=metrics,
             in_flight=ConcurrencyLimit(most),
+            waits=settings.wait,
         )
 
 
@@ -250,8 +268,11 @@ class Slot:
         self._sent_at = self.throttle.clock.monotonic()
         return True
 
-    def answered(self, answer: Answer, *, state: State) -> None:
-        """Learn from the answer, which led to a state; one that makes going on useless ends all."""
+    def answered(self, answer: Answer, *, state: State) -> bool:
+        """Learn from the answer, which led to a state; say whether a limiter refused the request.
+
+        An answer that makes going on useless ends all.
+        """
         if self._sent_at is None:
             raise RuntimeError("nothing was sent from this slot")
-        self.throttle._learn(self, answer, state, self._sent_at)
+        return self.throttle._learn(self, answer, state, self._sent_at)

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from incarts_pipeline.api.attribution import Request, attribute, is_in_step
-from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, QrCode, RateHints
+from incarts_pipeline.models import (
+    Answer,
+    AnswerKind,
+    Link,
+    Proof,
+    QrCode,
+    RateHints,
+    RatePolicy,
+)
 
 OURS, EARLIER, OTHER = "incarts-ours", "incarts-earlier", "incarts-other"
 BODY: dict[str, Any] = {
@@ -91,7 +99,7 @@ def test_foreign_echo_is_no_answer(status: int) -> None:
         correlation_id=OURS,
         status=status,
         echoed_id=OTHER,
-        hints=RateHints(remaining=0),
+        hints=RateHints(policies=(RatePolicy(remaining=0),)),
     )
     got = attribute(answer, _request())
     assert (got.kind, got.status, got.hints) == (AnswerKind.UNKNOWN, None, RateHints())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from itertools import chain
 
 import httpx
 import pytest
@@ -13,12 +14,16 @@ from incarts_pipeline import errors
 from incarts_pipeline.api.rate_limit_headers import parse_hints
 from incarts_pipeline.api.responses import classify, error_for, parse_error, parse_link
 from incarts_pipeline.errors import ApiProblem
-from incarts_pipeline.models import Answer, AnswerKind, RateHints
+from incarts_pipeline.models import Answer, AnswerKind, RateHints, RatePolicy
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 OURS = "incarts-ours"
 PAGE = b"\n<!doctype html><html><head><title>403 Forbidden</title></head></html>"
 JSON = b'{"error":{"code":"invalid","message":"no"}}'
+
+
+def told(*policies: RatePolicy) -> RateHints:
+    return RateHints(policies=policies)
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Answer:
@@ -170,29 +175,49 @@ def test_details_and_wait_are_kept() -> None:
         ),
         (
             {"ratelimit": '"default";r=0;t=5', "ratelimit-policy": '"default";q=100;w=60'},
-            RateHints(limit=100, remaining=0, reset=5.0, window=60.0),
+            told(RatePolicy(limit=100, remaining=0, reset=5.0, window=60.0)),
+        ),
+        (
+            {"ratelimit": '"a";r=7;t=5', "ratelimit-policy": '"b";q=100;w=60'},
+            told(RatePolicy(limit=100, remaining=7, reset=5.0, window=60.0)),
         ),
         (
             {
                 "ratelimit": '"burst, a";r=9;t=1, "day";r=3;t=500',
                 "ratelimit-policy": '"burst, a";q=10;w=1, "day";q=1000;w=86400;pk=:YQ==:',
             },
-            RateHints(limit=1000, remaining=3, reset=500.0, window=86_400.0),
+            told(
+                RatePolicy(limit=10, remaining=9, reset=1.0, window=1.0),
+                RatePolicy(limit=1000, remaining=3, reset=500.0, window=86_400.0),
+            ),
+        ),
+        (
+            {
+                "ratelimit": '"peruser";r=90;t=1, "bytes";r=5;t=500',
+                "ratelimit-policy": '"peruser";q=100;w=60,"bytes";q=65535;qu="content-bytes";w=9',
+            },
+            told(RatePolicy(limit=100, remaining=90, reset=1.0, window=60.0)),
         ),
         (
             {
                 "ratelimit": "limit=100, remaining=0, reset=5",
-                "ratelimit-policy": "100;w=10, 1000;w=3600",
+                "ratelimit-policy": "1000;w=3600, 100;w=10",
             },
-            RateHints(limit=100, remaining=0, reset=5.0, window=3600.0),
+            told(
+                RatePolicy(limit=1000, window=3600.0),
+                RatePolicy(limit=100, remaining=0, reset=5.0, window=10.0),
+            ),
         ),
         (
             {
-                "ratelimit-limit": "100, 100;w=60",
+                "ratelimit-limit": "100, 100;w=60, 5000;w=3600",
                 "ratelimit-remaining": "0",
                 "ratelimit-reset": "9",
             },
-            RateHints(limit=100, remaining=0, reset=9.0, window=60.0),
+            told(
+                RatePolicy(limit=100, remaining=0, reset=9.0, window=60.0),
+                RatePolicy(limit=5000, window=3600.0),
+            ),
         ),
         (
             {
@@ -200,11 +225,29 @@ def test_details_and_wait_are_kept() -> None:
                 "x-ratelimit-remaining": "0",
                 "x-ratelimit-reset": "12",
             },
-            RateHints(limit=50, remaining=0, reset=12.0),
+            told(RatePolicy(limit=50, remaining=0, reset=12.0)),
         ),
-        ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 12)}, RateHints(reset=12.0)),
-        ({"x-ratelimit-reset": str(int(NOW.timestamp()) * 1000 + 500)}, RateHints(reset=0.5)),
-        ({"x-ratelimit-reset": "2026-01-01T00:00:30Z"}, RateHints(reset=30.0)),
+        (
+            {
+                "x-ratelimit-limit-second": "5",
+                "x-ratelimit-remaining-second": "4",
+                "x-ratelimit-limit-hour": "1000",
+                "x-ratelimit-limit-tokens": "90000",
+            },
+            told(
+                RatePolicy(limit=5, remaining=4, window=1.0),
+                RatePolicy(limit=1000, window=3600.0),
+            ),
+        ),
+        (
+            {"x-ratelimit-reset": str(int(NOW.timestamp()) + 12)},
+            told(RatePolicy(reset=12.0)),
+        ),
+        (
+            {"x-ratelimit-reset": str(int(NOW.timestamp()) * 1000 + 500)},
+            told(RatePolicy(reset=0.5)),
+        ),
+        ({"x-ratelimit-reset": "2026-01-01T00:00:30Z"}, told(RatePolicy(reset=30.0))),
         ({"x-ratelimit-limit": "many", "x-ratelimit-remaining": "-1"}, RateHints()),
     ],
 )
@@ -281,7 +324,8 @@ def test_nothing_raises(status: int, headers: dict[str, str], body: bytes) -> No
     assert got.kind is not AnswerKind.NOT_SENT
     for text in (got.error_message, got.error_code, got.echoed_id):
         assert text is None or (text.isprintable() and 0 < len(text) <= 300)
-    for seconds in (got.hints.retry_after, got.hints.reset, got.hints.window):
+    policies = [(one.reset, one.window) for one in got.hints.policies]
+    for seconds in (got.hints.retry_after, *chain(*policies)):
         assert seconds is None or 0 <= seconds <= 86_400
     error_for(parse_error(status, headers, body, now=NOW))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.mapping import CHOOSES_ROWS, load_mapping
+from incarts_pipeline.mapping import Column, load_mapping
 from incarts_pipeline.suggest import PLACEHOLDER
 from tests.support.shapes import PRESTASHOP, SCRAPED, SHAPES, SHOPIFY, Shape
 from tests.support.shell import Shell, answering
@@ -20,25 +20,19 @@ def written() -> str:
     return Path("mapping.yaml").read_text(encoding="utf-8")
 
 
-# Forms and expressions of a mapping that are still to come.
-_SOON = ("merchant_feed.xml", "merchant_feed.json", "all-products.json", "bigcommerce.csv")
-_SOON += ("export_all_products.csv",)
-
-
-@pytest.mark.parametrize(
-    "shape", [one for one in SHAPES if one.file not in _SOON], ids=lambda shape: shape.file
-)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.file)
 def test_one_command_gives_a_mapping_that_plans(shell: Shell, shape: Shape) -> None:
     """Each shape of table is mapped and planned at the first try, and every product has a link."""
     shop = ["--url", shape.shop] if shape.shop else []
     code, out, err = shell("init", shape.write(), *shop, "--json")
     assert code == 0, err
     told = json.loads(out)
-    if CHOOSES_ROWS:
-        assert told["plan"]["calls"] == shape.links, told["plan"]
-        assert {name for name, n in told["plan"]["actions"].items() if n} == {"create"}
+    assert told["plan"]["calls"] == shape.links, told["plan"]
+    assert {name for name, n in told["plan"]["actions"].items() if n} == {"create"}
     mapping = load_mapping(Path("mapping.yaml"))
     assert tuple(mapping.unique_key) == shape.key
+    assert mapping.link is not None
+    assert mapping.link.name == Column(column=shape.name)
     # The mapping is all that the other commands need.
     code, out, err = shell("plan", shape.file, "--mapping", "mapping.yaml", "--json")
     assert (code, json.loads(out)["digest"]) == (0, told["plan"]["digest"]), err
@@ -63,7 +57,7 @@ def test_a_shop_that_isn_t_known_makes_no_link(shell: Shell) -> None:
     assert "look at" in out
     assert "--url" in out
     code, out, _ = shell("plan", SHOPIFY.file, "--mapping", "mapping.yaml", "--json")
-    assert (code, json.loads(out)["calls"] == 0) == (0, CHOOSES_ROWS)
+    assert (code, json.loads(out)["calls"]) == (0, 0)
 
 
 def test_a_mapping_that_is_there_stays(shell: Shell) -> None:
@@ -75,6 +69,13 @@ def test_a_mapping_that_is_there_stays(shell: Shell) -> None:
     assert "--out" in err
     assert shell("init", SCRAPED.file, "--overwrite")[0] == 0
     assert written() != "mine"
+
+
+def test_a_folder_that_isn_t_there_is_named(shell: Shell) -> None:
+    """Where the mapping can't go is said before the table is read."""
+    code, _, err = shell("init", SCRAPED.write(), "--out", "nowhere/mapping.yaml")
+    assert code == 2
+    assert "There is no folder nowhere" in err
 
 
 def test_the_table_is_not_written_over(shell: Shell) -> None:
@@ -165,7 +166,7 @@ def test_a_preset_can_be_named_for_a_table(shell: Shell) -> None:
     )
     assert code == 0, err
     assert json.loads(out)["platform"] == "prestashop"
-    assert json.loads(out)["plan"]["calls"] == PRESTASHOP.links or not CHOOSES_ROWS
+    assert json.loads(out)["plan"]["calls"] == PRESTASHOP.links
 
 
 def test_a_table_must_be_named(shell: Shell) -> None:

@@ -207,7 +207,7 @@ def test_rekeyed_rows_are_told_and_moved(near: Settings) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({"link_set": None}, MappingError, "unique_key"),
+        ({"link_set": None}, MappingError, 'link_set="..."'),
         ({"mapping": WIDE}, MappingError, "unique_key can't"),
         ({"sample_per": "shop"}, SettingsError, "sample_per doesn't know 'shop'"),
         ({"if_running": "hope"}, SettingsError, "wait, skip, fail"),

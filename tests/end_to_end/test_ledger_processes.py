@@ -39,10 +39,10 @@ WRITE = "prepare_file(file, host).dispose(); print(LedgerReader(file).ledger_id)
 PACE = """
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.rate_limit.shared_file import PaceFile
-from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.errors import LedgerError
-pace = PaceFile(file, "key", lambda: Shared(TokenBucket(100.0)), Clock())
+pace = PaceFile(file, "key", lambda: Shared(RateController(100.0, learns=False)), Clock())
 lease = None
 while lease is None:
     began = time.monotonic()

@@ -13,8 +13,8 @@ import pytest
 
 from incarts_pipeline.maintenance import Checked, check_destinations, destinations
 from incarts_pipeline.maintenance.destinations import HostPace
-from incarts_pipeline.models import Reach
 from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.settings import Settings
 
 

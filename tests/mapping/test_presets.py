@@ -6,6 +6,7 @@ import pytest
 
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping import PRESETS, Condition, Preset, load_mapping
+from incarts_pipeline.mapping.where import Compared, Inverted, parse_where
 
 SHOP = "https://www.oakhollow.example"
 NAMES = [preset.name for preset in PRESETS]
@@ -91,7 +92,9 @@ def test_a_shop_with_a_slash_or_braces_is_taken_as_it_is() -> None:
     assert fields["custom_url"] == "https://a.example/{{shop}}/products/{Handle}"
 
 
-def test_conditions_are_quoted() -> None:
-    """Names and values with quotes stay names and values."""
-    condition = Condition(column='a"b', values=("it's",))
-    assert condition.sql() == "\"a\"\"b\" IN ('it''s')"
+@pytest.mark.parametrize("column", ["Published", "in", "Item type", 'a"b', 'a`b"c', "Größe", "1st"])
+def test_conditions_name_any_column(column: str) -> None:
+    """Names and values with quotes, spaces or words of the language stay names and values."""
+    where = parse_where(Condition(column=column, values=("it's", "x"), excluded=True).sql())
+    compared = Compared(column=column, sign="IN", values=("it's", "x"))
+    assert where.condition == Inverted(of=compared)

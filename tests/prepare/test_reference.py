@@ -70,7 +70,7 @@ COLUMNS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "title": (pa.string(), st.none() | NASTY | st.integers(150, 170).map("x".__mul__)),
     "item": (
         pa.string(),
-        mostly(st.sampled_from(["12", "A-é\\", '"']), NASTY, [None, "5.0", "5.5e8", " 1"]),
+        mostly(st.sampled_from(["12", "A-é\\", 'x"']), NASTY, [None, "5.0", "5.5e8", " 1"]),
     ),
     "qty": (
         pa.string(),

@@ -13,7 +13,7 @@ from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping.mapping import load_mapping
 from incarts_pipeline.prepare.columns import Columns, text_of
 from incarts_pipeline.prepare.problems import Findings
-from incarts_pipeline.prepare.row_keys import row_keys
+from incarts_pipeline.prepare.row_keys import check_keys, row_keys
 from tests.support.paths import GOLDEN as GOLDEN_FILES
 
 GOLDEN = json.loads((GOLDEN_FILES / "row_keys.json").read_text("utf-8"))
@@ -109,3 +109,14 @@ def test_floats_are_spelled_as_ecmascript_does() -> None:
     """In texts, numbers have the one spelling of RFC 8785."""
     array = pa.array([1.0, 4.99, 1e21, 1e-7, float("nan"), None, -0.0])
     assert text_of(array).to_pylist() == ["1", "4.99", "1e+21", "1e-7", None, None, "0"]
+
+
+def test_keys_that_exist_are_known_whatever_they_are() -> None:
+    """Making keys judges nothing; a key that can't get a link is told where links are made."""
+    batch = pa.record_batch({"k": ["#N/A", "TRUE", "a\u200b"]})
+    findings = Findings(3)
+    assert row_keys(Columns(batch, findings), ["k"]).to_pylist() == ["#N/A", "TRUE", "a\u200b"]
+    assert findings.lists().to_pylist() == [[], [], []]
+    check_keys(Columns(batch, findings), ["k"])
+    codes = [[problem["code"] for problem in found] for found in findings.lists().to_pylist()]
+    assert codes == [["spreadsheet_error"], ["looks_converted"], ["invisible_character"]]

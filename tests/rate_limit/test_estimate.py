@@ -7,16 +7,15 @@ import math
 import pytest
 
 from incarts_pipeline.ledger.reader import LedgerReader
-from incarts_pipeline.models import Answer, AnswerKind
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.estimate import ExpectedPace, expected_pace
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.settings import Settings, key_fingerprint
+from tests.support.rates.answers import ACCEPTED
 from tests.support.runs import Run, products
 
-LINK = Answer(kind=AnswerKind.LINK, correlation_id="test", status=201)
 MET = Learned(kind=LimitKind.WINDOW, rate=10.0, budget=600, window=60.0)
 OPEN = Learned(kind=LimitKind.OPEN, rate=8.0)
 
@@ -24,7 +23,7 @@ OPEN = Learned(kind=LimitKind.OPEN, rate=8.0)
 @pytest.mark.parametrize(
     ("ceiling", "learned", "expected"),
     [
-        (100.0, None, ExpectedPace(100.0, 1.0)),
+        (100.0, None, ExpectedPace(100.0, 10.0)),
         (0.5, None, ExpectedPace(0.5, 0.5)),
         (100.0, MET, ExpectedPace(10.0, 10.0)),
         (5.0, MET, ExpectedPace(5.0, 5.0)),
@@ -56,7 +55,7 @@ def test_a_climb_takes_what_the_controller_takes(requests: int, learned: Learned
         now += wait
         if not wait:
             sent += 1
-            controller.answered(LINK, sent_at=now, now=now)
+            controller.answered(ACCEPTED, sent_at=now, now=now)
     expected = expected_pace(100.0, learned)
     assert expected is not None
     assert math.isclose(expected.seconds(requests), now, abs_tol=1.6)
@@ -72,12 +71,12 @@ def test_a_first_plan_reckons_with_the_climb(settings: Settings, run: Run) -> No
         with plan_catalog(request, climbing) as plan:
             return plan.figures.seconds
 
-    assert seconds() == pytest.approx(math.log2(100) + 1.01)
-    run(products(3), rate="adaptive", max_rps=100.0)
+    assert seconds() == pytest.approx(math.log2(90 / 10 + 1) + 110 / 100)
+    run(products(40), rate="adaptive", max_rps=100.0)
     learned = LedgerReader(settings.ledger, base_url=settings.base_url).learned(
         key_fingerprint(settings.for_client().api_key)
     )
     expected = expected_pace(100.0, learned)
     assert learned is not None
     assert expected is not None
-    assert seconds() == pytest.approx(expected.seconds(197))
+    assert seconds() == pytest.approx(expected.seconds(160))

@@ -27,7 +27,8 @@ from incarts_pipeline.plan.plan import Plan
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.publish.output import Output, Published
 from incarts_pipeline.rate_limit.controller import RateController
-from incarts_pipeline.rate_limit.limit import Learned
+from incarts_pipeline.rate_limit.limit import Learned, Wait
+from incarts_pipeline.rate_limit.signals import Outcome, Signal
 from incarts_pipeline.sandbox import Sandbox, SandboxConfig
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.settings import Settings, load_settings
@@ -50,7 +51,7 @@ NAMES = (
     "Black Beans, No Salt Added",
     SCRIPT,
     IMAGE,
-    "\u202edesrever\u202c Pasta",
+    "\u2067desrever\u2069 Pasta",
     "Ampersand & Sons <b>Bold</b> Crackers",
     "Unsalted Butter Sticks",
     "Sparkling Water, Lime, 12 Pack, " + "Extra Long Name " * 6,
@@ -141,6 +142,8 @@ def _run(table: pa.Table, settings: Settings, folder: Path, approved: str | None
 class Watched:
     """A rate controller whose answers are counted, as a run's sender does."""
 
+    left: int | None = None
+
     def __init__(self, metrics: RunMetrics) -> None:
         self._metrics = metrics
         self._controller = RateController(100.0, None)
@@ -159,14 +162,17 @@ class Watched:
         """Take a permit, or say how long to wait."""
         return self._controller.ask(now)
 
-    def answered(self, answer: Answer, *, sent_at: float, now: float) -> None:
+    def answered(self, signal: Signal, *, sent_at: float, now: float) -> None:
         """Learn from an answer, and count it; every hundredth one is an error."""
-        self._controller.answered(answer, sent_at=sent_at, now=now)
+        self._controller.answered(signal, sent_at=sent_at, now=now)
         metrics = self._metrics
         metrics.requests += 1
-        state = State.INTENDED
-        if answer.kind is AnswerKind.LINK:
-            state = State.DONE
+        answer, state = (
+            Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="x", status=429),
+            State.INTENDED,
+        )
+        if signal.outcome is Outcome.ACCEPTED:
+            answer, state = Answer(kind=AnswerKind.LINK, correlation_id="x", status=201), State.DONE
         if metrics.requests % 100 == 7:
             answer = Answer(kind=AnswerKind.UNKNOWN, correlation_id="x", status=503)
         spread = (1.0 + (metrics.requests * 7919 % 100) / 40) ** 2 / 4
@@ -183,7 +189,7 @@ class Watched:
         """Say when waiting is no use."""
         return self._controller.hopeless_for(now)
 
-    def waiting_for(self, now: float) -> str:
+    def waiting_for(self, now: float) -> Wait | None:
         """Say what is being waited for."""
         return self._controller.waiting_for(now)
 

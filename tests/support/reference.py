@@ -12,6 +12,8 @@ from typing import Any
 
 import rfc8785
 
+from incarts_pipeline.prepare import stand_ins
+
 MAPPING: dict[str, Any] = {
     "link_set": "set",
     "unique_key": ["sku"],
@@ -55,10 +57,11 @@ def body(row: dict[str, Any]) -> bytes | None:
 
 
 def _content(row: dict[str, Any]) -> dict[str, Any]:
-    brand, title = _text(row["brand"]), _text(row["title"])
+    _code(row["sku"])
+    brand, title = _title(_text(row["brand"])), _title(_text(row["title"]))
     tracking = {
         "tags": _list(row["tags"], "|"),
-        "utm": _some({"campaign": _text(row["campaign"]), "source": "news"}),
+        "utm": _some({"campaign": _prose(_text(row["campaign"])), "source": "news"}),
     }
     metadata = {
         "text é": _text(row["note"]),
@@ -74,7 +77,7 @@ def _content(row: dict[str, Any]) -> dict[str, Any]:
             "retailer": "walmart",
             "intent": "add_to_cart",
             "products": [_product(row)],
-            "location": _location(_text(row["zip"]), _text(row["store"])),
+            "location": _location(_text(row["zip"]), _code(_text(row["store"]))),
             "fallbackUrl": _url(_text(row["url"])),
             "tracking": _some(tracking),
             "options": _options(_text(row["list_json"])),
@@ -105,6 +108,63 @@ def _name(name: str) -> str:
     return name
 
 
+# Drawn as nothing, though letters, marks or symbols.
+_EMPTY = {
+    *map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0xFFFD)),
+    *map(chr, [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]),
+}
+_OVERRIDES = set(map(chr, [*range(0x202A, 0x202F), *range(0x206A, 0x2070), *range(0xFFF9, 0xFFFC)]))
+
+
+def _control(character: str) -> bool:
+    return unicodedata.category(character) == "Cc" and character not in "\t\n\v\f\r\x85"
+
+
+def _is_error(value: str) -> bool:
+    """Return whether a cell is a spreadsheet's error, as far as random texts can be one."""
+    cell = value.strip()
+    if re.fullmatch("##+|#N/A|#NV", cell):
+        return True
+    inner = re.fullmatch("#[¡¿]?(.+)[!?]", cell, re.DOTALL)
+    kinds = (
+        [unicodedata.category(c) if c not in "_/0123456789" else "" for c in inner[1]]
+        if inner
+        else ["?"]
+    )
+    return kinds[0] == "Lu" and all(kind in ("", "Lu") or kind.startswith("M") for kind in kinds)
+
+
+def _prose(value: str | None) -> str | None:
+    """Return a text for people; it may have joiners and marks, but no controls and overrides."""
+    for character in value or "":
+        if _control(character) or character in _OVERRIDES or character == "\ufffd":
+            raise BrokenError
+    if value is not None and _is_error(value):
+        raise BrokenError
+    return value
+
+
+def _title(value: str | None) -> str | None:
+    cell = "" if value is None else value.strip()
+    if cell.lower() in stand_ins.NAME.nothing and cell not in ("NAN", "Nan", "NIL", "Nil"):
+        raise BrokenError
+    return _prose(value)
+
+
+def _code(value: str | None) -> str | None:
+    """Return an id or a key: nothing that nobody sees, no word for nothing, no formula."""
+    if value is None:
+        return None
+    for character in value:
+        hidden = unicodedata.category(character) == "Cf" or character in _EMPTY
+        if hidden or _control(character):
+            raise BrokenError
+    cell = value.strip()
+    if _is_error(value) or cell.lower() in stand_ins.ID.nothing or cell[:1] in set("'\"`=‘’"):
+        raise BrokenError
+    return value
+
+
 def _product(row: dict[str, Any]) -> dict[str, Any]:
     item = _id(_text(row["item"]))
     quantity = _text(row["qty"]) or "1"
@@ -121,11 +181,14 @@ def _product(row: dict[str, Any]) -> dict[str, Any]:
 
 def _id(value: str | None) -> str:
     if value is None or re.fullmatch(
-        r"[+-]?[0-9]+(\.[0-9]+([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)", value
+        r"[+-]?[0-9]+([.,][0-9]+([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)", value
     ):
         raise BrokenError
-    if any(unicodedata.category(c) == "Cc" or _is_white(c) for c in (value[0], value[-1])):
+    if any(_is_white(c) or c.isspace() for c in value):
         raise BrokenError
+    if re.fullmatch(r"[0-9]{1,3}([.,'’ ][0-9]{3})+", value):
+        raise BrokenError
+    _code(value)
     return value
 
 

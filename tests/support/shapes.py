@@ -170,7 +170,7 @@ NUMBERED_JSON = Shape(
     '{"id": 3, "nameAR": "قهوة", "nameEN": "Coffee", "category": "coffee", "priceAED": 39}],'
     ' "summary": {"total": 3, "categories": {"tea": 2}}}',
     key=("id",),
-    name="nameAR",
+    name="nameEN",
     links=3,
     page="https://teas.example/p/1",
     shop="https://teas.example/p/{id}",

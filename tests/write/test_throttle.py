@@ -9,7 +9,7 @@ import pytest
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.models import Answer, AnswerKind, Reason, State
-from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write.circuit_breaker import Circuits
 from incarts_pipeline.write.concurrency import ConcurrencyLimit
@@ -23,7 +23,7 @@ LIMITED = Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="limited", status=
 def throttle_of(most: int) -> Throttle:
     """Return a throttle without a pace, for so many requests under way."""
     return Throttle(
-        rate=TokenBucket(None),
+        rate=RateController(None, learns=False),
         circuits=Circuits(),
         clock=Clock(),
         stop=Stop(),

@@ -111,6 +111,23 @@ def test_rejects_warn_and_new_ones_are_told_apart(materialize: Materialize) -> N
     assert "first failures" in metadata_of(materialize(links_asset(write_catalog(bad))))
 
 
+def test_suspicious_rows_warn_until_they_are_accepted(
+    materialize: Materialize, box: Sandbox
+) -> None:
+    """They are held, which nobody would see at night without a word."""
+    ids = [*["012345678905"] * 3, *(str(500_000 + i) for i in range(27))]
+    asset = links_asset(write_catalog(products(30, retailer_product_id=ids)))
+    checks = checks_of(materialize(asset))
+    assert [name for name, check in checks.items() if not check.passed] == ["suspicious_share"]
+    found = checks["suspicious_share"]
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.metadata["share"].value == 0.1
+    assert box.audit().links == 27
+    again = materialize(asset, config={"accept": ["looks_like_gtin"]})
+    assert {name for name, check in checks_of(again).items() if not check.passed} == set()
+    assert box.audit().links == 30
+
+
 def logged(instance: dg.DagsterInstance, level: str) -> list[str]:
     """Return what the last run logged itself, beside Dagster's events."""
     logs = instance.all_logs(instance.get_runs()[0].run_id)

@@ -1,16 +1,14 @@
-"""Answers that teach a rate controller."""
+"""Signals that teach a rate controller."""
 
 from __future__ import annotations
 
-from incarts_pipeline.models import Answer, AnswerKind, RateHints
+from incarts_pipeline.rate_limit.signals import Hints, Outcome, Signal
 
 
-def refused(hint: float | None = None) -> Answer:
+def refused(hint: float | None = None) -> Signal:
     """Return a 429."""
-    hints = RateHints(retry_after=hint)
-    return Answer(kind=AnswerKind.RATE_LIMITED, correlation_id="", status=429, hints=hints)
+    return Signal(outcome=Outcome.REFUSED, hints=Hints(retry_after=hint), said="429")
 
 
-ACCEPTED = Answer(kind=AnswerKind.LINK, correlation_id="", status=201)
-LOST = Answer(kind=AnswerKind.UNKNOWN, correlation_id="")
-FAILED = Answer(kind=AnswerKind.UNKNOWN, correlation_id="", status=503)
+ACCEPTED = Signal(outcome=Outcome.ACCEPTED)
+UNKNOWN = Signal(outcome=Outcome.UNKNOWN)

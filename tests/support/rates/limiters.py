@@ -2,39 +2,75 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Left(NamedTuple):
+    """What a limiter could tell: requests that would pass now, and seconds until more do."""
+
+    remaining: int
+    reset: float
 
 
 class Limiter(Protocol):
-    """A server's limit."""
+    """A server's limit; `rate` is the requests a second that it lets through for good."""
 
     @property
     def rate(self) -> float: ...
-    def take(self, now: float) -> bool: ...
-
-
-class Fixed:
-    """So many in a window that is aligned to the clock, or begins with its first request."""
-
-    def __init__(self, n: int, window: float, *, anchored: bool = False) -> None:
-        self.n, self.window, self.anchored = n, window, anchored
-        self.began, self.count = float("-inf"), 0
-
     def take(self, now: float) -> bool:
         """Let a request through that arrives now, or refuse it."""
-        if now >= self.began + self.window:
-            aligned = now - (now - 7.3) % self.window
-            self.began, self.count = (now if self.anchored else aligned), 0
+
+    def left(self, now: float) -> Left:
+        """Return what is left."""
+
+    def leave(self) -> None:
+        """Note that a request that was let through is answered."""
+
+
+class Windowed:
+    """What all limits of so many per window share."""
+
+    def __init__(self, n: int, window: float) -> None:
+        self.n, self.window = n, window
+
+    @property
+    def rate(self) -> float:
+        return self.n / self.window
+
+    def leave(self) -> None: ...
+
+
+class Fixed(Windowed):
+    """So many in a window that is aligned to the clock, or begins with its first request.
+
+    `jitter` moves each window's end by up to so many seconds, as where servers' clocks differ.
+    """
+
+    def __init__(
+        self, n: int, window: float, *, anchored: bool = False, jitter: float = 0.0
+    ) -> None:
+        super().__init__(n, window)
+        self.anchored, self.jitter = anchored, jitter
+        self.began, self.ends, self.count = float("-inf"), float("-inf"), 0
+        self._dice = random.Random(5)
+
+    def _roll(self, now: float) -> None:
+        if now >= self.ends:
+            self.began = now if self.anchored else now - (now - 7.3) % self.window
+            self.ends = self.began + self.window + self._dice.uniform(0.0, self.jitter)
+            self.count = 0
+
+    def take(self, now: float) -> bool:
+        self._roll(now)
         if self.count >= self.n:
             return False
         self.count += 1
         return True
 
-    @property
-    def rate(self) -> float:
-        """Return the requests a second that it lets through for good."""
-        return self.n / self.window
+    def left(self, now: float) -> Left:
+        return Left(self.n - self.count, max(self.ends - now, 0.0))
 
 
 class Bucket:
@@ -44,7 +80,6 @@ class Bucket:
         self.rate, self.burst, self.tokens, self.at = rate, burst, burst, 0.0
 
     def take(self, now: float) -> bool:
-        """Let a request through that arrives now, or refuse it."""
         self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
         self.at = now
         if self.tokens < 1:
@@ -52,15 +87,20 @@ class Bucket:
         self.tokens -= 1
         return True
 
+    def left(self, now: float) -> Left:
+        return Left(int(self.tokens), max(1 - self.tokens, 0.0) / self.rate)
 
-class SlidingLog:
+    def leave(self) -> None: ...
+
+
+class SlidingLog(Windowed):
     """Every request counts for exactly one window's length."""
 
     def __init__(self, n: int, window: float) -> None:
-        self.n, self.window, self.log = n, window, deque[float]()
+        super().__init__(n, window)
+        self.log = deque[float]()
 
     def take(self, now: float) -> bool:
-        """Let a request through that arrives now, or refuse it."""
         while self.log and self.log[0] <= now - self.window:
             self.log.popleft()
         if len(self.log) >= self.n:
@@ -68,20 +108,19 @@ class SlidingLog:
         self.log.append(now)
         return True
 
-    @property
-    def rate(self) -> float:
-        """Return the requests a second that it lets through for good."""
-        return self.n / self.window
+    def left(self, now: float) -> Left:
+        over = len(self.log) - self.n
+        return Left(max(-over, 0), self.log[max(over, 0)] + self.window - now if self.log else 0.0)
 
 
-class SlidingCounter:
+class SlidingCounter(Windowed):
     """This window, and the last one's share that still reaches into it."""
 
     def __init__(self, n: int, window: float) -> None:
-        self.n, self.window, self.index, self.now_count, self.last = n, window, 0, 0, 0
+        super().__init__(n, window)
+        self.index, self.now_count, self.last = 0, 0, 0
 
     def take(self, now: float) -> bool:
-        """Let a request through that arrives now, or refuse it."""
         index = int(now / self.window)
         if index != self.index:
             self.last = self.now_count if index == self.index + 1 else 0
@@ -92,48 +131,74 @@ class SlidingCounter:
         self.now_count += 1
         return True
 
-    @property
-    def rate(self) -> float:
-        """Return the requests a second that it lets through for good."""
-        return self.n / self.window
+    def left(self, now: float) -> Left:
+        into = now / self.window - self.index
+        used = self.last * (1 - into) + self.now_count
+        return Left(max(int(self.n - used), 0), (1 - into) * self.window)
 
 
 class Stacked:
-    """Two limits at once."""
+    """Several limits at once; with `counts_all` false, those after one that refuses don't count."""
 
-    def __init__(self, *parts: Fixed) -> None:
-        self.parts = parts
+    def __init__(self, *parts: Limiter, counts_all: bool = True) -> None:
+        self.parts, self.counts_all = parts, counts_all
 
     def take(self, now: float) -> bool:
-        """Let a request through that arrives now, or refuse it."""
-        taken = [part.take(now) for part in self.parts]
-        return all(taken)
+        if self.counts_all:
+            taken = [part.take(now) for part in self.parts]
+            return all(taken)
+        return all(part.take(now) for part in self.parts)
+
+    def left(self, now: float) -> Left:
+        return min(part.left(now) for part in self.parts)
 
     @property
     def rate(self) -> float:
-        """Return the requests a second that it lets through for good."""
         return min(part.rate for part in self.parts)
+
+    def leave(self) -> None:
+        for part in self.parts:
+            part.leave()
 
 
 class Counting(SlidingLog):
     """A sliding log in which refused requests count too, so that asking often keeps it full."""
 
     def take(self, now: float) -> bool:
-        """Let a request through that arrives now, or refuse it."""
         taken = super().take(now)
         if not taken:
             self.log.append(now)
         return taken
 
 
-class Foreign:
+class Around:
+    """A limit with something around it."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+
+    @property
+    def rate(self) -> float:
+        return self.limiter.rate
+
+    def take(self, now: float) -> bool:
+        return self.limiter.take(now)
+
+    def left(self, now: float) -> Left:
+        return self.limiter.left(now)
+
+    def leave(self) -> None:
+        self.limiter.leave()
+
+
+class Foreign(Around):
     """A limit that somebody else uses too, evenly, at a rate of their own."""
 
     def __init__(self, limiter: Limiter, rate: float) -> None:
-        self.limiter, self.foreign, self._at = limiter, rate, 0.0
+        super().__init__(limiter)
+        self.foreign, self._at = rate, 0.0
 
     def take(self, now: float) -> bool:
-        """Let a request through that arrives now, or refuse it."""
         while self._at < now:
             self.limiter.take(self._at)
             self._at += 1 / self.foreign
@@ -141,16 +206,110 @@ class Foreign:
 
     @property
     def rate(self) -> float:
-        """Return the requests a second that it leaves."""
         return self.limiter.rate - self.foreign
+
+
+class Noisy(Around):
+    """Refuses one in so many by chance, whatever is left."""
+
+    def __init__(self, limiter: Limiter, share: float) -> None:
+        super().__init__(limiter)
+        self.share, self._dice = share, random.Random(7)
+
+    def take(self, now: float) -> bool:
+        return self._dice.random() >= self.share and self.limiter.take(now)
+
+
+class Ban(Around):
+    """Bans for a time after so many refusals in a row; each try may prolong it."""
+
+    def __init__(
+        self, limiter: Limiter, *, strikes: int = 3, seconds: float = 60.0, prolongs: bool = True
+    ) -> None:
+        super().__init__(limiter)
+        self.strikes, self.seconds, self.prolongs = strikes, seconds, prolongs
+        self._struck, self._until = 0, float("-inf")
+
+    def take(self, now: float) -> bool:
+        if now < self._until:
+            if self.prolongs:
+                self._until = now + self.seconds
+            return False
+        if self.limiter.take(now):
+            self._struck = 0
+            return True
+        self._struck += 1
+        if self._struck >= self.strikes:
+            self._struck, self._until = 0, now + self.seconds
+        return False
+
+
+class Replicas:
+    """Servers that count by themselves; each request meets one of them by chance."""
+
+    def __init__(self, *parts: Limiter) -> None:
+        self.parts, self._dice = parts, random.Random(3)
+
+    @property
+    def rate(self) -> float:
+        return sum(part.rate for part in self.parts)
+
+    def take(self, now: float) -> bool:
+        return self._dice.choice(self.parts).take(now)
+
+    def left(self, now: float) -> Left:
+        return self._dice.choice(self.parts).left(now)
+
+    def leave(self) -> None: ...
+
+
+class InFlight:
+    """So many at work at once; `seconds` is how long one takes on average, for `rate`."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self.most, self.seconds, self.at_work = most, seconds, 0
+
+    @property
+    def rate(self) -> float:
+        return self.most / self.seconds
+
+    def take(self, now: float) -> bool:
+        if self.at_work >= self.most:
+            return False
+        self.at_work += 1
+        return True
+
+    def left(self, now: float) -> Left:
+        return Left(self.most - self.at_work, self.seconds)
+
+    def leave(self) -> None:
+        self.at_work -= 1
+
+
+class Unlimited:
+    """No limit; `rate` is what the client may do."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def take(self, now: float) -> bool:
+        return True
+
+    def left(self, now: float) -> Left:
+        return Left(10**6, 0.0)
+
+    def leave(self) -> None: ...
 
 
 def scale(limiter: Limiter, factor: float) -> None:
     """Change a limit while it is in force."""
     if isinstance(limiter, Bucket):
         limiter.rate *= factor
-    elif isinstance(limiter, Fixed | SlidingLog | SlidingCounter):
+    elif isinstance(limiter, Windowed):
         limiter.n = int(limiter.n * factor)
+    elif isinstance(limiter, Stacked):
+        for part in limiter.parts:
+            scale(part, factor)
     else:
         raise TypeError(type(limiter))
 
@@ -166,4 +325,26 @@ LIMITERS = {
     "10 per 1 s": lambda: Fixed(10, 1),
     "30 per 60 s": lambda: Fixed(30, 60),
     "20/s + 600/60 s": lambda: Stacked(Fixed(20, 1), Fixed(600, 60)),
+    "fixed 250/25 s": lambda: Fixed(250, 25),
+    "anchored 450/45 s": lambda: Fixed(450, 45, anchored=True),
+    "fixed 900/90 s": lambda: Fixed(900, 90),
+    "sliding log 1000/100 s": lambda: SlidingLog(1000, 100),
+    "fixed 600/60 s, edges late by 0 to 2 s": lambda: Fixed(600, 60, jitter=2.0),
+    "anchored 600/60 s, edges late by 0 to 2 s": lambda: Fixed(600, 60, anchored=True, jitter=2.0),
+    "bucket 60/min burst 60": lambda: Bucket(1, 60),
+    "bucket 100/min burst 100": lambda: Bucket(100 / 60, 100),
+    "bucket 1000/h burst 1000": lambda: Bucket(1000 / 3600, 1000),
+    "8 in flight": lambda: InFlight(8, 0.12),
+    "4 in flight": lambda: InFlight(4, 0.12),
+    "4 replicas of 150/60 s": lambda: Replicas(*(Fixed(150, 60) for _ in range(4))),
+    "4 replicas of 12/s": lambda: Replicas(*(Bucket(12, 24) for _ in range(4))),
+    "1 % by chance": lambda: Noisy(Unlimited(100), 0.01),
+    "0.1 % by chance": lambda: Noisy(Unlimited(100), 0.001),
+    "bucket 50/s, 1 % by chance": lambda: Noisy(Bucket(50, 100), 0.01),
+    "600/60 s, ban": lambda: Ban(Fixed(600, 60), prolongs=False),
+    "600/60 s, ban that tries prolong": lambda: Ban(Fixed(600, 60)),
+    "bucket 50/s, ban that tries prolong": lambda: Ban(Bucket(50, 100)),
+    "600/60 s counts refused": lambda: Counting(600, 60),
+    "10/s + 5000/h": lambda: Stacked(Fixed(10, 1), Fixed(5000, 3600)),
+    "100/min + 1000/h": lambda: Stacked(Fixed(100, 60), Fixed(1000, 3600)),
 }

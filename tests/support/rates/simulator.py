@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
-from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Pacer
+from incarts_pipeline.rate_limit.signals import NO_HINTS, Hints, Outcome, Signal
 from incarts_pipeline.rate_limit.worker import Slots
 from tests.support.rates.limiters import Limiter
 
-Hint = Callable[[float, bool], RateHints]
+Hint = Callable[[float, bool], Hints]
 
 _IN_FLIGHT = 256  # requests under way at once, over all workers
 _STEP = 1.0  # seconds, to which it is told since when a limit is ridden
@@ -30,6 +30,7 @@ class Result:
 
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
     by_worker: dict[int, list[float]] = field(default_factory=dict)  # when sent
 
     def use(self, rate: float, since: float, until: float) -> float:
@@ -73,6 +74,9 @@ class _Worker:
 class Simulation:
     """One run of the simulation; `latency` is the round trip in seconds, on average.
 
+    `rows` is how many requests there are in all, None for ever more; a share of `failing` is
+    answered by a 5xx, which the limit counts if `failures_count`.
+
     `pacer` is what all workers ask: a controller, or the shared state that leases slots to them,
     which then is written as JSON and read again each `saved_every` exchanges; or what makes a
     pacer for each worker of its number.
@@ -86,10 +90,14 @@ class Simulation:
         workers: int = 1,
         latency: float = 0.08,
         seed: int = 1,
-        hint: Hint = lambda _at, _accepted: RateHints(),
+        hint: Hint = lambda _at, _accepted: NO_HINTS,
         saved_every: int = 500,
+        rows: int | None = None,
+        failing: float = 0.0,
+        failures_count: bool = False,
     ) -> None:
         self.result = Result()
+        self.rows, self._failing, self._failures_count = rows, failing, failures_count
         self.limiter, self._hint = limiter, hint
         self.shared = pacer if isinstance(pacer, Shared) else None
         self._pacer = pacer
@@ -97,7 +105,7 @@ class Simulation:
         self._saved_every, self._exchanges = saved_every, 0
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = 0
-        self._now = 0.0
+        self._now, self._under_way = 0.0, 0
         self._workers: list[_Worker] = []
         for i in range(workers):
             spread = 0.5 + i / (workers - 1) if workers > 1 else 1.0
@@ -117,8 +125,7 @@ class Simulation:
         if callable(pacer):
             pacer = pacer(number)
         if isinstance(pacer, Shared):
-            ceiling = pacer.controller.ceiling if hasattr(pacer.controller, "ceiling") else None
-            pacer = Slots(f"worker {number}", ceiling, pacer.controller.learned)
+            pacer = Slots(f"worker {number}", pacer.controller.ceiling, pacer.controller.learned)
         worker = _Worker(number=number, pacer=pacer, latency=latency, free=in_flight)
         self._workers.append(worker)
         self.result.by_worker[number] = []
@@ -143,7 +150,7 @@ class Simulation:
 
     def _ask(self, worker: _Worker, now: float) -> None:
         worker.asks_at = float("inf")
-        while worker.free and worker.alive:
+        while worker.free and worker.alive and self._has_more(worker):
             wait = worker.pacer.ask(now)
             if wait > 0:
                 self._ask_again(worker, now + wait)
@@ -151,6 +158,13 @@ class Simulation:
             worker.free -= 1
             self._send(worker, now)
         self._see_to_exchange(worker, now)
+
+    def _has_more(self, worker: _Worker) -> bool:
+        if self.rows is None:
+            return True
+        left = self.rows - len(self.result.accepted) - self._under_way
+        worker.pacer.left = max(left // len(self._workers), 1)
+        return left > 0
 
     def _ask_again(self, worker: _Worker, at: float) -> None:
         worker.asks_at = at
@@ -161,23 +175,36 @@ class Simulation:
         sent = now + self._dice.uniform(0.0, 0.002)  # the ledger's mark comes in between
         there, back = (worker.latency * self._dice.uniform(0.35, 0.65) for _ in range(2))
 
+        self._under_way += 1
+
         def arrive(at: float) -> None:
-            accepted = self.limiter.take(at)
-            (self.result.accepted if accepted else self.result.refused).append(at)
-            answer = Answer(
-                kind=AnswerKind.LINK if accepted else AnswerKind.RATE_LIMITED,
-                correlation_id="",
-                status=201 if accepted else 429,
-                hints=self._hint(at, accepted),
-            )
-            self._at(at + back, lambda then: self._answer(worker, sent, answer, then))
+            fails = self._failing > 0 and self._dice.random() < self._failing
+            if fails and not self._failures_count:
+                self.result.failed.append(at)
+                signal, accepted = Signal(outcome=Outcome.UNKNOWN), False
+            else:
+                accepted = self.limiter.take(at)
+                (self.result.accepted if accepted else self.result.refused).append(at)
+                fails = fails and accepted
+                outcome = Outcome.ACCEPTED if accepted else Outcome.REFUSED
+                signal = Signal(
+                    outcome=Outcome.UNKNOWN if fails else outcome, hints=self._hint(at, accepted)
+                )
+
+            def leave(then: float) -> None:
+                if accepted:
+                    self.limiter.leave()
+                self._answer(worker, sent, signal, then)
+
+            self._at(at + back, leave)
 
         self._at(sent + there, arrive)
 
-    def _answer(self, worker: _Worker, sent: float, answer: Answer, now: float) -> None:
+    def _answer(self, worker: _Worker, sent: float, signal: Signal, now: float) -> None:
         worker.free += 1
+        self._under_way -= 1
         if worker.alive:
-            worker.pacer.answered(answer, sent_at=sent, now=now)
+            worker.pacer.answered(signal, sent_at=sent, now=now)
             self._ask(worker, now)
 
     # What a shared rate needs.

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from incarts_pipeline.models import Answer, AnswerKind, RateHints
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
-from incarts_pipeline.rate_limit.token_bucket import TokenBucket
+from tests.support.rates.answers import refused
 
 
-def answer(kind: AnswerKind, retry_after: float | None = None) -> Answer:
-    """Return an answer of a kind."""
-    return Answer(kind=kind, correlation_id="c", hints=RateHints(retry_after=retry_after))
+def fixed(rate: float | None) -> RateController:
+    """Return a controller that keeps to a rate."""
+    return RateController(rate, learns=False)
 
 
-def send_for(bucket: TokenBucket, start: float, seconds: float) -> int:
+def send_for(bucket: RateController, start: float, seconds: float) -> int:
     """Send as fast as the bucket lets us; return how many went."""
     now, sent = start, 0
     while now < start + seconds:
@@ -27,7 +26,7 @@ def send_for(bucket: TokenBucket, start: float, seconds: float) -> int:
 
 def test_paces_at_the_ceiling() -> None:
     """Ten seconds at 50 a second are 500 requests, give or take the first token."""
-    assert abs(send_for(TokenBucket(50), 0.0, 10.0) - 500) <= 3
+    assert abs(send_for(fixed(50), 0.0, 10.0) - 500) <= 3
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -37,7 +36,7 @@ def test_clock_of_a_machine_that_was_never_restarted(
     uptime: float, rate: float, adaptive: bool
 ) -> None:
     """After ten years a clock tells no less than 60 ns, and no wait may be too short for it."""
-    pacer: TokenBucket | RateController = TokenBucket(rate)
+    pacer = fixed(rate)
     if adaptive:
         pacer = RateController(None, Learned(kind=LimitKind.BUCKET, rate=rate))
     now, sent, asked = uptime, 0, 0
@@ -50,7 +49,7 @@ def test_clock_of_a_machine_that_was_never_restarted(
 
 def test_asking_for_an_earlier_time_ends() -> None:
     """Who asks for now after another leased ahead is told once when there is more."""
-    bucket = TokenBucket(20)
+    bucket = fixed(20)
     send_for(bucket, 1_000.0, 0.21)
     wait = bucket.ask(1_000.1)
     assert wait > 0.1
@@ -59,7 +58,7 @@ def test_asking_for_an_earlier_time_ends() -> None:
 
 def test_no_burst_after_idling() -> None:
     """An hour of silence does not turn into a burst."""
-    bucket = TokenBucket(20)
+    bucket = fixed(20)
     bucket.ask(0.0)
     burst = 0
     while bucket.ask(3600.0) == 0.0:
@@ -69,40 +68,24 @@ def test_no_burst_after_idling() -> None:
 
 def test_no_ceiling() -> None:
     """Without a ceiling nothing waits."""
-    bucket = TokenBucket(None)
+    bucket = fixed(None)
     assert [bucket.ask(0.0) for _ in range(100)] == [0.0] * 100
 
 
-def test_retry_after_blocks() -> None:
-    """A 429 stops everybody for its Retry-After."""
-    bucket = TokenBucket(100)
-    bucket.answered(answer(AnswerKind.RATE_LIMITED, 7.0), sent_at=0.0, now=1.0)
-    assert bucket.ask(2.0) == pytest.approx(6.0)
-    assert bucket.ask(8.0) == 0.0
-
-
-def test_blocks_grow_without_hints() -> None:
-    """Each 429 in a row without a hint doubles the block."""
-    bucket = TokenBucket(None)
-    waits = []
-    now = 0.0
-    for _ in range(4):
-        bucket.answered(answer(AnswerKind.RATE_LIMITED), sent_at=now, now=now)
-        waits.append(bucket.ask(now))
-        now += waits[-1]
-    assert waits == [1.0, 2.0, 4.0, 8.0]
-
-
-def test_late_refusals_are_ignored() -> None:
-    """429s of requests that left before the block don't lengthen it."""
-    bucket = TokenBucket(None)
-    bucket.answered(answer(AnswerKind.RATE_LIMITED, 5.0), sent_at=1.0, now=2.0)
-    bucket.answered(answer(AnswerKind.RATE_LIMITED, 50.0), sent_at=1.5, now=3.0)
-    assert bucket.blocked_for(2.0) == 5.0
+def test_a_refusal_stops_everybody() -> None:
+    """One request at a time finds out whether it is over; then the rate is the same again."""
+    bucket = fixed(100)
+    bucket.ask(0.0)
+    bucket.answered(refused(7.0), sent_at=0.0, now=1.0)
+    now = 1.0 + bucket.ask(1.0)
+    assert now > 1.0
+    assert bucket.ask(now) == 0.0
+    assert bucket.ask(now) > 0.0, "the one that finds out is under way"
+    assert bucket.pace == 100
 
 
 @pytest.mark.parametrize("rate", [0, -1])
 def test_refuses_senseless_rates(rate: float) -> None:
     """A ceiling must be above zero."""
     with pytest.raises(ValueError, match="above 0"):
-        TokenBucket(rate)
+        fixed(rate)

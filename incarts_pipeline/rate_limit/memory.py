@@ -1,0 +1,53 @@
+"""Memory: what is known of a host's limit for an API key, beyond one ledger.
+
+It is kept in the user's state folder, a small file for each host and key fingerprint, so that a run
+in a new folder begins where the last one ended. Losing it costs a few refusals, no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from platformdirs import user_state_path
+from pydantic import TypeAdapter, ValidationError
+
+from incarts_pipeline.rate_limit.limit import Learned
+
+logger = logging.getLogger(__name__)
+
+
+def memory_path(base_url: str, fingerprint: str) -> Path:
+    """Return the file of a host and a key's fingerprint."""
+    host = urlsplit(base_url).netloc.rpartition("@")[2].replace(":", "_")
+    return user_state_path("incarts") / "rates" / f"{host}-{fingerprint}.json"
+
+
+def remembered(base_url: str, fingerprint: str) -> Learned | None:
+    """Return what is remembered; None for nothing, or for what can't be read."""
+    try:
+        learned = _learned().validate_json(memory_path(base_url, fingerprint).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return learned if 0 < learned.rate < math.inf else None
+
+
+def remember(base_url: str, fingerprint: str, learned: Learned) -> None:
+    """Keep what was learned; that it can't be kept is no reason to fail."""
+    path = memory_path(base_url, fingerprint)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(_learned().dump_json(learned))
+        new.replace(path)
+    except OSError as error:
+        logger.info("what was learned of the rate limit is not remembered: %s", error)
+
+
+@cache
+def _learned() -> TypeAdapter[Learned]:
+    return TypeAdapter(Learned)

@@ -1,0 +1,165 @@
+"""Window models: three guesses of how a server counts so many per window. Pure.
+
+Each says how much is left, and when more will be; what the server does then raises or lowers its
+standing. Seconds throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from incarts_pipeline.rate_limit.history import History
+
+# From the most usual length on; what lies between is rounded to fives, then to whole seconds.
+_USUAL = (60, 10, 30, 300, 1, 5, 15, 20, 3600, 120, 600, 900, 2, 90, 100, 45, 1800, 180, 86400, 50)
+_USUAL_S = tuple(sorted(float(one) for one in _USUAL))
+_FOREVER = 1e9
+_RIGHT, _WRONG, _MOST = 1.0, -2.0, 5.0  # standing, by one prediction
+_FEWEST = 4  # requests in a window: what gives fewer at once gives evenly
+_SLACK = 0.3  # seconds by which a prediction may be late: what lies between sending and arriving
+
+
+class WindowKind(StrEnum):
+    """When a window begins."""
+
+    ANCHORED = "anchored"  # with the first request after the last one's end
+    SLIDING = "sliding"  # always: it is the last so many seconds
+    ALIGNED = "aligned"  # with the clock
+
+
+@dataclass(slots=True)
+class Window:
+    """One model: its length lies between `shortest` and `longest`; `budget` 0 is unknown.
+
+    `began` is when the window under way began, for an aligned one as of its last known edge, which
+    was not before `earliest`.
+    """
+
+    kind: WindowKind
+    shortest: float = 0.0
+    longest: float = _FOREVER
+    budget: int = 0
+    began: float | None = None
+    earliest: float = 0.0
+    standing: float = 0.0
+
+    @property
+    def length(self) -> float | None:
+        """The most usual length that is possible, None while too little is known."""
+        return roundest(self.shortest, self.longest) if self.longest < _FOREVER else None
+
+    @property
+    def rate(self) -> float | None:
+        """Requests a second that it lets through for good."""
+        length = self.length
+        return self.budget / length if length and self.budget >= _FEWEST else None
+
+    def judge(self, *, right: bool) -> None:
+        """Raise or lower the standing: newer evidence counts more than older."""
+        self.standing = max(-_MOST, min(_MOST, self.standing + (_RIGHT if right else _WRONG)))
+
+    def accepted(self, at: float) -> None:
+        """Follow an anchored window, which begins with a request."""
+        length = self.length
+        if self.kind is WindowKind.ANCHORED and (
+            self.began is None or (length is not None and at >= self.began + length)
+        ):
+            self.began = self.earliest = at
+
+    def start(self, at: float) -> float | None:
+        """Return when the window that contains an instant began, None when nobody knows."""
+        length = self.length
+        if self.kind is WindowKind.SLIDING:
+            return at - length if length is not None else None
+        if self.began is None:
+            return None
+        if self.kind is WindowKind.ALIGNED and length is not None:
+            return self.began + (at - self.began) // length * length
+        return self.began if length is None or at < self.began + length else at
+
+    def held(self, history: History, at: float) -> float:
+        """Return how many the window holds at an instant that is not long ago."""
+        start = self.start(at)
+        if start is None:
+            return float(history.total)
+        if self.kind is WindowKind.ALIGNED and self.began is not None:
+            start -= self.began - self.earliest  # it may have begun so much earlier
+        return history.since(start - 1e-3)
+
+    def opens(self, history: History, full_at: float) -> float | None:
+        """Return when the next one passes, if the window was full at an instant."""
+        length, start = self.length, self.start(full_at)
+        if length is None or start is None:
+            return None
+        if self.kind is not WindowKind.SLIDING:
+            return start + length
+        oldest = history.nth_newest(min(self.budget, history.total))
+        return None if oldest is None else oldest + length
+
+    def saw(self, history: History, full: float, refused: float, passed: float) -> None:
+        """Learn from a window that was full at `full`, still at `refused`, and open at `passed`."""
+        held = self.held(history, full)
+        low, high = self._bounds(history, refused, passed)
+        low = max(low, refused - full)
+        known = self.length is not None
+        fits = max(low, self.shortest) < min(high + _SLACK, self.longest)
+        if fits:
+            if known:
+                self.judge(right=True)
+            self.shortest, self.longest = max(low, self.shortest), min(high, self.longest)
+            self.longest = max(self.longest, self.shortest + 0.01)
+        else:
+            self.judge(right=False)
+            self.shortest, self.longest = max(low, 0.01), high
+        if fits or not known:
+            self._fits(held)
+        if self.kind is not WindowKind.SLIDING:
+            self._edge(refused, passed)
+
+    def _bounds(self, history: History, refused: float, passed: float) -> tuple[float, float]:
+        """Return between which lengths this reset says that the window is."""
+        if self.kind is WindowKind.SLIDING:
+            oldest = history.nth_newest(min(self.budget or history.total, history.total))
+        else:
+            oldest = self.began
+        if oldest is None:
+            return 0.0, _FOREVER
+        low = refused - oldest
+        high = passed - (oldest if self.kind is WindowKind.SLIDING else self.earliest)
+        if self.kind is WindowKind.ALIGNED and self.length is not None:
+            whole = max(1, round((low + high) / 2 / self.length))
+            return low / whole, high / whole
+        return low, high
+
+    def _edge(self, refused: float, passed: float) -> None:
+        """Place the window's begin between a refusal and the request that passed."""
+        if self.kind is WindowKind.ANCHORED:
+            self.began = self.earliest = passed
+            return
+        if self.began is not None and self.length is not None:
+            # An edge is known ever better, since it comes again and again.
+            whole = round((passed - self.began) / self.length) * self.length
+            refused = max(refused, min(self.earliest + whole, passed))
+            passed = min(passed, max(self.began + whole, refused))
+        self.began, self.earliest = passed, refused
+
+    def _fits(self, held: float) -> None:
+        self.budget = max(int(held + 0.5), 1)
+
+
+def roundest(low: float, high: float) -> float:
+    """Return the most usual length above `low`, up to `high` and a moment."""
+    for usual in _USUAL:
+        if low < usual <= high + _SLACK:
+            return float(usual)
+    for step in (600.0, 60.0, 5.0, 1.0):
+        found = (low // step + 1) * step
+        if found <= high + _SLACK:
+            return found
+    return max((low + high) / 2, 0.01)
+
+
+def next_usual(after: float) -> float | None:
+    """Return the next usual length after so many seconds."""
+    return next((usual for usual in _USUAL_S if usual > after), None)
