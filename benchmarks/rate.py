@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.rate_peers import PEERS
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Shared
+from tests.support.rates.hints import HINTS
 from tests.support.rates.limiters import LIMITERS, Bucket, scale
 from tests.support.rates.simulator import Simulation
 
@@ -63,6 +64,23 @@ def steady(names: Sequence[str], seconds: float) -> None:
                     f"{name:26}{workers:8}{pacer:>19}{result.use(limiter.rate, WARM, seconds):9.2%}"
                     f"{result.refusals(WARM):8.2%}{early:8,}{result.fairness(WARM):8.4f}  "
                     f"{learned}",
+                    flush=True,
+                )
+
+
+def hinted(seconds: float) -> None:
+    """Print use and 429s of the main limits with each style of hints, true and false ones."""
+    print(f"\n{'hints':26}{'limit':26}{'workers':>8}{'use':>9}{'429s':>8}{'before':>8}")
+    for style, make in HINTS.items():
+        for name in _MAIN:
+            for workers in (1, 8):
+                limiter = LIMITERS[name]()
+                simulation = Simulation(limiter, ours(), workers=workers, hint=make(limiter))
+                result = simulation.run(seconds)
+                early = sum(at <= WARM for at in result.refused)
+                print(
+                    f"{style:26}{name:26}{workers:8}{result.use(limiter.rate, WARM, seconds):9.2%}"
+                    f"{result.refusals(WARM):8.2%}{early:8,}",
                     flush=True,
                 )
 
@@ -175,6 +193,7 @@ def main() -> None:
         steady(_MAIN, 400.0)
     else:
         steady(list(LIMITERS), options.seconds)
+        hinted(options.seconds)
         changes()
     if options.picture:
         draw(options.picture)

@@ -1,6 +1,7 @@
-"""One limit shared by real processes, with real clocks, against the sandbox; no hints.
+"""One limit shared by real processes, with real clocks, against the sandbox.
 
-    python benchmarks/rate_real.py [--seconds 90] [--only "fixed 300/10 s"]
+    python benchmarks/rate_real.py [--seconds 90] [--only "fixed 300/10 s"] [--hints none]
+                                   [--processes 1 4]
 
 One and four `incarts apply` at a time on one ledger, each with a catalog of its own: the share of
 the budget that was used and the share of 429s, in the first run after half of its time, and in the
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from incarts_pipeline.sandbox import Sandbox
-from incarts_pipeline.sandbox.config import Limit, SandboxConfig
+from incarts_pipeline.sandbox.config import Hints, Limit, SandboxConfig
 from tests.support.processes import start
 from tests.support.runs import products
 
@@ -69,14 +70,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--only", choices=LIMITS, help="one limit")
+    parser.add_argument("--hints", choices=list(Hints), default=Hints.NONE, help="headers sent")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
     seconds = options.seconds
+    print(f"hints: {options.hints}")
     print(f"{'limit':16}{'processes':>10}{'first run':>16}{'next run':>16}  use, 429s")
     for name, limit in LIMITS.items():
         if options.only not in (None, name):
             continue
-        for processes in (1, 4):
-            config = SandboxConfig(limits=[limit])
+        for processes in options.processes:
+            config = SandboxConfig(limits=[limit], hints=options.hints)
             with tempfile.TemporaryDirectory() as folder, Sandbox(config) as box:
                 found = []
                 for which, warm in (("first", seconds / 2), ("next", 10.0)):

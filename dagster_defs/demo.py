@@ -72,7 +72,7 @@ def _environment(box: Sandbox) -> Iterator[None]:
 def _show_plan(catalog: Path) -> None:
     request = PlanRequest(catalog=catalog, mapping=MAPPING)
     with plan_catalog(request, load_settings()) as plan:
-        plan_tables(CONSOLE, plan)
+        plan_tables(plan)
 
 
 def _nightly(instance: dg.DagsterInstance, export: Path) -> None:

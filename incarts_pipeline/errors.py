@@ -35,26 +35,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from incarts_pipeline.text import Surface, spelled
+from incarts_pipeline.outgoing import safe, shown
+from incarts_pipeline.text import Surface, each_part, respelled, spelled
 
 
 class IncartsError(Exception):
     """Root of all errors raised here; `fix` says what to do.
 
-    Both texts name options as the shell does, unless the way in that raises it said otherwise.
+    Both texts name options as the shell does, unless the way in that raises it said otherwise. No
+    secret is in them; in `str` of the error, every character that they quote can be seen.
     """
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        # Now, and again when it is told: errors are pickled and stored, too, and some are made
+        # before all secrets are known.
+        self.message = each_part(message, safe)
+        self.fix = fix and each_part(fix, safe)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.told(Surface.SHELL)
 
     def told(self, surface: Surface) -> str:
-        """Return what is wrong and what to do, in the words of one way in."""
-        return " ".join(spelled(text, surface) for text in (self.message, self.fix) if text)
+        """Return what is wrong and what to do, in the words of one way in, for a screen."""
+        texts = (each_part(text, shown) for text in (self.message, self.fix) if text)
+        return " ".join(spelled(text, surface) for text in texts)
 
 
 @contextmanager
@@ -63,8 +68,8 @@ def told_in(surface: Surface) -> Iterator[None]:
     try:
         yield
     except IncartsError as error:
-        error.message = spelled(error.message, surface)
-        error.fix = error.fix and spelled(error.fix, surface)
+        error.message = respelled(error.message, surface)
+        error.fix = error.fix and respelled(error.fix, surface)
         raise
     except Exception as error:
         if not is_machines(error):

@@ -245,12 +245,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds that the API doesn't publish; generous, and settable."""
+    """Bounds that the API doesn't publish, and of what is read; generous, and settable."""
 
     max_products: int = 200
     max_quantity: int = 9_999
     max_body_bytes: int = 262_144
     max_url_characters: int = 2_048
+    max_line_bytes: int = 8_388_608  # of JSON lines
+    max_mapping_bytes: int = 65_536  # of a mapping's YAML
 
 
 class Dispute(StrEnum):
@@ -298,6 +300,7 @@ class ProblemCode(StrEnum):
     LINK_CHANGED = "link_changed"  # a table has another link than the row uses now
     IDENTIFIER_TAKEN = "identifier_taken"  # somebody else made a QR code under it
     NOT_AN_IDENTIFIER = "not_an_identifier"  # not 3 to 64 letters, digits and dashes
+    EXPOSES_KEY = "exposes_key"  # a value has an API key in it, or another live secret
     BASKET_DIFFERS = "basket_differs"  # rows of one basket disagree about the link
 
 

@@ -31,7 +31,7 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.mapping import Mapping, accepting, check_told, default_mapping, own_columns
-from incarts_pipeline.models import LINKS, QR_CODES, Kind, Policy, Status
+from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
     NamedPath,
@@ -105,7 +105,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         LedgerError: the ledger can't be read, or belongs to another base URL.
     """
     known = settings.for_planning()
-    catalog, mapping = opened(request)
+    catalog, mapping = opened(request, known.limits)
     dead = dead_destinations(mapping)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
@@ -153,10 +153,12 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     )
 
 
-def opened(request: PlanRequest) -> tuple[Catalog, Mapping]:
+def opened(request: PlanRequest, limits: Limits | None = None) -> tuple[Catalog, Mapping]:
     """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
-    given = request.given_mapping()
-    catalog = open_catalog(request.catalog, **request.reading(given))
+    limits = limits or Limits()
+    given = request.given_mapping(limits)
+    most = limits.max_line_bytes
+    catalog = open_catalog(request.catalog, **request.reading(given), max_line_bytes=most)
     mapping = accepting(given or _default_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
@@ -325,7 +327,9 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     project_id = known.project_id
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
-    catalog = open_catalog(request.source, **request.reading())
+    catalog = open_catalog(
+        request.source, **request.reading(), max_line_bytes=known.limits.max_line_bytes
+    )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))
     mapping = choose_mapping(

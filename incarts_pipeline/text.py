@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+LINE_BREAK = "\n"
 
 
 class Surface(Enum):
@@ -82,8 +84,38 @@ def spelled(text: str, surface: Surface) -> str:
     )
 
 
+def respelled(text: str, surface: Surface) -> OptionText:
+    """Return the same for good: a text of the same lines, whose options have their spelling."""
+    parts = text.parts if isinstance(text, OptionText) else (text,)
+    return OptionText(
+        *(
+            respelled(part, surface)
+            if isinstance(part, OptionText)
+            else part
+            if isinstance(part, str)
+            else part.spelled(surface)
+            for part in parts
+        )
+    )
+
+
+def each_part(text: str, change: Callable[[str], str]) -> str:
+    """Return a text with each of its parts changed that is no option, nor a line break between two.
+
+    So whoever makes a text of several lines joins them by `joined`; a line break inside of a part
+    came with a value.
+    """
+    if not isinstance(text, OptionText):
+        return change(text)
+    parts = (
+        each_part(part, change) if isinstance(part, str) and part != LINE_BREAK else part
+        for part in text.parts
+    )
+    return OptionText(*parts)
+
+
 def joined(separator: str, texts: Sequence[str]) -> OptionText:
-    """Return texts as one, whose options can still be spelled."""
+    """Return texts as one, whose options can still be spelled; at `LINE_BREAK`, as lines."""
     parts = [part for text in texts for part in (separator, text)]
     return OptionText(*parts[1:])
 
@@ -109,6 +141,11 @@ def duration(seconds: float) -> str:
     parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
     parts += [f"{left} s" if left and not hours else ""]
     return " ".join(part for part in parts if part)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return the beginning of a text, as much of it as a message should quote."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def suggest(name: str, candidates: Iterable[str]) -> str:

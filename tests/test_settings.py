@@ -241,7 +241,7 @@ def test_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert key_of(load_settings(target="prod")) == SECRET
     monkeypatch.setenv("INCARTS_API_KEY_FILE", "key")
     assert key_of(load_settings()) == SECRET
-    monkeypatch.setenv("INCARTS_API_KEY", "other")
+    monkeypatch.setenv("INCARTS_API_KEY", "another-key")
     with pytest.raises(SettingsError, match="both given"):
         load_settings()
 
@@ -250,8 +250,8 @@ def test_key_and_key_file_replace_each_other(monkeypatch: pytest.MonkeyPatch) ->
     """A key given nearer wins over a key's file from further away, and the other way round."""
     write(f"{SECRET}\n", "key")
     write('api_key_file = "gone"\n')
-    monkeypatch.setenv("INCARTS_API_KEY", "near")
-    assert key_of(load_settings()) == "near"
+    monkeypatch.setenv("INCARTS_API_KEY", "near-key")
+    assert key_of(load_settings()) == "near-key"
     nearer = load_settings(api_key_file=Path("key"))
     assert key_of(nearer) == SECRET
 

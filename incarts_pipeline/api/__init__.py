@@ -1,4 +1,4 @@
-"""Client of the Incarts API: requests, answers as values, credentials, and transport."""
+"""Client of the Incarts API: requests, answers as values, and transport."""
 
 import lazy_loader
 

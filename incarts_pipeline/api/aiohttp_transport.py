@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from incarts_pipeline.api.credentials import Secret
 from incarts_pipeline.api.received import MAX_BODY, AnswerTooLargeError, Received
+from incarts_pipeline.outgoing import SecretBytes
 
 if TYPE_CHECKING:
     import ssl
@@ -168,15 +168,15 @@ class _Target:
         self.begins = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\n"
 
 
-def _written(begins: str, headers: Sequence[tuple[str, str]], body: bytes | None) -> Secret:
+def _written(begins: str, headers: Sequence[tuple[str, str]], body: bytes | None) -> SecretBytes:
     """Return a whole request, which stays hidden in tracebacks like the key in it."""
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     if body is not None:
         lines.append(f"content-length: {len(body)}\r\n")
-    return Secret(f"{begins}{''.join(lines)}\r\n".encode("latin-1") + (body or b""))
+    return SecretBytes(f"{begins}{''.join(lines)}\r\n".encode("latin-1") + (body or b""))
 
 
-async def _answer(connection: aiohttp.connector.Connection, written: Secret) -> Received:
+async def _answer(connection: aiohttp.connector.Connection, written: SecretBytes) -> Received:
     """Write a request, and read its whole answer."""
     protocol: Any = connection.protocol
     protocol.set_response_params(read_until_eof=True, auto_decompress=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import logging
 import os
 import random
 from collections.abc import Collection, Mapping
@@ -22,22 +21,22 @@ from incarts_pipeline.api.attribution import (
     attribute,
     is_in_step,
 )
-from incarts_pipeline.api.credentials import checked_secret
 from incarts_pipeline.api.endpoints import LINK, LINKS, QR_CODES, Endpoint, Made
-from incarts_pipeline.api.received import Received
+from incarts_pipeline.api.exposure import refuse_plain_secret, refuse_secrets, reply_of
 from incarts_pipeline.api.responses import Reply, classify, error_for
-from incarts_pipeline.api.transport import (
-    HttpxTransport,
-    Transport,
-    explain,
-    make_transport,
-    unpacked,
-)
-from incarts_pipeline.errors import AnswerLostError, NotSentError, SettingsError
+from incarts_pipeline.api.transport import HttpxTransport, Transport, explain, make_transport
+from incarts_pipeline.errors import AnswerLostError, NotSentError, RefusedError, SettingsError
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
-from incarts_pipeline.settings import MOST, ClientSettings, Settings, checked_base_url
+from incarts_pipeline.outgoing import logger_of
+from incarts_pipeline.settings import (
+    MOST,
+    ClientSettings,
+    Settings,
+    checked_base_url,
+    checked_key,
+)
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _FOREIGN = frozenset(Foreign)
 _AGAIN = "Send the same bytes under the same idempotency key again."
@@ -78,7 +77,13 @@ class IncartsClient:
             self.base_url = checked_base_url(base_url)
         except ValueError as error:
             raise SettingsError(f"The base URL can't be used: {error}.") from None
-        self._secret = checked_secret(api_key)
+        try:
+            secret = checked_key(api_key).get_secret_value()
+        except ValueError as error:
+            raise SettingsError(
+                f"The key can't be used: {error}.", fix="Set INCARTS_API_KEY to the key alone."
+            ) from None
+        self._secret = secret.encode()
         self._transport: Transport
         if transport is None:
             self._transport = make_transport(
@@ -95,7 +100,7 @@ class IncartsClient:
             ("accept", "application/json"),
             ("accept-encoding", "identity"),
             ("user-agent", "incarts-pipeline"),
-            ("x-incarts-api-key", self._secret.decode()),
+            ("x-incarts-api-key", secret),
         ]
         self._deadline = connect_timeout + read_timeout
         self._noted_spelling = False
@@ -195,6 +200,7 @@ class IncartsClient:
             ApiError: Incarts answered with an error; the subclass says which.
             NotSentError: the request provably never left.
             AnswerLostError: it may have; send the same bytes under the same key again.
+            RefusedError: the request has an API key in it, beside the header that is for it.
             ValueError: the key or the id is not 8 to 128 printable ASCII characters.
         """
         return await self._create(LINKS, None, body, idempotency_key, correlation_id)
@@ -239,6 +245,13 @@ class IncartsClient:
     ) -> Answer:
         try:
             _, answer = await self._exchange(method, endpoint, request, idempotency_key)
+        except RefusedError as error:
+            return Answer(
+                kind=AnswerKind.NOT_SENT,
+                correlation_id=request.correlation_id,
+                error_code=error.guard,
+                error_message=error.message,
+            )
         except (httpx.RequestError, TimeoutError) as error:
             failure = explain(error)
             return Answer(
@@ -253,6 +266,7 @@ class IncartsClient:
         self, method: str, endpoint: Endpoint[Made], request: Request, idempotency_key: str | None
     ) -> Made:
         """Return what a success brought; raise the error tree for anything else."""
+        refuse_secrets(request, idempotency_key)
         try:
             reply, answer = await self._exchange(method, endpoint, request, idempotency_key)
         except (httpx.RequestError, TimeoutError) as error:
@@ -277,6 +291,8 @@ class IncartsClient:
         idempotency_key: str | None,
     ) -> tuple[Reply, Answer]:
         """Send one request, and say whose its answer is and what it means, within the deadline."""
+        if request.body is not None:
+            refuse_plain_secret(request.body, self._secret)
         url = endpoint.url(self.base_url, request.link_id)
         headers = [*self._headers, ("x-correlation-id", _header(request.correlation_id))]
         if request.body is not None:
@@ -293,7 +309,7 @@ class IncartsClient:
             )
             in_step = False
             try:
-                reply = self._reply(received)
+                reply = reply_of(received, request.correlation_id)
                 answer = attribute(
                     classify(
                         reply.status,
@@ -311,16 +327,6 @@ class IncartsClient:
                 await received.let_go(in_step)
         self._note_oddities(answer)
         return reply, answer
-
-    def _reply(self, received: Received) -> Reply:
-        told = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in received.headers
-        }
-        content = unpacked(received.body, told.get("content-encoding"))
-        # What an answer says gets into the ledger and reports, so it must not say the key.
-        content = content.replace(self._secret, b"[secure]")
-        return Reply(status=received.status, headers=told, body=content)
 
     def _note_oddities(self, answer: Answer) -> None:
         if answer.is_renamed and answer.made and not self._noted_spelling:

@@ -17,6 +17,7 @@ from incarts_pipeline import errors
 from incarts_pipeline.api.rate_limit_headers import _time, parse_hints
 from incarts_pipeline.errors import ApiError, ApiProblem
 from incarts_pipeline.models import Answer, AnswerKind, Link, QrCode
+from incarts_pipeline.outgoing import MASK
 
 _MAX_MESSAGE = 300
 _ID = re.compile(r"[!-~]{3,128}")
@@ -191,7 +192,9 @@ def is_id(text: str) -> bool:
 
 def _id(data: object) -> str | None:
     value = data.get("id") if isinstance(data, dict) else None
-    return value if isinstance(value, str) and is_id(value) else None
+    if not isinstance(value, str) or not is_id(value) or MASK in value:
+        return None
+    return value
 
 
 def parse_error(

@@ -47,8 +47,11 @@ import httpx
 
 from incarts_pipeline.api.aiohttp_transport import AiohttpTransport
 from incarts_pipeline.api.received import MAX_BODY, AnswerTooLargeError, Received
+from incarts_pipeline.outgoing import keep_credentials, logger_of, safe
 from incarts_pipeline.settings import check_proxy, tls_context
 
+# Loggers that write down what came over the network when they are asked for all that happens.
+_TALKATIVE = ("httpcore.connection", "httpcore.http11", "httpcore.proxy", "aiohttp.client", "httpx")
 _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
 
 
@@ -149,6 +152,8 @@ def make_transport(
     is_tls = urlsplit(base_url).scheme == "https"
     context = tls_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     proxy = proxy_for(base_url)
+    for name in _TALKATIVE:
+        logger_of(name)
     module = _aiohttp()
     if module is not None:
         return AiohttpTransport(module, context, max_connections, proxy, connect_timeout)
@@ -180,7 +185,7 @@ def proxy_for(url: str) -> str | None:
     proxy = known.get("https") or known.get("all")
     if not proxy:
         return None
-    return check_proxy(proxy, host)
+    return check_proxy(keep_credentials(proxy), host)
 
 
 def _aiohttp() -> ModuleType | None:
@@ -253,10 +258,11 @@ def explain(error: httpx.RequestError | TimeoutError) -> Failure:
     """Say what a failed exchange means; a bare TimeoutError is the attempt's deadline."""
     causes = _causes(error)
     not_sent = isinstance(error, _NOT_SENT)
-    text = _QUIET.sub("", " ".join(str(error).split()))[:200].rstrip(".") or type(error).__name__
+    said = safe(" ".join(str(error).split()))  # before it is cut, and a password in it too
+    text = _QUIET.sub("", said)[:200].rstrip(".") or type(error).__name__
     certificate = next((c for c in causes if isinstance(c, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
-        why = getattr(certificate, "verify_message", "") or text
+        why = safe(getattr(certificate, "verify_message", "")) or text
         kind, message = FailureKind.TLS, f"the host's certificate is not trusted: {why}"
     elif any(isinstance(cause, ssl.SSLError) for cause in causes):
         kind, message = FailureKind.TLS, f"TLS failed: {text}"

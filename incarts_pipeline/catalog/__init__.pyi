@@ -4,4 +4,4 @@ from .dataframes import from_dicts as from_dicts, from_pandas as from_pandas, is
 from .fingerprint import Fingerprint as Fingerprint, dataset_fingerprint as dataset_fingerprint
 from .open import open_catalog as open_catalog
 from .options import FORMATS as FORMATS
-from .paths import without_secrets as without_secrets, would_read as would_read
+from .paths import would_read as would_read

@@ -17,6 +17,7 @@ from incarts_pipeline.catalog.arrow_types import (
 from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.options import BATCH_ROWS
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.outgoing import safe
 
 _SHOWN = 240  # characters of another library's message
 _CREDENTIALS = {
@@ -142,7 +143,8 @@ def cannot_read(name: str, error: Exception) -> CatalogError:
         error: what its library raised; an OSError is told with the store's credentials.
     """
     # Cloud clients put whole responses into their messages.
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    said = safe(str(error))  # before it is cut, and a secret in it too
+    reason = (said.splitlines() or [type(error).__name__])[0].rstrip(".")
     if len(reason) > _SHOWN:
         reason = reason[:_SHOWN] + "…"
     fix = "Check that it is whole and of the kind that it is taken for."

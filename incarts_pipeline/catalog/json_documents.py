@@ -44,7 +44,7 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
     for file in files:
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, paths[file.name])
-            columns.read(source, file.name, unit)
+            columns.read(source, file.name, unit, most=options.max_line_bytes)
     schema = columns.schema()
     if not schema.names:
         empty = CatalogError(f"{name} is empty.", fix="It needs at least one object.")
@@ -54,7 +54,9 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
         path = paths[file.name]
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, path)
-            for batch in json_batches(source, file.name, schema, row, unit):
+            for batch in json_batches(
+                source, file.name, schema, row, unit, most=options.max_line_bytes
+            ):
                 row += batch.num_rows
                 yield batch
             # A document says itself where it ends.

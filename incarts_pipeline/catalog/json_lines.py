@@ -19,9 +19,12 @@ import pyarrow.json as pajson
 import pyarrow.types as pt
 
 from incarts_pipeline.catalog.arrow_types import Faults
+from incarts_pipeline.catalog.options import LINE_BYTES
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
 from incarts_pipeline.errors import CatalogError
 
+_DEEPEST = 200  # levels: each costs Arrow's parser some of its stack
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _EXACT = 2**53  # from here on not every whole number is a double
 _NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')  # of a field, the last one before a wrong byte
 _ELEMENT = "[]"  # in a path: what a list has
@@ -66,20 +69,23 @@ class JsonColumns:
         self._rows = 0
         self._long: dict[_Path, CatalogError] = {}  # numbers that a double would round
 
-    def read(self, source: Decoded, name: str, unit: str = "Line") -> None:
+    def read(
+        self, source: Decoded, name: str, unit: str = "Line", *, most: int = LINE_BYTES
+    ) -> None:
         """Read the lines of one more file.
 
         Args:
             source: the file; read to its end.
             name: the file, for messages.
             unit: what a line is to people.
+            most: bytes that a line may have.
 
         Raises:
-            CatalogError: a line is no JSON object; names it.
+            CatalogError: a line is no JSON object, or too long; names it.
         """
         # A pass for the types alone: a field may first appear, or first have a fraction, in the
         # last line, and a batch that is out can't be changed.
-        for block in _blocks(source, name, unit, self._rows):
+        for block in _blocks(source, name, unit, self._rows, most=most):
             table = self._usable(block)
             self._schema = _unified(self._schema, table.schema)
             for field in table.schema:
@@ -133,7 +139,13 @@ class JsonColumns:
 
 
 def json_batches(
-    source: Decoded, name: str, schema: pa.Schema, first_row: int = 0, unit: str = "Line"
+    source: Decoded,
+    name: str,
+    schema: pa.Schema,
+    first_row: int = 0,
+    unit: str = "Line",
+    *,
+    most: int = LINE_BYTES,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows, as the columns that `JsonColumns` found; what else a line has is left out.
 
@@ -143,15 +155,16 @@ def json_batches(
         schema: the columns of all files of the catalog.
         first_row: the 0-based number of its first row in the catalog.
         unit: what a line is to people.
+        most: bytes that a line may have.
 
     Raises:
         CatalogError: a line can't be read; names it.
     """
-    for block in _blocks(source, name, unit, first_row):
+    for block in _blocks(source, name, unit, first_row, most=most):
         yield from _parsed(block, schema, schema).select(schema.names).to_batches()
 
 
-def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Block]:
+def _blocks(source: Decoded, name: str, unit: str, row: int = 0, *, most: int) -> Iterator[_Block]:
     line, rest = 0, b""
     while True:
         try:
@@ -162,8 +175,11 @@ def _blocks(source: Decoded, name: str, unit: str, row: int = 0) -> Iterator[_Bl
         data, end, rest = (rest + read).rpartition(b"\n")
         if not read:
             data, rest = rest, b""
+        lines = data.split(b"\n")
+        behind = line + data.count(b"\n") + len(end)
+        _check_bounds([*enumerate(lines, line), (behind, rest)], name, most)
         # Blank lines are no rows, but they count as lines in messages.
-        rows = sum(1 for one in data.split(b"\n") if one.strip())
+        rows = sum(1 for one in lines if one.strip())
         if rows:
             yield _Block(data=data, line=line, row=row, rows=rows, name=name, unit=unit)
         line, row = line + data.count(b"\n") + len(end), row + rows
@@ -178,6 +194,30 @@ def _undecodable(
     names = _NAME.findall(cut)
     column = names[-1].decode(errors="replace") if names else None
     return error.at(f"Line {line + 1} of {name}", row, column)
+
+
+def _check_bounds(lines: list[tuple[int, bytes]], name: str, most: int) -> None:
+    """Refuse a line that is too long, whole or not, or so deep that Arrow's parser would crash."""
+    for number, line in lines:
+        if len(line) > most:
+            raise CatalogError(
+                f"Line {number + 1} of {name} has more than {most:,} bytes.",
+                fix="Write one object per line. Raise the bound max_line_bytes in INCARTS_LIMITS "
+                "if it is one.",
+            )
+        if line.count(b"[") + line.count(b"{") > _DEEPEST and _depth(line) > _DEEPEST:
+            raise CatalogError(
+                f"Line {number + 1} of {name} is nested deeper than {_DEEPEST} levels.",
+                fix="Flatten it, or give what is nested as text.",
+            )
+
+
+def _depth(line: bytes) -> int:
+    depth = deepest = 0
+    for mark in _STRUCTURE.findall(line):
+        depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _parsed(block: _Block, known: pa.Schema, explicit: pa.Schema | None) -> pa.Table:

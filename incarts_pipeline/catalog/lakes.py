@@ -15,8 +15,8 @@ from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.extras import package
 from incarts_pipeline.catalog.fingerprint import Fingerprint, States
 from incarts_pipeline.catalog.options import ReadOptions
-from incarts_pipeline.catalog.paths import without_secrets
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.outgoing import keep_credentials, uri_place
 
 _EXTRA = "lakes"
 ICEBERG = "iceberg://"  # a table that a catalog of pyiceberg's settings has
@@ -35,7 +35,7 @@ def open_delta(source: str, options: ReadOptions) -> Catalog:
         MissingExtraError: deltalake isn't installed.
     """
     deltalake = package("deltalake", _EXTRA, "Delta tables")
-    name = without_secrets(source)
+    name = uri_place(keep_credentials(source))
 
     def load(version: int | None = None) -> Any:
         return deltalake.DeltaTable(name, version=version, storage_options=_storage(source))
@@ -70,7 +70,7 @@ def open_iceberg(source: str, options: ReadOptions) -> Catalog:
         MissingExtraError: pyiceberg isn't installed.
     """
     table_module = package("pyiceberg.table", _EXTRA, "Iceberg tables")
-    name = without_secrets(source)
+    name = uri_place(keep_credentials(source))
 
     def load() -> Any:
         if not source.startswith(ICEBERG):

@@ -7,7 +7,7 @@ from pathlib import Path
 from incarts_pipeline.catalog.catalog import Catalog
 from incarts_pipeline.catalog.files import open_files
 from incarts_pipeline.catalog.in_memory import open_object
-from incarts_pipeline.catalog.options import BATCH_ROWS, ReadOptions
+from incarts_pipeline.catalog.options import BATCH_ROWS, LINE_BYTES, ReadOptions
 
 
 def open_catalog(
@@ -22,6 +22,7 @@ def open_catalog(
     records: str | None = None,
     query: str | None = None,
     batch_rows: int = BATCH_ROWS,
+    max_line_bytes: int = LINE_BYTES,
 ) -> Catalog:
     """Open any table.
 
@@ -46,6 +47,7 @@ def open_catalog(
             (`shop.products`), of the element in XML; the only one that they can be.
         query: one SELECT, for a source that is the file of a DuckDB or SQLite database.
         batch_rows: the most rows in one batch.
+        max_line_bytes: how long a line of JSON lines may be.
 
     Raises:
         CatalogError: it can't be read; says what to do.
@@ -64,6 +66,7 @@ def open_catalog(
         records=records,
         query=query,
         batch_rows=batch_rows,
+        max_line_bytes=max_line_bytes,
     )
     if isinstance(source, str | Path):
         return open_files(str(source), options)

@@ -6,9 +6,11 @@ import codecs
 from dataclasses import dataclass
 
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.models import Limits
 from incarts_pipeline.text import suggest
 
 BATCH_ROWS = 65_536  # large enough for kernels to pay, small enough to have several at once
+LINE_BYTES = Limits().max_line_bytes
 DOUBLE_QUOTE = '"'
 NO_QUOTE = "none"
 _ARTICLES = {"delimiter": "a", "quote": "a", "escape": "an"}
@@ -33,6 +35,7 @@ class ReadOptions:
     records: str | None = None
     query: str | None = None
     batch_rows: int = BATCH_ROWS
+    max_line_bytes: int = LINE_BYTES
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -15,6 +15,7 @@ from incarts_pipeline.catalog.catalog import cannot_read
 from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
 from incarts_pipeline.catalog.options import FORMATS
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.outgoing import keep_credentials, uri_place
 from incarts_pipeline.text import Option, OptionText, suggest, suggest_file
 
 FORMAT_OF = {
@@ -38,8 +39,6 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
 _GLOB = frozenset("*?[")
 _SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
-# Parameters of a URI that may be shown; whatever else is there may be a token.
-_HARMLESS = ("endpoint_override", "scheme", "region", "retry_limit_seconds")
 _GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
 # Their folders hold old versions of rows beside the new ones; only their own readers know which.
 _LAKES = {
@@ -78,14 +77,14 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
     Raises:
         CatalogError: there is none, their kind can't be told, or the store can't be reached.
     """
-    name = without_secrets(source)
+    name = uri_place(keep_credentials(source))
     try:
         filesystem, path = _filesystem(source)
         paths, base = _paths(filesystem, path, name, format)
         files = fingerprint(name, filesystem, lambda: _paths(filesystem, path, name, format)[0])
     except (pa.ArrowException, OSError, ValueError) as error:
         # `from None`: the cause's own message has the URI with its password.
-        raise cannot_read(name, _hide(error, source, name)) from None
+        raise cannot_read(name, OSError(str(error).replace(source, name))) from None
     if not paths:
         raise CatalogError(
             f"{name} holds no Parquet, CSV, JSON, XML or Excel file.",
@@ -115,12 +114,12 @@ def table_format(source: str) -> str | None:
         return "iceberg"
     if _GLOB.intersection(source):
         return None
-    name = without_secrets(source)
+    name = uri_place(keep_credentials(source))
     try:
         filesystem, path = _filesystem(source)
         log = filesystem.get_file_info(f"{path.rstrip('/')}/_delta_log")
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise cannot_read(name, _hide(error, source, name)) from None
+        raise cannot_read(name, OSError(str(error).replace(source, name))) from None
     return "delta" if log.type is fs.FileType.Directory else None
 
 
@@ -267,24 +266,3 @@ def _not_there(path: str, name: str) -> CatalogError:
         )
     near = suggest_file(Path(path))
     return CatalogError(f"There is no catalog {name}.{near}", fix="Check the path.")
-
-
-def without_secrets(source: str) -> str:
-    """A URI may carry a password or a token; messages don't."""
-    if "://" not in source:
-        return source
-    parts = urlsplit(source)
-    place = parts.netloc if parts.password is None else parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, place, parts.path, "", ""))
-
-
-def _hide(error: Exception, source: str, name: str) -> Exception:
-    # Clients quote the URI that they were given, or single parameters of it.
-    text = str(error).replace(source, name)
-    parts = urlsplit(source)
-    secrets = [value for key, value in parse_qsl(parts.query) if key not in _HARMLESS]
-    if parts.password is not None:
-        secrets += [parts.username or "", parts.password]
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "…")
-    return OSError(text)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
+import traceback
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import click
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import check, flow, init, inspect, ledger, local, qr, review, verify
+from incarts_pipeline.cli import (
+    check,
+    flow,
+    init,
+    inspect,
+    ledger,
+    local,
+    qr,
+    review,
+    screen,
+    verify,
+)
 from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
+from incarts_pipeline.outgoing import SafeRecords, shown_lines
 from incarts_pipeline.text import Surface
 
 app = typer.Typer(
@@ -27,7 +39,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"incarts {version('incarts-pipeline')}")
+        screen.say(f"incarts {version('incarts-pipeline')}")
         raise typer.Exit
 
 
@@ -61,38 +73,59 @@ app.command("sandbox")(local.sandbox)
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
-    errors = Console(stderr=True)
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=errors, show_path=False, show_time=False)],
-    )
+    handler = RichHandler(console=screen.console(err=True), show_path=False, show_time=False)
+    handler.addFilter(SafeRecords())  # other libraries' records come here as well
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
         with told_in(Surface.SHELL):
-            app()
+            code = _run()
+        sys.exit(code)
     except IncartsError as error:
-        told = error.message if error.fix is None else f"{error.message}\n  {error.fix}"
-        errors.print(f"[bold red]error:[/] {_escape(told)}", highlight=False, soft_wrap=True)
+        _tell(error.message, error.fix)
         _exit(error, 2 if isinstance(error, MappingError) else 1)
     except KeyboardInterrupt:
-        errors.print("stopped")
+        screen.say("stopped", err=True)
         sys.exit(4)
+    except Exception:  # a fault of ours: Python would print it with all that its text says
+        sys.stderr.write(shown_lines(traceback.format_exc()))
+        sys.exit(1)
+
+
+def _run() -> Any:
+    """Run the command; return its exit code, None for 0."""
+    try:
+        # Not by itself, since it would print what was given as it stands.
+        return app(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the help, whose text is ours
+        return error.exit_code
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            screen.say_lines(error.ctx.get_usage(), err=True)
+        _tell(error.format_message())
+        return error.exit_code
+    except click.Abort:
+        screen.say("stopped", err=True)
+        return 1
+
+
+def _tell(message: str, fix: str | None = None) -> None:
+    screen.say_lines(message, label=("error:", "bold red"), err=True)
+    if fix is not None:
+        screen.say(f"  {fix}", err=True)
 
 
 def _exit(error: IncartsError, code: int) -> NoReturn:
     """Exit; a program that asked for JSON gets the error as one object on standard output."""
     if "--json" in sys.argv:
         refused = error if isinstance(error, RefusedError) else None
-        told = {
-            "error": error.message,
-            "fix": error.fix,
-            "guard": refused.guard if refused else None,
-            "digest": refused.digest if refused else None,
-            "exit_code": code,
-        }
-        typer.echo(json.dumps(told))
+        screen.tell_json(
+            {
+                "error": error.message,
+                "fix": error.fix,
+                "guard": refused.guard if refused else None,
+                "digest": refused.digest if refused else None,
+                "exit_code": code,
+            }
+        )
     sys.exit(code)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import (
     CatalogArg,
     DelimiterOpt,
@@ -83,9 +79,9 @@ def check(
         request, settings_for(target=target), output=output, private=private
     )
     if as_json:
-        typer.echo(json.dumps(_object(result), default=dt.datetime.isoformat))
+        screen.tell_json(_object(result))
     else:
-        _tables(Console(), result)
+        _tables(result)
     raise typer.Exit(result.exit_code())
 
 
@@ -101,24 +97,19 @@ def _object(result: Checked) -> dict[str, Any]:
 
 def _not_ok(result: Checked) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = result.table.to_pylist()
-    return [row for row in rows if row["verdict"] != Reach.OK]
+    found = [row for row in rows if row["verdict"] != Reach.OK]
+    return [row | {"checked_at": row["checked_at"].isoformat()} for row in found]
 
 
-def _tables(console: Console, result: Checked) -> None:
-    table = Table(title="Destinations")
-    table.add_column("URLs", justify="right")
-    table.add_column("verdict")
-    table.add_column("which means")
-    for reach, n in result.counts.items():
-        if n:
-            table.add_row(f"{n:,}", reach.value, _MEANING[reach])
-    console.print(table)
+def _tables(result: Checked) -> None:
+    columns = ("URLs", "verdict", "which means")
+    counts = [(f"{n:,}", one.value, _MEANING[one]) for one, n in result.counts.items() if n]
+    screen.tell_table("Destinations", columns, counts, right=columns[:1])
     odd = _not_ok(result)
     for row in odd[:_SHOWN]:
         said = row["http_status"] or row["reason"]
         led = "".join(f" → {url}" for url in row["redirects"])
         rows = f"{counted(row['links'], 'link')}, first in row {row['catalog_row']}"
-        line = f"{escape(row['url'] + led)}: {escape(str(said))} ({rows})"
-        console.print(f"[bold]{row['verdict']}[/] {line}", highlight=False, soft_wrap=True)
+        screen.say((row["verdict"], "bold"), f" {row['url']}{led}: {said} ({rows})")
     if len(odd) > _SHOWN:
-        console.print(f"… and {len(odd) - _SHOWN:,} more; --output has all of them")
+        screen.say(f"… and {len(odd) - _SHOWN:,} more; --output has all of them")

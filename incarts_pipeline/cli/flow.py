@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from incarts_pipeline.cli import running, show
+from incarts_pipeline.cli import running, screen, show
 from incarts_pipeline.cli.options import (
     AcceptOpt,
     AllowEmptyOpt,
@@ -111,7 +111,7 @@ def plan(
             save_plan(made, request, settings, out)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
-            typer.echo(f"carry it out with: incarts apply {out} -o links.parquet")
+            screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 

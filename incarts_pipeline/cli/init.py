@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -10,11 +9,8 @@ from typing import Annotated, Any
 
 import click
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from incarts_pipeline.cli import show
+from incarts_pipeline.cli import screen, show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
@@ -118,7 +114,7 @@ def init(
     made.save(out)
     request = PlanRequest(catalog=catalog, mapping=out)
     if not as_json:
-        _tell(Console(), made, out)
+        _tell(made, out)
     with plan_catalog(request, _enough(settings)) as plan:
         _tell_plan(plan, made, out, settings, catalog, as_json=as_json)
         raise typer.Exit(1 if plan.figures.refusals else 0)
@@ -128,7 +124,8 @@ def _show_preset(preset: Preset | None) -> None:
     """Print what a preset stands for; raises MappingError when none is named."""
     if preset is None:
         raise _no_table()
-    typer.echo(preset_text(preset), nl=False)
+    for line in preset_text(preset).splitlines():
+        screen.say(line)
 
 
 def _no_table() -> MappingError:
@@ -156,7 +153,7 @@ def _check_place(
         )
     if not out.exists() or overwrite:
         return
-    if asks and typer.confirm(f"{out} exists. Write over it?", err=True):
+    if asks and screen.asks(f"{out} exists. Write over it?"):
         return
     raise MappingError(
         f"{out} exists, and stays as it is.",
@@ -169,7 +166,7 @@ def _check_place(
 
 def _choose(undecided: UndecidedError) -> str:
     """Ask which of several tables of a file is meant."""
-    typer.echo(undecided.message, err=True)
+    screen.say_lines(undecided.message, err=True)
     chosen: str = typer.prompt(
         "Which one has the products?",
         type=click.Choice(undecided.choices),
@@ -192,7 +189,7 @@ def _ask_link_set(made: Suggestion) -> str:
     found = made.finding("link_set")
     guess = str(found.value) if found is not None else "products"
     question = "What are these links called? Renaming them later makes every link anew"
-    name: str = typer.prompt(question, default=guess, err=True)
+    name: str = screen.prompt(question, default=guess)
     return name.strip()
 
 
@@ -201,11 +198,11 @@ def _ask_key(made: Suggestion) -> tuple[str, ...]:
     key = made.finding("unique_key")
     if key is None or not (key.others or key.doubt):
         return ()
-    typer.echo(f"What is a row, today and next year? {key.doubt or ''}".strip(), err=True)
+    screen.say(f"What is a row, today and next year? {key.doubt or ''}".strip(), err=True)
     listed = [key.value, *key.others]
     for number, one in enumerate(listed, 1):
-        typer.echo(f"  {number}  {shown(one)}", err=True)
-    said: str = typer.prompt("A number, or columns' names with commas", default="1", err=True)
+        screen.say(f"  {number}  {shown(one)}", err=True)
+    said: str = screen.prompt("A number, or columns' names with commas", default="1")
     if said.strip().isdecimal() and 1 <= int(said) <= len(listed):
         chosen = listed[int(said) - 1]
         return tuple(chosen) if isinstance(chosen, list) else ()
@@ -224,8 +221,8 @@ def _ask_page(made: Suggestion) -> str | None:
         else "A product's page, with columns in braces, like https://www.your-shop.com/p/{sku}"
     )
     guess = "" if PLACEHOLDER in page.value else page.value
-    typer.echo(f"Where do the links go? {page.value} {page.doubt}", err=True)
-    said: str = typer.prompt(question, default=guess, show_default=bool(guess), err=True)
+    screen.say(f"Where do the links go? {page.value} {page.doubt}", err=True)
+    said: str = screen.prompt(question, default=guess, show_default=bool(guess))
     return None if said.strip() in ("", guess) else said.strip()
 
 
@@ -236,32 +233,30 @@ def _enough(settings: Settings) -> Settings:
     return settings.model_copy(update={"project_id": _NO_PROJECT})
 
 
-def _tell(console: Console, made: Suggestion, out: Path) -> None:
+def _tell(made: Suggestion, out: Path) -> None:
     """Print what was found."""
-    table = Table(title=escape(f"{out}, for {made.title}"))
-    for name in ("key", "guess", "why"):
-        table.add_column(name, overflow="fold")
-    for one in made.findings:
-        if not one.is_offer:
-            field = one.field.removeprefix("link.")
-            table.add_row(escape(field), escape(flow(one.value)), escape(one.why))
-    console.print(table)
+    columns = ("key", "guess", "why")
+    rows = [
+        (one.field.removeprefix("link."), flow(one.value), one.why)
+        for one in made.findings
+        if not one.is_offer
+    ]
+    screen.tell_table(f"{out}, for {made.title}", columns, rows, folded=columns)
     for one in made.doubts:
-        line = f"[yellow]look at[/] {escape(f'{one.field}: {one.doubt}')}"
-        console.print(line, highlight=False, soft_wrap=True)
+        screen.say(("look at", "yellow"), f" {one.field}: {one.doubt}")
 
 
 def _tell_plan(
     plan: Plan, made: Suggestion, out: Path, settings: Settings, catalog: str, *, as_json: bool
 ) -> None:
     if as_json:
-        typer.echo(json.dumps(_object(made, out) | {"plan": show.plan_object(plan)}))
+        screen.tell_json(_object(made, out) | {"plan": show.plan_object(plan)})
         return
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
-        typer.echo("planned without INCARTS_PROJECT_ID, as if no link had been made before")
+        screen.say("planned without INCARTS_PROJECT_ID, as if no link had been made before")
     command = shlex.join(["incarts", "apply", catalog, "--mapping", str(out)])
-    typer.echo(f"read {out}, then: {command} -o links.parquet")
+    screen.say(f"read {out}, then: {command} -o links.parquet")
 
 
 def _object(made: Suggestion, out: Path) -> dict[str, Any]:

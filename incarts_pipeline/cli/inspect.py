@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.ledger import LedgerReader, Overview
@@ -25,9 +22,9 @@ from incarts_pipeline.settings import Settings
 Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
 
 _MARKS = {
-    True: "[green]ok[/]",
-    False: "[bold red]not ok[/]",
-    None: "[yellow]not checked[/]",
+    True: ("ok", "green"),
+    False: ("not ok", "bold red"),
+    None: ("not checked", "yellow"),
 }
 # The API has nothing that could be asked for a project.
 _PROJECT = "whether the key may use {} only shows when a link is made: pilot with --limit 1"
@@ -38,9 +35,9 @@ def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
     settings = settings_for(ledger, target)
     found = ledger_overview(settings)
     if as_json:
-        typer.echo(json.dumps(_status_object(found)))
+        screen.tell_json(_status_object(found))
     else:
-        _status_tables(Console(), found, Path(settings.ledger))
+        _status_tables(found, Path(settings.ledger))
     raise typer.Exit(1 if found.damage else 0)
 
 
@@ -66,34 +63,33 @@ def _status_object(found: Overview) -> dict[str, Any]:
     }
 
 
-def _status_tables(console: Console, found: Overview, file: Path) -> None:
-    table = Table(title=f"{escape(str(file))} for {escape(found.facts['base_url'])}")
+def _status_tables(found: Overview, file: Path) -> None:
     shown = found.shown_states()
-    for name in ("project", "link set"):
-        table.add_column(name, overflow="fold")
-    for name in ("links", "missing", *(state.value.replace("_", " ") for state in shown)):
-        table.add_column(name, justify="right")
+    texts = ("project", "link set")
+    counts = ("links", "missing", *(state.value.replace("_", " ") for state in shown))
+    rows = []
     for one in found.sets:
         numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in shown))
         name = one.link_set + ("" if one.kind == LINKS.name else f", {KINDS[one.kind].noun}s")
-        table.add_row(escape(one.project_id), escape(name), *(f"{number:,}" for number in numbers))
-    console.print(table)
+        rows.append((one.project_id, name, *(f"{number:,}" for number in numbers)))
+    title = f"{file} for {found.facts['base_url']}"
+    screen.tell_table(title, [*texts, *counts], rows, right=counts, folded=texts)
     for line in found.lines():
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        screen.say(line)
     for line in found.alarms():
-        console.print(escape(line), style="bold red", highlight=False, soft_wrap=True)
+        screen.say((line, "bold red"))
 
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Ask running processes to finish what is in flight, publish, and end."""
     asked = stop_runs(settings_for(ledger, target))
     if as_json:
-        typer.echo(json.dumps({run_id: str(run) for run_id, run in asked.items()}))
+        screen.tell_json({run_id: str(run) for run_id, run in asked.items()})
         return
     for run in asked.values():
-        typer.echo(f"asked to stop: {run}")
+        screen.say(f"asked to stop: {run}")
     if not asked:
-        typer.echo("nothing is running")
+        screen.say("nothing is running")
 
 
 def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
@@ -109,12 +105,10 @@ def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
     good = all(ok is not False for _, ok, _ in checks)
     if as_json:
         rows = [{"check": name, "ok": ok, "message": text} for name, ok, text in checks]
-        typer.echo(json.dumps({"ok": good, "checks": rows}))
+        screen.tell_json({"ok": good, "checks": rows})
     else:
-        console = Console()
         for name, ok, text in checks:
-            line = f"{name}: {_MARKS[ok]}  {escape(text)}"
-            console.print(line, highlight=False, soft_wrap=True)
+            screen.say(f"{name}: ", _MARKS[ok], f"  {text}")
     raise typer.Exit(0 if good else 1)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from incarts_pipeline.cli import running
+from incarts_pipeline.cli import running, screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.maintenance import backup_ledger, check_ledger, restore_ledger
 from incarts_pipeline.text import counted
@@ -29,9 +28,9 @@ def backup(
     """Copy the ledger to a new file, also while something runs, and check the copy."""
     made = backup_ledger(destination, settings_for(ledger, target))
     if as_json:
-        typer.echo(json.dumps({"file": str(made.file), "rows": dict(made.rows)}))
+        screen.tell_json({"file": str(made.file), "rows": dict(made.rows)})
         return
-    typer.echo(f"{counted(made.links, 'link')} \u2192 {made.file}")
+    screen.say(f"{counted(made.links, 'link')} \u2192 {made.file}")
 
 
 @app.command()
@@ -56,13 +55,13 @@ def restore(
             "held": found.held,
             "moved_aside": str(found.moved_aside) if found.moved_aside else None,
         }
-        typer.echo(json.dumps(told))
+        screen.tell_json(told)
         return
-    typer.echo(f"{counted(found.ledger.links, 'link')} in {found.ledger.file}")
+    screen.say(f"{counted(found.ledger.links, 'link')} in {found.ledger.file}")
     if found.moved_aside:
-        typer.echo(f"what was there is now {found.moved_aside}")
+        screen.say(f"what was there is now {found.moved_aside}")
     if found.held:
-        typer.echo(
+        screen.say(
             f"{counted(found.held, 'key was', 'keys were')} sent since the backup was made: take "
             "over what was published with `incarts import links.parquet`. The rest is held as in "
             "doubt, for `incarts review`."
@@ -75,8 +74,8 @@ def check(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt =
     settings = settings_for(ledger, target)
     found = check_ledger(settings)
     if as_json:
-        typer.echo(json.dumps({"ok": not found, "damage": found}))
+        screen.tell_json({"ok": not found, "damage": found})
     else:
         for line in found or [f"{settings.ledger} is intact"]:
-            typer.echo(line)
+            screen.say(line)
     raise typer.Exit(1 if found else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,9 @@ def sandbox(
 
     def ready(base_url: str) -> None:
         for assignment in environment(switches, base_url).split():
-            typer.echo(f"export {assignment}")
+            # The sandbox's own key, made up for whoever started it; everything else is shown safe.
+            sys.stdout.write(f"export {assignment}\n")
+        sys.stdout.flush()
 
     try:
         serve(switches, port=port, state=state, ready=ready)

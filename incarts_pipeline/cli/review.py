@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from incarts_pipeline.cli import running
+from incarts_pipeline.cli import running, screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
@@ -43,9 +40,9 @@ def list_cases(
     """List what is in flight or in doubt; exit 3 when something needs a person."""
     found = review.open_cases(settings_for(ledger, target))
     if as_json:
-        typer.echo(json.dumps([_case_object(case) for case in found]))
+        screen.tell_json([_case_object(case) for case in found])
     else:
-        _case_table(Console(), found)
+        _tell_cases(found)
     raise typer.Exit(3 if any(case.needs_person for case in found) else 0)
 
 
@@ -56,26 +53,29 @@ def _case_object(case: Case) -> dict[str, Any]:
     return fields | times
 
 
-def _case_table(console: Console, found: Sequence[Case]) -> None:
+def _tell_cases(found: Sequence[Case]) -> None:
     if not found:
-        console.print("nothing is in doubt")
+        screen.say("nothing is in doubt")
         return
     for case in found:
         tried = counted(case.attempts, "attempt")
-        console.print(
-            f"[bold]{escape(case.link_set)} {escape(case.row_key)}[/]  {_standing(case)}: "
-            f"{escape(case.reason)}, {tried} since {_time(case.first_sent_at)}\n"
-            f"  {case.idempotency_key}{_about_code(case)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        since = f"{case.reason}, {tried} since {_time(case.first_sent_at)}"
+        screen.say((f"{case.link_set} {case.row_key}", "bold"), f"  {_standing(case)}: {since}")
+        screen.say(f"  {case.idempotency_key}")
+        for line in _about_code(case):
+            screen.say(f"  {line}")
     if any(case.needs_person for case in found):
-        console.print(
-            "\nIncarts can tell whether these links exist: send them the file of `incarts review "
-            "evidence`.\nThen `incarts review adopt KEY LINK_ID` for one that exists, `incarts "
-            "review recreate KEY` for one\nthat doesn't, and run `incarts apply` again.",
-            highlight=False,
-        )
+        for line in _FOR_PERSONS:
+            screen.say(line)
+
+
+_FOR_PERSONS = (
+    "",
+    "Incarts can tell whether these links exist: send them the file of `incarts review evidence`.",
+    "Then `incarts review adopt KEY LINK_ID` for one that exists, `incarts review recreate KEY` "
+    "for one",
+    "that doesn't, and run `incarts apply` again.",
+)
 
 
 def _standing(case: Case) -> str:
@@ -88,15 +88,15 @@ def _standing(case: Case) -> str:
     return f"in doubt, the next run settles it{until}"
 
 
-def _about_code(case: Case) -> str:
+def _about_code(case: Case) -> list[str]:
     if case.for_link_id is None:
-        return ""
-    about = f"\n  a QR code of the link {escape(case.for_link_id)}"
+        return []
+    about = [f"a QR code of the link {case.for_link_id}"]
     if case.is_taken:
-        about += (
-            "\n  The link has a code of this identifier that the ledger doesn't know: adopt that by"
-            "\n  its id, or recreate the key and choose another identifier."
-        )
+        about += [
+            "The link has a code of this identifier that the ledger doesn't know: adopt that by",
+            "its id, or recreate the key and choose another identifier.",
+        ]
     return about
 
 
@@ -117,16 +117,17 @@ def evidence(
     settings = settings_for(ledger, target)
     found = review.evidence(settings, keys=keys or ())
     if not found.cases and str(output) != "-":
-        typer.echo("nothing is in doubt: there is nothing to ask")
+        screen.say("nothing is in doubt: there is nothing to ask")
         return
-    text = json.dumps(found.content, indent=2, ensure_ascii=False)
+    text = screen.plain(found.content)
     if str(output) == "-":
-        typer.echo(text)
+        for line in text.split("\n"):
+            screen.say(line)
         return
     file = NamedPath(what="evidence", path=str(output), begins=b'{\n  "question"')
     check_apart([file], paths_read(settings))
     output.write_text(text + "\n", encoding="utf-8")
-    typer.echo(f"{counted(len(found.cases), 'operation')} → {output}")
+    screen.say(f"{counted(len(found.cases), 'operation')} → {output}")
 
 
 @app.command()
@@ -144,11 +145,11 @@ def adopt(
     """Take over a link that exists: its row uses it from now on."""
     link = review.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
     if isinstance(link, QrCode):
-        typer.echo(f"{key} has the QR code {link.id}")
-        typer.echo("Run `incarts qr` again to publish it.")
+        screen.say(f"{key} has the QR code {link.id}")
+        screen.say("Run `incarts qr` again to publish it.")
         return
-    typer.echo(f"{key} has the link {link.id} {link.short_link or ''}".rstrip())
-    typer.echo("Run `incarts apply` again to publish it.")
+    screen.say(f"{key} has the link {link.id} {link.short_link or ''}".rstrip())
+    screen.say("Run `incarts apply` again to publish it.")
 
 
 @app.command()
@@ -166,8 +167,8 @@ def recreate(
             otherwise="Nothing was given up.",
         )
     for case in review.recreate(keys, settings_for(ledger, target)):
-        typer.echo(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
-    typer.echo("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
+        screen.say(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
+    screen.say("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
 
 
 def import_(
@@ -190,13 +191,13 @@ def import_(
     settings = settings_for(ledger, target)
     found = import_links(source, settings, link_set=link_set, unique_key=tuple(unique_key or ()))
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(found)))
+        screen.tell_json(dataclasses.asdict(found))
         return
-    typer.echo(
+    screen.say(
         f"{counted(found.links, 'link')} taken over into {settings.ledger}, {found.known:,} known"
     )
     if found.needs_review:
-        typer.echo(
+        screen.say(
             f"{counted(found.needs_review, 'was', 'were')} in doubt: see `incarts review list`"
         )
 
@@ -211,9 +212,9 @@ def show(
     """Tell one row's history: its links, every attempt, and what changed."""
     chapters = review.row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(chapter) for chapter in chapters]))
+        screen.tell_json([dataclasses.asdict(chapter) for chapter in chapters])
     else:
-        _tell(Console(), " ".join(row), chapters)
+        _tell(" ".join(row), chapters)
     raise typer.Exit(0 if chapters else 1)
 
 
@@ -227,45 +228,39 @@ def _row(given: Sequence[str]) -> str | dict[str, str]:
     return pairs
 
 
-def _tell(console: Console, row: str, chapters: Sequence[HistoryEntry]) -> None:
+def _tell(row: str, chapters: Sequence[HistoryEntry]) -> None:
     if not chapters:
-        told = f"Nothing was ever sent for row {escape(row)}. {_NEVER_SENT}"
-        console.print(told, highlight=False, soft_wrap=True)
+        screen.say(f"Nothing was ever sent for row {row}. {_NEVER_SENT}")
+        return
     for chapter in chapters:
         changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
-        console.print(
-            f"[bold]{escape(chapter.link_set)} {escape(chapter.row_key)}[/] {_action(chapter)}"
-            f"{escape(changed)}{again}: [bold]{chapter.state.value.replace('_', ' ')}[/]"
-            + (f" ({escape(chapter.reason)})" if chapter.reason else "")
-            + f"\n  key {chapter.idempotency_key}",
-            highlight=False,
-            soft_wrap=True,
+        screen.say(
+            (f"{chapter.link_set} {chapter.row_key}", "bold"),
+            f" {_action(chapter)}{changed}{again}: ",
+            (chapter.state.value.replace("_", " "), "bold"),
+            f" ({chapter.reason})" if chapter.reason else "",
         )
+        screen.say(f"  key {chapter.idempotency_key}")
         for attempt in chapter.attempts:
-            console.print(_attempt(attempt), highlight=False, soft_wrap=True)
+            _tell_attempt(attempt)
         for link in chapter.links:
             use = "in use" if link.in_use else "not in use"
             use += f", proven by: {link.proof}" if link.proof else ""
             use += f", {link.status}" if link.status not in (None, "active") else ""
-            console.print(
-                f"  {link.link_id} {link.short_link or ''} ({use})", highlight=False, soft_wrap=True
-            )
-    if chapters:
-        console.print(_AS_IT_STANDS, highlight=False, soft_wrap=True)
+            screen.say(f"  {link.link_id} {link.short_link or ''} ({use})")
+    screen.say(_AS_IT_STANDS)
 
 
 def _action(chapter: HistoryEntry) -> str:
     if chapter.for_link_id is None:
         return chapter.action
-    return f"{chapter.action} a QR code of {escape(chapter.for_link_id)}"
+    return f"{chapter.action} a QR code of {chapter.for_link_id}"
 
 
-def _attempt(one: Try) -> str:
-    """Return one attempt in two lines; nothing is cut off, since Incarts will ask for the id."""
+def _tell_attempt(one: Try) -> None:
+    """Print one attempt in two lines; nothing is cut off, since Incarts will ask for the id."""
     took = f", {(one.answered_at - one.sent_at) / 1e6:.1f} s" if one.answered_at else ""
     answer = " ".join(str(part) for part in (one.http_status, one.said) if part)
-    return (
-        f"  {one.number}. {_time(one.sent_at)}{took}: {escape(answer or 'no answer')}\n"
-        f"     {one.correlation_id} by run {one.run_id}"
-    )
+    screen.say(f"  {one.number}. {_time(one.sent_at)}{took}: {answer or 'no answer'}")
+    screen.say(f"     {one.correlation_id} by run {one.run_id}")

@@ -7,9 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
 
-from incarts_pipeline.cli import show
+from incarts_pipeline.cli import screen, show
 from incarts_pipeline.display.progress import progress
 from incarts_pipeline.models import Action
 from incarts_pipeline.plan import Plan
@@ -36,7 +35,7 @@ def ask(
     figures, moves = made.figures, made.figures.rows_by_action()[Action.REKEY]
     calls = figures.calls if limit is None else min(figures.calls, limit)
     if not quiet:
-        show.plan_tables(Console(stderr=True), made, what, approved=True)
+        show.plan_tables(made, what, approved=True, err=True)
     answers = sys.stdin.isatty() and not piped
     if yes or not answers or not (calls or figures.doubts or moves):
         return
@@ -49,12 +48,12 @@ def ask(
 def confirm(question: str, *, otherwise: str) -> None:
     """Ask on standard error; a no, or Ctrl-C, says what has not been done and ends with exit 1."""
     try:
-        agreed = typer.confirm(question, err=True)
+        agreed = screen.asks(question)
     except typer.Abort:
-        typer.echo(err=True)  # the cursor stands behind the question
+        screen.say(err=True)  # the cursor stands behind the question
         agreed = False
     if not agreed:
-        typer.echo(otherwise, err=True)
+        screen.say(otherwise, err=True)
         raise typer.Exit(1)
 
 

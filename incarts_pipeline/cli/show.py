@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from incarts_pipeline.cli import screen
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
@@ -23,6 +18,8 @@ from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import Plan, PlanFigures
 from incarts_pipeline.write import End
+
+Line = Sequence[screen.Part]
 
 _MEANING = {reason: one.meaning for reason, one in REASONS.items()}
 _MEANINGS = {
@@ -44,9 +41,9 @@ _TABLES = {"link": "links", "QR code": "qr_codes"}  # the names in JSON of what 
 def tell_plan(made: Plan, what: str = "link", *, as_json: bool) -> None:
     """Print a plan on standard output, for people or as JSON."""
     if as_json:
-        typer.echo(json.dumps(plan_object(made)))
+        screen.tell_json(plan_object(made))
     else:
-        plan_tables(Console(), made, what)
+        plan_tables(made, what)
 
 
 def tell_result(
@@ -54,9 +51,9 @@ def tell_result(
 ) -> None:
     """Print how a run came out: for people on standard error, as JSON on standard output."""
     if as_json:
-        typer.echo(json.dumps(result_object(result, fail_on, what)))
+        screen.tell_json(result_object(result, fail_on, what))
     else:
-        result_table(Console(stderr=True), result, what)
+        _result_table(result, what)
 
 
 def end_object(stopped: Reason | None, end: End | None) -> dict[str, Any]:
@@ -65,9 +62,9 @@ def end_object(stopped: Reason | None, end: End | None) -> dict[str, Any]:
     return {"stopped": stopped.value if stopped else None, "end": told}
 
 
-def end_line(end: End) -> str:
+def end_line(end: End) -> Line:
     """Return why a run ended early, for people."""
-    return f"[bold red]ended early:[/] {escape(f'{end.message} {end.fix}')}"
+    return [("ended early:", "bold red"), f" {end.message} {end.fix}"]
 
 
 def plan_object(made: Plan) -> dict[str, Any]:
@@ -111,39 +108,43 @@ def plan_object(made: Plan) -> dict[str, Any]:
 
 
 def plan_tables(
-    console: Console, made: Plan, what: str = "link", *, approved: bool = False
+    made: Plan, what: str = "link", *, approved: bool = False, err: bool = False
 ) -> None:
     """Print a plan for people: `what` it would make; `approved` when its guards are let through."""
     figures = made.figures
-    table = Table(title=f"Plan {figures.digest}: {', '.join(made.options.link_sets)}")
-    for name in ("rows", "action", "why", "examples"):
-        table.add_column(name, justify="right" if name == "rows" else "left")
+    rows = []
     for count in figures.counts:
         examples = made.examples(count.action, count.reason, count.link_set)
         shown = "; ".join(str(example) for example in examples)
         why = _MEANINGS[what][count.reason]
-        table.add_row(f"{count.rows:,}", count.action.value, why, escape(shown))
-    console.print(table)
+        rows.append((f"{count.rows:,}", count.action.value, why, shown))
+    title = f"Plan {figures.digest}: {', '.join(made.options.link_sets)}"
+    columns = ("rows", "action", "why", "examples")
+    screen.tell_table(title, columns, rows, right=columns[:1], err=err)
     groups = problem_groups(made)
     if groups:
-        console.print(COUNTED_FROM_0, highlight=False, soft_wrap=True)
+        screen.say(COUNTED_FROM_0, err=err)
     for group in groups:
-        console.print(escape(str(group)), highlight=False, soft_wrap=True)
+        screen.say(str(group), err=err)
     for line in _plan_lines(figures, what, approved=approved):
-        console.print(line, highlight=False, soft_wrap=True)
+        screen.say(*line, err=err)
 
 
-def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> list[str]:
-    lines = [escape(line) for line in figures_lines(figures, what)]
-    lines += [f"[yellow]warning:[/] {escape(warning)}" for warning in figures.warnings]
-    if approved:
-        return lines + [f"[bold]approved:[/] {escape(r.message)}" for r in figures.refusals]
-    lines += [
-        f"[bold red]refused:[/] {escape(r.message)}\n  {escape(r.fix)}" for r in figures.refusals
-    ]
-    if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
-        lines.append(f"let exactly this plan through with --approve {figures.digest}")
-    return lines
+def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> Iterator[Line]:
+    for line in figures_lines(figures, what):
+        yield [line]
+    for warning in figures.warnings:
+        yield [("warning:", "yellow"), f" {warning}"]
+    for refusal in figures.refusals:
+        if approved:
+            yield [("approved:", "bold"), f" {refusal.message}"]
+            continue
+        yield [("refused:", "bold red"), f" {refusal.message}"]
+        yield [f"  {refusal.fix}"]
+    if approved or not figures.refusals:
+        return
+    if all(refusal.approvable for refusal in figures.refusals):
+        yield [f"let exactly this plan through with --approve {figures.digest}"]
 
 
 def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> dict[str, Any]:
@@ -184,39 +185,35 @@ _COLOURS = {
 }
 
 
-def result_table(console: Console, result: RunResult, what: str = "link") -> None:
-    """Print a run's result for people; `what` it made."""
+def _result_table(result: RunResult, what: str) -> None:
     written = result.written
-    table = Table(title=f"Run {written.run_id}")
-    table.add_column("rows", justify="right")
-    table.add_column("status")
-    table.add_column("why")
-    for (status, reason), n in sorted(
+    counts = sorted(
         result.published.counts.items(), key=lambda item: list(Status).index(item[0][0])
-    ):
-        colour = _COLOURS.get(status, "")
-        name = f"[{colour}]{status.value}[/]" if colour else status.value
-        table.add_row(f"{n:,}", name, _MEANINGS[what][reason])
-    console.print(table)
+    )
+    rows = [
+        (f"{n:,}", (status.value, _COLOURS.get(status, "")), _MEANINGS[what][reason])
+        for (status, reason), n in counts
+    ]
+    columns = ("rows", "status", "why")
+    screen.tell_table(f"Run {written.run_id}", columns, rows, right=columns[:1], err=True)
     for line in _result_lines(result, what):
-        console.print(line, highlight=False, soft_wrap=True)
+        screen.say(*line, err=True)
 
 
-def _result_lines(result: RunResult, what: str) -> list[str]:
+def _result_lines(result: RunResult, what: str) -> Iterator[Line]:
     written = result.written
-    lines = [f"{made_line(result, what)} → {escape(result.published.output.links)}"]
+    yield [f"{made_line(result, what)} → {result.published.output.links}"]
     if written.end:
-        lines.append(end_line(written.end))
-    lines += [f"[red]{escape(line)}[/]" for line in forbidden_lines(result)]
+        yield end_line(written.end)
+    yield from ([(line, "red")] for line in forbidden_lines(result))
     if written.unrecorded:
-        lines.append("[bold red]answered, but not recorded in the ledger:[/]")
-        lines += [escape(f"  {one}") for one in written.unrecorded]
+        yield [("answered, but not recorded in the ledger:", "bold red")]
+        yield from ([f"  {one}"] for one in written.unrecorded)
     if result.published.by_status[Status.PENDING]:
         first = "once that is put right, " if written.is_blocked else ""
-        lines.append(f"Rows are pending: {first}run the same command again to go on.")
+        yield [f"Rows are pending: {first}run the same command again to go on."]
     if result.published.by_status[Status.IN_DOUBT]:
-        lines.append(
+        yield [
             "Rows are in doubt: run again soon to settle them. Ones that need review are never "
             "sent again by themselves: see `incarts review list`."
-        )
-    return lines
+        ]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from incarts_pipeline.cli import running, show
+from incarts_pipeline.cli import running, screen, show
 from incarts_pipeline.cli.options import (
     JsonOpt,
     LedgerOpt,
@@ -76,9 +73,9 @@ def verify(
         )
     )
     if as_json:
-        typer.echo(json.dumps(_object(result)))
+        screen.tell_json(_object(result))
     else:
-        _tables(Console(), result)
+        _tables(result)
     raise typer.Exit(result.exit_code())
 
 
@@ -94,38 +91,31 @@ def _object(result: Verification) -> dict[str, Any]:
     }
 
 
-def _tables(console: Console, result: Verification) -> None:
-    table = Table(title="Links read back")
-    table.add_column("links", justify="right")
-    table.add_column("verdict")
-    table.add_column("which means")
-    for verdict, n in result.counts.items():
-        if n:
-            table.add_row(f"{n:,}", verdict.value, _MEANING[verdict])
-    console.print(table)
+def _tables(result: Verification) -> None:
+    columns = ("links", "verdict", "which means")
+    rows = [(f"{n:,}", one.value, _MEANING[one]) for one, n in result.counts.items() if n]
+    screen.tell_table("Links read back", columns, rows, right=columns[:1])
     for line in _lines(result):
-        console.print(line, highlight=False, soft_wrap=True)
+        screen.say(*line)
 
 
-def _lines(result: Verification) -> list[str]:
+def _lines(result: Verification) -> Iterator[Sequence[screen.Part]]:
     quiet = [Verdict.OK.value, Verdict.NOT_CHECKED.value]
     odd = result.table.filter(pc.invert(pc.is_in(result.table["verdict"], pa.array(quiet))))
-    lines = [_line(row) for row in odd.slice(0, _SHOWN).to_pylist()]
+    yield from (_line(row) for row in odd.slice(0, _SHOWN).to_pylist())
     if odd.num_rows > _SHOWN:
-        lines.append(f"… and {odd.num_rows - _SHOWN:,} more in {escape(str(result.output))}")
+        yield [f"… and {odd.num_rows - _SHOWN:,} more in {result.output}"]
     if result.disputed:
         held = counted(result.disputed, "row is", "rows are")
-        lines.append(f"{held} held until somebody has looked: see `incarts review list`")
+        yield [f"{held} held until somebody has looked: see `incarts review list`"]
     if result.end is not None:
-        lines.append(show.end_line(result.end))
+        yield show.end_line(result.end)
     sent = counted(result.requests, "request")
-    lines.append(f"{sent} in {result.seconds:.1f} s → {escape(str(result.output))}")
-    return lines
+    yield [f"{sent} in {result.seconds:.1f} s → {result.output}"]
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any]) -> Sequence[screen.Part]:
     place = " ".join(part for part in (row["link_set"], row["row_key"], row["link_id"]) if part)
     said = "; ".join(f"{d['field']}: {d['sent']} → {d['found']}" for d in row["differences"])
     status = f", status {row['status']}" if row["status"] not in (None, "active") else ""
-    more = f": {escape(said)}" if said else ""
-    return f"[bold]{row['verdict']}[/] {escape(place)}{escape(status)}{more}"
+    return [(row["verdict"], "bold"), f" {place}{status}{f': {said}' if said else ''}"]

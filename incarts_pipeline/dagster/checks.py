@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from incarts_pipeline.dagster.config import LinksConfig
+from incarts_pipeline.outgoing import shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -211,7 +212,9 @@ def _texts(db: duckdb.DuckDBPyConnection, query: str) -> list[str]:
 
 
 def _listed(rows: Sequence[str]) -> Mapping[str, object]:
-    return {"rows": len(rows), "first": "\n".join(rows[:_SHOWN])} if rows else {"rows": 0}
+    return (
+        {"rows": len(rows), "first": "\n".join(map(shown, rows[:_SHOWN]))} if rows else {"rows": 0}
+    )
 
 
 def _result(
@@ -223,7 +226,7 @@ def _result(
         check_name=name,
         passed=False,
         severity=severity,
-        description=f"{len(wrong):,} times: {wrong[0]}. {fix}",
+        description=f"{len(wrong):,} times: {shown(wrong[0])}. {fix}",
         metadata=_listed(wrong),  # type: ignore[arg-type]
     )
 

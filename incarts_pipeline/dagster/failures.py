@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.text import Surface, joined, spelled
 
 if TYPE_CHECKING:
@@ -24,10 +25,8 @@ def unfinished(result: RunResult) -> dg.Failure | None:
     end = result.written.end
     if end is not None:
         # A wrong key is wrong again in ten minutes; a host that is down may be up.
-        return dg.Failure(
-            spelled(joined(" ", [end.message, end.fix]), Surface.DAGSTER),
-            allow_retries=end.may_pass,
-        )
+        told = spelled(joined(" ", [end.message, end.fix]), Surface.DAGSTER)
+        return dg.Failure(shown(told), allow_retries=end.may_pass)
     if result.written.forbidden:
         return dg.Failure(_forbidden(result), allow_retries=False)
     return dg.Failure(PENDING)
@@ -40,7 +39,7 @@ def _forbidden(result: RunResult) -> str:
     lines = ["The API key may not make some of the links.", *forbidden_lines(result)]
     if made := result.written.accepted:
         lines.append(f"{counted(made, 'other was', 'others were')} made.")
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def failure_of(error: Exception, op: str) -> dg.Failure:
@@ -59,7 +58,7 @@ def failure_of(error: Exception, op: str) -> dg.Failure:
         RefusedError,
     )
 
-    text = error.told(Surface.DAGSTER) if isinstance(error, IncartsError) else str(error)
+    text = error.told(Surface.DAGSTER) if isinstance(error, IncartsError) else shown(error)
     if isinstance(error, RefusedError):
         text += _lets_through(error, op)
     # These may pass by themselves: a file that is being written, a lock, a full disk.

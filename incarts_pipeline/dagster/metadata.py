@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from incarts_pipeline.outgoing import safe, shown
 from incarts_pipeline.text import Surface, joined, spelled
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
     counts = {f"incarts/{status.value}": n for status, n in result.published.by_status.items()}
     refused = metrics.errors["429"]
     links = result.published.output.links
+    place = safe(links)
     found: Metadata = {
         "dagster/row_count": sum(counts.values()),
         **counts,
@@ -48,8 +50,8 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
         "incarts/seconds": round(result.seconds, 3),
         "incarts/run_id": result.written.run_id,
         LEDGER: _ledger_mark(result.ledger),
-        "dagster/uri": links,
-        "path": dg.MetadataValue.path(links),
+        "dagster/uri": place,
+        "path": dg.MetadataValue.path(place),
     }
     if metrics.limit is not None:
         found["incarts/rate_limit"] = str(metrics.limit)
@@ -99,12 +101,12 @@ def plan_line(plan: Plan) -> str:
     broken = problem_groups(plan)
     if broken:
         line += "; problems: " + ", ".join(f"{g.rows:,} {g.field} {g.code}" for g in broken)
-    return line
+    return shown(line)
 
 
 def plan_text(figures: PlanFigures, partition: str | None) -> str:
     """Return a plan as Markdown."""
-    lines = [f"**{partition}**\n"] if partition is not None else []
+    lines = [f"**{shown(partition)}**\n"] if partition is not None else []
     lines += ["| action | reason | rows | calls |", "|---|---|---:|---:|"]
     lines += [
         f"| {count.action.value} | {count.reason.value} | {count.rows:,} | {count.calls:,} |"
@@ -116,10 +118,10 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
         lines.append(f"\n{figures.calls:,} calls, about {figures.seconds:,.0f} s.")
     if figures.scopes:
         lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
-    lines += [f"\n{spelled(warning, Surface.DAGSTER)}" for warning in figures.warnings]
+    lines += [f"\n{shown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
     for refusal in figures.refusals:
         told = spelled(joined(" ", [refusal.message, refusal.fix]), Surface.DAGSTER)
-        lines.append(f"\n**Would be refused** ({refusal.guard}): {told}")
+        lines.append(f"\n**Would be refused** ({refusal.guard}): {shown(told)}")
     lines.append(f"\nDigest: `{figures.digest}`")
     return "\n".join(lines)
 
@@ -155,10 +157,9 @@ def failures_table(links: str) -> str:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    # A bar or a line break in a value would end the table's row.
+    text = "" if value is None else shown(value)
     text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|")  # a bar in a value would end the table's cell
 
 
 def _array(values: Iterable[str]) -> pa.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 if TYPE_CHECKING:
     from incarts_pipeline.api import IncartsClient
@@ -46,12 +46,15 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             SettingsError: a value is wrong; names the setting, and never shows a key.
         """
+        from incarts_pipeline.outgoing import SecretText
         from incarts_pipeline.settings import load_settings
 
         # Only what was given, so that None here doesn't hide a value of the environment.
         names = ("base_url", "api_key", "project_id", "ledger", "rate", "max_rps")
         given = {name: getattr(self, name) for name in (*names, "idempotency_window")}
         overrides = {name: value for name, value in given.items() if value is not None}
+        if self.api_key is not None:  # hidden at once, for whoever looks at this frame
+            overrides["api_key"] = given["api_key"] = SecretStr(SecretText(self.api_key))
         return load_settings(target=self.target, **overrides)
 
     def client(self) -> IncartsClient:

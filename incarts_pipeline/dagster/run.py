@@ -20,6 +20,7 @@ from incarts_pipeline.dagster.sources import (
     plain_mapping,
     with_partition,
 )
+from incarts_pipeline.outgoing import shown
 
 if TYPE_CHECKING:
     from incarts_pipeline.pipeline import RunResult
@@ -75,7 +76,8 @@ class LinksRun:
             with told_in(Surface.DAGSTER):
                 yield from self._steps(settings_of, value)
         except IncartsError as error:
-            raise failure_of(error, self._op) from error
+            # Dagster keeps what is behind an error, with whatever another library says in it.
+            raise failure_of(error, self._op) from None
 
     def _steps(self, settings_of: Callable[[], Settings], value: Any) -> Iterator[Any]:
         settings = settings_of()
@@ -130,7 +132,7 @@ class LinksRun:
             place = with_partition(self.source.output, partition)
             # Checks that find nothing must not pass.
             if not exists(place):
-                self.context.log.warning("%s is not there yet: nothing to check.", place)
+                self.context.log.warning("%s is not there yet: nothing to check.", shown(place))
                 return
             with self._planned(settings, value, partition) as plan:
                 self._note(findings, place, None, plan)
@@ -263,7 +265,7 @@ class LinksRun:
             make_folder(place)
             self.context.log.info("%s%s", named, md.plan_line(plan))
             for warning in plan.figures.warnings:
-                self.context.log.warning("%s%s", named, warning)
+                self.context.log.warning("%s%s", named, shown(warning))
 
             # Noted inside, since an interrupted wait returns nothing although the run was finished.
             async def work(stop: Any) -> RunResult:
@@ -345,7 +347,7 @@ class LinksRun:
 
 
 def _named(partition: str | None) -> str:
-    return "" if partition is None else f"{partition}: "
+    return "" if partition is None else f"{shown(partition)}: "
 
 
 def _said(result: RunResult) -> str:

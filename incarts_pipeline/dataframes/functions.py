@@ -30,6 +30,7 @@ from incarts_pipeline.display.reporting import apply_and_report, check_places
 from incarts_pipeline.errors import MappingError, SettingsError, told_in
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Reason
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest, paths_read
 from incarts_pipeline.settings import Settings, load_settings
@@ -260,7 +261,7 @@ def _say_how_to_go_on(result: LinksResult) -> None:
     """After an interruption, tell on standard error what the next step is."""
     if result.run.written.stopped is Reason.STOPPED:
         lines = how_to_go_on(result.run.published.by_status, result.run.written)
-        sys.stderr.write("\n".join([*lines, f"links: {result.output}", ""]))
+        sys.stderr.write("\n".join(map(shown, [*lines, f"links: {result.output}", ""])))
 
 
 @contextmanager

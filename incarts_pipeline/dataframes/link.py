@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from incarts_pipeline.display import code_png, code_svg, encoded, link_card
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.ledger import Label
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.plan import NamedPath, check_apart
 
 _SHOWN = 5  # of the rows that fit, in an error
@@ -83,7 +84,7 @@ class OneLink:
 
     def __repr__(self) -> str:
         row = self.row
-        return f"{row['row_key']}: {row['status']} {self.short_link or '(no link)'}"
+        return shown(f"{row['row_key']}: {row['status']} {self.short_link or '(no link)'}")
 
     def _repr_html_(self) -> str:
         return link_card(self.row, self.label)

@@ -20,6 +20,7 @@ from incarts_pipeline.display import (
     problem_groups,
 )
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.plan import (
     SUFFIX,
     Count,
@@ -123,7 +124,7 @@ class LinksPlan:
         self.close()
 
     def __repr__(self) -> str:
-        return "\n".join([*self._head(), *self._problems(), *_notes(self.figures)])
+        return "\n".join(map(shown, [*self._head(), *self._problems(), *_notes(self.figures)]))
 
     def _repr_html_(self) -> str:
         return plan_card(self.plan, with_examples=self._close.alive)

@@ -28,6 +28,7 @@ from incarts_pipeline.display.reporting import page_path, report_of, write_text
 from incarts_pipeline.errors import CatalogError, PublishError
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import NamedPath, check_apart
 from incarts_pipeline.publish import resolve
@@ -203,7 +204,7 @@ class LinksResult:
         return self.run.published.output.paths_of(self.run.kind)
 
     def __repr__(self) -> str:
-        return "\n".join(_lines(self))
+        return "\n".join(map(shown, _lines(self)))
 
     def _repr_html_(self) -> str:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.write import RunMetrics
 
 _TERMINAL_SECONDS = 0.2  # smooth to the eye
@@ -77,8 +78,8 @@ class Watch:
             rate=self._rate,
             left=remaining / self._rate if self._rate > 0 and remaining else None,
             limit=str(metrics.limit) if metrics.limit else "",
-            errors=", ".join(f"{n:,}× {what}" for what, n in errors),
-            waiting=metrics.waiting,
+            errors=shown(", ".join(f"{n:,}× {what}" for what, n in errors)),
+            waiting=shown(metrics.waiting),
         )
 
     def over(self, now: float) -> Glance:

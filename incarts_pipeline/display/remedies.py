@@ -243,6 +243,10 @@ PROBLEMS: Mapping[str, Fix] = {
         meaning="a key has a NUL character (U+0000)",
         fix="Remove it at the source, or choose another unique_key.",
     ),
+    ProblemCode.EXPOSES_KEY: Fix(
+        meaning="a value has an API key in it, or another secret",
+        fix="Take it out of the catalog, and have the key replaced if others may have seen it.",
+    ),
     ProblemCode.NO_LINK: Fix(
         meaning="a QR code is wanted for a row that has no link in this ledger",
         fix="Correct the row if it was rejected, and make its link with `incarts apply`; or point "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
-import logging
 import uuid
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from incarts_pipeline.display.html.failures import COLUMNS, FAILED
 from incarts_pipeline.display.html.report import Reported, run_report
 from incarts_pipeline.errors import PublishError
+from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.pipeline import RunResult, apply_plan
 from incarts_pipeline.plan import NamedPath, Plan, check_apart, paths_read
 from incarts_pipeline.publish import Output, check_place, resolve
@@ -22,7 +22,7 @@ from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write import RunMetrics, WriteOptions
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 async def apply_and_report(

@@ -5,7 +5,6 @@ Every function here runs inside one transaction of the journal.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +19,9 @@ from incarts_pipeline.ledger.link_owners import NewLink, links_of_others
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
 from incarts_pipeline.ledger.tables import Statement, literal
 from incarts_pipeline.models import Answer, AnswerKind, Dispute, Link, Proof, QrCode, State
+from incarts_pipeline.outgoing import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _MOST_LINKS_OF_OTHERS = 8  # attempts, before a person has to look
 

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.outgoing import environment_of_child
 from incarts_pipeline.sqlite import explain
 
 _LARGE_BYTES = 32 * 1024 * 1024
@@ -128,7 +129,11 @@ def _elsewhere(path: Path) -> Iterator[Reading]:
     with (
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(  # noqa: S603 - our own program
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env=environment_of_child(),
         ) as process,
     ):
         try:

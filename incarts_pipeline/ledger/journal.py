@@ -7,7 +7,6 @@ of an fsync is shared by all the requests in flight and nobody waits longer than
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import threading
 import time
@@ -24,9 +23,10 @@ from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, writ
 from incarts_pipeline.ledger.ledger_file import file_id
 from incarts_pipeline.ledger.moved import is_moved, moved_error, rescue
 from incarts_pipeline.ledger.witness import Witness
+from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.sqlite import explain
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ Only the ledger knows all ids, so it looks before it keeps one, in the transacti
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,9 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import Dispute, Proof, State
+from incarts_pipeline.outgoing import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _O = tables.operation.c
 _K = tables.link.c

@@ -13,6 +13,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.limits import known_rates
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.models import KINDS, State
+from incarts_pipeline.outgoing import shown
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.text import counted
 
@@ -63,9 +64,8 @@ class Overview:
 
     def __str__(self) -> str:
         counts = [f"  {one}" for one in self.sets]
-        return "\n".join(
-            [f"ledger for {self.facts['base_url']}", *counts, *self.lines(), *self.alarms()]
-        )
+        head = f"ledger for {self.facts['base_url']}"
+        return "\n".join(map(shown, [head, *counts, *self.lines(), *self.alarms()]))
 
     def shown_states(self) -> list[State]:
         """Return the states that any set has operations in."""

@@ -27,9 +27,9 @@ from .mapping import (
     ReadMapping as ReadMapping,
     TooLong as TooLong,
     TrackingMapping as TrackingMapping,
+    for_set as for_set,
     load_mapping as load_mapping,
     mapping_content as mapping_content,
-    mapping_file as mapping_file,
 )
 from .presets import (
     PRESETS as PRESETS,
@@ -41,6 +41,7 @@ from .presets import (
     preset_named as preset_named,
     where_of as where_of,
 )
+from .reading import mapping_file as mapping_file
 from .type_rules import is_list as is_list, is_text as is_text
 from .where import (
     Compared as Compared,

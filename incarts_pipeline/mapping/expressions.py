@@ -17,6 +17,7 @@ from incarts_pipeline.text import suggest
 _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\((?!\?))|\(\?P?<(?P<name>\w+)>", re.DOTALL)
 
 
+_LONGEST = 1_000  # characters of a regular expression
 Name = str | tuple[str, ...]  # of a column; of several the first that isn't empty counts
 
 
@@ -171,6 +172,11 @@ def named_group(pattern: str) -> tuple[str, str]:
     Raises:
         ValueError: it has several groups, or isn't a regular expression of RE2.
     """
+    if len(pattern) > _LONGEST:
+        raise ValueError(
+            f"extract: has {len(pattern):,} characters, over the limit of {_LONGEST:,}; take the "
+            "value out of the column before, where the catalog is made."
+        )
     groups = [m for m in _GROUP.finditer(pattern) if m.group(1) or m.group("name")]
     if len(groups) > 1:
         raise ValueError(f"extract: {pattern!r} has {len(groups)} groups; make all but one (?:…).")

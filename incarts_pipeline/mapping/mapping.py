@@ -24,14 +24,18 @@ from incarts_pipeline.mapping.expressions import (
 )
 from incarts_pipeline.mapping.fit import check_key, check_names, check_source, field_of
 from incarts_pipeline.mapping.presets import expanded
+from incarts_pipeline.mapping.reading import bounded, mapping_file, read_text, refuse_secrets
 from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.where import Where, parse_where
 from incarts_pipeline.mapping.yaml import load_yaml
-from incarts_pipeline.models import Policy
-from incarts_pipeline.text import suggest_file
+from incarts_pipeline.models import Limits, Policy
+from incarts_pipeline.text import shortened
 
 _From = Annotated[Source, PlainValidator(parse_source)]
 _FromNode = Annotated[Node, PlainValidator(parse_node)]
+
+
+_MOST_BYTES = Limits().max_mapping_bytes
 
 
 class TooLong(StrEnum):
@@ -300,22 +304,42 @@ class Mapping(_Model):
             check_source(schema, "where", ValueKind.TEXT, Column(column=name))
 
 
-def load_mapping(source: Mapping | Dict[str, object] | str | Path) -> Mapping:
+def load_mapping(
+    source: Mapping | Dict[str, object] | str | Path, *, most_bytes: int = _MOST_BYTES
+) -> Mapping:
     """Read a mapping: a Mapping, a dict, YAML text (anything with a line break), or a file's path.
 
+    Args:
+        source: the mapping.
+        most_bytes: how long YAML may be.
+
     Raises:
-        MappingError: it can't be read, has unknown keys, or makes no sense.
+        MappingError: it can't be read, has unknown keys or an API key in it, or makes no sense.
     """
     if isinstance(source, Mapping):
         return source
-    content = expanded(mapping_content(source))
+    content = mapping_content(source, most_bytes=most_bytes)
     try:
-        return Mapping.model_validate(content)
+        refuse_secrets(content)
+        return Mapping.model_validate(expanded(content))
+    except ValidationError as error:
+        raise explain(error, Mapping) from None
+    except RecursionError:
+        raise MappingError("The mapping is nested too deeply.", fix="Flatten it.") from None
+
+
+def for_set(mapping: Mapping, link_set: str) -> Mapping:
+    """Return a mapping for another link set; raises MappingError when that is no name."""
+    try:
+        refuse_secrets(link_set, "link_set")
+        return Mapping.model_validate({**dict(mapping), "link_set": link_set})
     except ValidationError as error:
         raise explain(error, Mapping) from None
 
 
-def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]:
+def mapping_content(
+    source: Dict[str, object] | str | Path, *, most_bytes: int = _MOST_BYTES
+) -> dict[str, object]:
     """Read what a mapping says, without judging it; raises as `load_mapping` does.
 
     A path in it is absolute then: it was relative to the mapping's file, or to the working
@@ -323,38 +347,16 @@ def mapping_content(source: Dict[str, object] | str | Path) -> dict[str, object]
     """
     content: object = source
     if (file := mapping_file(source)) is not None:
-        content = load_yaml(_read(file), str(source))
+        content = load_yaml(read_text(file, most_bytes), str(source))
     elif isinstance(source, str):
-        content = load_yaml(source, "")
+        content = load_yaml(bounded(source, most_bytes), "")
     if not isinstance(content, dict):
+        found = shortened(str(content)) if isinstance(content, str) else type(content).__name__
         raise MappingError(
-            f"A mapping is an object with link_set, unique_key and link, not {content!r}."
+            f"A mapping is an object with link_set, unique_key and link, not {found!r}."
         )
     folder = Path.cwd() if file is None else file.absolute().parent
     table = content.get("hold_dead")
     if not table or not isinstance(table, str | Path) or "://" in str(table):
         return content
     return {**content, "hold_dead": str(folder / Path(table).expanduser())}
-
-
-def mapping_file(source: object) -> Path | None:
-    """Return the file that a mapping is read from, None for one that is given as it is."""
-    # A path has no line break, and a mapping of one line says nothing.
-    is_path = isinstance(source, Path) or (isinstance(source, str) and "\n" not in source)
-    return Path(str(source)) if is_path else None
-
-
-def _read(source: Path) -> str:
-    try:
-        return source.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        path = source.absolute()
-        raise MappingError(f"There is no mapping file {path}.{suggest_file(path)}") from error
-    except UnicodeDecodeError as error:
-        raise MappingError(
-            f"The mapping file {source} is not UTF-8 text.", fix="Save it as UTF-8."
-        ) from error
-    except OSError as error:
-        raise MappingError(
-            f"The mapping file {source} can't be read: {error.strerror or error}."
-        ) from error

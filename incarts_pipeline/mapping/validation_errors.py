@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.text import suggest
+from incarts_pipeline.text import LINE_BREAK, joined, suggest
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> MappingError:
     """Turn pydantic's findings into one error; its `path` is that of the first finding."""
     found = [(_path(item["loc"]), _sentence(item, root)) for item in error.errors()]
     return MappingError(
-        "\n".join(f"{path}: {said}" if path else said for path, said in found),
+        joined(LINE_BREAK, [f"{path}: {said}" if path else said for path, said in found]),
         path=found[0][0] or None,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Reason
 from incarts_pipeline.plan.guards import Refusal
-from incarts_pipeline.text import Option, OptionText, joined
+from incarts_pipeline.text import LINE_BREAK, Option, OptionText, joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def refuse(figures: PlanFigures, approve: str | None) -> None:
         "Approve exactly this plan with ", Option(name="approve", value=figures.digest), "."
     )
     raise RefusedError(
-        joined("\n", [refusal.message for refusal in against]),
+        joined(LINE_BREAK, [refusal.message for refusal in against]),
         fix=joined(" ", [*(r.fix for r in against), *([approve_it] if approvable else [])]),
         guard=against[0].guard,
         digest=figures.digest if approvable else None,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from incarts_pipeline.catalog import without_secrets, would_read
+from incarts_pipeline.catalog import would_read
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.mapping import mapping_file
+from incarts_pipeline.outgoing import uri_place
 from incarts_pipeline.settings import Settings
 
 # What SQLite, the pace and the witness keep beside the ledger, under its name and more.
@@ -78,8 +79,8 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
         for other in (*read, *written[:at]):
             if _same(_real(path.path), _real(other.path)) or _is_part(path, other):
                 raise RefusedError(
-                    f"The {path.what} can't be written to {without_secrets(path.path)}: that is "
-                    f"the {other.what}, {without_secrets(other.path)}.",
+                    f"The {path.what} can't be written to {uri_place(path.path)}: that is "
+                    f"the {other.what}, {uri_place(other.path)}.",
                     fix=f"Choose another place for the {path.what}.",
                     guard="output_is_input",
                 )
@@ -110,7 +111,7 @@ def _check_kind(named: NamedPath) -> None:
 def _real(path: str) -> str:
     if path.startswith("file://"):
         path = unquote(urlsplit(path).path)
-    return without_secrets(path) if "://" in path else os.path.realpath(Path(path).expanduser())
+    return uri_place(path) if "://" in path else os.path.realpath(Path(path).expanduser())
 
 
 def _same(one: str, other: str) -> bool:

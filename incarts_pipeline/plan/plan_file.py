@@ -12,13 +12,16 @@ from typing import Any
 from incarts_pipeline.errors import CatalogError, MappingError
 from incarts_pipeline.mapping import Mapping, mapping_content
 from incarts_pipeline.models import Rekeyed
+from incarts_pipeline.outgoing import has_credentials, holds_secret
 from incarts_pipeline.plan.named_paths import NamedPath, check_apart
 from incarts_pipeline.plan.plan import Plan
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.prepare import Partition
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.small_files import read_small
 
 SUFFIX = ".incarts"
+_MOST_BYTES = 4 * 1024 * 1024  # a request, which is mostly its mapping
 _FORMAT = "incarts plan 3"
 _EARLIER = ("incarts plan 1", "incarts plan 2")  # whose digests say less
 # What a plan is made of beside the catalog and its mapping, by the names of PlanRequest.
@@ -56,7 +59,8 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
     It holds the request, not the rows: applying it reads the catalog again.
 
     Raises:
-        CatalogError: the catalog is not a path or a URI that can be read again.
+        CatalogError: the catalog is not a path or a URI that can be read again, or its URI has
+            credentials.
         MappingError: the mapping is a Mapping, not what one is written as.
         RefusedError: the file is one that the plan was made from, or no plan.
     """
@@ -72,6 +76,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
             "A plan file needs the mapping as it is written.",
             fix="Pass the mapping's path, its YAML or its dict instead of a Mapping.",
         )
+    _refuse_credentials(catalog)
     mapping = mapping_content(request.mapping) if request.mapping is not None else None
     content: dict[str, Any] = {
         "format": _FORMAT,
@@ -92,6 +97,20 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _no_plan(path: str | Path, why: object) -> CatalogError:
+    return CatalogError(
+        f"{path} is not a plan file ({why}).", fix="Make one with `incarts plan --out`."
+    )
+
+
+def _refuse_credentials(catalog: str) -> None:
+    if has_credentials(catalog) or holds_secret(catalog):
+        raise CatalogError(
+            f"The catalog {catalog} has credentials in its URI, and plan files get passed on.",
+            fix="Leave them out, and let the store's own variables or a role give them.",
+        )
+
+
 def plan_path(path: str | Path) -> NamedPath:
     """Return the place of a plan file."""
     return NamedPath(what="plan file", path=str(path), begins=b'{\n  "format": "incarts plan')
@@ -101,14 +120,19 @@ def load_plan(path: str | Path) -> SavedPlan:
     """Read a plan file.
 
     Raises:
-        CatalogError: it is not one.
+        CatalogError: it is not one, or holds credentials.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(read_small(Path(path), _MOST_BYTES))
         if content.get("format") in _EARLIER:
             raise ValueError("an earlier version wrote it, and its digest covers less than today's")
         if content.get("format") != _FORMAT:
             raise ValueError(f"its format is {content.get('format')!r}, not {_FORMAT!r}")
+        if not isinstance(content["mapping"], dict | None):
+            # A path would be read, and told of in an error, wherever it leads.
+            raise ValueError("its mapping is no object")
+        if not isinstance(content["catalog"], str):
+            raise ValueError("its catalog is no path")
         request = PlanRequest(
             catalog=content["catalog"],
             mapping=content["mapping"],
@@ -120,8 +144,9 @@ def load_plan(path: str | Path) -> SavedPlan:
             **{name: content[name] for name in _REQUEST if name in content},
         )
         facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
+    except RecursionError:
+        raise _no_plan(path, "it is nested too deeply") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatalogError(
-            f"{path} is not a plan file ({error}).", fix="Make one with `incarts plan --out`."
-        ) from error
+        raise _no_plan(path, error) from error
+    _refuse_credentials(content["catalog"])
     return SavedPlan(request=request, file=plan_path(path), **facts)

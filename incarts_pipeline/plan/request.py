@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.mapping import Mapping, load_mapping
-from incarts_pipeline.models import Rekeyed
+from incarts_pipeline.mapping import Mapping, for_set, load_mapping
+from incarts_pipeline.models import Limits, Rekeyed
 from incarts_pipeline.prepare import Partition
 
 _ENCODING = "utf-8"  # unless somebody says otherwise
@@ -46,18 +46,19 @@ class PlanRequest:
     accept: Sequence[str] = ()
     partition: Partition | None = None
 
-    def given_mapping(self) -> Mapping | None:
+    def given_mapping(self, limits: Limits | None = None) -> Mapping | None:
         """Return the mapping as it was given, with the link set that wins over its own.
+
+        Args:
+            limits: how long it may be; None for the defaults.
 
         Raises:
             MappingError: it can't be read, or makes no sense.
         """
         if self.mapping is None:
             return None
-        mapping = load_mapping(self.mapping)
-        if self.link_set is None:
-            return mapping
-        return mapping.model_copy(update={"link_set": self.link_set})
+        mapping = load_mapping(self.mapping, most_bytes=(limits or Limits()).max_mapping_bytes)
+        return mapping if self.link_set is None else for_set(mapping, self.link_set)
 
     def reading(self, mapping: Mapping | None) -> dict[str, Any]:
         """Return how the catalog is read, as `open_catalog` takes it: as said, or as mapped."""

@@ -32,7 +32,7 @@ from incarts_pipeline.prepare.header import refuse_headers
 from incarts_pipeline.prepare.json_columns import joined, offsets_of
 from incarts_pipeline.prepare.link_fields import Links, Rules, evaluate_link, wanted
 from incarts_pipeline.prepare.literals import check_constants
-from incarts_pipeline.prepare.problems import Findings
+from incarts_pipeline.prepare.problems import Findings, check_secrets
 from incarts_pipeline.prepare.row_keys import check_keys, row_keys
 from incarts_pipeline.prepare.row_options import evaluate_order
 from incarts_pipeline.prepare.rules import PROJECT_ID_CHARACTERS, check_body_size
@@ -239,6 +239,7 @@ def _entry(
     order = evaluate_order(plan.mapping, columns)
     refuse_headers(columns, plan.mapping.columns())
     bodies = _bodies(mapping, links, plan)
+    check_secrets(keys, "unique_key", links.findings)
     want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)
     # A body of a row with errors would be half a body.
@@ -265,10 +266,13 @@ def _entry(
 
 def _bodies(mapping: LinkMapping, links: Links, plan: PreparePlan) -> pa.StringArray:
     rows = links.findings.rows
-    if mapping.basket:
-        return pa.nulls(rows, pa.string())
     body = links.body(list(links.fields), rows)
     bodies = joined(body.parts if body else [], rows)
+    check_secrets(bodies, "request", links.findings)
+    if mapping.basket:
+        if links.products is not None:
+            check_secrets(links.products.ids, "products.retailer_product_id", links.findings)
+        return pa.nulls(rows, pa.string())
     check_body_size(bodies, links.findings, plan.rules.limits)
     return bodies
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.models import Problem, Severity, severity_of
+from incarts_pipeline.models import Problem, ProblemCode, Severity, severity_of
+from incarts_pipeline.outgoing import column_without_secrets, rows_with_secrets
 from incarts_pipeline.schemas import PROBLEM, PROBLEMS
 
 Rows = npt.NDArray[np.int64]
@@ -154,9 +155,25 @@ def true_rows(mask: pa.Array) -> Rows:
     return np.flatnonzero(filled.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
+def check_secrets(texts: pa.StringArray, field: str, findings: Findings) -> None:
+    """Refuse rows with an API key, or another live secret, in what is sent, stored or published.
+
+    Args:
+        texts: one of each row, as it would be.
+        field: what they are, for messages.
+        findings: takes the problems.
+    """
+    told = (
+        "has an API key in it, or another secret; take it out of the catalog, and have it "
+        "replaced if others may have seen it"
+    )
+    findings.add(np.array(rows_with_secrets(texts), np.int64), field, ProblemCode.EXPOSES_KEY, told)
+
+
 def shown(values: pa.Array) -> pa.Array:
     """Return values as a message shows them: shortened, and nothing in them unseen."""
     texts = values.cast(pa.string()) if values.type != pa.string() else values
+    texts = column_without_secrets(texts)  # before it is cut, and a secret in it too
     # One cell may hold a page, and would be repeated in every table and log.
     long = pc.greater(pc.utf8_length(texts), _SHOWN)
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(texts, 0, _SHOWN), "…", "")

@@ -15,7 +15,7 @@ from incarts_pipeline.models import QR_CODE, ProblemCode, Status
 from incarts_pipeline.prepare.columns import Columns
 from incarts_pipeline.prepare.json_columns import joined, object_of, text_fragment
 from incarts_pipeline.prepare.json_objects import object_fragment
-from incarts_pipeline.prepare.problems import Findings
+from incarts_pipeline.prepare.problems import Findings, check_secrets
 from incarts_pipeline.prepare.qr_mapping import IDENTIFIER, CodeMapping, is_free
 from incarts_pipeline.prepare.row_keys import row_keys, without_nul
 from incarts_pipeline.schemas import link_request_schema
@@ -255,6 +255,7 @@ class _Batch:
         }
         body = object_of(list(members.items()), n)
         texts = joined(body.parts if body else [], n)
+        check_secrets(texts, "request", self._findings)
         bad = self._findings.mask()
         return (
             pc.if_else(pa.array(bad), pa.scalar(None, pa.string()), texts) if bad.any() else texts

@@ -16,10 +16,18 @@ from pyarrow import fs
 
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.outgoing import column_without_secrets, keep_credentials
 from incarts_pipeline.publish.freshness import sha256_of
 from incarts_pipeline.schemas import DISTINCT
 
 _PART = ".incarts-"
+# What the program itself has made up; the body was looked at before it was sent.
+_OURS = frozenset(
+    {
+        *("status", "action", "reason", "state", "body", "content_hash", "link_content_hash"),
+        *("idempotency_key", "run_id", "settled_run_id"),
+    }
+)
 _OLD_PART_SECONDS = 3_600.0
 
 
@@ -28,9 +36,10 @@ def resolve(target: str) -> tuple[fs.FileSystem, str]:
     if "://" not in target:
         return fs.LocalFileSystem(), str(Path(target).absolute())
     try:
-        filesystem, path = fs.FileSystem.from_uri(target)
+        filesystem, path = fs.FileSystem.from_uri(keep_credentials(target))
     except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise PublishError(f"{target} is not a place that can be written ({error}).") from error
+        # `from None`: the cause's own message has the URI with its password.
+        raise PublishError(f"{target} is not a place that can be written ({error}).") from None
     return filesystem, path
 
 
@@ -104,12 +113,16 @@ def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path
         with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as writer:
             for batch in batches:
                 columns = [
-                    column.cast(field.type)
+                    _clean(column.cast(field.type), field.name)
                     for column, field in zip(batch.columns, schema, strict=True)
                 ]
                 writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _clean(column: pa.Array, name: str) -> pa.Array:
+    return column if name in _OURS else column_without_secrets(column)
 
 
 def _sync_folder(folder: Path) -> None:

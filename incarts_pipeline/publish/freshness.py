@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Self
 
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger import Note, confirm, note, noted, once
+from incarts_pipeline.outgoing import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 def stands(ledger: Path, file: Path | None, made_from: str | None = None) -> bool:

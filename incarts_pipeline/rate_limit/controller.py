@@ -12,108 +12,38 @@ What a block teaches, and who is believed, is the models' to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from incarts_pipeline.rate_limit.block import Block
+from incarts_pipeline.rate_limit.course import CRUISE, Course
 from incarts_pipeline.rate_limit.flow import Flow
-from incarts_pipeline.rate_limit.limit import NEVER, NO_TIME, Learned, LimitKind, Phase, Wait
-from incarts_pipeline.rate_limit.models import MARGIN, PROVEN, Models, is_told
+from incarts_pipeline.rate_limit.limit import NO_TIME, Learned, LimitKind, Phase, Wait
+from incarts_pipeline.rate_limit.models import PROVEN, is_told
 from incarts_pipeline.rate_limit.signals import Outcome, Signal
 from incarts_pipeline.rate_limit.windows import Window
 
-FIRST, STEP_UP = 10.0, 2.0  # requests a second, and times the pace, each second of the start
-CRUISE = 0.997  # of the rate
-_FITS = 0.97  # of what is left of a window: a job of no more goes at once
 _CATCH_UP, _CATCH_UP_FIXED = 0.15, 0.05  # seconds that may be made up for after a late wake-up
-_FASTEST, _UNPACED = 2.0**20, 1e12  # requests a second
-_USED = 0.4  # of a pace that must have been made use of before it is raised
-_HITS, _HITS_IN = 4, 40  # refusals that nobody foretold in so many requests are a limit
-_CHANCE, _MOST_CHANCE = 3, 6  # fewer and rarer ones, after which one alone stops nobody
 _LEAST_LONG = 1.0  # seconds; what gives again sooner gives evenly enough
 _TRIAL, _TRIAL_PACE = 4, 5.0  # requests that a reset window lets through at once; so many a second
-_AGAIN = 10  # requests in which a second one does
-_UP = 1.25  # times the pace, in the last step of a climb
-_FIRST_UP = 0.05  # of the pace, in its first
-_UP_AFTER, _UP_WINDOWS = 3.0, 20  # seconds of a step, or so many in a window
-_WHOLE = 1.2  # windows that a probe takes, once it is known when they begin
-_LIFT, _LEAST_LIFT = 0.25, 0.05  # of the pace, by which a rate is exceeded to measure it
-_PROBE, _LARGEST_PROBE, _SOON = 0.05, 0.25, 15.0  # of the rate; seconds in which it is to tell
-_COST, _REST = (
-    0.002,
-    90.0,
-)  # share of requests that probing may have refused; seconds, or 1.5 windows
-_TOO_MANY, _FEW, _WATCHED = 0.004, 0.001, 400  # share of refusals in so many that is lowered
-_TELLING = 8  # refusals that tell a share
-_DEAREST = 3  # refusals that a probe counts for
-_LOWER, _HIGHER, _LOWEST = 0.97, 1.004, 0.8  # times the pace
 _SPENT = "no requests left in this window, as a header says"
 PATIENCE = 900.0  # seconds of nothing but refusals
 
 
 @dataclass(slots=True)
-class RateController:
+class RateController(Course):
     """Says when to send, and learns from the answers; one for each limit.
 
     All of its state is in its fields, plain enough to be written as JSON between two calls.
 
     Args:
         ceiling: requests a second that are never exceeded, None for none.
-        learned: what an earlier controller measured; then nothing is provoked anew.
+        known: what an earlier controller measured; then nothing is provoked anew.
         learns: False keeps to the ceiling, and only waits a refusal out.
     """
 
     # A state that was written when it had other fields means something else: it is made anew.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    ceiling: float | None
-    known: Learned | None = None  # what it began with
-    learns: bool = True
-    left: int | None = None  # requests that are still to be sent, None when nobody knows
-    phase: Phase = Phase.START
-    rate: float = FIRST
-    margin: float = 1.0  # of the cruise
-    began: float | None = None
-    next_at: float = NEVER
-    block: Block | None = None
-    ignore_before: float = NEVER
-    round_trip: float = 0.05
-    since: float = 0.0  # when the phase, or its pace, began
-    since_count: int = 0  # accepted until then
-    since_refused: int = 0
-    refused: int = 0
-    under_way: int = 0
-    models: Models = field(default_factory=Models)
-    up: float = 1.0  # times the pace, in the last step of a climb
-    sustained: float | None = None  # pace before it
-    trial: Block | None = None  # a long block that ended just now
-    trial_from: float = 0.0  # when
-    trial_count: int = 0  # accepted until then
-    strays: list[tuple[float, int]] = field(default_factory=list)  # when, and accepted until then
-    chance: int = 0  # how many of the last refusals nobody foretold, and meant nothing
-    doubt: int | None = None  # accepted until the last refusal that stopped nobody
-    slack: float = 0.0  # requests above the estimate that prove nothing in this probe
-    rest: float = 0.0  # seconds until the next probe
-    given_back: int = 0  # permits of requests of which nobody knows; no more than were accepted
-    proven: float = 0.0  # requests a second that were accepted in the start
-    watch: tuple[int, int] = (0, 0)  # accepted and refused, since when the share is watched
-    share_before: float | None = None  # of refusals, before the pace was lowered
-    noise: float = 0.0  # share of refusals that no pace makes fewer
-
-    def __post_init__(self) -> None:
-        """Begin with what is known; refuse a ceiling that would never send."""
-        if self.ceiling is not None and self.ceiling <= 0:
-            raise ValueError(f"ceiling must be above 0, not {self.ceiling}")
-        if self.began is not None:
-            return
-        if not self.learns:
-            self.rate = self.ceiling or _UNPACED
-        elif self.known is not None and self.known.kind is LimitKind.OPEN:
-            self.rate = STEP_UP * self.known.rate
-        elif self.known is not None:
-            self.models.begin(self.known)
-            self.proven = self.known.burst or 0.0
-            self._cruise(0.0)
 
     @property
     def learned(self) -> Learned | None:
@@ -157,25 +87,6 @@ class RateController:
         sure = quota.standing >= PROVEN and quota.reset_at is not None
         self.block.canary_at = (quota.reset_at or now) if sure else now
         return self.block.ask(now)
-
-    @property
-    def pace(self) -> float | None:
-        """Requests a second, while nothing is blocked; None for as many as there are."""
-        return self.speed if self.learns or self.ceiling is not None else None
-
-    @property
-    def speed(self) -> float:
-        """Requests a second, while nothing is blocked, as a number."""
-        return min(self.rate, self.ceiling) if self.ceiling is not None else self.rate
-
-    def _pace(self, now: float) -> float:
-        """Return the pace of the next request: a job that fits into what is left goes at once."""
-        if self.phase is not Phase.CRUISE or self.left is None or not self.proven:
-            return self.speed
-        if self.left > _FITS * self.models.room(now, self.under_way):
-            return self.speed
-        fast = max(self.proven, self.rate)
-        return min(fast, self.ceiling) if self.ceiling is not None else fast
 
     def blocked_for(self, now: float) -> float:
         """Return the seconds until the next try after a refusal, 0.0 when nothing is blocked."""
@@ -241,148 +152,6 @@ class RateController:
             self._cruise(now)
         self._go(self.phase, self.rate, now)
 
-    # Pacing.
-
-    def _keep_time(self, now: float) -> None:
-        """Change pace or phase when their time has come."""
-        elapsed = now - self.since
-        if not self.learns:
-            return
-        if self.phase is Phase.START:
-            if elapsed >= 1.0:
-                self._start_on(elapsed, now)
-            if self.rate == self.ceiling:
-                self._watch(self.rate)
-        elif self.phase is Phase.MEASURE:
-            if elapsed > _UP_AFTER and self._used(elapsed):
-                self._go(Phase.MEASURE, self.rate * _UP, now)
-        elif self.phase is Phase.CRUISE:
-            self._watch((self.models.rate() or self.rate) * CRUISE)
-            if elapsed > self.rest:
-                self._probe(now)
-        elif self.phase is Phase.PROBE:
-            self._look_at_probe(elapsed, now)
-        elif elapsed > self._step_seconds() and self._used(elapsed):
-            self._climb(now)
-
-    def _used(self, elapsed: float, share: float = 0.7) -> bool:
-        """Say whether enough of the pace was made use of; what is under way doesn't count yet."""
-        accepted = self.models.history.total - self.since_count
-        return accepted >= share * self.speed * (elapsed - 2.0 * self.round_trip)
-
-    def _start_on(self, elapsed: float, now: float) -> None:
-        accepted = self.models.history.total - self.since_count
-        if self._used(elapsed, _USED):
-            self.proven = max(self.proven, accepted / elapsed)
-            # The next second may have begun a little before somebody asked.
-            began = max(self.since + 1.0, now - 0.5)
-            self._go(Phase.START, min(self.rate * STEP_UP, _FASTEST), began)
-
-    def _is_noise(self) -> bool:
-        """Say whether no more was refused in this phase than by chance."""
-        accepted = self.models.history.total - self.since_count
-        return self._hits() <= 1 + 3.0 * self.noise * accepted
-
-    def _hits(self) -> int:
-        return self.refused - self.since_refused
-
-    def _measure(self, flow: Flow, now: float) -> None:
-        """Send a little faster than the rough rate, so that the limit is met again."""
-        lift = min(max(max(flow.count, 1) ** -0.5, _LEAST_LIFT), _LIFT)
-        self._go(Phase.MEASURE, max(flow.rate or 0.5, 0.001) * (1.0 + lift), now)
-
-    def _cruise(self, now: float, last: float | None = None) -> None:
-        """Go on just below the limit; after a probe the rest grows with what the probe cost."""
-        rate, best = self.models.rate() or self.rate, self.models.best()
-        length = best.length if isinstance(best, Window) else None
-        longest = 1.5 * max(length or 0.0, _REST / 1.5)
-        if self.models.quiet is not None:
-            longest = max(longest, 50.0 * self.models.quiet)
-        if last is None:
-            settled = best is not None and best.standing >= PROVEN
-            self.rest = longest if length and settled else (0.5 * length if length else _SOON)
-            if self.models.quiet is not None:
-                self.rest = longest
-        else:
-            cost = min(max(self._hits(), 1), _DEAREST) / _COST / rate
-            self.rest = max(cost, longest if length else min(2.0 * last, longest))
-        self._go(Phase.CRUISE, rate * CRUISE * self.margin, now)
-
-    def _probe(self, now: float) -> None:
-        """Try whether there is more, if more could be used."""
-        rate, best = self.models.rate() or self.rate, self.models.best()
-        if self.ceiling is not None and rate >= self.ceiling:
-            self.since = now
-            return
-        step = rate * _PROBE
-        if isinstance(best, Flow):
-            self.slack = best.saved(now, self.models.history.total)
-            step = min(max(step, (self.slack + MARGIN) / _SOON), rate * _LARGEST_PROBE)
-        elif best is not None and best.length:
-            step = max(step, (MARGIN + 1.0) / best.length)
-        self._go(Phase.PROBE, rate + step, now)
-
-    def _look_at_probe(self, elapsed: float, now: float) -> None:
-        """Climb when the server gives more than is explained; give up after a while."""
-        best, rate = self.models.best(), self.models.rate() or self.rate
-        accepted = self.models.history.total - self.since_count
-        lasts = 2.0 * _SOON
-        if isinstance(best, Window) and best.length is not None:
-            # While it isn't clear when windows begin, only a whole one at this pace proves it.
-            is_clear = best.standing > PROVEN
-            lasts = (_WHOLE if is_clear else 2.0) * best.length
-            more = is_clear and self.models.excess(now)
-            more |= (
-                elapsed > lasts
-                and self._is_noise()
-                and accepted > (1.0 + _PROBE / 2) * rate * elapsed
-            )
-        else:
-            more = accepted - rate * elapsed > self.slack + MARGIN
-        if not more:
-            if elapsed > lasts:
-                self._cruise(now, self.rest)
-        elif self.rate == self.ceiling and isinstance(best, Flow):
-            best.restart(rate=self.rate)
-            self._cruise(now)
-        else:
-            # Small steps at first, because the new limit is most likely near.
-            self.up = 1.0
-            self._climb(now)
-
-    def _climb(self, now: float) -> None:
-        """Take a step up, each twice as high as the last one."""
-        self.sustained = self.speed
-        self.up = min(1.0 + max(2.0 * (self.up - 1.0), _FIRST_UP), _UP)
-        self._go(Phase.CLIMB, self.rate * self.up, now)
-
-    def _step_seconds(self) -> float:
-        best = self.models.best()
-        length = best.length if isinstance(best, Window) else None
-        return max(length / _UP_WINDOWS, 1.0) if length else _UP_AFTER
-
-    def _watch(self, rate: float) -> None:
-        """Go slower while that makes refusals fewer, whatever it is that they come from."""
-        accepted = self.models.history.total - self.watch[0]
-        refused = self.refused - self.watch[1]
-        if accepted < _WATCHED or (refused < _TELLING and accepted < 5 * _WATCHED):
-            return
-        share = refused / (accepted + refused)
-        before, self.share_before = self.share_before, None
-        if before is not None and share > 0.6 * before:
-            self.noise, self.margin = max(share, before), min(1.0, self.margin / _LOWER)  # no help
-        elif share > max(_TOO_MANY, 1.5 * self.noise) and self.margin > _LOWEST:
-            self.share_before, self.margin = share, self.margin * _LOWER
-        elif share < max(_FEW, self.noise):
-            self.margin = min(1.0, self.margin * _HIGHER)
-        self.watch = (self.models.history.total, self.refused)
-        self.rate = rate * self.margin
-
-    def _full_for(self, now: float) -> float:
-        if self.phase is not Phase.CRUISE or not self.learns:
-            return 0.0
-        return self.models.full_for(now, 0)
-
     # Answers.
 
     def _accepted(self, sent_at: float, now: float, *, canary: bool) -> None:
@@ -424,16 +193,10 @@ class RateController:
 
     def _may_be_chance(self, sent_at: float) -> bool:
         """Say whether a refusal stops nobody: others before it meant nothing, and it is alone."""
-        count = self.models.history.total
-        if self.chance < _CHANCE or self.trial is not None:
+        probes = self.phase in (Phase.PROBE, Phase.CLIMB)
+        if self.trial is not None or (probes and not self._is_noise()):
             return False
-        if self.phase in (Phase.PROBE, Phase.CLIMB) and not self._is_noise():
-            return False
-        last, self.doubt = self.doubt, count
-        if last is not None and count - last <= _AGAIN:
-            return False
-        self.strays = [*self.strays[1 - _HITS :], (sent_at, count)]
-        return len(self.strays) < _HITS or count - self.strays[0][1] > _HITS_IN
+        return self.chance.stops_nobody(sent_at, self.models.history.total)
 
     def _unblock(self, block: Block, sent_at: float, now: float) -> None:
         """The canary was accepted: go on with what that says of the limit."""
@@ -464,7 +227,8 @@ class RateController:
         if block is None:
             return
         if refused:
-            self.trial, self.strays, self.chance = None, [], 0
+            self.trial = None
+            self.chance.is_a_limit()
             self.models.undo()
             self._learn(block, self.trial_from, now, is_long=False)
         elif self.models.history.total - self.trial_count > _TRIAL:
@@ -484,16 +248,14 @@ class RateController:
         count = self.models.history.total - block.accepted_after
         steady = self.phase is Phase.CRUISE and isinstance(self.models.best(), Flow)
         if self.phase is not Phase.START and not steady and self.models.explains(block):
-            self.chance = max(self.chance - 1, 0)
+            self.chance.was_foretold()
             return False
         if block.tries < 2:
-            self.strays = [*self.strays[1 - _HITS :], (block.began, count)]
-            first_at, first = self.strays[0]
-            if len(self.strays) < _HITS or count - first > _HITS_IN:
-                self.chance = min(self.chance + 1, _MOST_CHANCE)
+            if self.chance.meant_nothing(block.began, count):
                 return True
+            first_at, first = self.chance.strays[0]
             self.models.flow.restart(first_at, first, self.models.flow.rate)
-        self.strays, self.chance = [], 0
+        self.chance.is_a_limit()
         return False
 
     def _settle(self, is_long: bool, block: Block, now: float) -> None:
@@ -507,7 +269,7 @@ class RateController:
             else:
                 self._measure(best, now)
         elif self.phase is Phase.CRUISE and not is_long:
-            self.rate = (models.rate() or self.rate) * CRUISE * self.margin
+            self.rate = (models.rate() or self.rate) * CRUISE * self.chance.margin
         else:
             self._cruise(now, self.rest if self.phase is Phase.PROBE else None)
         self.next_at = max(self.next_at, now)
@@ -516,11 +278,3 @@ class RateController:
         """Return how long a block must last to be a window's: no bucket takes so long to refill."""
         rate = self.models.flow.rate or self.speed
         return 3.0 / rate + 2.0 * self.round_trip + _LEAST_LONG
-
-    def _go(self, phase: Phase, rate: float, now: float) -> None:
-        self.phase, self.since, self.since_count = phase, now, self.models.history.total
-        self.since_refused = self.refused
-        self.rate = rate if self.ceiling is None else min(rate, self.ceiling)
-        if phase is not Phase.CRUISE:
-            self.share_before = None
-        self.watch = (self.models.history.total, self.refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from incarts_pipeline.rate_limit.controller import FIRST, STEP_UP
+from incarts_pipeline.rate_limit.course import FIRST, STEP_UP
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 
 

@@ -6,7 +6,6 @@ in a new folder begins where the last one ended. Losing it costs a few refusals,
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from functools import cache
@@ -16,9 +15,10 @@ from urllib.parse import urlsplit
 from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
+from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.rate_limit.limit import Learned
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 def memory_path(base_url: str, fingerprint: str) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from incarts_pipeline.rate_limit.signals import Hints, Policy
 
 _RIGHT, _WRONG, _MOST = 1.0, -2.0, 2.0  # standing, by one prediction
+_SHARP = 0.25  # of a wait: what was still refused so shortly before its end proves it
 _USED = 0.25  # standing that a prediction costs that nothing else was tried before
 _MILLISECONDS_FROM = 1_000.0
 _ROUNDED = 1.0  # seconds that servers round up by
@@ -107,8 +108,8 @@ class Told:
         standing = self.standing(name)
         if is_late or is_early:
             standing += _WRONG
-        elif refused > began:
+        elif refused > max(began, at - max(_SHARP * (at - began), 1.5 * _ROUNDED)):
             standing += _RIGHT
-        else:  # nothing was tried before it, so that it may be too long: to be tried again soon
+        elif refused <= began:  # nothing was tried before it, so that it may be too long
             standing -= _USED
         self.standings[name] = max(-_MOST, min(_MOST, standing))

@@ -16,6 +16,7 @@ _USUAL = (60, 10, 30, 300, 1, 5, 15, 20, 3600, 120, 600, 900, 2, 90, 100, 45, 18
 _USUAL_S = tuple(sorted(float(one) for one in _USUAL))
 _FOREVER = 1e9
 _RIGHT, _WRONG, _MOST = 1.0, -2.0, 5.0  # standing, by one prediction
+_SURPRISE = 0.5  # of a budget that is hardly believed: less can't fill it
 _FEWEST = 4  # requests in a window: what gives fewer at once gives evenly
 _SLACK = 0.3  # seconds by which a prediction may be late: what lies between sending and arriving
 
@@ -104,6 +105,8 @@ class Window:
         low = max(low, refused - full)
         known = self.length is not None
         fits = max(low, self.shortest) < min(high + _SLACK, self.longest)
+        if known and self.standing < _RIGHT and held < _SURPRISE * self.budget:
+            fits = False  # right by chance: it can't have been full
         if fits:
             if known:
                 self.judge(right=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for every switch; what they parse to is for `config_from_options`."""
-    parser.add_argument("--config", metavar="JSON", help="switches as a JSON object")
+    parser.add_argument(
+        "--config", metavar="JSON", help="switches as a JSON object; - reads a line of it"
+    )
     parser.add_argument("--faults", metavar="SHARE", help="share of requests that fail somehow")
     parser.add_argument(
         "--fault", metavar="KIND=SHARE", action="append", help="one kind of fault; can be repeated"
@@ -52,7 +55,8 @@ def config_from_options(options: Mapping[str, str | Sequence[str] | None]) -> Sa
         ValueError: one of them makes no sense.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    changes: dict[str, Any] = _json_object(str(given.get("config", "{}")))
+    text = str(given.get("config", "{}"))
+    changes: dict[str, Any] = _json_object(sys.stdin.readline() if text == "-" else text)
     for name in _plain_names():
         if name in given:
             # Texts: pydantic turns them into numbers and enums, and says what is wrong with them.

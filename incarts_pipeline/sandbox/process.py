@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from incarts_pipeline.outgoing import environment_of_child
 from incarts_pipeline.sandbox.app import Logged
 from incarts_pipeline.sandbox.audit import Audit, from_json
 from incarts_pipeline.sandbox.config import SandboxConfig
@@ -45,10 +46,20 @@ class SandboxProcess:
 
     def __enter__(self) -> SandboxProcess:
         command = [sys.executable, "-m", "incarts_pipeline.sandbox", "--port", str(self._port)]
-        # All switches in one option, so that a new one needs nothing here.
-        command += ["--config", self._config.model_dump_json()]
+        # All switches in one line, so that a new one needs nothing here; not among the arguments,
+        # which every user of the machine can read, since the API keys are in it.
+        command += ["--config", "-"]
         command += ["--state", str(self._state)] if self._state else []
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment_of_child(),
+        )
+        if self._process.stdin:
+            self._process.stdin.write(self._config.model_dump_json() + "\n")
+            self._process.stdin.close()
         # Printed once it accepts connections: who has read it may send.
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:

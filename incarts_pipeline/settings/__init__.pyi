@@ -1,3 +1,4 @@
+from .api_key import checked_key as checked_key, key_fingerprint as key_fingerprint
 from .environment import check_proxy as check_proxy, tls_context as tls_context
 from .resolved import (
     CallSettings as CallSettings,
@@ -12,7 +13,6 @@ from .settings import (
     Settings as Settings,
     checked_base_url as checked_base_url,
     is_loopback as is_loopback,
-    key_fingerprint as key_fingerprint,
     load_settings as load_settings,
     parse_duration as parse_duration,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 import tomllib
@@ -19,6 +18,8 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -30,6 +31,8 @@ from pydantic_settings import (
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
+from incarts_pipeline.outgoing import SHORTEST, SecretKey, SecretText
+from incarts_pipeline.settings.api_key import hidden_keys, is_key, no_key, stripped_key
 from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.resolved import (
     CallSettings,
@@ -38,9 +41,12 @@ from incarts_pipeline.settings.resolved import (
     PlanSettings,
     ResolvedSettings,
 )
+from incarts_pipeline.small_files import read_small
 from incarts_pipeline.text import suggest
 
 MOST = 256
+_FILE_BYTES = 256 * 1024  # of incarts.toml, which has a page at most
+_KEY_BYTES = 16 * 1024
 
 R = TypeVar("R", bound=ResolvedSettings)
 
@@ -66,12 +72,6 @@ def parse_duration(text: str | float) -> float:
     if not _DURATION.fullmatch(compact):
         raise SettingsError(f"{text!r} is not a duration.", fix="Write it like 90s, 25m or 1h30m.")
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
-
-
-def key_fingerprint(api_key: SecretStr) -> str:
-    """Return a short id of an API key, from which the key can't be found: 12 hex digits."""
-    secret = api_key.get_secret_value().encode()
-    return hashlib.sha256(b"incarts-pipeline api key\0" + secret).hexdigest()[:12]
 
 
 def is_loopback(host: str) -> bool:
@@ -135,14 +135,6 @@ def _duration(value: object) -> float:
         raise ValueError(str(error).removesuffix(".")) from None
 
 
-def _key(value: SecretStr) -> SecretStr:
-    """An API key is one word that fits into a header; what is wrong is said without showing it."""
-    key = value.get_secret_value().strip()
-    if not re.fullmatch(r"[!-~]+", key):
-        raise ValueError("the API key must be one word of ASCII characters, and not empty")
-    return SecretStr(key)
-
-
 def _positive(value: Limits) -> Limits:
     for name, limit in asdict(value).items():
         if limit < 1:
@@ -172,7 +164,7 @@ class Settings(BaseSettings):
     base_url: Annotated[str, AfterValidator(checked_base_url)] | None = Field(
         None, validation_alias="INCARTS_API_BASE_URL"
     )
-    api_key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(
+    api_key: Annotated[SecretStr, AfterValidator(stripped_key)] | None = Field(
         None, validation_alias="INCARTS_API_KEY", repr=False
     )
     api_key_file: Path | None = Field(None, validation_alias="INCARTS_API_KEY_FILE")
@@ -209,24 +201,41 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             problem = _explain(error)
-        except UnreadableError as error:
+        except (UnreadableError, RecursionError) as error:
             problem = f"{error}."
         if problem:  # out here, so that the error doesn't carry one that carries the input
             raise SettingsError(problem)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_the_key(cls, values: Any) -> Any:
+        # Before the other fields are looked at, of which one may hold it by mistake.
+        given = values.get(_KEY) if isinstance(values, dict) else None
+        if isinstance(given, str):
+            given = SecretStr(given)
+        if isinstance(given, SecretStr) and len(given) >= SHORTEST:
+            SecretKey(given.get_secret_value().strip())
+        return values
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_key_elsewhere(cls, value: object, info: ValidationInfo) -> object:
+        return value if info.field_name == "api_key" else no_key(value)
 
     @model_validator(mode="after")
     def _read_key_file(self) -> Settings:
         if self.api_key_file is None or self.api_key is not None:
             return self
+        file = self.api_key_file
         try:
-            text = self.api_key_file.expanduser().read_text(encoding="utf-8")
-            object.__setattr__(self, "api_key", _key(SecretStr(text)))
+            text = SecretText(read_small(file.expanduser(), _KEY_BYTES))
+            object.__setattr__(self, "api_key", stripped_key(SecretStr(text)))
         except OSError as error:
-            raise ValueError(f"{self.api_key_file} can't be read: {error.strerror}") from None
-        except ValueError:
-            raise ValueError(
-                f"{self.api_key_file} must hold the API key and nothing else"
-            ) from None
+            raise ValueError(f"{file} can't be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{file} must hold the API key and nothing else") from None
+        except ValueError as error:
+            raise ValueError(f"{file} must hold the API key and nothing else: {error}") from None
         return self
 
     @property
@@ -286,7 +295,7 @@ def load_settings(
     Raises:
         SettingsError: a value is wrong, a name unknown, or a secret stands in the file.
     """
-    overrides = _masked(overrides)
+    overrides = hidden_keys(overrides)
     _check_names(overrides, "load_settings")
     environment = Settings().model_dump(exclude_unset=True)
     merged: dict[str, Any] = {}
@@ -300,22 +309,7 @@ def load_settings(
     return made
 
 
-def _masked(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep keys out of the frames of a traceback that shows local variables."""
-    masked = dict(table)
-    for name, value in table.items():
-        if _is_key(name) and value is not None and not isinstance(value, SecretStr):
-            masked[name] = SecretStr(value if isinstance(value, str) else "")
-        elif isinstance(value, dict):
-            masked[name] = _masked(value)
-    return masked
-
-
-def _is_key(name: str) -> bool:
-    """Say whether a name, however it is spelled, is the API key's."""
-    return name.lower().replace("-", "_").removeprefix("incarts_") in ("api_key", "apikey")
-
-
+_KEY = "INCARTS_API_KEY"
 _KEY_FIELDS = frozenset({"api_key", "api_key_file"})
 
 
@@ -379,17 +373,17 @@ def _from_file(target: str | None, file: Path | None) -> dict[str, Any]:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        return _masked(tomllib.loads(path.read_text(encoding="utf-8")))
+        return hidden_keys(tomllib.loads(read_small(path, _FILE_BYTES)))
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = error
     raise SettingsError(f"{path} is not TOML: {reason}.")
 
 
 def _check_secrets(table: Mapping[str, object], path: Path) -> None:
     for name in table:
-        if _is_key(name):
+        if is_key(name):
             raise SettingsError(
                 f"{path} contains {name}, and files get committed.",
                 fix="Remove it (and rotate the key if it was shared); export INCARTS_API_KEY, or "

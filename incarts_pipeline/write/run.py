@@ -8,7 +8,6 @@ A lease is renewed beside all that, and says to other runs that what this one cl
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -44,6 +43,7 @@ from incarts_pipeline.ledger import (
     start_run,
 )
 from incarts_pipeline.models import Reason
+from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.sync import Stop
@@ -57,7 +57,7 @@ from incarts_pipeline.write.result import WriteResult
 from incarts_pipeline.write.send import MOST_FAILURES, Sender
 from incarts_pipeline.write.throttle import Throttle
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ with the same key and the same bytes.
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 
 from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
@@ -26,10 +25,11 @@ from incarts_pipeline.ledger import (
     Sent,
 )
 from incarts_pipeline.models import Answer, AnswerKind, State, kind_for
+from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.write.attempts import AttemptResult
 from incarts_pipeline.write.throttle import Slot, Throttle
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # After so many failures of a kind a run gives up: a doubt is the next run's to go on with, and what
 # provably had no effect is pending.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from incarts_pipeline.rate_limit.controller import FIRST, RateController
+from incarts_pipeline.rate_limit.controller import RateController
+from incarts_pipeline.rate_limit.course import FIRST
 from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.signals import Hints, Outcome, Policy, Signal

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from incarts_pipeline.display.html.style import PAGE_STYLE, STYLE
+from incarts_pipeline.outgoing import safe, visible, without_secrets
 
 HTML_TAGS = frozenset(
     {
@@ -44,10 +45,11 @@ POLICY = (
 _STYLE_VALUE = re.compile(r"(?:width|--size):[0-9]+(?:\.[0-9]+)?(?:%|mm)")
 _URL = re.compile(r"https?://[!-~\u00a1-\U0010ffff]+", re.IGNORECASE)
 
+
 # Control characters are shown as their pictures; what no document may hold, as U+FFFD.
-_SHOWN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
-_SHOWN |= {0x7F: 0x2421} | dict.fromkeys((*range(0x80, 0xA0), 0xFFFE, 0xFFFF), 0xFFFD)
-_SHOWN |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
+_SHOWN: dict[int, int] = {0x7F: 0x2421}
+_SHOWN |= {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
+_SHOWN |= dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), 0xFFFD)
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -116,8 +118,15 @@ def is_web_url(text: str | None) -> bool:
 
 
 def clean(text: str) -> str:
-    """Make every character of a text one that a document may hold."""
-    return text.translate(_SHOWN) if _UNSHOWABLE.search(text) else text
+    """Make every character of a text one that a document may hold and a reader can see."""
+    if _UNSHOWABLE.search(text):
+        text = text.translate(_SHOWN)
+    if text.isascii():
+        return text
+    return "".join(part if part in "\t\n\r" else visible(part) for part in _BLANK.split(text))
+
+
+_BLANK = re.compile("([\t\n\r])")
 
 
 def render(*elements: Element) -> str:
@@ -138,7 +147,7 @@ def page(title: str, content: Element) -> str:
         '<meta name="referrer" content="no-referrer">'
         '<meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_escape(title)}</title><style>{PAGE_STYLE}</style></head>"
+        f"<title>{_escape(safe(title))}</title><style>{PAGE_STYLE}</style></head>"
         f'<body class="incarts-page">{render(content)}</body></html>\n'
     )
 
@@ -150,13 +159,13 @@ def _parts(element: Element) -> Iterator[str]:
         if isinstance(child, Element):
             yield from _parts(child)
         else:
-            yield _escape(child)
+            yield _escape(safe(child))
     yield f"</{element.tag}>"
 
 
 def _escape(text: str) -> str:
     # A parser takes a bare carriage return for a line feed.
-    return html.escape(clean(text)).replace("\r", "&#13;")
+    return html.escape(clean(without_secrets(text))).replace("\r", "&#13;")
 
 
 def _children(children: tuple[Child, ...]) -> tuple[Element | str, ...]:

@@ -1,0 +1,235 @@
+"""Course: the pace from one moment to the next; how a limit is looked for, ridden and probed. Pure.
+
+Times in seconds, rates in requests a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from incarts_pipeline.rate_limit.block import Block
+from incarts_pipeline.rate_limit.chance import Chance
+from incarts_pipeline.rate_limit.flow import Flow
+from incarts_pipeline.rate_limit.limit import NEVER, Learned, LimitKind, Phase
+from incarts_pipeline.rate_limit.models import MARGIN, PROVEN, Models
+from incarts_pipeline.rate_limit.windows import Window
+
+FIRST, STEP_UP = 10.0, 2.0  # requests a second, and times the pace, each second of the start
+CRUISE = 0.997  # of the rate
+_FITS = 0.97  # of what is left of a window: a job of no more goes at once
+_FASTEST, _UNPACED = 2.0**20, 1e12  # requests a second
+_USED = 0.4  # of a pace that must have been made use of before it is raised
+_UP = 1.25  # times the pace, in the last step of a climb
+_FIRST_UP = 0.05  # of the pace, in its first
+_UP_AFTER, _UP_WINDOWS = 3.0, 20  # seconds of a step, or so many in a window
+_WHOLE = 1.2  # windows that a probe takes, once it is known when they begin
+_LIFT, _LEAST_LIFT = 0.25, 0.05  # of the pace, by which a rate is exceeded to measure it
+_PROBE, _LARGEST_PROBE, _SOON = 0.05, 0.25, 15.0  # of the rate; seconds in which it is to tell
+_COST, _REST = (
+    0.002,
+    90.0,
+)  # share of requests that probing may have refused; seconds, or 1.5 windows
+_DEAREST = 3  # refusals that a probe counts for
+
+
+@dataclass(slots=True)
+class Course:
+    """All of a controller's state, and the pace that follows from it."""
+
+    ceiling: float | None
+    known: Learned | None = None  # what it began with
+    learns: bool = True
+    left: int | None = None  # requests that are still to be sent, None when nobody knows
+    phase: Phase = Phase.START
+    rate: float = FIRST
+    began: float | None = None
+    next_at: float = NEVER
+    block: Block | None = None
+    ignore_before: float = NEVER
+    round_trip: float = 0.05
+    since: float = 0.0  # when the phase, or its pace, began
+    since_count: int = 0  # accepted until then
+    since_refused: int = 0
+    refused: int = 0
+    under_way: int = 0
+    models: Models = field(default_factory=Models)
+    up: float = 1.0  # times the pace, in the last step of a climb
+    sustained: float | None = None  # pace before it
+    trial: Block | None = None  # a long block that ended just now
+    trial_from: float = 0.0  # when
+    trial_count: int = 0  # accepted until then
+    chance: Chance = field(default_factory=Chance)
+    slack: float = 0.0  # requests above the estimate that prove nothing in this probe
+    rest: float = 0.0  # seconds until the next probe
+    given_back: int = 0  # permits of requests of which nobody knows; no more than were accepted
+    proven: float = 0.0  # requests a second that were accepted in the start
+
+    def __post_init__(self) -> None:
+        """Begin with what is known; refuse a ceiling that would never send."""
+        if self.ceiling is not None and self.ceiling <= 0:
+            raise ValueError(f"ceiling must be above 0, not {self.ceiling}")
+        if self.began is not None:
+            return
+        if not self.learns:
+            self.rate = self.ceiling or _UNPACED
+        elif self.known is not None and self.known.kind is LimitKind.OPEN:
+            self.rate = STEP_UP * self.known.rate
+        elif self.known is not None:
+            self.models.begin(self.known)
+            self.proven = self.known.burst or 0.0
+            self._cruise(0.0)
+
+    @property
+    def pace(self) -> float | None:
+        """Requests a second, while nothing is blocked; None for as many as there are."""
+        return self.speed if self.learns or self.ceiling is not None else None
+
+    @property
+    def speed(self) -> float:
+        """Requests a second, while nothing is blocked, as a number."""
+        return min(self.rate, self.ceiling) if self.ceiling is not None else self.rate
+
+    def _pace(self, now: float) -> float:
+        """Return the pace of the next request: a job that fits into what is left goes at once."""
+        if self.phase is not Phase.CRUISE or self.left is None or not self.proven:
+            return self.speed
+        if self.left > _FITS * self.models.room(now, self.under_way):
+            return self.speed
+        fast = max(self.proven, self.rate)
+        return min(fast, self.ceiling) if self.ceiling is not None else fast
+
+    def _keep_time(self, now: float) -> None:
+        """Change pace or phase when their time has come."""
+        elapsed = now - self.since
+        if not self.learns:
+            return
+        if self.phase is Phase.START:
+            if elapsed >= 1.0:
+                self._start_on(elapsed, now)
+            if self.rate == self.ceiling:
+                self._watch(self.rate)
+        elif self.phase is Phase.MEASURE:
+            if elapsed > _UP_AFTER and self._used(elapsed):
+                self._go(Phase.MEASURE, self.rate * _UP, now)
+        elif self.phase is Phase.CRUISE:
+            self._watch((self.models.rate() or self.rate) * CRUISE)
+            if elapsed > self.rest:
+                self._probe(now)
+        elif self.phase is Phase.PROBE:
+            self._look_at_probe(elapsed, now)
+        elif elapsed > self._step_seconds() and self._used(elapsed):
+            self._climb(now)
+
+    def _used(self, elapsed: float, share: float = 0.7) -> bool:
+        """Say whether enough of the pace was made use of; what is under way doesn't count yet."""
+        accepted = self.models.history.total - self.since_count
+        return accepted >= share * self.speed * (elapsed - 2.0 * self.round_trip)
+
+    def _start_on(self, elapsed: float, now: float) -> None:
+        accepted = self.models.history.total - self.since_count
+        if self._used(elapsed, _USED):
+            self.proven = max(self.proven, accepted / elapsed)
+            # The next second may have begun a little before somebody asked.
+            began = max(self.since + 1.0, now - 0.5)
+            self._go(Phase.START, min(self.rate * STEP_UP, _FASTEST), began)
+
+    def _is_noise(self) -> bool:
+        """Say whether no more was refused in this phase than by chance."""
+        accepted = self.models.history.total - self.since_count
+        return self._hits() <= 1 + 3.0 * self.chance.noise * accepted
+
+    def _hits(self) -> int:
+        return self.refused - self.since_refused
+
+    def _measure(self, flow: Flow, now: float) -> None:
+        """Send a little faster than the rough rate, so that the limit is met again."""
+        lift = min(max(max(flow.count, 1) ** -0.5, _LEAST_LIFT), _LIFT)
+        self._go(Phase.MEASURE, max(flow.rate or 0.5, 0.001) * (1.0 + lift), now)
+
+    def _cruise(self, now: float, last: float | None = None) -> None:
+        """Go on just below the limit; after a probe the rest grows with what the probe cost."""
+        rate, best = self.models.rate() or self.rate, self.models.best()
+        length = best.length if isinstance(best, Window) else None
+        longest = 1.5 * max(length or 0.0, _REST / 1.5)
+        if self.models.quiet is not None:
+            longest = max(longest, 50.0 * self.models.quiet)
+        if last is None:
+            settled = best is not None and best.standing >= PROVEN
+            self.rest = longest if length and settled else (0.5 * length if length else _SOON)
+            if self.models.quiet is not None:
+                self.rest = longest
+        else:
+            cost = min(max(self._hits(), 1), _DEAREST) / _COST / rate
+            self.rest = max(cost, longest) if length else max(2.0 * cost, min(2.0 * last, longest))
+        self._go(Phase.CRUISE, rate * CRUISE * self.chance.margin, now)
+
+    def _probe(self, now: float) -> None:
+        """Try whether there is more, if more could be used."""
+        rate, best = self.models.rate() or self.rate, self.models.best()
+        if self.ceiling is not None and rate >= self.ceiling:
+            self.since = now
+            return
+        step = rate * _PROBE
+        if isinstance(best, Flow):
+            self.slack = best.saved(now, self.models.history.total)
+            step = min(max(step, (self.slack + MARGIN) / _SOON), rate * _LARGEST_PROBE)
+        elif best is not None and best.length:
+            step = max(step, (MARGIN + 1.0) / best.length)
+        self._go(Phase.PROBE, rate + step, now)
+
+    def _look_at_probe(self, elapsed: float, now: float) -> None:
+        """Climb when the server gives more than is explained; give up after a while."""
+        best, rate = self.models.best(), self.models.rate() or self.rate
+        accepted = self.models.history.total - self.since_count
+        lasts = 2.0 * _SOON
+        if isinstance(best, Window) and best.length is not None:
+            # While it isn't clear when windows begin, only a whole one at this pace proves it.
+            is_clear = best.standing > PROVEN
+            lasts = (_WHOLE if is_clear else 2.0) * best.length
+            more = is_clear and self.models.excess(now)
+            more |= (
+                elapsed > lasts
+                and self._is_noise()
+                and accepted > (1.0 + _PROBE / 2) * rate * elapsed
+            )
+        else:
+            more = accepted - rate * elapsed > self.slack + MARGIN
+        if not more:
+            if elapsed > lasts:
+                self._cruise(now, self.rest)
+        elif self.rate == self.ceiling and isinstance(best, Flow):
+            best.restart(rate=self.rate)
+            self._cruise(now)
+        else:
+            # Small steps at first, because the new limit is most likely near.
+            self.up = 1.0
+            self._climb(now)
+
+    def _climb(self, now: float) -> None:
+        """Take a step up, each twice as high as the last one."""
+        self.sustained = self.speed
+        self.up = min(1.0 + max(2.0 * (self.up - 1.0), _FIRST_UP), _UP)
+        self._go(Phase.CLIMB, self.rate * self.up, now)
+
+    def _step_seconds(self) -> float:
+        best = self.models.best()
+        length = best.length if isinstance(best, Window) else None
+        return max(length / _UP_WINDOWS, 1.0) if length else _UP_AFTER
+
+    def _watch(self, rate: float) -> None:
+        """Go slower while that makes refusals fewer, whatever it is that they come from."""
+        if self.chance.watch(self.models.history.total, self.refused):
+            self.rate = rate * self.chance.margin
+
+    def _full_for(self, now: float) -> float:
+        if self.phase is not Phase.CRUISE or not self.learns:
+            return 0.0
+        return self.models.full_for(now, 0)
+
+    def _go(self, phase: Phase, rate: float, now: float) -> None:
+        self.phase, self.since, self.since_count = phase, now, self.models.history.total
+        self.since_refused = self.refused
+        self.rate = rate if self.ceiling is None else min(rate, self.ceiling)
+        self.chance.watch_from(
+            self.models.history.total, self.refused, cruises=phase is Phase.CRUISE
+        )

@@ -1,0 +1,94 @@
+"""Limits of many kinds and hints of many styles: each cell of the matrix keeps its bound.
+
+In simulated time, 20 minutes; use and refusals are those after the first five.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from incarts_pipeline.rate_limit.controller import RateController
+from incarts_pipeline.rate_limit.leases import Shared
+from tests.support.rates.hints import HINTS
+from tests.support.rates.limiters import LIMITERS
+from tests.support.rates.simulator import Simulation
+
+WARM, LONG = 300.0, 1_200.0  # seconds
+
+
+class Bound(NamedTuple):
+    """At least so much of the budget is used, at most such a share and so many are refused."""
+
+    use: float
+    refused: float
+    early: int = 90  # before the steady state
+
+
+BOUNDS = {
+    "fixed 600/60 s": Bound(0.96, 0.005),
+    "anchored 600/60 s": Bound(0.99, 0.005),
+    "sliding log 600/60 s": Bound(0.99, 0.005),
+    "sliding counter 600/60 s": Bound(0.94, 0.01),
+    "bucket 50/s burst 100": Bound(0.99, 0.01),
+    "bucket 50/s burst 1000": Bound(0.99, 0.01, early=250),
+    "bucket 5/s burst 2": Bound(0.95, 0.01),
+    "10 per 1 s": Bound(0.94, 0.02),
+    "30 per 60 s": Bound(0.95, 0.01),
+    "20/s + 600/60 s": Bound(0.95, 0.01, early=120),
+    "fixed 250/25 s": Bound(0.96, 0.005),
+    "anchored 450/45 s": Bound(0.99, 0.005),
+    "fixed 900/90 s": Bound(0.96, 0.005),
+    "sliding log 1000/100 s": Bound(0.99, 0.005),
+    "bucket 60/min burst 60": Bound(0.97, 0.005),
+    "bucket 100/min burst 100": Bound(0.97, 0.005),
+    "0.1 % by chance": Bound(0.97, 0.003),
+}
+QUICK = ("fixed 600/60 s", "sliding log 600/60 s", "bucket 60/min burst 60")
+COUNTED = ("fixed 600/60 s", "anchored 600/60 s", "sliding log 600/60 s", "bucket 50/s burst 100")
+
+
+def check(limit: str, hint: str, workers: int, bound: Bound) -> None:
+    """Ride a limit, and compare what came of it with its bound."""
+    limiter = LIMITERS[limit]()
+    shared = Shared(RateController(100.0))
+    simulation = Simulation(limiter, shared, workers=workers, hint=HINTS[hint](limiter))
+    result = simulation.run(LONG)
+    assert result.use(limiter.rate, WARM, LONG) >= bound.use
+    assert result.refusals(WARM) <= bound.refused
+    assert sum(at <= WARM for at in result.refused) <= bound.early
+    assert result.fairness(WARM) >= 0.99
+
+
+@pytest.mark.parametrize("limit", QUICK)
+def test_a_limit_is_found_and_ridden(limit: str) -> None:
+    """Without any hint: nearly all of the budget is used, and hardly a request refused."""
+    check(limit, "none", 1, BOUNDS[limit])
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover  # tracing would triple its time
+@pytest.mark.parametrize("limit", [limit for limit in BOUNDS if limit not in QUICK])
+def test_each_kind_of_limit(limit: str) -> None:
+    """The other kinds, lengths and bursts, without any hint."""
+    check(limit, "none", 1, BOUNDS[limit])
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize("hint", [hint for hint in HINTS if hint != "none"])
+@pytest.mark.parametrize("limit", COUNTED)
+def test_hints_true_and_false(limit: str, hint: str) -> None:
+    """Whatever the headers say, the limit is used as it is without them."""
+    # A wait that is always the window's length hides when an aligned one is reset.
+    hidden = (limit, hint) == ("fixed 600/60 s", "Retry-After: 60 always")
+    check(limit, hint, 1, Bound(0.9 if hidden else 0.95, 0.01, early=150))
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize("limit", COUNTED)
+def test_eight_workers_share_fairly(limit: str) -> None:
+    """As one would, each an equal share, with round trips of 40 to 120 ms."""
+    check(limit, "none", 8, Bound(0.95, 0.01, early=150))
