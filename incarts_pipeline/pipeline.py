@@ -30,13 +30,7 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import (
-    Mapping,
-    accepting,
-    check_told,
-    default_mapping,
-    own_columns,
-)
+from incarts_pipeline.mapping import Mapping, accepting, check_told, default_mapping, own_columns
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
@@ -49,6 +43,7 @@ from incarts_pipeline.plan import (
     SavedPlan,
     as_saved,
     check_apart,
+    dead_destinations,
     make_plan,
     paths_read,
     refuse,
@@ -112,6 +107,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     """
     known = settings.for_planning()
     catalog, mapping = opened(request, known.limits)
+    dead = dead_destinations(mapping)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
     options = PlanOptions(
@@ -120,7 +116,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         on_change=mapping.on_change.as_policies(),
         rule=rule,
         base_url=known.base_url,
-        mapping=repr(mapping),
+        mapping=repr(mapping) + (dead.digest if dead else ""),
         retry_rejected=request.retry_rejected,
         scopes=known.scopes,
         refuse_over=request.refuse_over,
@@ -137,6 +133,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         schema=catalog.schema,
         project_id=options.project_id,
         limits=known.limits,
+        dead=dead,
     )
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
@@ -151,6 +148,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
             catalog=request.catalog,
             catalog_format=request.catalog_format or mapping.read.format,
             mapping=request.mapping,
+            hold_dead=mapping.hold_dead,
         ),
         chosen=chosen,
     )

@@ -78,11 +78,17 @@ class Catalog:
             CatalogError: one has another one's name too, or a type that is no plain value.
         """
         for column in columns:
-            if column in self.faults:
-                raise self.faults[column]
+            if column not in self.schema.names and (fault := self._fault_of(column)) is not None:
+                raise fault
             member = member_field(self._own, column)
             if member is not None and column not in self.schema.names:
                 self.schema = self.schema.append(member)
+
+    def _fault_of(self, column: str) -> CatalogError | None:
+        """Return why a column, or the one that it would be a member of, can't be used."""
+        parts = column.split(".")
+        names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        return next((self.faults[name] for name in names if name in self.faults), None)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the rows in order, at most `batch_rows` of them in a batch, none in none.

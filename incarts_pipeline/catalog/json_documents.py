@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.catalog.extras import package
-from incarts_pipeline.catalog.json_lines import json_batches, json_schema
+from incarts_pipeline.catalog.json_lines import JsonColumns, json_batches
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.source_file import FileRows, RecordStream, SourceFile, end_warnings
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
@@ -35,26 +35,20 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
         options: encoding, and `records`, the dotted path of the list, where it was said.
 
     Raises:
-        CatalogError: a file isn't JSON, has no such list or no rows, or a field has two types.
+        CatalogError: a file isn't JSON, has no such list or no rows.
         UndecidedError: a document has several lists of objects.
         MissingExtraError: there is a document, and ijson isn't installed.
     """
     paths = {file.name: _records_path(file, options) for file in files}
-    schemas = []
+    columns = JsonColumns()
     for file in files:
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, paths[file.name])
-            schemas.append(json_schema(source, file.name, unit, most=options.max_line_bytes))
-    try:
-        # A field that is whole numbers in one file and fractions in the next is fractions in all.
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise CatalogError(
-            f"The files of {name} don't make one table: {error}.",
-            fix="Give each field one type in all files, text for ids.",
-        ) from error
+            columns.read(source, file.name, unit, most=options.max_line_bytes)
+    schema = columns.schema()
     if not schema.names:
-        raise CatalogError(f"{name} is empty.", fix="It needs at least one object.")
+        empty = CatalogError(f"{name} is empty.", fix="It needs at least one object.")
+        raise next(iter(columns.faults.values()), empty)
 
     def rows_of(file: SourceFile, row: int, warnings: list[str]) -> Iterator[pa.RecordBatch]:
         path = paths[file.name]
@@ -71,7 +65,7 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
 
     found = {path for path in paths.values() if path not in (_LINES, _TOP)}
     chosen = {"records": found.pop()} if len(found) == 1 else {}
-    return FileRows(schema=schema, rows_of=rows_of, chosen=chosen)
+    return FileRows(schema=schema, rows_of=rows_of, faults=columns.faults, chosen=chosen)
 
 
 def _as_lines(text: Decoded, name: str, path: str | None) -> tuple[Any, str]:

@@ -42,8 +42,9 @@ def paths_read(
     catalog: object = None,
     catalog_format: str | None = None,
     mapping: object = None,
+    hold_dead: str | None = None,
 ) -> tuple[NamedPath, ...]:
-    """Return what a run reads: ledger and settings, and catalog and mapping where they are files.
+    """Return what a run reads: ledger and settings, and what the caller says, where it is a file.
 
     A catalog or mapping in memory, or on standard input, is no place.
     """
@@ -61,6 +62,8 @@ def paths_read(
         )
     if (file := mapping_file(mapping)) is not None:
         found.append(NamedPath(what="mapping", path=str(file)))
+    if hold_dead is not None:
+        found.append(NamedPath(what="table of dead destinations", path=hold_dead))
     return tuple(found)
 
 
