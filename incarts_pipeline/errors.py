@@ -31,12 +31,18 @@ IncartsError
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from incarts_pipeline.outgoing import safe, shown
 from incarts_pipeline.text import Surface, each_part, respelled, spelled
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class IncartsError(Exception):
@@ -66,15 +72,40 @@ class IncartsError(Exception):
 def told_in(surface: Surface) -> Iterator[None]:
     """Let the errors of a way in name options as it spells them."""
     try:
-        yield
+        with _ours_only():
+            yield
     except IncartsError as error:
         error.message = respelled(error.message, surface)
         error.fix = error.fix and respelled(error.fix, surface)
         raise
+
+
+@contextmanager
+def _ours_only() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         if not is_machines(error):
             raise
         raise machine_error(error) from error
+
+
+def raising_ours(way_in: F) -> F:
+    """Let a function, or a coroutine's, raise a MachineError for what the system or an engine does.
+
+    Ways in have it, so that nobody needs to know whose errors may come from below.
+    """
+
+    async def awaited(*given: Any, **named: Any) -> Any:
+        with _ours_only():
+            return await way_in(*given, **named)
+
+    def called(*given: Any, **named: Any) -> Any:
+        with _ours_only():
+            return way_in(*given, **named)
+
+    made = awaited if inspect.iscoroutinefunction(way_in) else called
+    return cast("F", functools.wraps(way_in)(made))
 
 
 class SettingsError(IncartsError):
@@ -176,7 +207,9 @@ class MachineError(IncartsError):
 
 _FIXES = {
     errno.ENOENT: "Check the path.",
-    errno.ENOTDIR: "Check the path.",
+    errno.ENOTDIR: "Check the path: a part of it is no folder.",
+    errno.ELOOP: "Check the path: a link in it leads to itself.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EISDIR: "Name a file; this is a folder.",
     errno.EACCES: "Give yourself access, or name another place.",
     errno.EPERM: "Give yourself access, or name another place.",
@@ -186,25 +219,47 @@ _FIXES = {
     errno.EMFILE: "Let more files be open: ulimit -n 4096.",
 }
 _AGAIN = "What was answered is in the ledger: mend this and run again."
+_ROOM = "See that there is memory, and room in the folder for temporary files (TMPDIR)."
+# By their modules' names, since whoever hasn't loaded an engine has none of its errors.
+_ENGINES = {
+    "duckdb": "DuckDB",
+    "_duckdb": "DuckDB",
+    "pyarrow": "Arrow",
+    "sqlite3": "SQLite",
+    "sqlalchemy": "SQLite",
+    "adbc_driver_manager": "SQLite",
+    "zlib": "zlib",
+}
+
+
+def _engine(error: BaseException) -> str | None:
+    return _ENGINES.get(type(error).__module__.partition(".")[0])
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a file was refused, or the first line of what a library says."""
+    # Arrow puts the number and the whole path into the text of what the system says.
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
 def is_machines(error: BaseException) -> bool:
-    """Say whether an error is the system's, or the engine's that needs its disk and memory."""
-    # By the module's name, since whoever has no DuckDB loaded has none of its errors.
-    engine = type(error).__module__.partition(".")[0] in ("duckdb", "_duckdb")
-    return isinstance(error, OSError | MemoryError) or engine
+    """Say whether an error is the system's, or that of an engine, which needs disk and memory."""
+    return isinstance(error, OSError | MemoryError | EOFError) or _engine(error) is not None
 
 
 def machine_error(error: BaseException) -> MachineError:
-    """Return an error of the system, or of the engine, as one of ours."""
-    said = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    """Return an error of the system, or of an engine, as one of ours."""
     if not isinstance(error, OSError) or error.errno is None:
-        return MachineError(f"The machine could not go on: {said}.", fix=_AGAIN)
+        who = _engine(error) or "The machine"
+        return MachineError(f"{who} could not go on: {reason_of(error)}.", fix=f"{_ROOM} {_AGAIN}")
     places = [str(one) for one in (error.filename, error.filename2) if one is not None]
     fix = f"{_FIXES.get(error.errno, 'See what the system says of it.')} {_AGAIN}"
     if places:
-        return MachineError(f"{' and '.join(places)}: {error.strerror}.", fix=fix)
-    return MachineError(f"The system refused a file that it doesn't name: {said}.", fix=fix)
+        return MachineError(f"{' and '.join(places)}: {reason_of(error)}.", fix=fix)
+    # Arrow's have the path in their text alone.
+    return MachineError(f"The system refused a file: {error.strerror}.", fix=fix)
 
 
 class TransportError(IncartsError):

@@ -93,6 +93,7 @@ class Reason(StrEnum):
     PLACEHOLDER_IN_URL = "placeholder_in_url"  # something was to be filled in: /p/{handle}
     NOT_HTTPS = "not_https"  # a URL that begins with http://
     NON_ASCII_HOST = "non_ascii_host"  # a URL whose host not every program reads alike
+    DEAD_DESTINATION = "dead_destination"  # `incarts check` found that a URL leads nowhere
     INVALID = "invalid"  # the row breaks a rule: see its problems
     DUPLICATE_KEY = "duplicate_key"  # rows share a key, but not their content
     REFUSED_BY_API = "refused_by_api"  # a 400, 413 or 422; parked until the content changes
@@ -109,7 +110,7 @@ class Reason(StrEnum):
 SUSPICIONS = frozenset({
     Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.LOOKS_EMPTY, Reason.LOOKS_CONVERTED,
     Reason.LOST_ZEROS, Reason.PRIVATE_HOST, Reason.PLACEHOLDER_IN_URL, Reason.NOT_HTTPS,
-    Reason.NON_ASCII_HOST,
+    Reason.NON_ASCII_HOST, Reason.DEAD_DESTINATION,
 })  # fmt: skip
 
 

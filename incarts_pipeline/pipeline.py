@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.errors import PublishError, RefusedError, raising_ours
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     LedgerReader,
@@ -30,13 +30,7 @@ from incarts_pipeline.ledger import (
     replay_rule,
     transaction,
 )
-from incarts_pipeline.mapping import (
-    Mapping,
-    accepting,
-    check_told,
-    default_mapping,
-    own_columns,
-)
+from incarts_pipeline.mapping import Mapping, accepting, check_told, default_mapping, own_columns
 from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
 from incarts_pipeline.plan import (
     GROUPS,
@@ -49,6 +43,7 @@ from incarts_pipeline.plan import (
     SavedPlan,
     as_saved,
     check_apart,
+    dead_destinations,
     make_plan,
     paths_read,
     refuse,
@@ -100,6 +95,7 @@ class RunResult:
         return 3 if any(counts[status] for status in fail_on) else 0
 
 
+@raising_ours
 def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
     """Read the catalog, prepare its link requests and plan them against the ledger; sends nothing.
 
@@ -111,6 +107,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     """
     known = settings.for_planning()
     catalog, mapping = opened(request, known.limits)
+    dead = dead_destinations(mapping)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     rule = replay_rule(known)
     options = PlanOptions(
@@ -119,7 +116,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         on_change=mapping.on_change.as_policies(),
         rule=rule,
         base_url=known.base_url,
-        mapping=repr(mapping),
+        mapping=repr(mapping) + (dead.digest if dead else ""),
         retry_rejected=request.retry_rejected,
         scopes=known.scopes,
         refuse_over=request.refuse_over,
@@ -136,6 +133,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         schema=catalog.schema,
         project_id=options.project_id,
         limits=known.limits,
+        dead=dead,
     )
     return make_plan(
         link_request_schema(mapping.key_fields(catalog.schema)),
@@ -150,6 +148,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
             catalog=request.catalog,
             catalog_format=request.catalog_format or mapping.read.format,
             mapping=request.mapping,
+            hold_dead=mapping.hold_dead,
         ),
         chosen=chosen,
     )
@@ -168,6 +167,7 @@ def opened(request: PlanRequest, limits: Limits | None = None) -> tuple[Catalog,
     return catalog, mapping
 
 
+@raising_ours
 async def apply_plan(
     plan: Plan,
     settings: Settings,
@@ -281,6 +281,7 @@ def _default_mapping(request: PlanRequest, catalog: Catalog) -> Mapping:
     )
 
 
+@raising_ours
 def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
     """Plan again what was saved, and make sure that it is still the same plan, or its rest.
 
@@ -314,6 +315,7 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
     return dataclasses.replace(same, read=(*same.read, saved.file))
 
 
+@raising_ours
 def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
     """Find the codes that are still to make; sends nothing.
 

@@ -206,3 +206,19 @@ VERIFIED = pa.schema(
         pa.field("checked_at", _UTC),
     ]
 )
+
+# What `incarts check` writes, a row per URL that links would lead to.
+DESTINATIONS = pa.schema(
+    [
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),  # a `Reach`
+        pa.field("http_status", pa.int32()),
+        pa.field("reason", pa.string()),  # why there is no status
+        pa.field("redirects", pa.list_(pa.string()), nullable=False),  # where it was led, in order
+        pa.field("fields", pa.list_(pa.string()), nullable=False),  # of the link: which it fills
+        pa.field("links", pa.int64(), nullable=False),  # how many have it
+        pa.field("catalog_row", pa.int64(), nullable=False),  # the first one, from 0
+        pa.field("checked_at", _UTC, nullable=False),
+    ],
+    metadata={"incarts.table": "destinations"},
+)

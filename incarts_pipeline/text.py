@@ -25,25 +25,38 @@ class Option:
     """An option to name in a text, with what to give it: a value, or True for a switch.
 
     `stand_in` is what the shell shows for the value, as its help does; `argument` is the name in
-    Python and Dagster, where that is another one.
+    Python and Dagster, where that is another one. `of_reading` is for what says how a catalog is
+    read: no function over frames and no component takes it, but `open_catalog` and a mapping do.
     """
 
     name: str
     value: str | bool | Sequence[str] | None = None
     stand_in: str | None = None
     argument: str | None = None
+    of_reading: bool = False
 
     def spelled(self, surface: Surface) -> str:
         """Return the option as a person would write it there."""
         if surface is Surface.SHELL:
             given = self.stand_in or (self.value if isinstance(self.value, str) else None)
             return " ".join(filter(None, ("--" + self.name.replace("_", "-"), given)))
+        if self.of_reading:
+            return self._spelled_of_reading(surface)
         name = self.argument or self.name
         if self.value is None:
             return name
         if surface is Surface.PYTHON:
             return f"{name}={self.value if self.value is True else json.dumps(self.value)}"
         return f"{name}: {json.dumps(self.value)}"
+
+    def _spelled_of_reading(self, surface: Surface) -> str:
+        value = json.dumps(self.value or self.stand_in)
+        in_mapping = f"the mapping's read.{self.name}"
+        if surface is Surface.PYTHON:
+            if value == "null":
+                return f"open_catalog's {self.name}, or {in_mapping},"
+            return f"open_catalog(path, {self.name}={value})"
+        return in_mapping if value == "null" else f"`read: {{{self.name}: {value}}}` in the mapping"
 
 
 class OptionText(str):
@@ -160,6 +173,8 @@ def suggest(name: str, candidates: Iterable[str]) -> str:
 def suggest_file(path: Path) -> str:
     """Return the same for a path that doesn't exist, from what is in its folder."""
     try:
+        if path.is_symlink():
+            return f" It is a link to {path.readlink()}, which doesn't exist."
         return suggest(path.name, sorted(one.name for one in path.parent.iterdir()))
     except OSError:  # no folder, or none that can be looked into
         return ""

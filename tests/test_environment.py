@@ -16,7 +16,7 @@ from incarts_pipeline.text import Surface
 
 SETTINGS = {
     "INCARTS_API_BASE_URL": "https://api.example",
-    "INCARTS_API_KEY": "k",
+    "INCARTS_API_KEY": "a-key-of-tests",
     "INCARTS_PROJECT_ID": "p",
 }
 

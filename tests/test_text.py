@@ -21,6 +21,12 @@ KEY = Option(name="unique_key", value=["..."], stand_in="COLUMN")
         (Option(name="approve", value="0a"), "--approve 0a", 'approve="0a"', 'approve: "0a"'),
         (KEY, "--unique-key COLUMN", 'unique_key=["..."]', 'unique_key: ["..."]'),
         (Option(name="code", argument="codes"), "--code", "codes", "codes"),
+        (
+            Option(name="quote", value="none", of_reading=True),
+            "--quote none",
+            'open_catalog(path, quote="none")',
+            '`read: {quote: "none"}` in the mapping',
+        ),
     ],
 )
 def test_each_way_in_spells_an_option(

@@ -16,7 +16,7 @@ from incarts_pipeline.catalog.arrow_types import (
 )
 from incarts_pipeline.catalog.fingerprint import Fingerprint
 from incarts_pipeline.catalog.options import BATCH_ROWS
-from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.errors import CatalogError, reason_of
 from incarts_pipeline.outgoing import safe
 
 _SHOWN = 240  # characters of another library's message
@@ -78,11 +78,17 @@ class Catalog:
             CatalogError: one has another one's name too, or a type that is no plain value.
         """
         for column in columns:
-            if column in self.faults:
-                raise self.faults[column]
+            if column not in self.schema.names and (fault := self._fault_of(column)) is not None:
+                raise fault
             member = member_field(self._own, column)
             if member is not None and column not in self.schema.names:
                 self.schema = self.schema.append(member)
+
+    def _fault_of(self, column: str) -> CatalogError | None:
+        """Return why a column, or the one that it would be a member of, can't be used."""
+        parts = column.split(".")
+        names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        return next((self.faults[name] for name in names if name in self.faults), None)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the rows in order, at most `batch_rows` of them in a batch, none in none.
@@ -137,8 +143,7 @@ def cannot_read(name: str, error: Exception) -> CatalogError:
         error: what its library raised; an OSError is told with the store's credentials.
     """
     # Cloud clients put whole responses into their messages.
-    said = safe(str(error))  # before it is cut, and a secret in it too
-    reason = (said.splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = safe(reason_of(error))  # before it is cut, and a secret in it too
     if len(reason) > _SHOWN:
         reason = reason[:_SHOWN] + "…"
     fix = "Check that it is whole and of the kind that it is taken for."

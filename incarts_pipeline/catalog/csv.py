@@ -87,7 +87,9 @@ class DelimitedFile:
                     rows += last.num_rows
                 last = batch
         except pa.ArrowInvalid as error:
-            raise self._explain(error, stream.cut, first_row) from error
+            # Each batch before was read to its end: the row in question is the next one.
+            at = first_row + rows + (0 if last is None else last.num_rows)
+            raise self._explain(error, stream.cut, first_row, at) from error
         if last is None:
             raise AssertionError("the marker row is the last one")
         at = first_row + rows + last.num_rows - 1
@@ -181,12 +183,13 @@ class DelimitedFile:
         # fields.
         return "error"
 
-    def _explain(self, error: Exception, cut: Cut | None, first_row: int) -> CatalogError:
+    def _explain(self, error: Exception, cut: Cut | None, first_row: int, at: int) -> CatalogError:
         # Arrow says no more than that; there is no class or code for it.
         if "straddling" in str(error):
             return CatalogError(
-                f"A row of {self._name} is longer than {BLOCK:,} bytes.",
+                f"Row {at} of {self._name} (the first is 0) is longer than {BLOCK:,} bytes.",
                 fix="Look for a line break that is missing, or for a file that is no CSV.",
+                row=at,
             )
         if not self._ragged:
             return CatalogError(f"{self._name} can't be read as a CSV: {error}.")
@@ -198,7 +201,7 @@ class DelimitedFile:
         if self._options.quote is None and '"' in row.text:
             fix = OptionText(
                 f"{fix} If its quotes are text, like inches, say ",
-                Option(name="quote", value="none"),
+                Option(name="quote", value="none", of_reading=True),
                 ".",
             )
         return CatalogError(
@@ -223,24 +226,26 @@ class DelimitedFile:
     def _advice(self, fault: QuoteFault | None = None, *, is_escaped: bool) -> str:
         """Return the way out: what the cell looks like comes first."""
         if fault is QuoteFault.ESCAPE:
-            return OptionText("Take ", Option(name="escape"), " out, if the file has no escapes.")
+            return OptionText(
+                "Take ", Option(name="escape", of_reading=True), " out, if the file has no escapes."
+            )
         if fault is QuoteFault.SPACED:
             return "Take out the white space between the delimiter and the quote."
         if is_escaped and self._options.escape is None:
             return OptionText(
                 "If the file escapes quotes by backslashes, say ",
-                Option(name="escape", value="\\", stand_in="'\\'"),
+                Option(name="escape", value="\\", stand_in="'\\'", of_reading=True),
                 "; or write each quote inside of a cell twice.",
             )
         text = OptionText(
             "If the file's quotes are text, like inches, say ",
-            Option(name="quote", value="none"),
+            Option(name="quote", value="none", of_reading=True),
             "; or quote the cell, and write each quote inside of it twice.",
         )
         if fault in (QuoteFault.UNCLOSED, QuoteFault.TOO_LONG):
             return OptionText("Most likely a quote is opened and never closed: close it. ", text)
         if fault is QuoteFault.HOLDS_ROWS:
-            whole = Option(name="quote", value='"', stand_in="'\"'")
+            whole = Option(name="quote", value='"', stand_in="'\"'", of_reading=True)
             return OptionText(text, " If it is one cell, say ", whole, ".")
         return text
 

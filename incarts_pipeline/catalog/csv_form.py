@@ -68,7 +68,7 @@ def _check_delimiter(names: list[str], delimiter: str, name: str) -> None:
                 f"{_shown(delimiter.join(names))}.",
                 fix=OptionText(
                     f"Say that the delimiter is {other!r}, with ",
-                    Option(name="delimiter", value=other, stand_in=_word(other)),
+                    Option(name="delimiter", value=other, stand_in=_word(other), of_reading=True),
                     f"; or say {delimiter!r} if it really is that.",
                 ),
             )

@@ -66,7 +66,7 @@ def _run(path: Path, query: str) -> _Run:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise CatalogError(
             f"There is no database {path}.{suggest_file(path)}",
             fix="A query goes with the file of a DuckDB or SQLite database.",

@@ -72,7 +72,7 @@ class Evidence:
                 OptionText(
                     "Save it as UTF-8 (in Excel: CSV UTF-8), or say the encoding of the program "
                     "that wrote it, with ",
-                    Option(name="encoding", stand_in="NAME"),
+                    Option(name="encoding", stand_in="NAME", of_reading=True),
                     ".",
                 ),
             )
@@ -80,7 +80,7 @@ class Evidence:
             f"it may be {encoding}, in which this reads {_read_as(raw, start, encoding)!r}",
             OptionText(
                 "If that is right, say ",
-                Option(name="encoding", value=encoding),
+                Option(name="encoding", value=encoding, of_reading=True),
                 "; or save it as UTF-8.",
             ),
         )

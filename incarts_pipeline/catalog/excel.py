@@ -186,7 +186,9 @@ def _has_rows(book: Any, sheet: str) -> bool:
 def _undecided(message: str, choices: Sequence[str]) -> UndecidedError:
     return UndecidedError(
         message,
-        fix=OptionText("Say which one, with ", Option(name="sheet", value=choices[0]), "."),
+        fix=OptionText(
+            "Say which one, with ", Option(name="sheet", value=choices[0], of_reading=True), "."
+        ),
         option="sheet",
         choices=tuple(choices),
     )

@@ -72,7 +72,7 @@ def _standard_input(options: ReadOptions) -> Catalog:
             "What standard input holds can't be told from its name.",
             fix=OptionText(
                 "Say what it is, with ",
-                Option(name="format", argument="catalog_format"),
+                Option(name="format", of_reading=True),
                 f": {', '.join(_READERS)}.",
             ),
         )

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.catalog.extras import package
-from incarts_pipeline.catalog.json_lines import json_batches, json_schema
+from incarts_pipeline.catalog.json_lines import JsonColumns, json_batches
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.source_file import FileRows, RecordStream, SourceFile, end_warnings
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded
@@ -35,26 +35,20 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
         options: encoding, and `records`, the dotted path of the list, where it was said.
 
     Raises:
-        CatalogError: a file isn't JSON, has no such list or no rows, or a field has two types.
+        CatalogError: a file isn't JSON, has no such list or no rows.
         UndecidedError: a document has several lists of objects.
         MissingExtraError: there is a document, and ijson isn't installed.
     """
     paths = {file.name: _records_path(file, options) for file in files}
-    schemas = []
+    columns = JsonColumns()
     for file in files:
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, paths[file.name])
-            schemas.append(json_schema(source, file.name, unit, most=options.max_line_bytes))
-    try:
-        # A field that is whole numbers in one file and fractions in the next is fractions in all.
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise CatalogError(
-            f"The files of {name} don't make one table: {error}.",
-            fix="Give each field one type in all files, text for ids.",
-        ) from error
+            columns.read(source, file.name, unit, most=options.max_line_bytes)
+    schema = columns.schema()
     if not schema.names:
-        raise CatalogError(f"{name} is empty.", fix="It needs at least one object.")
+        empty = CatalogError(f"{name} is empty.", fix="It needs at least one object.")
+        raise next(iter(columns.faults.values()), empty)
 
     def rows_of(file: SourceFile, row: int, warnings: list[str]) -> Iterator[pa.RecordBatch]:
         path = paths[file.name]
@@ -71,7 +65,7 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
 
     found = {path for path in paths.values() if path not in (_LINES, _TOP)}
     chosen = {"records": found.pop()} if len(found) == 1 else {}
-    return FileRows(schema=schema, rows_of=rows_of, chosen=chosen)
+    return FileRows(schema=schema, rows_of=rows_of, faults=columns.faults, chosen=chosen)
 
 
 def _as_lines(text: Decoded, name: str, path: str | None) -> tuple[Any, str]:
@@ -187,7 +181,7 @@ def _undecided(name: str, lists: dict[str, int], path: str | None = None) -> Cat
         f"{name} has {said}: there are {shown}.{near}",
         fix=OptionText(
             "Say which one has the products, with ",
-            Option(name="records", value=next(iter(lists))),
+            Option(name="records", value=next(iter(lists)), of_reading=True),
             ".",
         ),
         option="records",
@@ -229,7 +223,7 @@ def _records(text: Decoded, name: str, path: str) -> Iterator[Any]:
                 )
             stream.record_ended()
             yield record
-    except ijson.JSONError as error:
+    except (ijson.JSONError, RecursionError) as error:
         raise _no_document(name, error) from error
 
 
@@ -247,18 +241,32 @@ class _RecordLines:
 
     def __init__(self, text: Decoded, name: str, path: str) -> None:
         self._records = _records(text, name, path)
+        self._name = name
+        self._taken = 0
 
     def read1(self, size: int) -> bytes:
         """Return whole lines, at least as many bytes as were asked for; none at the end."""
         lines: list[str] = []
         length = 0
-        for record in self._records:
+        for n, record in enumerate(self._records, start=self._taken):
+            self._taken = n + 1
             # Fractions come as decimals; as doubles they are what lines with them would be.
-            lines.append(json.dumps(record, default=float))
+            try:
+                lines.append(json.dumps(record, default=float))
+            except RecursionError as error:
+                raise _too_deep(self._name, n) from error
             length += len(lines[-1])
             if length >= size:
                 break
         return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _too_deep(name: str, record: int) -> CatalogError:
+    return CatalogError(
+        f"Record {record + 1} of {name} has too many objects or lists within each other.",
+        fix="Check that it is what its name says.",
+        row=record,
+    )
 
 
 def _no_document(name: str, error: Exception) -> CatalogError:

@@ -8,8 +8,10 @@ from incarts_pipeline.catalog.catalog import Catalog
 from incarts_pipeline.catalog.files import open_files
 from incarts_pipeline.catalog.in_memory import open_object
 from incarts_pipeline.catalog.options import BATCH_ROWS, LINE_BYTES, ReadOptions
+from incarts_pipeline.errors import raising_ours
 
 
+@raising_ours
 def open_catalog(
     source: object,
     *,

@@ -14,7 +14,7 @@ from pyarrow import fs
 from incarts_pipeline.catalog.catalog import cannot_read
 from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
 from incarts_pipeline.catalog.options import FORMATS
-from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.errors import CatalogError, reason_of
 from incarts_pipeline.outgoing import keep_credentials, uri_place
 from incarts_pipeline.text import Option, OptionText, suggest, suggest_file
 
@@ -84,7 +84,7 @@ def locate(source: str, format: str | None) -> Located:  # noqa: A002 (as in ope
         files = fingerprint(name, filesystem, lambda: _paths(filesystem, path, name, format)[0])
     except (pa.ArrowException, OSError, ValueError) as error:
         # `from None`: the cause's own message has the URI with its password.
-        raise cannot_read(name, OSError(str(error).replace(source, name))) from None
+        raise cannot_read(name, OSError(reason_of(error).replace(source, name))) from None
     if not paths:
         raise CatalogError(
             f"{name} holds no Parquet, CSV, JSON, XML or Excel file.",
@@ -119,7 +119,7 @@ def table_format(source: str) -> str | None:
         filesystem, path = _filesystem(source)
         log = filesystem.get_file_info(f"{path.rstrip('/')}/_delta_log")
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise cannot_read(name, OSError(str(error).replace(source, name))) from None
+        raise cannot_read(name, OSError(reason_of(error).replace(source, name))) from None
     return "delta" if log.type is fs.FileType.Directory else None
 
 
@@ -155,7 +155,7 @@ def _one_format(paths: list[str], name: str) -> str:
             f"What kind of file {name} is can't be told from its name.",
             fix=OptionText(
                 "Say what it is, with ",
-                Option(name="format", argument="catalog_format"),
+                Option(name="format", of_reading=True),
                 f": {', '.join(FORMATS)}.",
             ),
         )

@@ -133,7 +133,7 @@ class _Decoder(io.RawIOBase):
         if self._encoding != "utf-8" and (b"\0" not in raw if is_wide else is_utf8(raw)) and raw:
             raise CatalogError(
                 f"{self._name} is not {self._encoding} text: it looks like UTF-8.",
-                fix=OptionText("Leave ", Option(name="encoding"), " out."),
+                fix=OptionText("Leave ", Option(name="encoding", of_reading=True), " out."),
             )
 
     def _wrong(self, raw: bytes, start: int, at: int) -> UndecodableError:
@@ -145,7 +145,7 @@ class _Decoder(io.RawIOBase):
         else:
             guess = _wide(raw) if at < _SIGN_BYTES else None
             verdict = f"it looks like {guess}" if guess else "what it is can't be told"
-            advised = Option(name="encoding", value=guess)
+            advised = Option(name="encoding", value=guess, of_reading=True)
             fix = OptionText("Say its encoding, with ", advised, ", or save it as UTF-8.")
         return UndecodableError(
             self._name,

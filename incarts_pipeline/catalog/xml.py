@@ -190,7 +190,7 @@ def _undecided(feed: _Feed, wanted: str | None) -> CatalogError:
         f"{feed.name} has {said}: there are {shown}.{near}",
         fix=OptionText(
             "Say which one is a product, with ",
-            Option(name="records", value=next(iter(found))),
+            Option(name="records", value=next(iter(found)), of_reading=True),
             ".",
         ),
         option="records",

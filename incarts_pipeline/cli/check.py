@@ -24,8 +24,9 @@ from incarts_pipeline.cli.options import (
     UniqueKeyOpt,
     settings_for,
 )
-from incarts_pipeline.maintenance import Checked, Reach, check_destinations
+from incarts_pipeline.maintenance import Checked, check_destinations
 from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.text import counted
 
 _MEANING = {
@@ -96,7 +97,8 @@ def _object(result: Checked) -> dict[str, Any]:
 
 def _not_ok(result: Checked) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = result.table.to_pylist()
-    return [row for row in rows if row["verdict"] != Reach.OK]
+    found = [row for row in rows if row["verdict"] != Reach.OK]
+    return [row | {"checked_at": row["checked_at"].isoformat()} for row in found]
 
 
 def _tables(result: Checked) -> None:

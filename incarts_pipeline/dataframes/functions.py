@@ -208,9 +208,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
         with _with_example(kept, mapping.unique_key if mapping else planning.keys):
             plan = plan_catalog(request, settings)
             if isinstance(frame, str | Path):  # which was read by now, but not to be overwritten
-                plan = replace(
-                    plan, read=paths_read(settings, catalog=frame, mapping=planning.mapping)
-                )
+                plan = replace(plan, read=(*plan.read, *paths_read(settings, catalog=frame)))
         name = planning.link_set or (mapping.link_set if mapping else "")
         output = f"links-{name.replace('/', '-')}.parquet"
         return LinksPlan(plan, request=request, settings=settings, kept=kept, output=output)

@@ -19,7 +19,7 @@ from incarts_pipeline.display import (
     plan_card,
     problem_groups,
 )
-from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.errors import CatalogError, raising_ours
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.plan import (
     SUFFIX,
@@ -81,12 +81,14 @@ class LinksPlan:
         """The guards that stand against it; none when it may be carried out."""
         return self.plan.figures.refusals
 
+    @raising_ours
     def save(self, path: str | Path) -> None:
         """Write a plan file that `incarts apply` takes; a frame goes into a Parquet file beside it.
 
         Raises:
             MappingError: the mapping is a Mapping, not what one is written as.
             RefusedError: a file is one that the plan was made from, or of another kind.
+            PublishError: the plan file can't be written.
         """
         file = Path(path)
         catalog = file.with_name(f"{file.name.removesuffix(SUFFIX)}.catalog.parquet")

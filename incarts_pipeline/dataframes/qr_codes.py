@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from incarts_pipeline.display.progress import progress as progress_of
+from incarts_pipeline.display.reporting import check_places
 from incarts_pipeline.errors import told_in
 from incarts_pipeline.pipeline import (
     RunResult,
@@ -52,23 +53,24 @@ def create_qr_codes(
     Raises:
         IncartsError: as `plan_qr_codes` and `apply_qr_codes` do.
     """
-    settings, metrics = settings or load_settings(), RunMetrics()
-    settings.for_calls()
-    request = QrRequest(
-        source=source,
-        identifiers=identifiers,
-        name=name,
-        link_set=link_set,
-        retry_rejected=retry_rejected,
-    )
-    options = WriteOptions(limit=limit, max_duration=max_duration, if_running=if_running)
-    with (
-        told_in(Surface.PYTHON),
-        plan_qr_codes(request, settings) as plan,
-        progress_of(metrics, "QR codes") if progress else nullcontext(),
-    ):
-        return run_blocking(
-            lambda stop: apply_qr_codes(
-                plan, settings, output, options=options, metrics=metrics, stop=stop
-            )
+    with told_in(Surface.PYTHON):
+        settings, metrics = settings or load_settings(), RunMetrics()
+        settings.for_calls()
+        check_places(output, None)
+        request = QrRequest(
+            source=source,
+            identifiers=identifiers,
+            name=name,
+            link_set=link_set,
+            retry_rejected=retry_rejected,
         )
+        options = WriteOptions(limit=limit, max_duration=max_duration, if_running=if_running)
+        with (
+            plan_qr_codes(request, settings) as plan,
+            progress_of(metrics, "QR codes") if progress else nullcontext(),
+        ):
+            return run_blocking(
+                lambda stop: apply_qr_codes(
+                    plan, settings, output, options=options, metrics=metrics, stop=stop
+                )
+            )

@@ -107,6 +107,12 @@ REASONS: Mapping[Reason, Fix] = {
         meaning="held: a URL's host has letters beyond a to z",
         fix=_accept(Reason.NON_ASCII_HOST, "Write the host as the message spells it: xn--…."),
     ),
+    Reason.DEAD_DESTINATION: Fix(
+        meaning="held: a URL led nowhere when it was checked",
+        fix=_accept(
+            Reason.DEAD_DESTINATION, "Correct the URL; if it works again, run `incarts check` anew."
+        ),
+    ),
     Reason.INVALID: Fix(
         meaning="breaks a rule; see problems", fix="Correct the row, and run again."
     ),

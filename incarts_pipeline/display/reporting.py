@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import uuid
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline.display.html.failures import COLUMNS, FAILED
 from incarts_pipeline.display.html.report import Reported, run_report
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import PublishError, reason_of
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.pipeline import RunResult, apply_plan
 from incarts_pipeline.plan import NamedPath, Plan, check_apart, paths_read
@@ -115,12 +116,13 @@ def write_text(path: Path, text: str) -> Path:
     """
     part = path.with_name(f".incarts-{uuid.uuid4().hex}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise _cannot_write(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -151,15 +153,16 @@ def _check_report(path: Path) -> None:
         raise PublishError(f"{path} is a folder.", fix="Give the report a file name.")
     probe = path.with_name(f".incarts-{uuid.uuid4().hex}.part")
     try:
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # which refuses a name that the probe's doesn't stand for
         probe.touch()
-    except OSError as error:
+        probe.unlink()
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise _cannot_write(path, error) from error
-    finally:
-        probe.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, error: OSError) -> PublishError:
+def _cannot_write(path: Path, error: OSError | ValueError) -> PublishError:
     return PublishError(
-        f"{path} can't be written ({error.strerror or error}).",
+        f"{path} can't be written ({reason_of(error)}).",
         fix="Create its folder, make room, or choose another place.",
     )

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from incarts_pipeline.errors import LedgerError, RefusedError
+from incarts_pipeline.errors import LedgerError, RefusedError, reason_of
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _OPEN_FILES = Path("/proc/self/fd")
@@ -32,11 +32,17 @@ def check_file(path: Path) -> None:
 
     Raises:
         RefusedError: as said; a file that isn't there is none of these.
+        LedgerError: there can be no such file, or nobody may look at it.
     """
     try:
         found = path.stat()
     except FileNotFoundError:
         return
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
+        raise LedgerError(
+            f"The ledger {path} can't be looked at ({reason_of(error)}).",
+            fix="Set INCARTS_LEDGER to a file that you may write, in a folder that exists.",
+        ) from error
     if not stat.S_ISREG(found.st_mode):
         raise _refused(
             f"The ledger {path} is not a regular file.", "Set INCARTS_LEDGER to a file of its own."

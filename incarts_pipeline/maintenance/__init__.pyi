@@ -1,7 +1,6 @@
 from .compare import Verdict as Verdict
 from .destinations import (
     Checked as Checked,
-    Reach as Reach,
     check_destinations as check_destinations,
 )
 from .ledger_files import (

@@ -7,13 +7,14 @@ asked for at a person's pace, one request a second and host.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime as dt
 import ipaddress
 import json
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
@@ -22,8 +23,10 @@ import pyarrow as pa
 
 from incarts_pipeline.pipeline import opened
 from incarts_pipeline.plan import NamedPath, PlanRequest, check_apart, paths_read
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.publish import check_place, check_replaceable, write_table
+from incarts_pipeline.schemas import DESTINATIONS
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
 
@@ -35,29 +38,6 @@ _FIELDS = ("customUrl", "fallbackUrl")
 _ASK_AGAIN = (403, 405, 501)  # servers that don't like HEAD
 _GONE = (404, 410)
 _PROJECT = "check"  # which no body is sent for
-
-DESTINATIONS = pa.schema(
-    [
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("verdict", pa.string(), nullable=False),
-        pa.field("http_status", pa.int32()),
-        pa.field("reason", pa.string()),  # why there is no status
-        pa.field("redirects", pa.list_(pa.string()), nullable=False),  # where it was led, in order
-        pa.field("fields", pa.list_(pa.string()), nullable=False),  # of the link: which it fills
-        pa.field("links", pa.int64(), nullable=False),  # how many have it
-        pa.field("catalog_row", pa.int64(), nullable=False),  # the first one, from 0
-    ],
-    metadata={"incarts.table": "destinations"},
-)
-
-
-class Reach(StrEnum):
-    """Whether somebody who scans a code would get anywhere."""
-
-    OK = "ok"  # answers with a page
-    DEAD = "dead"  # 404, 410, or no such host
-    UNCLEAR = "unclear"  # another answer, or none in time: look at it
-    PRIVATE = "private"  # only its own network can open it; not asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +67,7 @@ class _Found:
     status: int | None = None
     reason: str | None = None
     redirects: tuple[str, ...] = ()
+    at: dt.datetime | None = None
 
 
 def check_destinations(
@@ -99,7 +80,8 @@ def check_destinations(
     """Ask for each URL that a catalog's links would lead to, once, and say which are dead.
 
     HEAD first, GET where a server doesn't take that; redirects are followed and told; no cookies
-    are kept, and no body is read. No link is made, and the ledger isn't looked at.
+    are kept, and no body is read. No link is made, and the ledger isn't looked at. What the
+    mapping holds as dead is asked for as the rest is, so that its table can be written anew.
 
     Args:
         request: the catalog and its mapping, as for a plan.
@@ -175,6 +157,7 @@ def _table(wanted: dict[str, _Destination], found: dict[str, _Found]) -> pa.Tabl
             "fields": list(one.fields),
             "links": one.links,
             "catalog_row": one.row,
+            "checked_at": found[url].at,
         }
         for url, one in wanted.items()
     ]
@@ -226,7 +209,8 @@ class _Asking:
             async def host(urls: list[str]) -> None:
                 async with at_once:
                     for url in urls:
-                        found[url] = await self._one(client, url)
+                        one = await self._one(client, url)
+                        found[url] = dataclasses.replace(one, at=dt.datetime.now(dt.UTC))
 
             async with asyncio.TaskGroup() as tasks:
                 for urls in hosts.values():

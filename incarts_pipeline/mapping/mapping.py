@@ -198,8 +198,9 @@ class Mapping(_Model):
     own, `link_set/entry`. `priority` (a number; high goes first) and `pinned` (never replaced by
     itself) are optional columns. `where` says which rows the catalog is about, and with
     `first_of_key` only the first of rows that share a key counts; the others are no rows.
-    `allow_unknown` lets retailers and intents through that this version doesn't know; `accept` has
-    suspicions that are meant.
+    `allow_unknown` lets retailers and intents through that this version doesn't know. `hold_dead`
+    is the path or URI of a table of `incarts check`, whose dead destinations get no link. `accept`
+    has suspicions that are meant.
     """
 
     link_set: str = Field(min_length=1, max_length=128)
@@ -212,6 +213,8 @@ class Mapping(_Model):
     on_change: OnChange = OnChange()
     on_too_long: TooLong = TooLong.REJECT
     allow_unknown: bool = False
+    # Plans are told apart by what the table says, wherever it is.
+    hold_dead: str | None = Field(default=None, min_length=1, repr=False)
     where: Annotated[Where, PlainValidator(parse_where)] | None = None
     first_of_key: bool = False
     accept: Annotated[tuple[str, ...], PlainValidator(parse_accept)] = ()
@@ -337,7 +340,11 @@ def for_set(mapping: Mapping, link_set: str) -> Mapping:
 def mapping_content(
     source: Dict[str, object] | str | Path, *, most_bytes: int = _MOST_BYTES
 ) -> dict[str, object]:
-    """Read what a mapping says, without judging it; raises as `load_mapping` does."""
+    """Read what a mapping says, without judging it; raises as `load_mapping` does.
+
+    A path in it is absolute then: it was relative to the mapping's file, or to the working
+    directory.
+    """
     content: object = source
     if (file := mapping_file(source)) is not None:
         content = load_yaml(read_text(file, most_bytes), str(source))
@@ -348,4 +355,8 @@ def mapping_content(
         raise MappingError(
             f"A mapping is an object with link_set, unique_key and link, not {found!r}."
         )
-    return content
+    folder = Path.cwd() if file is None else file.absolute().parent
+    table = content.get("hold_dead")
+    if not table or not isinstance(table, str | Path) or "://" in str(table):
+        return content
+    return {**content, "hold_dead": str(folder / Path(table).expanduser())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Dict
 from pathlib import Path
 
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, reason_of
 from incarts_pipeline.outgoing import holds_secret
 from incarts_pipeline.small_files import TooLargeError, read_small
 from incarts_pipeline.text import suggest_file
@@ -31,9 +31,10 @@ def read_text(source: Path, most_bytes: int) -> str:
         ) from error
     except TooLargeError as error:
         raise _too_large(f"The mapping file {source}", error) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
         raise MappingError(
-            f"The mapping file {source} can't be read: {error.strerror or error}."
+            f"The mapping file {source} can't be read: {reason_of(error)}.",
+            fix="Name a YAML file that you may read.",
         ) from error
 
 

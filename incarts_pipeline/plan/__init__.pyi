@@ -1,5 +1,6 @@
 from .build import as_saved as as_saved, make_plan as make_plan, replan as replan
 from .changes import GROUPS as GROUPS
+from .checked_table import dead_destinations as dead_destinations
 from .digest import text_sum as text_sum
 from .examples import Example as Example
 from .figures import Count as Count, PlanFigures as PlanFigures, refuse as refuse

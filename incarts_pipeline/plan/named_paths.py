@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from incarts_pipeline.catalog import would_read
-from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.outgoing import uri_place
 from incarts_pipeline.settings import Settings
@@ -42,8 +42,9 @@ def paths_read(
     catalog: object = None,
     catalog_format: str | None = None,
     mapping: object = None,
+    hold_dead: str | None = None,
 ) -> tuple[NamedPath, ...]:
-    """Return what a run reads: ledger and settings, and catalog and mapping where they are files.
+    """Return what a run reads: ledger and settings, and what the caller says, where it is a file.
 
     A catalog or mapping in memory, or on standard input, is no place.
     """
@@ -61,6 +62,8 @@ def paths_read(
         )
     if (file := mapping_file(mapping)) is not None:
         found.append(NamedPath(what="mapping", path=str(file)))
+    if hold_dead is not None:
+        found.append(NamedPath(what="table of dead destinations", path=hold_dead))
     return tuple(found)
 
 
@@ -71,8 +74,15 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
 
     Raises:
         RefusedError: says which two; nothing was written.
+        PublishError: no file can have such a path.
     """
     for at, path in enumerate(written):
+        if "\0" in path.path:
+            raise PublishError(
+                f"The {path.what} can't be written to {uri_place(path.path)!r}, "
+                "which has a NUL in it.",
+                fix="Correct the path.",
+            )
         for other in (*read, *written[:at]):
             if _same(_real(path.path), _real(other.path)) or _is_part(path, other):
                 raise RefusedError(

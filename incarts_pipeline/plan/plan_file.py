@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.errors import CatalogError, MappingError
+from incarts_pipeline.errors import CatalogError, MappingError, PublishError, reason_of
 from incarts_pipeline.mapping import Mapping, mapping_content
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.outgoing import has_credentials, holds_secret
@@ -63,6 +63,7 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
             credentials.
         MappingError: the mapping is a Mapping, not what one is written as.
         RefusedError: the file is one that the plan was made from, or no plan.
+        PublishError: the file can't be written.
     """
     check_apart([plan_path(path)], plan.read)
     catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
@@ -94,7 +95,13 @@ def save_plan(plan: Plan, request: PlanRequest, settings: Settings, path: str | 
         "partition": dataclasses.asdict(request.partition) if request.partition else None,
         **{name: getattr(request, name) for name in _REQUEST},
     }
-    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    try:
+        Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except (OSError, ValueError) as error:  # the latter for a NUL in the path
+        raise PublishError(
+            f"The plan file {path} can't be written ({reason_of(error)}).",
+            fix="Name a file that you may write, in a folder that exists.",
+        ) from error
 
 
 def _no_plan(path: str | Path, why: object) -> CatalogError:
@@ -146,7 +153,12 @@ def load_plan(path: str | Path) -> SavedPlan:
         facts = {name: content[name] for name in ("digest", "project_id", "base_url", "made_at")}
     except RecursionError:
         raise _no_plan(path, "it is nested too deeply") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise CatalogError(
+            f"The plan file {path} can't be read ({reason_of(error)}).",
+            fix="Check the path, or make one with `incarts plan --out`.",
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _no_plan(path, error) from error
     _refuse_credentials(content["catalog"])
     return SavedPlan(request=request, file=plan_path(path), **facts)

@@ -1,4 +1,5 @@
 from .columns import Columns as Columns
+from .dead_destinations import DeadDestinations as DeadDestinations, Reach as Reach
 from .partition import Chosen as Chosen, Partition as Partition
 from .problems import Findings as Findings
 from .qr_codes import (

@@ -22,6 +22,7 @@ from incarts_pipeline.mapping import (
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.characters import Writing, check_characters
 from incarts_pipeline.prepare.columns import Columns
+from incarts_pipeline.prepare.dead_destinations import DeadDestinations
 from incarts_pipeline.prepare.json_columns import Fragment, list_fragment, object_of, text_fragment
 from incarts_pipeline.prepare.json_objects import object_fragment
 from incarts_pipeline.prepare.problems import Findings
@@ -56,6 +57,7 @@ class Rules:
     limits: Limits
     truncate: bool
     allow_unknown: bool
+    dead: DeadDestinations | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +179,8 @@ class _Reader:
             several = isinstance(source, Template) and len(source.columns) > 1
             self.look(field, source, urls, KEY_PART if several else ID, Writing.CODE)
             check_url(urls, field, self._columns.findings, self._rules.limits)
+        if self._rules.dead is not None and urls is not None:
+            self._rules.dead.check(spread(urls, self._columns.rows), field, self._columns.findings)
         return _fragment(urls)
 
     def location(self, mapping: LocationMapping | None) -> Fragment | None:

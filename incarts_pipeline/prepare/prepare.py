@@ -27,6 +27,7 @@ from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.baskets import BasketBatch, fold, lines_of
 from incarts_pipeline.prepare.columns import Columns
+from incarts_pipeline.prepare.dead_destinations import DeadDestinations
 from incarts_pipeline.prepare.header import refuse_headers
 from incarts_pipeline.prepare.json_columns import joined, offsets_of
 from incarts_pipeline.prepare.link_fields import Links, Rules, evaluate_link, wanted
@@ -61,6 +62,7 @@ def prepare(
     schema: pa.Schema,
     project_id: str,
     limits: Limits,
+    dead: DeadDestinations | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Turn catalog batches into batches of link requests, in the catalog's order.
 
@@ -70,6 +72,7 @@ def prepare(
         schema: The catalog's columns.
         project_id: The Incarts project that will own the links, 1 to 128 characters.
         limits: Bounds that the API doesn't publish.
+        dead: URLs whose rows are suspicious.
 
     Yields:
         Batches of `schemas.link_request_schema(mapping.key_fields(schema))`, a row per catalog row
@@ -80,12 +83,17 @@ def prepare(
         SettingsError: the project id has the wrong length.
         CatalogError: a column holds bytes that are not UTF-8.
     """
-    plan = make_plan(mapping, schema=schema, project_id=project_id, limits=limits)
+    plan = make_plan(mapping, schema=schema, project_id=project_id, limits=limits, dead=dead)
     return _prepared(batches, plan)
 
 
 def make_plan(
-    mapping: Mapping, *, schema: pa.Schema, project_id: str, limits: Limits
+    mapping: Mapping,
+    *,
+    schema: pa.Schema,
+    project_id: str,
+    limits: Limits,
+    dead: DeadDestinations | None = None,
 ) -> PreparePlan:
     """Check everything that doesn't depend on the rows.
 
@@ -94,6 +102,7 @@ def make_plan(
         schema: the catalog's columns.
         project_id: 1 to 128 characters.
         limits: bounds that the API doesn't publish.
+        dead: URLs whose rows are suspicious.
 
     Raises:
         MappingError: the mapping doesn't fit the schema.
@@ -115,6 +124,7 @@ def make_plan(
             limits=limits,
             truncate=mapping.on_too_long is TooLong.TRUNCATE,
             allow_unknown=mapping.allow_unknown,
+            dead=dead,
         ),
     )
 

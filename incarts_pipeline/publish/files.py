@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import PublishError, reason_of
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.outgoing import column_without_secrets, keep_credentials
+from incarts_pipeline.outgoing import column_without_secrets, keep_credentials, uri_place
 from incarts_pipeline.publish.freshness import sha256_of
 from incarts_pipeline.schemas import DISTINCT
 
@@ -51,8 +51,23 @@ def local_file(target: str) -> Path | None:
 
 def exists(target: str) -> bool:
     """Say whether there is a file at a path or a URI."""
+    return _kind(target) is fs.FileType.File
+
+
+def _kind(target: str) -> fs.FileType:
+    """Return what is at a path or a URI.
+
+    Raises:
+        PublishError: there can be nothing, or its store can't be reached.
+    """
     filesystem, path = resolve(target)
-    return bool(filesystem.get_file_info(path).type is fs.FileType.File)
+    try:
+        return filesystem.get_file_info(path).type
+    except (pa.ArrowException, OSError) as error:
+        raise PublishError(
+            f"The output {uri_place(target)} can't be looked at ({reason_of(error)}).",
+            fix="Check the path, and that you may look there.",
+        ) from error
 
 
 def check_place(target: str) -> None:
@@ -62,7 +77,7 @@ def check_place(target: str) -> None:
         PublishError: it is a folder, is named like another kind of file, or can't be written.
     """
     filesystem, path = resolve(target)
-    if filesystem.get_file_info(path).type is fs.FileType.Directory:
+    if _kind(target) is fs.FileType.Directory:
         raise PublishError(f"{target} is a folder.", fix="Name a file in it, like links.parquet.")
     if PurePosixPath(path).suffix.lower() != ".parquet":
         raise PublishError(

@@ -24,11 +24,12 @@ from incarts_pipeline.text import Option, OptionText
 _BATCH = 50_000
 _PARQUET = b"PAR1"  # how every Parquet file begins
 _TELLING = {  # columns that just one kind of table has, and every version of it
-    "verdict": "verdicts",
-    "missing_since": "missing links",
-    "is_current": "a history",
-    "identifier": "QR codes",
-    "is_stale": "links",
+    ("link_id", "verdict"): "verdicts",
+    ("link_id", "missing_since"): "missing links",
+    ("link_id", "is_current"): "a history",
+    ("link_id", "identifier"): "QR codes",
+    ("link_id", "is_stale"): "links",
+    ("url", "verdict", "redirects"): "destinations",
 }
 
 
@@ -100,8 +101,8 @@ def is_damaged(target: str) -> bool:
 
 def _kind_of(schema: pa.Schema) -> str | None:
     """Return what kind of table of ours columns are of, None for a table of others."""
-    for column, kind in _TELLING.items():
-        if {column, "link_id"} <= set(schema.names):
+    for columns, kind in _TELLING.items():
+        if set(columns) <= set(schema.names):
             return kind
     return None
 

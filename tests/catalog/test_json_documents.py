@@ -169,3 +169,13 @@ def test_any_row_round_trips(file: Path, rows: list[dict[str, Any]], name: str) 
     """Whatever text and whole numbers a document has come back equal."""
     file.write_text(json.dumps({name: rows}, ensure_ascii=name == "a"), encoding="utf-8")
     assert rows_of(file) == rows
+
+
+def test_an_odd_column_matters_to_who_maps_it(file: Path) -> None:
+    """It is left alone in a document as in lines, and its record is named."""
+    rows = [{"sku": "1", "odd": 1}, {"sku": "2", "odd": {"x": 1}}]
+    file.write_text(json.dumps({"products": rows}))
+    assert rows_of(file) == [{"sku": "1"}, {"sku": "2"}]
+    with pytest.raises(CatalogError, match=r"Record 2 of .* has an object in 'odd'") as caught:
+        open_catalog(file).require(["odd.x"])
+    assert (caught.value.row, caught.value.column) == (1, "odd")

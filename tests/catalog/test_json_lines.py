@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from incarts_pipeline.errors import CatalogError
 BLOCK = 4 * 1024 * 1024
 
 
-def rows_of(source: object, **options: Any) -> list[dict[str, Any]]:
+def rows_of(source: object, mapped: Sequence[str] = (), **options: Any) -> list[dict[str, Any]]:
     catalog = open_catalog(source, **options)
+    catalog.require(mapped)
     return [row for batch in catalog.batches() for row in batch.to_pylist()]
 
 
@@ -67,13 +69,13 @@ def test_fields_that_come_late_or_widen(file: Path) -> None:
         ('{"a": 1.5, "n": 9007199254740993}', ""),
     ],
 )
-@pytest.mark.parametrize("before", [1, BLOCK // 16], ids=["same-block", "later-block"])
+@pytest.mark.parametrize("before", [1, BLOCK // 400], ids=["same-block", "later-block"])
 def test_bad_lines_are_named(file: Path, bad: str, message: str, before: int) -> None:
     """What can't be read is named by its line in the file, in the first block and behind it."""
-    good = '{"a": 1, "n": 0.5}\n'
+    good = json.dumps({"a": 1, "n": 0.5, "t": "x" * 400}) + "\n"
     file.write_text(good * before + "\n" + bad + "\n")
     with pytest.raises(CatalogError, match=rf"Line {before + 2} of .*({message})") as caught:
-        rows_of(file)
+        rows_of(file, mapped=["a", "n"])
     assert caught.value.fix
 
 
@@ -81,11 +83,63 @@ def test_long_numbers_are_never_rounded(file: Path) -> None:
     """Numbers that a double would round are refused, also inside of objects and lists."""
     file.write_text('{"o": [{"n": 1.5}]}\n{"o": []}\n{"o": [{"n": 1}, {"n": 12345678901234567}]}\n')
     with pytest.raises(CatalogError, match=r"Line 3 of .*'o' .*too long") as caught:
-        rows_of(file)
+        rows_of(file, mapped=["o"])
     assert (caught.value.row, caught.value.column) == (2, "o")
     file.write_text(f'{{"n": {2**63}}}\n')
     with pytest.raises(CatalogError, match=r"Line 1 of .*'n' .*too long"):
+        rows_of(file, mapped=["n"])
+
+
+KEPT = [{"sku": "1"}, {"sku": "2"}, {"sku": "3"}]
+ODD = {
+    "text": (["x", None, 7], "has a number in 'odd', which was text before"),
+    "flag": ([1, 2, True], "has true or false in 'odd', which was a number before"),
+    "object": ([{"n": 1}, None, "x"], "has text in 'odd', which was an object before"),
+    "member": ([{"n": 1}, {}, {"n": "x"}], "has text in 'odd.n', which was a number before"),
+    "element": ([[1], [], [{"a": 1}]], r"has an object in 'odd\[\]', which was a number before"),
+    "deep": (
+        [[{"a": [1]}], [], [{"a": ["x"]}]],
+        r"has text in 'odd\[\].a\[\]', which was a number",
+    ),
+    "mixed list": ([None, None, [1, "x"]], r"has text in 'odd\[\]', which was a number before"),
+    "long": ([0.5, None, 2**60], "has a number in 'odd' that is too long to be read exactly"),
+    "longer": ([None, None, 2**70], "has a number in 'odd' that is too long to be read exactly"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("between", [0, BLOCK // 4000], ids=["same-block", "later-block"])
+def test_an_odd_column_matters_to_who_maps_it(file: Path, odd: str, between: int) -> None:
+    """Nobody else is stopped by it; mapped, the row and the column are named."""
+    values, message = ODD[odd]
+    rows = [kept | {"odd": value} for kept, value in zip(KEPT, values, strict=True)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    long = json.dumps({"sku": "x" * 4000}) + "\n"
+    file.write_text("".join(lines[:2]) + long * between + lines[2])
+    catalog = open_catalog(file)
+    assert catalog.schema.names == ["sku"]
+    read = [row for batch in catalog.batches() for row in batch.to_pylist()]
+    assert [*read[:2], read[-1]] == KEPT
+    assert len(read) == between + 3
+    for name in ("odd", "odd.n"):
+        with pytest.raises(CatalogError, match=f"Line {between + 3} of .* {message}") as caught:
+            catalog.require([name])
+        assert (caught.value.row, caught.value.column) == (between + 2, "odd")
+
+
+def test_several_odd_columns_and_a_broken_line(file: Path) -> None:
+    """Each has its own fault, and a line that is no object is told whatever is left alone."""
+    file.write_text('{"a": 1, "b": "x", "c": 1}\n\n{"a": "x", "b": 1, "c": 2}\n')
+    catalog = open_catalog(file)
+    assert rows_of(file) == [{"c": 1}, {"c": 2}]
+    assert {name: fault.row for name, fault in catalog.faults.items()} == {"a": 1, "b": 1}
+    assert "Line 3 of" in str(catalog.faults["b"])
+    file.write_text('{"a": 1, "c": 1}\n{"a": "x", "c": 1}\n{"a": "x", "c": 1, "c": 2}\n')
+    with pytest.raises(CatalogError, match=r"Line 3 of .*twice"):
         rows_of(file)
+    file.write_text('{"a": 1}\n{"a": "x"}\n')
+    with pytest.raises(CatalogError, match="has text in 'a'"):
+        open_catalog(file)
 
 
 def test_empty_and_other_json(tmp_path: Path, file: Path) -> None:
@@ -111,13 +165,15 @@ def test_encoding_is_checked_and_used(file: Path) -> None:
 
 
 def test_files_are_one_table(tmp_path: Path) -> None:
-    """Several files have the columns of all; a field with two types is refused."""
+    """Several files have the columns of all; a field with two types is none."""
     (tmp_path / "1.jsonl").write_text('{"a": 1}\n')
     (tmp_path / "2.ndjson").write_text('{"b": "x", "a": 2}\n')
     assert rows_of(tmp_path) == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
     (tmp_path / "3.jsonl").write_text('{"a": "x"}\n')
-    with pytest.raises(CatalogError, match="don't make one table"):
-        open_catalog(tmp_path)
+    assert rows_of(tmp_path) == [{"b": None}, {"b": "x"}, {"b": None}]
+    with pytest.raises(CatalogError, match=r"Line 1 of .*3\.jsonl has text in 'a'") as caught:
+        rows_of(tmp_path, mapped=["a"])
+    assert (caught.value.row, caught.value.column) == (2, "a")
 
 
 values = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def test_private_addresses_are_told(tmp_path: Path) -> None:
     told = json.loads(ran.stdout)
     assert (ran.exit_code, told["exit_code"], told["requests"]) == (3, 3, 0)
     assert told["verdicts"] == {"ok": 0, "dead": 0, "unclear": 0, "private": 1}
-    assert [row["links"] for row in told["not_ok"]] == [2]
+    [row] = told["not_ok"]
+    assert (row["links"], dt.datetime.fromisoformat(row["checked_at"]).tzinfo) == (2, dt.UTC)
     ran = CliRunner().invoke(app, command)
     assert "private http://127.0.0.1:9/p: a private address" in ran.stdout
     assert "(2 links, first in row 0)" in ran.stdout

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 import zlib
@@ -16,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +33,7 @@ from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write.options import WriteOptions
 from tests.support.chaos import Damage, befall, made_links, review
 from tests.support.fault_proxy import Break, FaultProxy, mixture
-from tests.support.processes import start, wait_for_links
+from tests.support.processes import fork, wait_for_links
 from tests.support.runs import products
 
 _FIRST, _ALL = 6, 24  # rows before the backup, and in the night that is killed
@@ -111,12 +111,12 @@ class Place:
         except IncartsError:
             return 1
 
-    def night(self, n: int) -> subprocess.Popen[str]:
+    def night(self, n: int) -> BaseProcess:
         """Begin to apply `n` products in a process of its own."""
         pacsv.write_csv(self.catalog(n), self.folder / "catalog.csv")
         arguments = ("apply", "catalog.csv", "-o", "links.parquet", "--unique-key", "sku")
         more = ("--link-set", self._name, "--ledger", str(self.ledger), "--max-in-flight", "8")
-        return start(self, *arguments, *more, folder=self.folder)
+        return fork(self, *arguments, *more, folder=self.folder)
 
     def wrong(self, n: int) -> list[str]:
         """Say what is wrong, duplicated or lost, now that all should be settled."""
@@ -147,8 +147,8 @@ def foreign(box: SandboxProcess, folder: Path, kinds: Sequence[Break], rows: int
     with FaultProxy(box.base_url, blows) as proxy:
         place = Place(box, folder, proxy.base_url)
         night = place.night(rows)
-        night.communicate()
-        held = 0 if night.returncode == 0 else _doubts(place)
+        night.join()
+        held = 0 if night.exitcode == 0 else _doubts(place)
         for _ in range(_MOST_RUNS):
             if (code := place.apply(rows)) == 0:
                 break
@@ -175,11 +175,11 @@ def damaged(
     wait_for_links(box, place.before.links + _FIRST + dice.randint(1, _ALL - _FIRST - 8))
     if not under:
         night.kill()
-        night.communicate()
+        night.join()
     befall(damage, place.ledger, place.backup, dice)
     if under:
-        night.communicate()
-        wrong += [] if night.returncode == 1 else [f"it ended with {night.returncode}"]
+        night.join()
+        wrong += [] if night.exitcode == 1 else [f"it ended with {night.exitcode}"]
     _wait_until_quiet(box)
     before = len(box.requests())
     refused = place.apply(_ALL) == 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import socket
+
 import pytest
 
 from incarts_pipeline.sandbox import Sandbox
@@ -51,3 +55,14 @@ def test_mixture(run: Run, box: Sandbox, seed: int) -> None:
     audit = box.audit()
     assert (audit.links, audit.duplicates, audit.second_bodies) == (150, 0, 0)
     assert states() == {"done": 150}
+
+
+def test_proxy_ends_what_was_accepted_just_now() -> None:
+    """A connection that has yet to begin is closed or reset, and none is left to the collector."""
+    with FaultProxy("http://127.0.0.1:9", []) as proxy:
+        port = int(proxy.base_url.rpartition(":")[2])
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(30)]
+    for client in clients:
+        with client, contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    gc.collect()  # warns of each that is

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.maintenance import Checked, Reach, check_destinations, destinations
+from incarts_pipeline.maintenance import Checked, check_destinations, destinations
 from incarts_pipeline.maintenance.destinations import HostPace
 from incarts_pipeline.plan import PlanRequest
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.settings import Settings
 
 

@@ -21,7 +21,6 @@ from incarts_pipeline.api.transport import FailureKind
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.ledger import lost_keys
 from incarts_pipeline.ledger.state_machine import Replay
-from incarts_pipeline.maintenance import Reach
 from incarts_pipeline.maintenance.compare import Verdict
 from incarts_pipeline.models import (
     SUSPICIONS,
@@ -34,6 +33,7 @@ from incarts_pipeline.models import (
     Status,
 )
 from incarts_pipeline.plan import guards
+from incarts_pipeline.prepare import Reach
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.circuit_breaker import EndKind
 from tests.support.pages import codes_in, page, rows_of, section

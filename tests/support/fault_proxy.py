@@ -67,6 +67,8 @@ class FaultProxy:
         self._blows = iter(blows)
         self.struck: Counter[Break] = Counter()
         self._swap: Swap[bytes] = Swap()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
@@ -90,15 +92,20 @@ class FaultProxy:
         self._loop.close()
 
     async def _close(self) -> None:
+        self._is_closing = True
+        # What was accepted just now has yet to begin; a server that is closed would forget it.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._serving:
+                task.cancel()
+            await asyncio.wait(others)
         self._server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._one(reader, writer):
+            while not self._is_closing and await self._one(reader, writer):
                 pass
         _hang_up(writer)
 

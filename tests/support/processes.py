@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from incarts_pipeline.cli import main
 from incarts_pipeline.sandbox.audit import Audit
 from tests.support.runs import products
 
 NO_MAPPING = ("--unique-key", "sku", "--link-set", "test")
 _COMMAND = (sys.executable, "-c", "from incarts_pipeline.cli import main; main()")
+_WARM = multiprocessing.get_context("forkserver")
+_OURS = ("incarts_pipeline.", "tests.")
 _WAIT = 300.0  # seconds: far more than it takes, also on a machine that is busy
 
 
@@ -41,17 +47,9 @@ def start(
     box: Box, *arguments: str, folder: Path | None = None, failpoint: str = ""
 ) -> subprocess.Popen[str]:
     """Start `incarts` in a folder, armed with a failpoint perhaps."""
-    environment = os.environ | {
-        "INCARTS_API_BASE_URL": box.base_url,
-        "INCARTS_API_KEY": box.api_key,
-        "INCARTS_PROJECT_ID": box.project_id,
-        "INCARTS_RATE": "fixed:none",
-        "INCARTS_READ_TIMEOUT": "2",
-        "INCARTS_FAILPOINT": failpoint,
-    }
     return subprocess.Popen(
         [*_COMMAND, *arguments],
-        env=environment,
+        env=os.environ | _settings(box) | {"INCARTS_FAILPOINT": failpoint},
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
@@ -59,6 +57,36 @@ def start(
         # Started from a script in the background, a process would be deaf to Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def _settings(box: Box) -> dict[str, str]:
+    return {
+        "INCARTS_API_BASE_URL": box.base_url,
+        "INCARTS_API_KEY": box.api_key,
+        "INCARTS_PROJECT_ID": box.project_id,
+        "INCARTS_RATE": "fixed:none",
+        "INCARTS_READ_TIMEOUT": "2",
+    }
+
+
+def fork(box: Box, *arguments: str, folder: Path) -> BaseProcess:
+    """Start `incarts` in a folder, from a process that has imported what this one has.
+
+    For rounds without number: a new interpreter takes longer than what they do in it.
+    """
+    # Only the first call counts. A fork of this process would have the locks of its threads.
+    _WARM.set_forkserver_preload([name for name in sys.modules if name.startswith(_OURS)])
+    process = _WARM.Process(target=_run, args=(arguments, folder, _settings(box)))
+    process.start()
+    return process
+
+
+def _run(arguments: tuple[str, ...], folder: Path, settings: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.update(settings)
+    sys.argv = ["incarts", *arguments]
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        main()
 
 
 def wait_for_links(box: Box, n: int) -> None:

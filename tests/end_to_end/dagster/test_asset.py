@@ -406,6 +406,7 @@ def test_lost_rows_and_doubled_links_block(tmp_path: Any) -> None:
         "link_set": ["s"] * 3,
         "row_key": ["a", "b", "b"],
         "status": ["created"] * 3,
+        "reason": ["new"] * 3,
         "link_id": ["lnk_1", "lnk_1", "lnk_2"],
         "link_content_hash": ["x", "y", "y"],
         "is_stale": [False, True, False],

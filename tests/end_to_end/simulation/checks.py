@@ -27,7 +27,7 @@ def lost(world: World) -> list[str]:
     held = world.ledger.held()
     found = []
     for key, body, link_id in world.server.links:
-        op = owner.get(key)
+        op = owner.get(key) or owner.get(key.rpartition("-")[0])  # with an attempt's number
         if op is None and key.removeprefix("incarts1-") in held:
             continue
         if op is None:

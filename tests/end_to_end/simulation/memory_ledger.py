@@ -90,6 +90,8 @@ class MemoryLedger:
         self.owns_links = True  # one link id belongs to one row
         self.moves_doubts = False  # a row is re-keyed although it may have a link of its own
         self.names_moves = True  # the witness knows of keys to which links were moved
+        self.holds_lost = True  # a backup learns which keys it doesn't know
+        self.holds_unsent = True  # and which were sent since that were not sent in it
 
     def back_up(self) -> None:
         """Keep a copy of all that the ledger has."""
@@ -108,8 +110,9 @@ class MemoryLedger:
         known = {op.key: op for op in self._in.ops.values()}
         for key, marks in self._marked.items():
             if key not in known:
-                self._in.lost.add(key)
-            elif known[key].state is State.INTENDED:
+                if self.holds_lost:
+                    self._in.lost.add(key)
+            elif self.holds_unsent and known[key].state is State.INTENDED:
                 op = known[key]
                 if marks > op.operation_state.attempts:
                     op.goes_into(State.NEEDS_REVIEW)
@@ -187,7 +190,9 @@ class MemoryLedger:
     def record(self, run: str, outcome: Outcome) -> None:
         """Record an answer; a link is always news, unless it is another row's."""
         self._changed()
-        op = self._in.ops[outcome.operation.op_id]
+        op = self._in.ops.get(outcome.operation.op_id)
+        if op is None:  # `moves_doubts` gave its row to another link meanwhile
+            return
         link = outcome.answer.made if outcome.answer else None
         proof = outcome.answer.proof if outcome.answer else None
         state, lets_go = outcome.state, False

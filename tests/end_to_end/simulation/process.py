@@ -165,7 +165,7 @@ def _attempt(
     yield "in flight"
     if not world.writer.marks_first and not world.ledger.mark_sent(me.run_id, sent):
         return None
-    operation_state = operation_state.answered(answer.kind)
+    operation_state = world.writer.answered(operation_state, answer.kind)
     yield "answered"
     world.record(
         me,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from incarts_pipeline.api.attribution import Request, attribute, is_in_step
 from incarts_pipeline.api.responses import classify
-from incarts_pipeline.ledger.state_machine import ReplayRule
+from incarts_pipeline.ledger.state_machine import OperationState, ReplayRule
 from incarts_pipeline.models import Answer, AnswerKind
 
 _SEE_OTHER = classify(303, {}, b"", correlation_id="", now=dt.datetime.now(dt.UTC)).kind
@@ -27,5 +27,6 @@ class Writer:
     looks_first: bool = True  # sends on no connection on which something waits already
     see_other: AnswerKind = _SEE_OTHER  # what it takes a 303 for
     rule: type[ReplayRule] = ReplayRule
+    answered: Callable[[OperationState, AnswerKind], OperationState] = OperationState.answered
     attribute: Callable[[Answer, Request], Answer] = attribute
     is_in_step: Callable[[Answer], bool] = is_in_step
