@@ -88,6 +88,7 @@ class Reason(StrEnum):
     LOOKS_ROUNDED = "looks_rounded"  # an item id of 16 digits or more ends in a zero
     LOOKS_EMPTY = "looks_empty"  # a name, or a part of a key, that may stand for nothing: NA, -
     LOOKS_CONVERTED = "looks_converted"  # a key as spreadsheets write numbers, dates or truth
+    ODD_CHARACTER = "odd_character"  # a name with a control character, or garbled: U+FFFD
     LOST_ZEROS = "lost_zeros"  # a key without the zeros with which those beside it begin
     PRIVATE_HOST = "private_host"  # a URL that only its own network can open
     PLACEHOLDER_IN_URL = "placeholder_in_url"  # something was to be filled in: /p/{handle}
@@ -109,8 +110,8 @@ class Reason(StrEnum):
 # Suspicions: reasons that hold a row until `accept` names them, and codes of its problems as well.
 SUSPICIONS = frozenset({
     Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.LOOKS_EMPTY, Reason.LOOKS_CONVERTED,
-    Reason.LOST_ZEROS, Reason.PRIVATE_HOST, Reason.PLACEHOLDER_IN_URL, Reason.NOT_HTTPS,
-    Reason.NON_ASCII_HOST, Reason.DEAD_DESTINATION,
+    Reason.ODD_CHARACTER, Reason.LOST_ZEROS, Reason.PRIVATE_HOST, Reason.PLACEHOLDER_IN_URL,
+    Reason.NOT_HTTPS, Reason.NON_ASCII_HOST, Reason.DEAD_DESTINATION,
 })  # fmt: skip
 
 

@@ -87,6 +87,10 @@ REASONS: Mapping[Reason, Fix] = {
         meaning="held: a key is written as a spreadsheet writes numbers, dates or truth",
         fix=_accept(Reason.LOOKS_CONVERTED, f"Take the keys from their source again; {_AS_TEXT}"),
     ),
+    Reason.ODD_CHARACTER: Fix(
+        meaning="held: a name has a character that nobody sees, or that was garbled",
+        fix=_accept(Reason.ODD_CHARACTER, "Remove the character that the message names."),
+    ),
     Reason.LOST_ZEROS: Fix(
         meaning="held: a key is shorter than those beside it, which begin with zeros",
         fix=_accept(Reason.LOST_ZEROS, f"Write the key with its zeros; {_AS_TEXT}"),

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.models import ProblemCode
+from incarts_pipeline.models import ProblemCode, Reason
 from incarts_pipeline.prepare.json_columns import data_of, offsets_of
 from incarts_pipeline.prepare.problems import Findings, Rows, shown
 
@@ -35,6 +35,11 @@ class Writing(Enum):
     PROSE = (
         rf"[{_CONTROLS}\x{{202a}}-\x{{202e}}\x{{206a}}-\x{{206f}}\x{{fff9}}-\x{{fffb}}{_GARBLED}]"
     )
+
+    @property
+    def code(self) -> ProblemCode | Reason:
+        """What such a character is: an error, or a suspicion where it may yet be right."""
+        return Reason.ODD_CHARACTER if self is Writing.PROSE else ProblemCode.INVISIBLE_CHARACTER
 
 
 # First bytes of what is looked for, so that most texts are no more than looked at.
@@ -70,9 +75,15 @@ def check_characters(
     places = pc.add(pc.utf8_length(pc.struct_field(parts, "before")), 1)
     message = pc.binary_join_element_wise(
         '"', shown(values), '" has ', _named(pc.struct_field(parts, "found")), " as its character ",
-        places.cast(pa.string()), ", where it can't be meant; remove it.", "",
+        places.cast(pa.string()), _WHAT_TO_DO[writing], "",
     )  # fmt: skip
-    findings.add_texts(rows, field, ProblemCode.INVISIBLE_CHARACTER, message)
+    findings.add_texts(rows, field, writing.code, message)
+
+
+_WHAT_TO_DO = {
+    Writing.CODE: ", where it can't be meant; remove it.",
+    Writing.PROSE: "; remove it, or accept odd_character if it is meant.",
+}
 
 
 def name_of(character: str) -> str:
