@@ -25,10 +25,9 @@ _UP_AFTER, _UP_WINDOWS = 3.0, 20  # seconds of a step, or so many in a window
 _WHOLE = 1.2  # windows that a probe takes, once it is known when they begin
 _LIFT, _LEAST_LIFT = 0.25, 0.05  # of the pace, by which a rate is exceeded to measure it
 _PROBE, _LARGEST_PROBE, _SOON = 0.05, 0.25, 15.0  # of the rate; seconds in which it is to tell
-_COST, _REST = (
-    0.002,
-    90.0,
-)  # share of requests that probing may have refused; seconds, or 1.5 windows
+_COST = 0.002  # share of requests that probing may have refused
+_REST, _LONGEST_REST = 90.0, 14_400.0  # seconds; or 1.5 windows
+_SLOW, _DOUBTED = 0.1, 8  # requests a second; so many accepted ones in a row speak against it
 _DEAREST = 3  # refusals that a probe counts for
 
 
@@ -116,6 +115,9 @@ class Course:
             self._watch((self.models.rate() or self.rate) * CRUISE)
             if elapsed > self.rest:
                 self._probe(now)
+            elif self._is_guess():
+                self.up = 1.0
+                self._climb(now)
         elif self.phase is Phase.PROBE:
             self._look_at_probe(elapsed, now)
         elif elapsed > self._step_seconds() and self._used(elapsed):
@@ -133,6 +135,16 @@ class Course:
             # The next second may have begun a little before somebody asked.
             began = max(self.since + 1.0, now - 0.5)
             self._go(Phase.START, min(self.rate * STEP_UP, _FASTEST), began)
+
+    def _is_guess(self) -> bool:
+        """Say whether a pace is so slow that no probe would end, and only a few answers say why.
+
+        Requests that came minutes apart teach such a pace, whatever the limit is.
+        """
+        best = self.models.best()
+        if self.rate >= _SLOW or self._hits() or (best is not None and best.standing >= PROVEN):
+            return False
+        return self.models.history.total - self.since_count >= _DOUBTED
 
     def _is_noise(self) -> bool:
         """Say whether no more was refused in this phase than by chance."""
@@ -162,6 +174,7 @@ class Course:
         else:
             cost = min(max(self._hits(), 1), _DEAREST) / _COST / rate
             self.rest = max(cost, longest) if length else max(2.0 * cost, min(2.0 * last, longest))
+            self.rest = min(self.rest, max(longest, _LONGEST_REST))
         self._go(Phase.CRUISE, rate * CRUISE * self.chance.margin, now)
 
     def _probe(self, now: float) -> None:

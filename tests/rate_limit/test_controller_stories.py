@@ -38,7 +38,8 @@ def test_it_never_stops_for_good(
             answer = answers.get(what, refused())
             controller.answered(answer, sent_at=now, now=now + 0.05)
         now += pause
-    sent, until = 0, now + 3_600.0
+    # Refusals hours apart speak of windows of hours; nothing makes it wait for good.
+    sent, until = 0, now + 259_200.0
     while now < until and sent < 20:
         wait = controller.ask(now)
         now += wait
@@ -101,3 +102,26 @@ def test_never_more_than_the_estimate_allows(story: list[tuple[float, bool]], ra
             assert sent <= budget + fastest * (now + 0.15) + 1
             controller.answered(ACCEPTED if good else refused(), sent_at=now, now=now + 0.01)
         now = max(now, until)
+
+
+def test_answers_minutes_apart_teach_no_pace_for_hours() -> None:
+    """A limit of one in three minutes that only sparse answers speak for is given up in an hour."""
+    controller, now = RateController(None), 0.0
+    for is_accepted, pause in [
+        (False, 30.0), (False, 0.0), (True, 11.0), (False, 20.0), (True, 0.0), (False, 0.0),
+        (True, 7.0), (True, 30.0), (False, 20.0), (True, 16.0), (True, 30.0), (False, 0.0),
+    ]:  # fmt: skip
+        wait = controller.ask(now)
+        now += wait
+        if wait == 0.0:
+            answer = ACCEPTED if is_accepted else refused(20.0 if pause == 20.0 else None)
+            controller.answered(answer, sent_at=now, now=now + 0.05)
+        now += 0.0 if pause == 20.0 else pause
+    until, sent = now + 3_600.0, 0
+    while now < until and sent < 200:
+        wait = controller.ask(now)
+        now += wait
+        if wait == 0.0:
+            sent += 1
+            controller.answered(ACCEPTED, sent_at=now, now=now + 0.05)
+    assert sent == 200
