@@ -52,7 +52,7 @@ def test_six_lines_are_enough() -> None:
     key = dg.AssetKey(["incarts", "summer"])
     graph = defs.resolve_asset_graph()
     assert graph.get_all_asset_keys() == {key}
-    assert len(graph.asset_check_keys) == 6
+    assert len(graph.asset_check_keys) == 7
     schedule = defs.resolve_schedule_def("incarts_nightly_schedule")
     assert schedule.execution_timezone == "Europe/Berlin"
     [spec] = defs.resolve_all_asset_specs()
