@@ -76,11 +76,9 @@ def open_iceberg(source: str, options: ReadOptions) -> Catalog:
         if not source.startswith(ICEBERG):
             return table_module.StaticTable.from_metadata(name, properties=_properties(source))
         catalog, _, table = source.removeprefix(ICEBERG).partition("/")
-        return (
-            package("pyiceberg.catalog", _EXTRA, "Iceberg tables")
-            .load_catalog(catalog)
-            .load_table(table)
-        )
+        catalogs = package("pyiceberg.catalog", _EXTRA, "Iceberg tables")
+        with catalogs.load_catalog(catalog) as opened:  # a SQL one keeps a connection
+            return opened.load_table(table)
 
     try:
         table = load()
