@@ -370,18 +370,18 @@ def test_lines_above_the_header(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "names"),
     [
-        b"sku\n1\n2,3\n",
-        b"sku,title\n1,a,b\n2,c\n",
-        b"sku,,\n1,2,3\n2,,\n",
-        b"sku,title\n1,2\n",
-        b"title\nWhite, large\nBlack\n",
+        (b"sku\n1\n2,3\n", ["sku"]),
+        (b"sku,title\n1,a,b\n2,c\n", ["sku", "title"]),
+        (b"sku,,\n1,2,3\n2,,\n", ["sku"]),
+        (b"sku,title\n1,2\n", ["sku", "title"]),
+        (b"title\nWhite, large\nBlack\n", ["title"]),
     ],
 )
-def test_headers_that_are_no_titles(tmp_path: Path, content: bytes) -> None:
+def test_headers_that_are_no_titles(tmp_path: Path, content: bytes, names: list[str]) -> None:
     """A header of few names, above rows that are like it or broken, is one."""
-    open_catalog(write(tmp_path / "a.csv", content))
+    assert open_catalog(write(tmp_path / "a.csv", content)).schema.names == names
 
 
 def test_a_page_in_place_of_a_file(tmp_path: Path) -> None:
