@@ -19,6 +19,8 @@ _NUMBER_LIKE = (
     r"^[+-]?[0-9]+(?:[.,][0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
     rf"|^[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}})+$"
 )
+_TRUTH = "^(?i:true|false)$"
+_DIGITS = r"^\p{Nd}+$"  # of any script
 _WITH_FRACTION = r"^(?P<meant>[0-9]+)[.,]0+$"
 _GROUPED = rf"^[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{2,}}$"
 _SCIENTIFIC = r"^(?P<first>[0-9])[.,](?P<rest>[0-9]+)[eE]\+?0*(?P<exponent>[0-9]+)$"
@@ -46,6 +48,7 @@ def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> Non
     check_stand_ins(ids, field, findings, ID)
     numbers = pc.match_substring_regex(ids, _NUMBER_LIKE)
     _tell_numbers(ids, true_rows(numbers), field, findings)
+    _tell_foreign(ids, field, findings)
     findings.add(
         pc.and_not(pc.match_substring_regex(ids, _WHITE_SPACE), numbers),
         field,
@@ -54,6 +57,16 @@ def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> Non
         ids,
         '" has white space in it, which is no part of an id; trim it, or take it out.',
     )
+
+
+def _tell_foreign(ids: pa.StringArray, field: str, findings: Findings) -> None:
+    """Tell what a cell of another type, or a keyboard of another script, makes of an id."""
+    code = ProblemCode.NUMBER_LIKE_ID
+    truth = pc.match_substring_regex(ids, _TRUTH)
+    findings.add(truth, field, code, '"', ids, '" is a truth value, not an id; write the id.')
+    says = '" has digits of another script, which no retailer knows; write them as 0 to 9.'
+    other = pc.and_not(pc.match_substring_regex(ids, _DIGITS), pc.string_is_ascii(ids))
+    findings.add(other, field, code, '"', ids, says)
 
 
 def _tell_numbers(ids: pa.StringArray, rows: Rows, field: str, findings: Findings) -> None:

@@ -30,7 +30,7 @@ _WORDS = r"undefined|Undefined|null|NULL|None|NaN|nan|#N/A|%23N%2FA|N/A|N%2FA"
 # print for a value that isn't there.
 _PLACEHOLDER = (
     r"[{}<>]|(?i:%7b)[A-Za-z_][\w. -]*(?i:%7d)|(?i:%3c)[A-Za-z_][\w. -]*(?i:%3e)"
-    r"|[/=]\[[A-Za-z_][\w -]*\](?:[/?&#]|$)|/:[a-z_]+(?:[/?#]|$)|[/=]%[sd](?:[/?&#]|$)"
+    r"|[/=]\[[A-Za-z_][\w -]*\](?:[/?&#]|$)|/:[a-z_]+(?:[/?#]|$)|[/=]%[sd](?:[/?&#]|$)|%%\w+%%"
     rf"|[/=](?:{_WORDS})(?:[/?&#]|$)"
 )
 # Deleted from all texts at once, which is the fastest look at what else they have.

@@ -52,3 +52,9 @@ def test_check_digits_are_those_of_gs1(ids: list[str | None]) -> None:
         is_gtin = len(digits) in (12, 13, 14) and total % 10 == 0
         assert ("looks_like_gtin" in told) == is_gtin
         assert ("looks_rounded" in told) == (len(digits) >= 16 and digits[0] == 0)
+
+
+@pytest.mark.parametrize("cell", ["TRUE", "false", "５５０", "٥٥٠", "5５0"])
+def test_truth_and_digits_of_other_scripts_are_no_ids(cell: str) -> None:
+    """What a cell of another type, or a keyboard of another script, makes of an id is refused."""
+    assert codes(cell, "550A") == [["number_like_id"], []]

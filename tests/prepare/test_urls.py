@@ -68,6 +68,7 @@ def problems(*urls: str | None) -> list[list[dict[str, str]]]:
         ("https://shop.com/%3Csku%3E", "placeholder_in_url"),
         ("https://shop.com/p/:handle/x", "placeholder_in_url"),
         ("https://shop.com/p/%s", "placeholder_in_url"),
+        ("https://shop.com/p/%%SKU%%", "placeholder_in_url"),
         ("https://shop.com/p/undefined", "placeholder_in_url"),
         ("https://shop.com/null/p", "placeholder_in_url"),
         ("https://shop.com/p/None?x=1", "placeholder_in_url"),

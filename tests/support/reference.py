@@ -184,6 +184,10 @@ def _id(value: str | None) -> str:
         raise BrokenError
     if re.fullmatch(r"[0-9]{1,3}([.,'’ ][0-9]{3})+", value):
         raise BrokenError
+    if value.lower() in ("true", "false"):
+        raise BrokenError
+    if not value.isascii() and all(unicodedata.category(c) == "Nd" for c in value):
+        raise BrokenError
     _code(value)
     return value
 
