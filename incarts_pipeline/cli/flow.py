@@ -40,7 +40,7 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.display.reporting import apply_and_report, check_places
+from incarts_pipeline.display.reporting import apply_and_report, check_places, write_plan_page
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
@@ -80,6 +80,10 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
+    ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -106,9 +110,12 @@ def plan(
         rekeyed=rekeyed,
         accept=tuple(accept or ()),
     )
+    check_places(None, html)
     with plan_catalog(request, settings) as made:
         if out is not None:
             save_plan(made, request, settings, out)
+        if html is not None:
+            write_plan_page(made, html)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
             screen.say(f"carry it out with: incarts apply {out} -o links.parquet")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from incarts_pipeline.display.html.failures import COLUMNS, FAILED
+from incarts_pipeline.display.html.plan_page import plan_page
 from incarts_pipeline.display.html.report import Reported, run_report
 from incarts_pipeline.errors import PublishError, reason_of
 from incarts_pipeline.outgoing import logger_of
@@ -73,6 +74,17 @@ async def apply_and_report(
         )
         await asyncio.to_thread(_leave, report, made)
     return result
+
+
+def write_plan_page(plan: Plan, path: str | Path) -> Path:
+    """Write a plan as one page for whoever approves it, and return its path.
+
+    Raises:
+        PublishError: it can't be written there.
+        RefusedError: there is a file that the plan was made from, or that is no page.
+    """
+    check_apart([page_path("plan page", path)], plan.read)
+    return write_text(Path(path), plan_page(plan, dt.datetime.now(dt.UTC)))
 
 
 def check_places(output: str | Path | None, report: str | Path | None) -> None:

@@ -19,5 +19,6 @@ from .plan_file import (
     plan_path as plan_path,
     save_plan as save_plan,
 )
+from .planned_rows import PlannedRow as PlannedRow
 from .request import PlanRequest as PlanRequest, QrRequest as QrRequest
 from .workspace import Workspace as Workspace
