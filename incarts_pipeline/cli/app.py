@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -14,6 +15,7 @@ from rich.logging import RichHandler
 
 from incarts_pipeline.cli import (
     check,
+    doctor,
     flow,
     init,
     inspect,
@@ -22,9 +24,16 @@ from incarts_pipeline.cli import (
     qr,
     review,
     screen,
+    trust,
     verify,
 )
-from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
+from incarts_pipeline.errors import (
+    IncartsError,
+    MappingError,
+    RefusedError,
+    UntrustedHostError,
+    told_in,
+)
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
 from incarts_pipeline.text import Surface
 
@@ -61,7 +70,8 @@ app.command("rekey")(flow.rekey)
 app.command("import")(review.import_)
 app.command("status")(inspect.status)
 app.command("stop")(inspect.stop)
-app.command("doctor")(inspect.doctor)
+app.command("doctor")(doctor.doctor)
+app.command("trust")(trust.trust)
 app.command("show")(review.show)
 app.command("qr")(qr.qr)
 app.command("verify")(verify.verify)
@@ -95,7 +105,7 @@ def _run() -> Any:
     """Run the command; return its exit code, None for 0."""
     try:
         # Not by itself, since it would print what was given as it stands.
-        return app(standalone_mode=False)
+        return _asking_for_hosts(lambda: app(standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help, whose text is ours
         return error.exit_code
@@ -107,6 +117,16 @@ def _run() -> Any:
     except click.Abort:
         screen.say("stopped", err=True)
         return 1
+
+
+def _asking_for_hosts(command: Callable[[], Any]) -> Any:
+    """Run a command; when it may not send the key to a host, ask, and run it again after a yes."""
+    try:
+        return command()
+    except UntrustedHostError as error:  # before anything was sent
+        if not trust.agrees(error):
+            raise
+    return command()
 
 
 def _tell(message: str, fix: str | None = None) -> None:
