@@ -17,6 +17,7 @@ from incarts_pipeline.cli import (
     flow,
     init,
     inspect,
+    keys,
     ledger,
     local,
     qr,
@@ -68,6 +69,7 @@ app.command("verify")(verify.verify)
 app.command("check")(check.check)
 app.add_typer(review.app, name="review")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(keys.app, name="keys")
 app.command("sandbox")(local.sandbox)
 
 
