@@ -107,6 +107,7 @@ ENTRIES = (
         place="ledger:app",
         says="Back the ledger up, put a backup in its place, and check it.",
     ),
+    Entry(name="keys", place="keys:app", says="Keys that plans are signed with."),
     Entry(
         name="sandbox",
         place="local:sandbox",

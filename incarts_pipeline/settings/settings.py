@@ -150,8 +150,8 @@ class Settings(BaseSettings):
 
     Times are in seconds; `rate` is `adaptive` or `fixed:N`; `max_rps` is in requests a second, None
     for no ceiling; `wait` waits for a quota however long it lasts; `scopes` is what the key may do,
-    None when that isn't known. Relative paths
-    start at the working directory.
+    None for unknown; `require_signature` is the public key, or a file of them, that plans must be
+    signed with. Relative paths start at the working directory.
 
     Raises:
         SettingsError: a value is wrong; names the setting, and never shows a key.
@@ -193,6 +193,7 @@ class Settings(BaseSettings):
     limits: Annotated[Limits, AfterValidator(_positive)] = Field(
         Limits(), validation_alias="INCARTS_LIMITS"
     )
+    require_signature: str | None = Field(None, validation_alias="INCARTS_REQUIRE_SIGNATURE")
     _file: Path = PrivateAttr(Path(FILE_NAME))
 
     def __init__(self, **values: Any) -> None:
