@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); this takes a minute or two the first time."
 	@$(BIN)/python -m pip install -qq 'pip>=25.3'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
-	  -e '.[dagster,excel,feeds,lakes,qr,sandbox,sign]' --group dev --group docs
+	  -e '.[dagster,excel,feeds,keyring,lakes,qr,sandbox,sign]' --group dev --group docs
 	@touch $@
 
 demo: $(STAMP)

@@ -74,7 +74,12 @@ ENTRIES = (
     Entry(
         name="doctor",
         place="doctor:doctor",
-        says="Check settings, ledger, host and key, without making a link.",
+        says="Check settings, key, host and ledger, and say where each setting comes from.",
+    ),
+    Entry(
+        name="trust",
+        place="trust:trust",
+        says="Say that the API key is for a host, whatever file names it; or list what was said.",
     ),
     Entry(
         name="show",
