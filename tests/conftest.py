@@ -65,6 +65,7 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "CONNECT_TIMEOUT",
         "READ_TIMEOUT",
         "LIMITS",
+        "REQUIRE_SIGNATURE",
     ):
         monkeypatch.delenv(f"INCARTS_{name}", raising=False)
     # Beside it, where the library remembers rates and hosts: what one test learns is no other's.

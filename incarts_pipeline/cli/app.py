@@ -13,20 +13,8 @@ import click
 import typer
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import (
-    check,
-    doctor,
-    flow,
-    init,
-    inspect,
-    ledger,
-    local,
-    qr,
-    review,
-    screen,
-    trust,
-    verify,
-)
+from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.commands import Commands
 from incarts_pipeline.errors import (
     IncartsError,
     MappingError,
@@ -39,6 +27,9 @@ from incarts_pipeline.text import Surface
 
 app = typer.Typer(
     name="incarts",
+    cls=Commands,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    suggest_commands=False,  # Click does it
     help="Turn product tables into Incarts links, each made exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
@@ -61,24 +52,6 @@ def _options(
     ] = False,
 ) -> None:
     """Turn product tables into Incarts links, each made exactly once."""
-
-
-app.command("init")(init.init)
-app.command("plan")(flow.plan)
-app.command("apply")(flow.apply)
-app.command("rekey")(flow.rekey)
-app.command("import")(review.import_)
-app.command("status")(inspect.status)
-app.command("stop")(inspect.stop)
-app.command("doctor")(doctor.doctor)
-app.command("trust")(trust.trust)
-app.command("show")(review.show)
-app.command("qr")(qr.qr)
-app.command("verify")(verify.verify)
-app.command("check")(check.check)
-app.add_typer(review.app, name="review")
-app.add_typer(ledger.app, name="ledger")
-app.command("sandbox")(local.sandbox)
 
 
 def main() -> None:
@@ -124,6 +97,8 @@ def _asking_for_hosts(command: Callable[[], Any]) -> Any:
     try:
         return command()
     except UntrustedHostError as error:  # before anything was sent
+        from incarts_pipeline.cli import trust  # only here: it is rarely needed
+
         if not trust.agrees(error):
             raise
     return command()

@@ -1,4 +1,4 @@
-"""Commands `incarts status` and `incarts stop`: look at runs and the ledger, and end them."""
+"""Commands `incarts status` and `incarts stop`: what the ledger holds, and the end of runs."""
 
 from __future__ import annotations
 

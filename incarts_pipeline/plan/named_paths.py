@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from incarts_pipeline.catalog import would_read
 from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.file_writer import check_link
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.outgoing import uri_place
 from incarts_pipeline.settings import Settings, own_file
@@ -75,7 +76,7 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
 
     Raises:
         RefusedError: says which two; nothing was written.
-        PublishError: no file can have such a path.
+        PublishError: no file can have such a path, or it is a symbolic link.
     """
     for at, path in enumerate(written):
         if "\0" in path.path:
@@ -92,6 +93,8 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
                     fix=f"Choose another place for the {path.what}.",
                     guard="output_is_input",
                 )
+        if "://" not in path.path:
+            check_link(Path(path.path), path.what)
         _check_kind(path)
 
 
@@ -104,8 +107,11 @@ def _ledger(ledger: Path) -> Iterator[NamedPath]:
 def _check_kind(named: NamedPath) -> None:
     """Refuse to overwrite a local file that doesn't begin as it should."""
     try:
-        with Path(named.path).open("rb") as file:
-            begins = file.read(len(named.begins))
+        file = Path(named.path)
+        if not file.is_file():  # a pipe would be waited for
+            return
+        with file.open("rb") as opened:
+            begins = opened.read(len(named.begins))
     except OSError:  # there is none; whoever writes says what else is wrong
         return
     if begins and not named.begins.lower().startswith(begins.lower()):

@@ -74,8 +74,8 @@ class Settings(BaseSettings):
 
     Times are in seconds; `rate` is `adaptive` or `fixed:N`; `max_rps` is in requests a second, None
     for no ceiling; `wait` waits for a quota however long it lasts; `scopes` is what the key may do,
-    None when that isn't known. Relative paths
-    start at the working directory.
+    None for unknown; `require_signature` is the public key, or a file of them, that plans must be
+    signed with. Relative paths start at the working directory.
 
     Raises:
         SettingsError: a value is wrong; names the setting, and never shows a key.
@@ -124,6 +124,7 @@ class Settings(BaseSettings):
     limits: Annotated[Limits, AfterValidator(as_limits)] = Field(
         Limits(), validation_alias="INCARTS_LIMITS"
     )
+    require_signature: str | None = Field(None, validation_alias="INCARTS_REQUIRE_SIGNATURE")
     _file: Path = PrivateAttr(Path(FILE_NAME))
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     # The base URL that nobody but the working folder's file names, and the host of the own file's.
