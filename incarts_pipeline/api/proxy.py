@@ -47,7 +47,7 @@ def _named() -> SecretText:
 def _apart(url: SecretText) -> Proxy:
     parts = urlsplit(url)
     user, _, place = parts.netloc.rpartition("@")
-    headers = {}
+    headers: dict[str, str] = {}
     if user:
         name, _, password = user.partition(":")
         code = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode())

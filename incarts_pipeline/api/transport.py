@@ -158,7 +158,7 @@ def make_transport(
     if module is not None:
         return AiohttpTransport(module, context, max_connections, proxy, connect_timeout)
 
-    told = proxy and httpx.Proxy(proxy.url, headers=proxy.headers)
+    told = None if proxy is None else httpx.Proxy(proxy.url, headers=proxy.headers)
 
     def through(kept: int) -> httpx.AsyncBaseTransport:
         limits = httpx.Limits(
