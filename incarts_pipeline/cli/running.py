@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import typer
-
 from incarts_pipeline.cli import screen, show
 from incarts_pipeline.display import calls_to_make
 from incarts_pipeline.display.progress import progress
@@ -38,7 +36,7 @@ def ask(
     answers = sys.stdin.isatty() and not piped
     told = " and ".join(_to_do(figures, what))
     if told and answers and not yes:
-        confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
+        screen.confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
 
 
 def _to_do(figures: PlanFigures, what: str) -> list[str]:
@@ -49,18 +47,6 @@ def _to_do(figures: PlanFigures, what: str) -> list[str]:
         *([f"make {calls_to_make(figures, what)}"] if figures.to_make else []),
         *([f"move {counted(moves, what)} to new keys"] if moves else []),
     ]
-
-
-def confirm(question: str, *, otherwise: str) -> None:
-    """Ask on standard error; a no, or Ctrl-C, says what has not been done and ends with exit 1."""
-    try:
-        agreed = screen.asks(question)
-    except typer.Abort:
-        screen.say(err=True)  # the cursor stands behind the question
-        agreed = False
-    if not agreed:
-        screen.say(otherwise, err=True)
-        raise typer.Exit(1)
 
 
 def run(work: Callable[[RunMetrics, Stop], Coroutine[Any, Any, T]], what: str = "links") -> T:

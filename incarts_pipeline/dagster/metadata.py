@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from incarts_pipeline.differences import told
-from incarts_pipeline.outgoing import safe, shown
+from incarts_pipeline.outgoing import in_markdown, safe, shown
 from incarts_pipeline.text import Surface, each_part, joined, spelled
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def plan_line(plan: Plan) -> str:
 
 def plan_text(figures: PlanFigures, partition: str | None) -> str:
     """Return a plan as Markdown."""
-    lines = [f"**{shown(partition)}**\n"] if partition is not None else []
+    lines = [f"**{in_markdown(partition)}**\n"] if partition is not None else []
     lines += ["| action | reason | rows | calls |", "|---|---|---:|---:|"]
     lines += [
         f"| {count.action.value} | {count.reason.value} | {count.rows:,} | {count.calls:,} |"
@@ -120,11 +120,13 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
     if figures.seconds is not None:
         lines.append(f"\n{_calls(figures)}, about {figures.seconds:,.0f} s.")
     if figures.scopes:
-        lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
-    lines += [f"\n{shown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
+        lines.append(f"\nScopes needed: {in_markdown(', '.join(sorted(figures.scopes)))}.")
+    lines += [f"\n{in_markdown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
     for refusal in figures.refusals:
         text = each_part(joined(" ", [refusal.message, refusal.fix]), shown)
-        lines.append(f"\n**Would be refused** ({refusal.guard}): {spelled(text, Surface.DAGSTER)}")
+        parts = spelled(text, Surface.DAGSTER).split("\n")
+        why = "  \n".join(map(in_markdown, parts))
+        lines.append(f"\n**Would be refused** ({in_markdown(refusal.guard)}): {why}")
     lines.append(f"\nDigest: `{figures.digest}`")
     return "\n".join(lines)
 
@@ -186,7 +188,7 @@ def failures_table(links: str) -> str:
 def _cell(value: object) -> str:
     text = "" if value is None else shown(value)
     text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
-    return text.replace("|", "\\|")  # a bar in a value would end the table's cell
+    return in_markdown(text)
 
 
 def _array(values: Iterable[str]) -> pa.Array:

@@ -241,7 +241,7 @@ def test_report_that_fails_at_the_end_costs_nothing(
     def full(*_: object, **__: object) -> None:
         raise PublishError("no room")
 
-    monkeypatch.setattr("incarts_pipeline.display.reporting.write_text", full)
+    monkeypatch.setattr("incarts_pipeline.display.reporting.write_file", full)
     result = ip.write_links(
         frame(), link_set="s", unique_key="sku", settings=settings, progress=False, report="r.html"
     )

@@ -19,6 +19,7 @@ from incarts_pipeline.display import (
     code_svg,
     link_card,
     plan_card,
+    plan_page,
     qr_sheet,
     result_card,
     run_report,
@@ -116,6 +117,37 @@ def test_nothing_runs_and_nothing_is_loaded(
     context.close()
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1000, "light"), (1000, "dark"), (390, "light")])
+def test_rows_of_a_plan_are_searched(
+    browser: Browser, made: World, tmp_path: Path, width: int, scheme: str
+) -> None:
+    """A key, a name or a value leaves its rows; nothing else runs, nothing is loaded."""
+    file = tmp_path / "plan-page.html"
+    file.write_text(plan_page(made.plan, AT), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(file.as_uri())
+    rows = page.locator(".ic-rows tbody tr:visible")
+    assert rows.count() == 72
+    page.screenshot(path=SHOTS / f"plan-page-{width}-{scheme}.png")
+    search = page.get_by_label("Search in all rows")
+    for words, found in (("sku-0007", 1), ("REPLACE quantity", 27), ("<script>", 6), ("nobody", 0)):
+        search.fill(words)
+        sync_api.expect(rows).to_have_count(found)
+        assert page.get_by_role("status").inner_text() == f"{found} of 72 rows"
+    search.fill("")
+    sync_api.expect(rows).to_have_count(72)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() != "run"
+    assert wrong == []
+    context.close()
+
+
 @pytest.mark.parametrize(
     ("scheme", "theme", "colour"),
     [
@@ -124,12 +156,14 @@ def test_nothing_runs_and_nothing_is_loaded(
         ("dark", "document.body.className = 'vscode-light'", LIGHT),
         ("light", "document.body.className = 'vscode-dark'", DARK),
         ("light", "document.documentElement.setAttribute('theme', 'dark')", DARK),
+        ("dark", "document.body.dataset.theme = 'light'", LIGHT),
+        ("light", "document.body.dataset.theme = 'dark'", DARK),
     ],
 )
 def test_the_notebook_says_which_theme_it_is_in(
     browser: Browser, files: dict[str, Path], scheme: str, theme: str, colour: str
 ) -> None:
-    """JupyterLab, VS Code and Colab win over what the system prefers."""
+    """JupyterLab, VS Code, Colab and marimo win over what the system prefers."""
     context = browser.new_context(color_scheme=scheme)
     page = context.new_page()
     page.goto(files["plan"].as_uri())

@@ -13,7 +13,7 @@ from incarts_pipeline.display.remedies import REASONS
 from incarts_pipeline.plan import Plan, PlannedRow
 from incarts_pipeline.text import Surface, counted
 
-MOST_ROWS = 20_000  # that a browser shows and searches without a pause
+MOST_ROWS = 10_000  # that a browser shows and searches without a pause
 
 # It hides the rows that don't have all words that are searched for. Without it, or before it runs,
 # the page is whole, and the browser's own search finds every row.

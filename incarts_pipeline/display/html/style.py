@@ -24,6 +24,7 @@ _SAYS_LIGHT = (
     "body.vscode-light",
     'html[theme="light"]',
     'html[data-theme="light"]',
+    'body[data-theme="light"]',  # marimo
 )
 _SAYS_DARK = (
     'body[data-jp-theme-light="false"]',
@@ -31,6 +32,7 @@ _SAYS_DARK = (
     "body.vscode-high-contrast:not(.vscode-high-contrast-light)",
     'html[theme="dark"]',
     'html[data-theme="dark"]',
+    'body[data-theme="dark"]',
     "html.dark",
     "body.dark",
 )
@@ -137,7 +139,10 @@ R .ic-search{position:sticky;top:0;z-index:1;background:var(--bg);padding:8px 0;
 flex-wrap:wrap;gap:4px 12px;align-items:center}
 R .ic-search input{font:inherit;color:inherit;background:var(--panel);padding:7px 12px;
 border:1px solid var(--line);border-radius:8px;flex:1 1 260px;min-width:0;max-width:460px}
-R .ic-rows table{margin-top:0}
+R .ic-rows table{margin-top:0;table-layout:fixed}
+R .ic-rows th:first-child{width:96px}
+R .ic-rows th:nth-child(2){width:56px}
+R .ic-rows th:last-child{width:58%}
 R .ic-rows td:nth-child(2){color:var(--muted);white-space:nowrap}
 R .ic-rows ul.ic-changes{margin-left:0}
 @media (max-width:560px){R.ic-doc{padding:16px 12px}
