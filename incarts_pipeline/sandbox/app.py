@@ -59,6 +59,7 @@ class App:
         self._store = store
         self._clock = clock
         self._statuses: Counter[str] = Counter()
+        self._at_work = 0
         self._pages = Pages(store, self).routes()
 
     @property
@@ -68,7 +69,7 @@ class App:
 
     def audit(self) -> Audit:
         """Count what was made, and what was made twice."""
-        return self._store.audit(self._statuses)
+        return self._store.audit(self._statuses, self._at_work)
 
     def reconfigure(self, changes: Mapping[str, Any]) -> None:
         """Change switches while running."""
@@ -97,7 +98,11 @@ class App:
             content = json.dumps({"error": why.message}).encode()
             await _respond(send, why.status, content, _JSON, {})
         elif scope["path"].startswith("/v1/"):
-            await self._api(scope, receive, send)
+            self._at_work += 1
+            try:
+                await self._api(scope, receive, send)
+            finally:
+                self._at_work -= 1
         elif scope["path"].startswith(("/s/", "/qr/", CONTROLS)):
             await self._pages(scope, receive, send)
         else:

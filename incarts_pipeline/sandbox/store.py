@@ -203,9 +203,9 @@ class Store:
         found: dict[str, Any] | None = json.loads(row[0]) if row else None
         return found
 
-    def audit(self, statuses: Mapping[str, int]) -> Audit:
+    def audit(self, statuses: Mapping[str, int], unanswered: int) -> Audit:
         """Count what was made, and what was made twice."""
-        return audit(self._db, statuses)
+        return audit(self._db, statuses, unanswered)
 
 
 def new_link(body: Mapping[str, Any], host: str, domain: str, now: float) -> dict[str, Any]:
