@@ -23,6 +23,7 @@ from incarts_pipeline.ledger import (
     ensure_sets,
     existing_ledger,
     join_partition,
+    keep_word,
     known_sets,
     links_in_use,
     next_sequence,
@@ -55,7 +56,7 @@ from incarts_pipeline.publish import Output, Owner, Published, check_output
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import PlanSettings, Settings
+from incarts_pipeline.settings import PlanSettings, Settings, host_of, trusted_host
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.write import (
     RunMetrics,
@@ -206,6 +207,7 @@ async def apply_plan(
     engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
+            keep_word(connection, trusted_host(known.api_key, host_of(known.base_url)))
             set_ids, sequence = _begin(plan, connection)
         written = await carry_out(
             plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock

@@ -13,7 +13,7 @@ from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.file_writer import check_link
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.outgoing import uri_place
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import Settings, own_file
 
 # What SQLite, the pace and the witness keep beside the ledger, under its name and more.
 _BESIDE_LEDGER = ("-wal", "-shm", "-journal", "-pace", ".witness", ".sent")
@@ -49,7 +49,8 @@ def paths_read(
 
     A catalog or mapping in memory, or on standard input, is no place.
     """
-    found = [*_ledger(settings.ledger), NamedPath(what="settings file", path=str(settings.file))]
+    found = [*_ledger(settings.ledger)]
+    found += [NamedPath(what="settings file", path=str(one)) for one in (settings.file, own_file())]
     if settings.api_key_file is not None:
         found.append(NamedPath(what="file with the API key", path=str(settings.api_key_file)))
     if isinstance(catalog, str | Path) and str(catalog) != "-":
