@@ -39,6 +39,10 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     idempotency_window: str | None = Field(
         default=None, description="How long Incarts is trusted to remember a key, like 25m."
     )
+    require_signature: str | None = Field(
+        default=None,
+        description="Only plan files signed with this public key are carried out; see plan_file.",
+    )
 
     def settings(self) -> Settings:
         """Return the library's settings.
@@ -51,7 +55,8 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         # Only what was given, so that None here doesn't hide a value of the environment.
         names = ("base_url", "api_key", "project_id", "ledger", "rate", "max_rps")
-        given = {name: getattr(self, name) for name in (*names, "idempotency_window")}
+        more = ("idempotency_window", "require_signature")
+        given = {name: getattr(self, name) for name in (*names, *more)}
         overrides = {name: value for name, value in given.items() if value is not None}
         if self.api_key is not None:  # hidden at once, for whoever looks at this frame
             overrides["api_key"] = given["api_key"] = SecretStr(SecretText(self.api_key))
