@@ -26,6 +26,7 @@ logger = logger_of(__name__)
 def memory_path(base_url: str, fingerprint: str) -> Path:
     """Return the file of a host and a key's fingerprint."""
     host = path_name(urlsplit(base_url).netloc.rpartition("@")[2])
+    host = host.replace("_", "%5F").replace("%3A", "_")  # a port looks better so
     return user_state_path("incarts") / "rates" / f"{host}-{fingerprint}.json"
 
 

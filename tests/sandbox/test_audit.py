@@ -139,7 +139,8 @@ def test_requests_at_work_are_counted() -> None:
     async def leaves_in_the_middle() -> list[int]:
         store, left = Store(None), asyncio.Event()
         app = App(store, SandboxConfig())
-        scope = {"type": "http", "method": "POST", "path": "/v1/links", "headers": []}
+        scope = {"type": "http", "method": "POST", "path": "/v1/links"}
+        scope |= {"headers": [(b"host", b"127.0.0.1")], "query_string": b""}
 
         async def receive() -> dict[str, object]:
             await left.wait()
