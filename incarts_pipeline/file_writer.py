@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from incarts_pipeline.errors import PublishError, reason_of
-from incarts_pipeline.failpoints import Place, passing
 
 _PART = ".incarts-"
 _OLD_PART_SECONDS = 3_600.0
@@ -236,7 +235,6 @@ def _drop_old_parts(folder: Path) -> None:
 
 
 def _rename(part: Path, path: Path) -> None:
-    passing(Place.BEFORE_RENAME)
     part.replace(path)
     _sync(path.parent)
 
