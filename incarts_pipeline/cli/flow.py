@@ -226,10 +226,11 @@ def apply(
     check_places(output, report)
     if adopt and exists(output):
         import_links(output, settings)
-    with _planned(request, settings, _saved(request)) as made:
+    with _planned(request, settings, _saved(request)) as whole:
+        made = whole.within(limit)
         refuse(made.figures, approve)
         agreed = yes or catalog.endswith(SUFFIX)
-        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-", limit=limit)
+        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-")
         result = running.run(
             lambda metrics, stop: apply_and_report(
                 made, settings, output, report=report, options=options, metrics=metrics, stop=stop

@@ -15,6 +15,7 @@ from incarts_pipeline.dataframes.snapshot import KeptFrame
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
+    changed_lines,
     figures_lines,
     plan_card,
     problem_groups,
@@ -36,7 +37,7 @@ from incarts_pipeline.plan import (
     save_plan,
 )
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.text import OptionText, Surface, counted, joined, spelled
+from incarts_pipeline.text import OptionText, Surface, counted, each_part, joined, spelled
 
 _SHOWN_EXAMPLES = 3
 
@@ -132,7 +133,8 @@ class LinksPlan:
         self.close()
 
     def __repr__(self) -> str:
-        return "\n".join(map(shown, [*self._head(), *self._problems(), *_notes(self.figures)]))
+        lines = [*self._head(), *changed_lines(self.figures), *self._problems()]
+        return "\n".join([*map(shown, lines), *_notes(self.figures)])
 
     def _repr_html_(self) -> str:
         return plan_card(self.plan, with_examples=self._close.alive)
@@ -153,19 +155,19 @@ class LinksPlan:
         return [COUNTED_FROM_0, *map(str, groups)] if groups else []
 
     def _examples(self, count: Count) -> str:
-        if not self._close.alive:
+        key = (count.link_set, count.action, count.reason)
+        changed = {(one.link_set, one.action, one.reason) for one in self.figures.changed}
+        if not self._close.alive or key in changed:
             return ""
         found = self.plan.examples(count.action, count.reason, count.link_set, n=_SHOWN_EXAMPLES)
         return f"  e.g. {'; '.join(map(str, found))}" if found else ""
 
 
 def _notes(figures: PlanFigures) -> list[str]:
-    lines = figures_lines(figures)
-    warnings = (OptionText("warning: ", warning) for warning in figures.warnings)
-    lines += [spelled(warning, Surface.PYTHON) for warning in warnings]
-    for refusal in figures.refusals:
-        told = joined(" ", ["REFUSED:", refusal.message, refusal.fix])
-        lines.append(spelled(told, Surface.PYTHON))
+    lines = [shown(line) for line in figures_lines(figures)]
+    told = [OptionText("warning: ", warning) for warning in figures.warnings]
+    told += [joined(" ", ["REFUSED:", one.message, one.fix]) for one in figures.refusals]
+    lines += [spelled(each_part(text, shown), Surface.PYTHON) for text in told]
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
         lines.append(f'Let exactly this plan through with approve="{figures.digest}".')
     return lines

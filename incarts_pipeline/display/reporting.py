@@ -48,6 +48,7 @@ async def apply_and_report(
     _check_report(report)
     tables = Output(links=str(output)).paths_of(plan.kind)
     check_apart([*tables, page_path("report", report)], (*plan.read, *paths_read(settings)))
+    plan = plan.within(options.limit)
     figures, sets = plan.figures, plan.options.link_sets
     result: RunResult | None = None
     said: str | None = "It was broken off."

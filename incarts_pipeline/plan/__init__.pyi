@@ -1,4 +1,5 @@
 from .build import as_saved as as_saved, make_plan as make_plan, replan as replan
+from .changed_rows import ChangedRows as ChangedRows
 from .changes import GROUPS as GROUPS
 from .checked_table import dead_destinations as dead_destinations
 from .digest import text_sum as text_sum
