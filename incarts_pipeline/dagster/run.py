@@ -115,7 +115,8 @@ class LinksRun:
     def _plan_only(self, settings: Settings, value: Any) -> None:
         """Say what a run would do, as an observation of the asset."""
         for partition in self._partitions():
-            with self._planned(settings, value, partition) as plan:
+            with self._planned(settings, value, partition) as whole:
+                plan = whole.within(self.config.limit)
                 line, text = md.plan_line(plan), md.plan_text(plan.figures, partition)
                 numbers = {
                     f"incarts/plan/{action.value}": rows
@@ -274,7 +275,8 @@ class LinksRun:
         metrics, named = RunMetrics(), _named(partition)
         # Read before the run writes over it.
         before = rejects_of(place)
-        with self._to_write(settings, value, partition) as plan:
+        with self._to_write(settings, value, partition) as whole:
+            plan = whole.within(self.config.limit)
             approved = self._approved(plan)
             refuse(plan.figures, approved)
             longest = self.config.max_duration

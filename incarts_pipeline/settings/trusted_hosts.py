@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import hmac
 import re
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -119,6 +118,8 @@ def is_in_ledger(wanted: TrustedHost, ledger: Path) -> bool:
     """Say whether a ledger has the word, as runs leave it there; one that can't be read has not."""
     if not ledger.is_file():
         return False
+    import sqlite3  # few settings are asked for this
+
     try:
         place = f"{ledger.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(place, uri=True, timeout=5)) as connection:
