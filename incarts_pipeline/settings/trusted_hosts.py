@@ -64,6 +64,7 @@ def keep_trusted(given: TrustedHost) -> None:
     path = _path(given)
     new = path.with_name(f"{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new.touch(mode=0o600)
     new.write_bytes(_adapter().dump_json(given))
     new.replace(path)
 
