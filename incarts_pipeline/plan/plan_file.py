@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.errors import CatalogError, MappingError, PublishError, reason_of
+from incarts_pipeline.errors import (
+    CatalogError,
+    MappingError,
+    PublishError,
+    raising_ours,
+    reason_of,
+)
 from incarts_pipeline.mapping import Mapping, mapping_content
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.outgoing import has_credentials, holds_secret
@@ -123,6 +129,7 @@ def plan_path(path: str | Path) -> NamedPath:
     return NamedPath(what="plan file", path=str(path), begins=b'{\n  "format": "incarts plan')
 
 
+@raising_ours
 def load_plan(path: str | Path) -> SavedPlan:
     """Read a plan file.
 
