@@ -29,7 +29,7 @@ help:
 	@echo "make test         run the fast tests, in some four minutes; ARGS='-k rate' picks some"
 	@echo "make test-all     run all tests: also with kills, faults, Dagster and a browser"
 	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
-	@echo "make check        format, lint, types, imports, docs, and all tests with branch coverage"
+	@echo "make check        format, lint, types, imports, docs, and all tests"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
 	@echo "make check-floors  run the tests of the flow with the lowest versions that are allowed"
 	@echo "make pins         write constraints.txt anew; ARGS=--upgrade takes the newest versions"
@@ -86,7 +86,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MKDOCS)
-	$(PYTEST) --hypothesis-profile=ci --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(PYTEST) --hypothesis-profile=ci $(ARGS)
 
 # pandas 3 changed how text is stored and when frames share data; both are promised to work.
 check-pandas2: $(PANDAS2)/.installed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -12,24 +13,23 @@ import click
 import typer
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import (
-    check,
-    flow,
-    init,
-    inspect,
-    ledger,
-    local,
-    qr,
-    review,
-    screen,
-    verify,
+from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.commands import Commands
+from incarts_pipeline.errors import (
+    IncartsError,
+    MappingError,
+    RefusedError,
+    UntrustedHostError,
+    told_in,
 )
-from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
 from incarts_pipeline.text import Surface
 
 app = typer.Typer(
     name="incarts",
+    cls=Commands,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    suggest_commands=False,  # Click does it
     help="Turn product tables into Incarts links, each made exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
@@ -52,23 +52,6 @@ def _options(
     ] = False,
 ) -> None:
     """Turn product tables into Incarts links, each made exactly once."""
-
-
-app.command("init")(init.init)
-app.command("plan")(flow.plan)
-app.command("apply")(flow.apply)
-app.command("rekey")(flow.rekey)
-app.command("import")(review.import_)
-app.command("status")(inspect.status)
-app.command("stop")(inspect.stop)
-app.command("doctor")(inspect.doctor)
-app.command("show")(review.show)
-app.command("qr")(qr.qr)
-app.command("verify")(verify.verify)
-app.command("check")(check.check)
-app.add_typer(review.app, name="review")
-app.add_typer(ledger.app, name="ledger")
-app.command("sandbox")(local.sandbox)
 
 
 def main() -> None:
@@ -95,7 +78,7 @@ def _run() -> Any:
     """Run the command; return its exit code, None for 0."""
     try:
         # Not by itself, since it would print what was given as it stands.
-        return app(standalone_mode=False)
+        return _asking_for_hosts(lambda: app(standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help, whose text is ours
         return error.exit_code
@@ -107,6 +90,18 @@ def _run() -> Any:
     except click.Abort:
         screen.say("stopped", err=True)
         return 1
+
+
+def _asking_for_hosts(command: Callable[[], Any]) -> Any:
+    """Run a command; when it may not send the key to a host, ask, and run it again after a yes."""
+    try:
+        return command()
+    except UntrustedHostError as error:  # before anything was sent
+        from incarts_pipeline.cli import trust  # only here: it is rarely needed
+
+        if not trust.agrees(error):
+            raise
+    return command()
 
 
 def _tell(message: str, fix: str | None = None) -> None:

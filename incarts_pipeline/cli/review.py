@@ -1,4 +1,4 @@
-"""Commands `incarts review`, `show` and `import`: what happened, and what a person decides."""
+"""Commands `incarts review` and `show`: what happened, and what a person decides."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from incarts_pipeline.cli import running, screen
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
+from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.ledger import Case, HistoryEntry, Try
 from incarts_pipeline.maintenance import review
-from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import QrCode
-from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 from incarts_pipeline.text import counted
 
+# What one command alone needs, it imports itself: the others don't wait for it.
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
 )
@@ -114,6 +114,8 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
+    from incarts_pipeline.plan import NamedPath, check_apart, paths_read
+
     settings = settings_for(ledger, target)
     found = review.evidence(settings, keys=keys or ())
     if not found.cases and str(output) != "-":
@@ -126,7 +128,7 @@ def evidence(
         return
     file = NamedPath(what="evidence", path=str(output), begins=b'{\n  "question"')
     check_apart([file], paths_read(settings))
-    output.write_text(text + "\n", encoding="utf-8")
+    write_file(output, text + "\n", private=True)
     screen.say(f"{counted(len(found.cases), 'operation')} → {output}")
 
 
@@ -143,7 +145,9 @@ def adopt(
     target: TargetOpt = None,
 ) -> None:
     """Take over a link that exists: its row uses it from now on."""
-    link = review.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
+    from incarts_pipeline.maintenance import adoption
+
+    link = adoption.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
     if isinstance(link, QrCode):
         screen.say(f"{key} has the QR code {link.id}")
         screen.say("Run `incarts qr` again to publish it.")
@@ -161,7 +165,7 @@ def recreate(
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
     if not yes and sys.stdin.isatty():
-        running.confirm(
+        screen.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "
             "said that they don't?",
             otherwise="Nothing was given up.",
@@ -169,37 +173,6 @@ def recreate(
     for case in review.recreate(keys, settings_for(ledger, target)):
         screen.say(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
     screen.say("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
-
-
-def import_(
-    source: Annotated[
-        str,
-        typer.Argument(help="A published links.parquet or qr_codes.parquet, or links by hand."),
-    ],
-    unique_key: Annotated[
-        list[str] | None,
-        typer.Option("--unique-key", help="Key column of links made by hand; repeatable."),
-    ] = None,
-    link_set: Annotated[
-        str | None, typer.Option("--link-set", help="The set that links made by hand belong to.")
-    ] = None,
-    ledger: LedgerOpt = None,
-    target: TargetOpt = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Take over links that exist already, or rebuild a ledger from published tables."""
-    settings = settings_for(ledger, target)
-    found = import_links(source, settings, link_set=link_set, unique_key=tuple(unique_key or ()))
-    if as_json:
-        screen.tell_json(dataclasses.asdict(found))
-        return
-    screen.say(
-        f"{counted(found.links, 'link')} taken over into {settings.ledger}, {found.known:,} known"
-    )
-    if found.needs_review:
-        screen.say(
-            f"{counted(found.needs_review, 'was', 'were')} in doubt: see `incarts review list`"
-        )
 
 
 def show(
@@ -212,7 +185,8 @@ def show(
     """Tell one row's history: its links, every attempt, and what changed."""
     chapters = review.row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
-        screen.tell_json([dataclasses.asdict(chapter) for chapter in chapters])
+        told = [dataclasses.asdict(one) | {"changed": one.changed} for one in chapters]
+        screen.tell_json(told)
     else:
         _tell(" ".join(row), chapters)
     raise typer.Exit(0 if chapters else 1)
@@ -233,14 +207,15 @@ def _tell(row: str, chapters: Sequence[HistoryEntry]) -> None:
         screen.say(f"Nothing was ever sent for row {row}. {_NEVER_SENT}")
         return
     for chapter in chapters:
-        changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
         screen.say(
             (f"{chapter.link_set} {chapter.row_key}", "bold"),
-            f" {_action(chapter)}{changed}{again}: ",
+            f" {_action(chapter)}{again}: ",
             (chapter.state.value.replace("_", " "), "bold"),
             f" ({chapter.reason})" if chapter.reason else "",
         )
+        for one in chapter.differences:
+            screen.say(f"  {one}")
         screen.say(f"  key {chapter.idempotency_key}")
         for attempt in chapter.attempts:
             _tell_attempt(attempt)

@@ -12,6 +12,7 @@ import yaml
 from incarts_pipeline.dagster.asset import POOL, build_incarts_links_asset, build_incarts_links_job
 from incarts_pipeline.dagster.literals import no_secret, resolved_place
 from incarts_pipeline.dagster.sources import DuckDbTable
+from incarts_pipeline.file_writer import write_file
 
 # A path or URI, whose credentials may come from `{{ env.NAME }}` alone: the resolver sees which.
 Place = Annotated[
@@ -85,7 +86,7 @@ class _Scaffolder(dg.Scaffolder):
         }
         # In the order in which people read a mapping, the key first.
         text = yaml.safe_dump(mapping, sort_keys=False)
-        (request.target_path / "mapping.yaml").write_text(text, encoding="utf-8")
+        write_file(request.target_path / "mapping.yaml", text)
 
 
 @dg.scaffold_with(_Scaffolder)
