@@ -12,24 +12,17 @@ import click
 import typer
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import (
-    check,
-    flow,
-    init,
-    inspect,
-    ledger,
-    local,
-    qr,
-    review,
-    screen,
-    verify,
-)
+from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.commands import Commands
 from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
 from incarts_pipeline.text import Surface
 
 app = typer.Typer(
     name="incarts",
+    cls=Commands,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    suggest_commands=False,  # Click does it
     help="Turn product tables into Incarts links, each made exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
@@ -52,23 +45,6 @@ def _options(
     ] = False,
 ) -> None:
     """Turn product tables into Incarts links, each made exactly once."""
-
-
-app.command("init")(init.init)
-app.command("plan")(flow.plan)
-app.command("apply")(flow.apply)
-app.command("rekey")(flow.rekey)
-app.command("import")(review.import_)
-app.command("status")(inspect.status)
-app.command("stop")(inspect.stop)
-app.command("doctor")(inspect.doctor)
-app.command("show")(review.show)
-app.command("qr")(qr.qr)
-app.command("verify")(verify.verify)
-app.command("check")(check.check)
-app.add_typer(review.app, name="review")
-app.add_typer(ledger.app, name="ledger")
-app.command("sandbox")(local.sandbox)
 
 
 def main() -> None:

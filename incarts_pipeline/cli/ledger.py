@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from incarts_pipeline.cli import running, screen
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.maintenance import backup_ledger, check_ledger, restore_ledger
 from incarts_pipeline.text import counted
@@ -44,7 +44,7 @@ def restore(
     """Put a backup in the ledger's place; what was sent since it was made is held."""
     settings = settings_for(ledger, target)
     if not yes and sys.stdin.isatty():
-        running.confirm(
+        screen.confirm(
             f"Put {backup} in the place of {settings.ledger}?", otherwise="Nothing was changed."
         )
     found = restore_ledger(backup, settings)

@@ -1,4 +1,4 @@
-"""Commands `incarts review`, `show` and `import`: what happened, and what a person decides."""
+"""Commands `incarts review` and `show`: what happened, and what a person decides."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from incarts_pipeline.cli import running, screen
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.ledger import Case, HistoryEntry, Try
 from incarts_pipeline.maintenance import review
-from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import QrCode
-from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 from incarts_pipeline.text import counted
 
+# What one command alone needs, it imports itself: the others don't wait for it.
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
 )
@@ -114,6 +113,8 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
+    from incarts_pipeline.plan import NamedPath, check_apart, paths_read
+
     settings = settings_for(ledger, target)
     found = review.evidence(settings, keys=keys or ())
     if not found.cases and str(output) != "-":
@@ -143,7 +144,9 @@ def adopt(
     target: TargetOpt = None,
 ) -> None:
     """Take over a link that exists: its row uses it from now on."""
-    link = review.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
+    from incarts_pipeline.maintenance import adoption
+
+    link = adoption.adopt(key, link_id, settings_for(ledger, target), unchecked=unchecked)
     if isinstance(link, QrCode):
         screen.say(f"{key} has the QR code {link.id}")
         screen.say("Run `incarts qr` again to publish it.")
@@ -161,7 +164,7 @@ def recreate(
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
     if not yes and sys.stdin.isatty():
-        running.confirm(
+        screen.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "
             "said that they don't?",
             otherwise="Nothing was given up.",
@@ -169,37 +172,6 @@ def recreate(
     for case in review.recreate(keys, settings_for(ledger, target)):
         screen.say(f"given up: {case.link_set} {case.row_key} ({case.idempotency_key})")
     screen.say("Run the same command again, `incarts apply` or `incarts qr`, to make new ones.")
-
-
-def import_(
-    source: Annotated[
-        str,
-        typer.Argument(help="A published links.parquet or qr_codes.parquet, or links by hand."),
-    ],
-    unique_key: Annotated[
-        list[str] | None,
-        typer.Option("--unique-key", help="Key column of links made by hand; repeatable."),
-    ] = None,
-    link_set: Annotated[
-        str | None, typer.Option("--link-set", help="The set that links made by hand belong to.")
-    ] = None,
-    ledger: LedgerOpt = None,
-    target: TargetOpt = None,
-    as_json: JsonOpt = False,
-) -> None:
-    """Take over links that exist already, or rebuild a ledger from published tables."""
-    settings = settings_for(ledger, target)
-    found = import_links(source, settings, link_set=link_set, unique_key=tuple(unique_key or ()))
-    if as_json:
-        screen.tell_json(dataclasses.asdict(found))
-        return
-    screen.say(
-        f"{counted(found.links, 'link')} taken over into {settings.ledger}, {found.known:,} known"
-    )
-    if found.needs_review:
-        screen.say(
-            f"{counted(found.needs_review, 'was', 'were')} in doubt: see `incarts review list`"
-        )
 
 
 def show(

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import typer
-
 from incarts_pipeline.cli import screen, show
 from incarts_pipeline.display.progress import progress
 from incarts_pipeline.models import Action
@@ -42,19 +40,7 @@ def ask(
     question = [f"make {counted(calls, what)}"] if calls or not moves else []
     question += [f"move {counted(moves, what)} to new keys"] if moves else []
     told = " and ".join(question)
-    confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
-
-
-def confirm(question: str, *, otherwise: str) -> None:
-    """Ask on standard error; a no, or Ctrl-C, says what has not been done and ends with exit 1."""
-    try:
-        agreed = screen.asks(question)
-    except typer.Abort:
-        screen.say(err=True)  # the cursor stands behind the question
-        agreed = False
-    if not agreed:
-        screen.say(otherwise, err=True)
-        raise typer.Exit(1)
+    screen.confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
 
 
 def run(work: Callable[[RunMetrics, Stop], Coroutine[Any, Any, T]], what: str = "links") -> T:

@@ -76,6 +76,18 @@ def asks(question: str) -> bool:
     return typer.confirm(shown(question), err=True)
 
 
+def confirm(question: str, *, otherwise: str) -> None:
+    """Ask on standard error; a no, or Ctrl-C, says what has not been done and ends with exit 1."""
+    try:
+        agreed = asks(question)
+    except typer.Abort:
+        say(err=True)  # the cursor stands behind the question
+        agreed = False
+    if not agreed:
+        say(otherwise, err=True)
+        raise typer.Exit(1)
+
+
 def prompt(question: str, *, default: str, show_default: bool = True) -> str:
     """Ask for a text on standard error; raises `typer.Abort` when nobody answers."""
     said: str = typer.prompt(

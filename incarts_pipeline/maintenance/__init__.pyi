@@ -1,3 +1,4 @@
+from .adoption import adopt as adopt
 from .compare import Verdict as Verdict
 from .destinations import (
     Checked as Checked,
@@ -11,7 +12,6 @@ from .ledger_files import (
     restore_ledger as restore_ledger,
 )
 from .review import (
-    adopt as adopt,
     evidence as evidence,
     open_cases as open_cases,
     recreate as recreate,

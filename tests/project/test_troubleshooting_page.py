@@ -38,6 +38,7 @@ from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.circuit_breaker import EndKind
 from tests.support.pages import codes_in, page, rows_of, section
 from tests.support.paths import ROOT
+from tests.support.shell import commands_of
 
 PAGE = "troubleshooting.md"
 PACKAGE = ROOT / "incarts_pipeline"
@@ -249,7 +250,7 @@ def test_named_options_and_variables_exist() -> None:
         command = open_groups.pop()
         options.update(name for one in command.params for name in one.opts)
         if isinstance(command, click.Group):
-            open_groups += command.commands.values()
+            open_groups += commands_of(command).values()
     variables = {str(field.validation_alias) for field in Settings.model_fields.values()}
     text = page(PAGE)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options
