@@ -14,7 +14,6 @@ take the last seconds of both, and leaves the ledger, which is synchronized, the
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
@@ -29,6 +28,7 @@ from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.identity import KEY_DIGEST_BYTES, key_digest
 from incarts_pipeline.ledger.ledger_file import beside
+from incarts_pipeline.system import locked, open_file, read_at, write_at
 
 _LENGTH = 256
 _SYNC_SECONDS = 5.0
@@ -168,7 +168,7 @@ class Witness:
         """Keep keys that are about to be marked as sent; before the mark is on disk."""
         try:
             if self._sent_file is None:
-                self._sent_file = os.open(_sent(self._ledger), _APPEND, 0o644)
+                self._sent_file = open_file(_sent(self._ledger), _APPEND)
             _append(self._sent_file, b"".join(key_digest(key) for key in keys))
         except OSError as error:
             raise _unusable(_sent(self._ledger), error) from error
@@ -184,15 +184,12 @@ class Witness:
         file = beside(self._ledger, ".witness")
         try:
             if self._mark_file is None:
-                self._mark_file = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+                self._mark_file = open_file(file, os.O_RDWR | os.O_CREAT)
             # Another process may be between its commit and its mark: the later one stays.
-            fcntl.flock(self._mark_file, fcntl.LOCK_EX)
-            try:
-                there = _decoded(os.pread(self._mark_file, _LENGTH, 0), file)
+            with locked(self._mark_file):
+                there = _decoded(read_at(self._mark_file, _LENGTH, 0), file)
                 if there is None or _is_later(mark, there):
-                    os.pwrite(self._mark_file, mark.encoded(), 0)
-            finally:
-                fcntl.flock(self._mark_file, fcntl.LOCK_UN)
+                    write_at(self._mark_file, mark.encoded(), 0)
         except OSError as error:
             raise _unusable(file, error) from error
 
@@ -225,8 +222,7 @@ def _sent(ledger: Path) -> Path:
 
 def _append(file: int, digests: bytes) -> None:
     """Append all of the digests or none; half a one, as a power cut leaves it, is cut off."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
+    with locked(file):
         size = os.fstat(file).st_size
         if size % KEY_DIGEST_BYTES:
             size -= size % KEY_DIGEST_BYTES
@@ -234,8 +230,6 @@ def _append(file: int, digests: bytes) -> None:
         if os.write(file, digests) < len(digests):
             os.ftruncate(file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_later(mark: Mark, there: Mark) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -34,6 +33,7 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sqlite import explain
+from incarts_pipeline.system import sync_file, sync_folder
 
 _LOGS = ("-wal", "-shm", "-journal")  # what SQLite has beside a database
 
@@ -193,14 +193,6 @@ def _moved_aside(place: Path) -> Path | None:
 
 def _put(part: Path, target: Path) -> None:
     """Bring a finished file to the disk and give it its name."""
-    _synced(part, os.O_RDWR)
+    sync_file(part)
     part.replace(target)
-    _synced(target.parent, os.O_RDONLY)
-
-
-def _synced(path: Path, flags: int) -> None:
-    opened = os.open(path, flags)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_folder(target.parent)

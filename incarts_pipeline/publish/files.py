@@ -19,6 +19,7 @@ from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.outgoing import column_without_secrets, keep_credentials, uri_place
 from incarts_pipeline.publish.freshness import sha256_of
 from incarts_pipeline.schemas import DISTINCT
+from incarts_pipeline.system import sync_folder
 
 _PART = ".incarts-"
 # What the program itself has made up; the body was looked at before it was sent.
@@ -104,7 +105,7 @@ def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: st
         passing(Place.MID_PUBLISH)
         if local:
             part.replace(path)
-            _sync_folder(folder)
+            sync_folder(folder)
         else:
             fs.copy_files(str(part), path, destination_filesystem=filesystem)
     except OSError as error:
@@ -138,14 +139,6 @@ def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path
 
 def _clean(column: pa.Array, name: str) -> pa.Array:
     return column if name in _OURS else column_without_secrets(column)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:

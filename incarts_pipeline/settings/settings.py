@@ -42,6 +42,7 @@ from incarts_pipeline.settings.resolved import (
     ResolvedSettings,
 )
 from incarts_pipeline.small_files import read_small
+from incarts_pipeline.system import at_home
 from incarts_pipeline.text import suggest
 
 MOST = 256
@@ -228,7 +229,7 @@ class Settings(BaseSettings):
             return self
         file = self.api_key_file
         try:
-            text = SecretText(read_small(file.expanduser(), _KEY_BYTES))
+            text = SecretText(read_small(at_home(file), _KEY_BYTES))
             object.__setattr__(self, "api_key", stripped_key(SecretStr(text)))
         except OSError as error:
             raise ValueError(f"{file} can't be read: {error.strerror}") from None
