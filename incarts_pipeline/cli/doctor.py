@@ -11,12 +11,11 @@ import typer
 from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import Check, DoctorAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
 from incarts_pipeline.ledger import LedgerReader
 from incarts_pipeline.settings import Settings
-
-Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
 
 _MARKS = {
     True: ("ok", "green"),
@@ -34,16 +33,17 @@ def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
     if settings is not None:
         _checked(checks, "ledger", lambda: _ledger_line(settings))
         found = asyncio.run(_probe(settings))
-        checks.append(("api", found.ok, f"{found.message} {found.fix or ''}".strip()))
+        said = f"{found.message} {found.fix or ''}".strip()
+        checks.append(Check(check="api", ok=found.ok, message=said))
         if found.ok:
-            checks.append(("project", None, _PROJECT.format(settings.project_id)))
-    good = all(ok is not False for _, ok, _ in checks)
+            said = _PROJECT.format(settings.project_id)
+            checks.append(Check(check="project", ok=None, message=said))
+    good = all(one.ok is not False for one in checks)
     if as_json:
-        rows = [{"check": name, "ok": ok, "message": text} for name, ok, text in checks]
-        screen.tell_json({"ok": good, "checks": rows})
+        screen.tell_json(DoctorAnswer(ok=good, checks=checks))
     else:
-        for name, ok, text in checks:
-            screen.say(f"{name}: ", _MARKS[ok], f"  {text}")
+        for one in checks:
+            screen.say(f"{one.check}: ", _MARKS[one.ok], f"  {one.message}")
     raise typer.Exit(0 if good else 1)
 
 
@@ -52,9 +52,9 @@ def _checked(checks: list[Check], name: str, look: Any) -> Any:
     try:
         found, text = look()
     except IncartsError as error:
-        checks.append((name, False, str(error)))
+        checks.append(Check(check=name, ok=False, message=str(error)))
         return None
-    checks.append((name, True, text))
+    checks.append(Check(check=name, ok=True, message=text))
     return found
 
 
