@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,11 @@ _LOCKED_BYTE = 2**31 - 2
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Open a file for bytes and return its descriptor; a new one may be read by everybody."""
-    return os.open(path, flags | _BINARY, 0o644)
+    """Open a file that is there for bytes, and return its descriptor; a symbolic link is refused.
+
+    Windows has no such flag; who makes links there is an administrator.
+    """
+    return os.open(path, flags | _BINARY | getattr(os, "O_NOFOLLOW", 0))
 
 
 @contextmanager
@@ -103,6 +107,26 @@ def _synced(path: Path, flags: int) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def give_mode(file: int, mode: int) -> None:
+    """Give an open file a mode, where files have more than one bit of it."""
+    if hasattr(os, "fchmod"):
+        os.fchmod(file, mode)
+
+
+def give_owner(file: int, user: int, group: int) -> None:
+    """Give an open file an owner and a group, where files have such; -1 leaves what it has."""
+    if hasattr(os, "fchown"):
+        os.fchown(file, user, group)
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """End a process that has a session of its own, and on POSIX systems whatever it has started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def kill_self() -> None:

@@ -75,15 +75,73 @@ class GuardRefusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedValue:
+    """A value that differs, by its path; `old` or `new` is null where there is none."""
+
+    path: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldsCount:
+    """How many rows differ in just these fields."""
+
+    fields: Sequence[str]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPattern:
+    """What the changed values of a field have in common, if anything: `alike` of its `values`."""
+
+    field: str
+    values: int
+    pattern: str | None
+    alike: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedExample:
+    """A changed row; `more` values differ than these."""
+
+    row: int
+    key: str | None
+    differences: Sequence[ChangedValue]
+    more: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedCount:
+    """What changes in the rows that get one action for one reason.
+
+    `only` are the commonest sets of fields; `other_fields` rows have further ones, and of
+    `unknown_before` nobody knows what their link was made with.
+    """
+
+    link_set: str
+    action: Action
+    reason: Reason
+    rows: int
+    only: Sequence[FieldsCount]
+    other_fields: int
+    unknown_before: int
+    patterns: Sequence[FieldPattern]
+    examples: Sequence[ChangedExample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAnswer(Answer):
     """Of `plan`, and of `qr --plan-only`; `seconds` is the expected time, null when unknown."""
 
     digest: str
     rows: int
     calls: int
+    to_make: int
     doubts: int
     actions: Mapping[Action, int]
     reasons: Sequence[ReasonCount]
+    changed: Sequence[ChangedCount]
     missing: Mapping[str, int]
     scopes: Mapping[str, int]
     missing_scopes: Sequence[str]
@@ -230,11 +288,37 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSetting:
+    """A setting that isn't a default, and the place where it stands."""
+
+    setting: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorAnswer(Answer):
     """Of `doctor`."""
 
     ok: bool
     checks: Sequence[Check]
+    settings: Sequence[GivenSetting]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHost:
+    """A host that an API key is for, by the key's fingerprint, unless that was `withdrawn`."""
+
+    host: str
+    key: str
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustAnswer(Answer):
+    """Of `trust`: what was said now, or all that was said."""
+
+    hosts: Sequence[KeyHost]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +362,7 @@ class Chapter:
     intended_at: dt.datetime
     missing_since: dt.datetime | None
     changed: Sequence[str]
+    differences: Sequence[ChangedValue]
     attempts: Sequence[Attempt]
     links: Sequence[MadeLink]
     for_link_id: str | None
@@ -438,6 +523,7 @@ ANSWERS: Mapping[str, type[Answer]] = {
     "watch": WatchAnswer,
     "stop": StopAnswer,
     "doctor": DoctorAnswer,
+    "trust": TrustAnswer,
     "show": ShowAnswer,
     "qr": RunAnswer,
     "verify": VerifyAnswer,

@@ -75,6 +75,7 @@ EPILOGS: Mapping[str, Epilog] = {
         example="incarts doctor",
         exits={0: "all is well", 1: "something is not in order", 2: _USAGE},
     ),
+    "trust": _looks("incarts trust api.incarts.example"),
     "show": Epilog(
         example="incarts show sku=123",
         exits={0: _DONE, 1: "nothing was ever sent for this row", 2: _USAGE},
@@ -101,6 +102,7 @@ EPILOGS: Mapping[str, Epilog] = {
     "review evidence": _looks("incarts review evidence -o evidence.json"),
     "review adopt": _looks("incarts review adopt incarts1-0f3a lnk_01"),
     "review recreate": _looks("incarts review recreate incarts1-0f3a"),
+    "keys new": _looks("incarts keys new approver"),
     "ledger backup": _looks("incarts ledger backup ledger-2026-05-01.db"),
     "ledger restore": _looks("incarts ledger restore ledger-2026-05-01.db"),
     "ledger check": Epilog(

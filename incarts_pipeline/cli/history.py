@@ -12,6 +12,7 @@ import typer
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import Attempt, Chapter, MadeLink, ShowAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
+from incarts_pipeline.cli.show import change_of
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.ledger import HistoryEntry, Try
@@ -49,6 +50,8 @@ def _chapter(entry: HistoryEntry) -> Chapter:
             "missing_since": _moment(entry.missing_since),
             "attempts": [_attempt(one) for one in entry.attempts],
             "links": [_made(one) for one in entry.links],
+            "changed": entry.changed,
+            "differences": [change_of(one) for one in entry.differences],
         }
     )
 
@@ -77,14 +80,15 @@ def _tell(row: str, chapters: Sequence[HistoryEntry]) -> None:
         screen.say(f"Nothing was ever sent for row {row}. {_NEVER_SENT}")
         return
     for chapter in chapters:
-        changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
         screen.say(
             (f"{chapter.link_set} {chapter.row_key}", "bold"),
-            f" {_action(chapter)}{changed}{again}: ",
+            f" {_action(chapter)}{again}: ",
             (chapter.state.value.replace("_", " "), "bold"),
             f" ({chapter.reason})" if chapter.reason else "",
         )
+        for one in chapter.differences:
+            screen.say(f"  {one}")
         screen.say(f"  key {chapter.idempotency_key}")
         for attempt in chapter.attempts:
             _tell_attempt(attempt)

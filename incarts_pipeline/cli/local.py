@@ -108,9 +108,9 @@ def _switches(given: Mapping[str, str | None]) -> SandboxConfig:
 def _serve(switches: SandboxConfig, port: int, state: Path | None) -> None:
     from incarts_pipeline.sandbox import environment, serve
 
-    def ready(base_url: str) -> None:
-        for assignment in environment(switches, base_url).split():
-            # The sandbox's own key, made up for whoever started it; everything else is shown safe.
+    def ready(base_url: str, token: str) -> None:
+        for assignment in environment(switches, base_url, token).split():
+            # Its own key and token, made up for whoever started it; all else is shown safe.
             sys.stdout.write(f"export {assignment}\n")
         sys.stdout.flush()
 

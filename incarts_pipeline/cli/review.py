@@ -13,6 +13,7 @@ from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import OpenCase, ReviewListAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
+from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.ledger import Case
 from incarts_pipeline.maintenance import OpenCases, review
 from incarts_pipeline.models import QrCode
@@ -113,7 +114,7 @@ def evidence(
         return
     file = NamedPath(what="evidence", path=str(output), begins=b'{\n  "question"')
     check_apart([file], paths_read(settings))
-    output.write_text(text + "\n", encoding="utf-8")
+    write_file(output, text + "\n", private=True)
     screen.say(f"{counted(len(found.cases), 'operation')} → {output}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from incarts_pipeline.outgoing import safe, shown
+from incarts_pipeline.outgoing import in_markdown, safe, shown
 from incarts_pipeline.text import Surface, joined, spelled
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def plan_line(plan: Plan) -> str:
 
 def plan_text(figures: PlanFigures, partition: str | None) -> str:
     """Return a plan as Markdown."""
-    lines = [f"**{shown(partition)}**\n"] if partition is not None else []
+    lines = [f"**{in_markdown(partition)}**\n"] if partition is not None else []
     lines += ["| action | reason | rows | calls |", "|---|---|---:|---:|"]
     lines += [
         f"| {count.action.value} | {count.reason.value} | {count.rows:,} | {count.calls:,} |"
@@ -117,11 +117,11 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
     if figures.seconds is not None:
         lines.append(f"\n{figures.calls:,} calls, about {figures.seconds:,.0f} s.")
     if figures.scopes:
-        lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
-    lines += [f"\n{shown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
+        lines.append(f"\nScopes needed: {in_markdown(', '.join(sorted(figures.scopes)))}.")
+    lines += [f"\n{in_markdown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
     for refusal in figures.refusals:
         told = spelled(joined(" ", [refusal.message, refusal.fix]), Surface.DAGSTER)
-        lines.append(f"\n**Would be refused** ({refusal.guard}): {shown(told)}")
+        lines.append(f"\n**Would be refused** ({in_markdown(refusal.guard)}): {in_markdown(told)}")
     lines.append(f"\nDigest: `{figures.digest}`")
     return "\n".join(lines)
 
@@ -159,7 +159,7 @@ def failures_table(links: str) -> str:
 def _cell(value: object) -> str:
     text = "" if value is None else shown(value)
     text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
-    return text.replace("|", "\\|")  # a bar in a value would end the table's cell
+    return in_markdown(text)
 
 
 def _array(values: Iterable[str]) -> pa.Array:

@@ -16,7 +16,9 @@ from incarts_pipeline.dagster.failures import failure_of, together, unfinished
 from incarts_pipeline.dagster.sources import (
     DuckDbTable,
     catalog_of,
+    given,
     make_folder,
+    output_place,
     plain_mapping,
     with_partition,
 )
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """What an asset reads and where it writes; `output` has a place for the partition."""
+    """What an asset reads and where it writes; a place may be in a variable."""
 
-    catalog: str | dg.AssetKey | DuckDbTable
+    catalog: str | dg.EnvVar | dg.AssetKey | DuckDbTable
     mapping: str | Path | Mapping[str, Any] | None
-    output: str
+    output: str | dg.EnvVar
+    partitioned: bool
     link_set: str | None
     unique_key: Sequence[str]
     partition_column: str | None
@@ -92,6 +95,11 @@ class LinksRun:
             yield from self._write(settings, value)
 
     @property
+    def _output(self) -> str:
+        """Where the output goes, with a place for the partition."""
+        return output_place(given(self.source.output), partitioned=self.source.partitioned)
+
+    @property
     def _op(self) -> str:
         return self.context.op_execution_context.op.name
 
@@ -129,7 +137,7 @@ class LinksRun:
 
         findings = Findings()
         for partition in self._partitions():
-            place = with_partition(self.source.output, partition)
+            place = with_partition(self._output, partition)
             # Checks that find nothing must not pass.
             if not exists(place):
                 self.context.log.warning("%s is not there yet: nothing to check.", shown(place))
@@ -164,11 +172,11 @@ class LinksRun:
                     f"{told_by} was made from a ledger ({facts['ledger_id']}), and there is no "
                     f"{settings.ledger}. Going on would make links again that exist.",
                     fix="Take over what was published with "
-                    f"`incarts import {self.source.output}`, or put a backup in place with "
+                    f"`incarts import {self._output}`, or put a backup in place with "
                     "`incarts ledger restore BACKUP`.",
                     guard="rolled_back",
                 )
-            check_newest(told_by, self.source.output, facts, ledger)
+            check_newest(told_by, self._output, facts, ledger)
         except RefusedError as error:
             error.fix = f"{error.fix} To begin anew on purpose, wipe the asset's materializations."
             raise
@@ -210,7 +218,7 @@ class LinksRun:
 
     def _result(self, done: Mapping[str | None, md.Metadata]) -> dg.MaterializeResult[Any]:
         """Return what the step made, with each partition's own metadata beside it."""
-        places = [with_partition(self.source.output, partition) for partition in done]
+        places = [with_partition(self._output, partition) for partition in done]
         for partition, found in done.items():
             if partition is not None:
                 rows = found["dagster/row_count"]
@@ -248,7 +256,7 @@ class LinksRun:
         from incarts_pipeline.sync import run_blocking
         from incarts_pipeline.write import RunMetrics, WriteOptions
 
-        place = with_partition(self.source.output, partition)
+        place = with_partition(self._output, partition)
         metrics, named = RunMetrics(), _named(partition)
         # Read before the run writes over it.
         before = rejects_of(place)

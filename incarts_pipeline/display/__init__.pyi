@@ -9,8 +9,11 @@ from .html.suggestion_card import suggestion_card as suggestion_card
 from .remedies import REASONS as REASONS
 from .summary import (
     COUNTED_FROM_0 as COUNTED_FROM_0,
+    calls_to_make as calls_to_make,
+    changed_lines as changed_lines,
     figures_lines as figures_lines,
     forbidden_lines as forbidden_lines,
     made_line as made_line,
     problem_groups as problem_groups,
 )
+from .tones import TONES as TONES, Tone as Tone

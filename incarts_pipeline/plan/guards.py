@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from incarts_pipeline.models import Intent, Kind
-from incarts_pipeline.text import Option, OptionText
+from incarts_pipeline.text import LINE_BREAK, Option, OptionText, joined
 
 SHARE_GUARD = "mass_change"
 GROWTH_GUARD = "mass_growth"
@@ -107,13 +107,15 @@ def _share(figures: SetFigures) -> list[Refusal]:
     touched = figures.replace + figures.newly_missing
     if figures.live < _SHARE_FROM or touched <= _SHARE * figures.live:
         return []
-    examples = "".join(f"\n  {example}" for example in figures.examples)
+    told = (
+        f"{touched / figures.live:.0%} of the {figures.live:,} links of {figures.link_set!r} would "
+        f"be replaced ({figures.replace:,}) or go missing ({figures.newly_missing:,}); the guard "
+        f"is at {_SHARE:.0%}."
+    )
     return [
         Refusal(
             guard=SHARE_GUARD,
-            message=f"{touched / figures.live:.0%} of the {figures.live:,} links of "
-            f"{figures.link_set!r} would be replaced ({figures.replace:,}) or go missing "
-            f"({figures.newly_missing:,}); the guard is at {_SHARE:.0%}.{examples}",
+            message=joined(LINE_BREAK, [told, *(f"  {one}" for one in figures.examples)]),
             fix="If the change is meant, approve this plan.",
         )
     ]

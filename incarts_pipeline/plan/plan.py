@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -50,6 +50,10 @@ class PlanOptions:
     pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
 
+    def seconds(self, calls: int) -> float | None:
+        """Return how long so many calls are expected to take, None when nobody knows."""
+        return self.pace.seconds(calls) if self.pace else None
+
     def facts(self) -> dict[str, Any]:
         """Return what makes it another plan when it differs: where, of what, how careful."""
         return {
@@ -82,6 +86,7 @@ class Plan:
         fingerprint: the catalog's files before they were read, None where it has none.
         warnings: what to know about the catalog's rows.
         saved: the digest of the plan file that this carries out.
+        signed_by: the public key that the file is signed with.
     """
 
     kind: Kind
@@ -94,6 +99,7 @@ class Plan:
     fingerprint: Fingerprint | None = None
     warnings: tuple[str, ...] = ()
     saved: str | None = None
+    signed_by: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +115,16 @@ class Plan:
     def close(self) -> None:
         """Drop the plan's workspace."""
         self.workspace.close()
+
+    def requests_sha256(self) -> str:
+        """Return the SHA-256 of all that the catalog asks for, in whatever order its rows are."""
+        return self.workspace.digest(queries.REQUESTS)
+
+    def within(self, limit: int | None) -> Self:
+        """Return the plan as a run carries it out that makes at most `limit` calls."""
+        figures = replace(self.figures, limit=limit)
+        seconds = self.options.seconds(figures.to_make + figures.doubts)
+        return replace(self, figures=replace(figures, seconds=seconds))
 
     @property
     def key_fields(self) -> list[pa.Field]:
@@ -219,7 +235,6 @@ class Plan:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""
         return examples_of(
             self.workspace,
-            self.ledger,
             self.kind,
             action=action.value,
             reason=reason.value if reason else None,

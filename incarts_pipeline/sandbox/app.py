@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from incarts_pipeline.sandbox.access import CONTROLS, new_token, refused
 from incarts_pipeline.sandbox.audit import Audit
 from incarts_pipeline.sandbox.config import ErrorShape, Fault, SandboxConfig
 from incarts_pipeline.sandbox.pages import Pages
@@ -44,13 +45,17 @@ class Logged:
 
 
 class App:
-    """The sandbox's application; everything runs in one event loop."""
+    """The sandbox's application; everything runs in one event loop.
+
+    Its controls want `token`.
+    """
 
     def __init__(
         self, store: Store, config: SandboxConfig, clock: Callable[[], float] = time.time
     ) -> None:
         self.service = Service(store, config, clock)
         self.log: deque[Logged] = deque(maxlen=_LOGGED)
+        self.token = new_token()
         self._store = store
         self._clock = clock
         self._statuses: Counter[str] = Counter()
@@ -88,13 +93,17 @@ class App:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        if scope["path"].startswith("/v1/"):
+        if (why := refused(scope, self.token)) is not None:
+            await _read(receive)
+            content = json.dumps({"error": why.message}).encode()
+            await _respond(send, why.status, content, _JSON, {})
+        elif scope["path"].startswith("/v1/"):
             self._at_work += 1
             try:
                 await self._api(scope, receive, send)
             finally:
                 self._at_work -= 1
-        elif scope["path"].startswith(("/s/", "/qr/", "/_sandbox/")):
+        elif scope["path"].startswith(("/s/", "/qr/", CONTROLS)):
             await self._pages(scope, receive, send)
         else:
             # As a web server does that isn't the API: an error in HTML, not in its shape.

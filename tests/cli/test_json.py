@@ -71,6 +71,7 @@ def test_all_answers_of_a_day(shell: Shell, catalog: str, box: Sandbox) -> None:
         ("watch",),
         ("stop",),
         ("doctor",),
+        ("trust",),
         ("show", "sku=000001"),
         ("verify",),
         ("check", catalog, *NO_MAPPING),

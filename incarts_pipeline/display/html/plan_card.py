@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said
 from incarts_pipeline.display.html.parts import (
-    TONES,
     badge,
     bar,
     facts,
@@ -119,7 +118,7 @@ def _counts_table(counts: Sequence[Count], examples: dict[Count, list[Example]])
         (
             badge(count.action),
             number(count.rows),
-            bar(count.rows, most, TONES[count.action]),
+            bar(count.rows, most, count.action),
             _why(count, examples.get(count, []), several=several),
         )
         for count in counts

@@ -12,7 +12,7 @@ from incarts_pipeline.display import remedies
 from incarts_pipeline.display.html.chart import Series, latencies, milliseconds, over_time
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.display.html.html import Child, Element, el, page, said
-from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
+from incarts_pipeline.display.html.parts import badge, bar, facts, note, number, table
 from incarts_pipeline.display.html.plan_card import in_order, needs, plan_facts, verdict
 from incarts_pipeline.display.html.result_card import (
     endings,
@@ -120,7 +120,7 @@ def _planned(run: Reported) -> Iterator[Element]:
         (
             badge(count.action),
             number(count.rows),
-            bar(count.rows, most, TONES[count.action]),
+            bar(count.rows, most, count.action),
             remedies.REASONS[count.reason].meaning,
             said(count.link_set),
         )

@@ -372,11 +372,10 @@ def test_key_is_nowhere(environment: None, box: Sandbox, instance: dg.DagsterIns
     job = defs.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=instance, run_config={"loggers": QUIET})
     assert result.success
-    bound = IncartsResource(api_key=box.api_key)
     records = [str(record) for record in instance.all_logs(result.run_id)]
     run = instance.get_run_by_id(result.run_id)
     snapshot = instance.get_job_snapshot(run.job_snapshot_id)  # type: ignore[union-attr, arg-type]
-    texts = [repr(resource), repr(bound), str(run), str(snapshot), repr(bound.settings()), *records]
+    texts = [repr(resource), str(run), str(snapshot), repr(resource.settings()), *records]
     assert [text for text in texts if box.api_key in text] == []
 
 
