@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from incarts_pipeline.errors import PublishError, reason_of
+from incarts_pipeline.system import give_mode, give_owner, open_file, sync_file, sync_folder
 
 _PART = ".incarts-"
 _OLD_PART_SECONDS = 3_600.0
@@ -102,7 +103,7 @@ def put_in_place(part: Path, path: Path) -> None:
     Raises:
         OSError: that can't be done.
     """
-    _sync(part)
+    sync_file(part)
     _rename(part, path)
 
 
@@ -134,7 +135,7 @@ def take_after(path: Path, other: Path) -> None:
     found = _status(other)
     if found is None:
         return
-    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    opened = open_file(path, os.O_RDONLY)
     try:
         _take_after(opened, other, found)
     finally:
@@ -209,7 +210,7 @@ def _take_after(opened: int, path: Path, old: os.stat_result) -> None:
     if not (_is_owned(opened, old.st_uid, old.st_gid) or _is_owned(opened, -1, old.st_gid)):
         # Another group than was meant gets no more than everybody.
         mode &= ~0o070 | (mode & 0o007) << 3
-    os.fchmod(opened, mode)
+    give_mode(opened, mode)
     if hasattr(os, "getxattr"):
         with contextlib.suppress(OSError):  # there is none, or this disk knows none
             os.setxattr(opened, _ACL, os.getxattr(path, _ACL))
@@ -217,7 +218,7 @@ def _take_after(opened: int, path: Path, old: os.stat_result) -> None:
 
 def _is_owned(opened: int, user: int, group: int) -> bool:
     try:
-        os.fchown(opened, user, group)
+        give_owner(opened, user, group)
     except OSError:
         return False
     return True
@@ -236,15 +237,7 @@ def _drop_old_parts(folder: Path) -> None:
 
 def _rename(part: Path, path: Path) -> None:
     part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_folder(path.parent)
 
 
 def _named(path: Path, what: str) -> str:

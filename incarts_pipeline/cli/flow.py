@@ -139,7 +139,8 @@ def plan(
             write_plan_page(made, html)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
-            screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
+            screen.say("carry it out with:")
+            screen.say_whole(f"  incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 

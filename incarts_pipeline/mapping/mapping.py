@@ -29,6 +29,7 @@ from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.where import Where, parse_where
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Limits, Policy
+from incarts_pipeline.system import at_home
 from incarts_pipeline.text import shortened
 
 _From = Annotated[Source, PlainValidator(parse_source)]
@@ -360,4 +361,4 @@ def mapping_content(
     table = content.get("hold_dead")
     if not table or not isinstance(table, str | Path) or "://" in str(table):
         return content
-    return {**content, "hold_dead": str(folder / Path(table).expanduser())}
+    return {**content, "hold_dead": str(folder / at_home(table))}

@@ -22,6 +22,7 @@ from incarts_pipeline.errors import (
 from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.settings import check_private
 from incarts_pipeline.small_files import read_small
+from incarts_pipeline.system import at_home
 from incarts_pipeline.text import Option, OptionText
 
 _KEY_BYTES = 16 * 1024
@@ -94,7 +95,7 @@ def public_keys(given: str) -> tuple[str, ...]:
         MissingExtraError: the package isn't installed.
     """
     ed25519, forms = _cryptography()
-    text = given if given.startswith(f"{_KIND} ") else _read(Path(given).expanduser())
+    text = given if given.startswith(f"{_KIND} ") else _read(at_home(given))
     if "PRIVATE KEY" in text:
         raise SettingsError(
             "A signature is checked with the public key, and a private one was given.",

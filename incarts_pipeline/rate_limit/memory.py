@@ -32,8 +32,11 @@ def memory_path(base_url: str, fingerprint: str) -> Path:
 
 def remembered(base_url: str, fingerprint: str) -> Learned | None:
     """Return what is remembered; None for nothing, or for what can't be read."""
+    path = memory_path(base_url, fingerprint)
+    if not path.is_absolute():  # no home folder, nor another one to keep things in
+        return None
     try:
-        learned = _learned().validate_json(memory_path(base_url, fingerprint).read_bytes())
+        learned = _learned().validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
     return learned if 0 < learned.rate < math.inf else None
@@ -42,6 +45,8 @@ def remembered(base_url: str, fingerprint: str) -> Learned | None:
 def remember(base_url: str, fingerprint: str, learned: Learned) -> None:
     """Keep what was learned; that it can't be kept is no reason to fail."""
     path = memory_path(base_url, fingerprint)
+    if not path.is_absolute():
+        return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_file(path, _learned().dump_json(learned), private=True)
