@@ -106,12 +106,9 @@ def _key_line(settings: Settings) -> str:
     if settings.api_key_keyring is not None:
         return f"{told}, kept in the keyring as {settings.api_key_keyring}"
     if file is not None:
-        return f"{told}, in {file} (mode {_mode(file)})"
+        mode = stat.S_IMODE(file.expanduser().stat().st_mode)
+        return f"{told}, in {file} (mode {mode:04o})"
     return told
-
-
-def _mode(file: Path) -> str:
-    return f"{stat.S_IMODE(file.expanduser().stat().st_mode):04o}"
 
 
 def _host_line(settings: Settings) -> str:
@@ -128,7 +125,9 @@ def _ledger_line(settings: Settings) -> str:
     view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
-    return f"{view.file} (mode {_mode(view.file)}, {view.ledger_id})"
+    mode = stat.S_IMODE(view.path.stat().st_mode)
+    others = f"; others may read it until you type `chmod 600 {view.file}*`" if mode & 0o077 else ""
+    return f"{view.file} ({view.ledger_id}, mode {mode:04o}{others})"
 
 
 def _sources(settings: Settings) -> list[Sequence[str]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
-import os
 import re
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from incarts_pipeline.errors import PublishError
+from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import fingerprint, logger_of
 
 logger = logger_of(__name__)
@@ -60,13 +61,12 @@ def keep_trusted(given: TrustedHost) -> None:
 
     Raises:
         OSError: it can't be written.
+        PublishError: its file is a symbolic link.
     """
     path = _path(given)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new.touch(mode=0o600)
-    new.write_bytes(_adapter().dump_json(given))
-    new.replace(path)
+    with new_file(path, private=True) as file:
+        file.write(_adapter().dump_json(given))
 
 
 def remember_trusted(given: TrustedHost) -> None:
@@ -75,7 +75,7 @@ def remember_trusted(given: TrustedHost) -> None:
         return
     try:
         keep_trusted(given)
-    except OSError as error:
+    except (OSError, PublishError) as error:
         logger.info("that the key is for %s is not remembered: %s", given.host, error)
 
 
