@@ -89,15 +89,15 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
-    ] = None,
     sign: Annotated[
         Path | None,
         typer.Option(
             "--sign", help="Sign the plan file with this ed25519 key; `incarts keys new`."
         ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
     ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
@@ -139,7 +139,8 @@ def plan(
             write_plan_page(made, html)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
-            screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
+            screen.say("carry it out with:")
+            screen.say_whole(f"  incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 

@@ -123,10 +123,11 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
         lines.append(f"\nScopes needed: {in_markdown(', '.join(sorted(figures.scopes)))}.")
     lines += [f"\n{in_markdown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
     for refusal in figures.refusals:
-        text = each_part(joined(" ", [refusal.message, refusal.fix]), shown)
-        parts = spelled(text, Surface.DAGSTER).split("\n")
-        why = "  \n".join(map(in_markdown, parts))
-        lines.append(f"\n**Would be refused** ({in_markdown(refusal.guard)}): {why}")
+        text = spelled(
+            each_part(joined(" ", [refusal.message, refusal.fix]), shown), Surface.DAGSTER
+        )
+        said = "  \n".join(map(in_markdown, text.split("\n")))  # two spaces keep the break
+        lines.append(f"\n**Would be refused** ({in_markdown(refusal.guard)}): {said}")
     lines.append(f"\nDigest: `{figures.digest}`")
     return "\n".join(lines)
 

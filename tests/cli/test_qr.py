@@ -97,7 +97,7 @@ def test_taken_identifier_is_settled_in_the_shell(
     assert code == 3
     assert f"a QR code of the link {linked[0]}" in out
     assert "choose another identifier" in out
-    [case] = json.loads(shell("review", "list", "--json")[1])
+    [case] = json.loads(shell("review", "list", "--json")[1])["cases"]
     code, out, _ = shell("review", "adopt", case["idempotency_key"], theirs)
     assert code == 0
     assert f"has the QR code {theirs}" in out
