@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from incarts_pipeline.display import plan_page
+from incarts_pipeline.display import changed_lines, plan_card, plan_page
 from incarts_pipeline.display.reporting import write_plan_page
 from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.models import Action
+from incarts_pipeline.outgoing import keep_secret, shown
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.settings import Settings
@@ -87,3 +88,18 @@ def test_the_page_goes_over_nothing_that_is_read(
             write_plan_page(plan, tmp_path / "no" / "plan.html")
         first = write_plan_page(plan, tmp_path / "plan.html").read_text()
         assert write_plan_page(plan, tmp_path / "plan.html").read_text()[:900] == first[:900]
+
+
+def test_an_old_value_that_is_a_secret_by_now_is_masked(run: Run, settings: Settings) -> None:
+    """What the ledger kept from before anybody called it a secret leaves by no page and no line."""
+    secret = "hunter2-plan-page-canary"
+    run(products(3, name=[f"{secret} {i}" for i in range(3)]))
+    keep_secret(secret)
+    request = PlanRequest(
+        catalog=products(3, quantity=[2] * 3), link_set="test", unique_key=("sku",)
+    )
+    with plan_catalog(request, settings) as plan:
+        lines = [shown(line) for line in changed_lines(plan.figures)]
+        told = [plan_page(plan, AT), plan_card(plan), *lines]
+    assert any("products[0].quantity  1 → 2" in line for line in lines)
+    assert [text for text in told if "hunter2" in text] == []

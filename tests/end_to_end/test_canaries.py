@@ -400,6 +400,7 @@ def test_frames_and_cards_show_no_key(
         monkeypatch.setenv("INCARTS_API_BASE_URL", base_url)
         with plan_links(table, link_set="s", unique_key=["sku"]) as plan:
             told = [repr(plan), plan._repr_html_()]
+            told.append(plan.report("plan.html").read_text(encoding="utf-8"))
         result = write_links(table, link_set="s", unique_key=["sku"], output="links.parquet")
         told += [repr(result), result._repr_html_()]
     out, err = capsys.readouterr()

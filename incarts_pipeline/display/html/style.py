@@ -146,7 +146,8 @@ R .ic-rows th:last-child{width:58%}
 R .ic-rows td:nth-child(2){color:var(--muted);white-space:nowrap}
 R .ic-rows ul.ic-changes{margin-left:0}
 @media (max-width:560px){R.ic-doc{padding:16px 12px}
-R .ic-rows td:nth-child(2),R .ic-rows th:nth-child(2){display:none}}
+R .ic-rows td:nth-child(2),R .ic-rows th:nth-child(2){display:none}
+R .ic-rows th:first-child{width:80px}R .ic-rows th:last-child{width:46%}}
 @page{margin:11mm}
 @media print{R{--fg:#000;--muted:#444;--bg:#fff;--panel:#f4f4f4;--line:#ccc;--link:#000;
 --good:#177245;--warn:#8a5a00;--bad:#b42318;--info:#2f5fc4;--calm:#7b8696;
