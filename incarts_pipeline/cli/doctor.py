@@ -127,7 +127,9 @@ def _ledger_line(settings: Settings) -> str:
     view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
-    return f"{view.file} ({view.ledger_id})"
+    mode = stat.S_IMODE(view.path.stat().st_mode)
+    others = f"; others may read it until you type `chmod 600 {view.file}*`" if mode & 0o077 else ""
+    return f"{view.file} ({view.ledger_id}, mode {mode:04o}{others})"
 
 
 def _sources(settings: Settings) -> list[GivenSetting]:

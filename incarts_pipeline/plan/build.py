@@ -379,24 +379,29 @@ def _set_figures(
             replace=calls.get((name, Action.REPLACE), 0),
             newly_missing=newly_missing.get(name, 0),
             was_complete=name in complete,
-            examples=_guard_examples(planning, name, changed),
+            changes=_replaced(changed, name),
+            missing_examples=_gone(planning, name),
         )
         for name in planning.options.link_sets
     ]
 
 
-def _guard_examples(planning: Planning, link_set: str, changed: Sequence[ChangedRows]) -> list[str]:
-    """Return what links that would be replaced have in common, and the first; then lost ones."""
-    told = [
+def _replaced(changed: Sequence[ChangedRows], link_set: str) -> list[str]:
+    """Return what the links that would be replaced have in common, and the first of them."""
+    return [
         line
         for one in changed
         if (one.link_set, one.action) == (link_set, Action.REPLACE)
         for line in (*one.patterns(), *map(str, one.examples))
     ]
+
+
+def _gone(planning: Planning, link_set: str) -> list[str]:
+    """Return the first links whose row left the catalog."""
     rows = planning.workspace.db.execute(queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
     op_ids = [op_id for _, op_id in rows]
     links = planning.ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
-    return told + [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
+    return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
 
 def _digest(workspace: Workspace, kind: Kind, options: PlanOptions, prefix: str = "") -> str:

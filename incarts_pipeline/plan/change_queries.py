@@ -38,3 +38,15 @@ FROM difference JOIN changed USING (link_set, catalog_row)
 SEMI JOIN wanted USING (link_set, catalog_row)
 ORDER BY link_set, catalog_row, place
 """
+
+# Rows of a catalog with what is decided of them: first those whose links would be others, or that
+# get none, last those that stay as they are.
+ROWS = """
+SELECT link_set, catalog_row, {row} AS number, row_key, action, reason, body, was_key,
+       LIST_TRANSFORM(
+           LIST_FILTER(problems, lambda one: one.severity <> 'note'),
+           lambda one: one.field || ': ' || one.message
+       ) AS wrong
+FROM judged
+ORDER BY LIST_POSITION($actions, action), number, link_set LIMIT $most
+"""

@@ -83,14 +83,14 @@ def differences_of(
     return found
 
 
-def _example(row: Sequence[Any], differences: Sequence[Difference], more: int) -> Example:
+def _example(row: Sequence[Any], found: Sequence[Difference], more: int) -> Example:
     link_set, number, row_key, reason, body, problem, was_key = row
     return Example(
         link_set=link_set,
         catalog_row=number,
         row_key=row_key or "",
         reason=Reason(reason),
-        differences=differences,
+        differences=found,
         more=more,
         name=json.loads(body).get("name") if body is not None else None,
         problem=problem,
