@@ -256,6 +256,17 @@ def test_a_sheet_prints_as_many_as_asked(
     page.close()
 
 
+def test_a_report_is_read_on_a_phone(browser: Browser, files: dict[str, Path]) -> None:
+    """At 390 pixels nothing is wider than the screen, and the plots' words have their size."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(files["report"].as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    words = page.locator("figure svg text")
+    heights = words.evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    assert min(heights) >= 8
+    page.close()
+
+
 # Cells whose content is cut off, and codes of short links that stand on two lines.
 _CUT = """() => {
     const all = (name) => [...document.querySelectorAll(name)];

@@ -142,6 +142,8 @@ border:1px solid var(--line);border-radius:8px;flex:1 1 260px;min-width:0;max-wi
 R .ic-rows table{margin-top:0}
 R .ic-rows td:nth-child(2){color:var(--muted);white-space:nowrap}
 R .ic-rows ul.ic-changes{margin-left:0}
+@media screen and (max-width:560px){R figure.ic-wide{overflow-x:auto}
+ R figure.ic-wide svg{min-width:900px}}
 @media (max-width:560px){R.ic-doc{padding:16px 12px}
 R .ic-rows td:nth-child(2),R .ic-rows th:nth-child(2){display:none}}
 @page{margin:11mm}
