@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from incarts_pipeline.errors import PublishError, reason_of
-from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.system import give_mode, give_owner, open_file, sync_file, sync_folder
 
 _PART = ".incarts-"
@@ -237,7 +236,6 @@ def _drop_old_parts(folder: Path) -> None:
 
 
 def _rename(part: Path, path: Path) -> None:
-    passing(Place.BEFORE_RENAME)
     part.replace(path)
     sync_folder(path.parent)
 

@@ -18,6 +18,7 @@ def test_doctor_tells_the_ledgers_mode(shell: Shell, catalog: str) -> None:
         [line] = [one["message"] for one in json.loads(out)["checks"] if one["check"] == "ledger"]
         return str(line)
 
-    assert "mode 0600)" in told()
+    assert "(mode 0600, " in told()
     Path("incarts-ledger.db").chmod(0o644)
-    assert "mode 0644; others may read it until you type `chmod 600 incarts-ledger.db*`" in told()
+    assert "(mode 0644, " in told()
+    assert "others may read it: `chmod 600 incarts-ledger.db*`" in told()
