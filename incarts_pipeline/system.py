@@ -12,12 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
+_NOWHERE = Path(os.devnull).absolute() / "no-home-folder" / "incarts"
 _HAS_FOLDERS = sys.platform != "win32"  # which can be opened, and so be brought to the disk
 # Windows translates line ends in files that aren't opened by this flag.
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -88,6 +90,27 @@ def at_home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def home_folder() -> Path:
+    """Return the user's folder, or the root of all where nobody knows one."""
+    found = at_home("~")
+    return found if found.is_absolute() else Path("/")
+
+
+def own_folder(kind: Literal["state", "config"]) -> Path:
+    """Return the program's folder of the user's state or settings.
+
+    Where nobody knows a home, it is one that isn't there and can't be made: what is kept only to
+    save time is not kept then, and what must be kept ends in an error that names the place.
+    """
+    from platformdirs import user_config_path, user_state_path
+
+    try:
+        found = user_state_path("incarts") if kind == "state" else user_config_path("incarts")
+    except RuntimeError:
+        return _NOWHERE
+    return found if found.is_absolute() else _NOWHERE
 
 
 def sync_file(path: Path) -> None:

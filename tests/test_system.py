@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 from incarts_pipeline import system
+from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.rate_limit import Learned, LimitKind
+from incarts_pipeline.rate_limit.memory import remember, remembered
+from incarts_pipeline.settings import kept_hosts, load_settings
 from tests.support.paths import ROOT
 
 POSIX_ONLY = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
@@ -124,3 +130,29 @@ def test_reading_and_writing_at_a_place(tmp_path: Path) -> None:
     system.os.close(file)
     system.sync_file(tmp_path / "f")
     system.sync_folder(tmp_path)
+
+
+def test_a_user_without_a_home_folder(tmp_path: Path, in_folder_without_home: None) -> None:
+    """A path with a tilde stays as it stands, and nothing is kept in a folder of that name."""
+    assert system.at_home("~/links.csv") == Path("~/links.csv")
+    assert system.at_home(tmp_path) == tmp_path
+    remember("https://api.example.com", "abcd", Learned(kind=LimitKind.BUCKET, rate=5.0))
+    assert remembered("https://api.example.com", "abcd") is None
+    assert (system.home_folder(), kept_hosts()) == (Path("/"), [])
+    assert load_settings(ledger="ledger.db").ledger == Path("ledger.db")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(CatalogError, match=r"~/links\.csv"):
+        open_catalog("~/links.csv")
+
+
+@pytest.fixture
+def in_folder_without_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be nobody, as a container's user may be, in an empty folder."""
+
+    def nobody(_number: int) -> None:
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)

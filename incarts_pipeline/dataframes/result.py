@@ -167,7 +167,8 @@ class LinksResult:
         path: str | Path,
         *,
         error: str = "m",
-        size: float = 30.0,
+        size: float | None = None,
+        per_page: int | None = None,
         title: str | None = None,
     ) -> Path:
         """Write a page with the QR code of every link, which prints well on A4 and Letter.
@@ -178,19 +179,21 @@ class LinksResult:
         Args:
             path: where the HTML page goes.
             error: error correction, `l`, `m`, `q` or `h`: 7, 15, 25 or 30 % may be lost.
-            size: width of a code in millimetres, its white margin included, from 10 to 150.
+            size: width of a code in millimetres, its white margin included, from 10 to 150; 30, or
+                with `per_page` the largest that fits.
+            per_page: how many codes go on a printed page; as many as fit without it.
             title: the page's heading; the link sets' names by default.
 
         Raises:
             MissingExtraError: segno isn't installed; `pip install 'incarts-pipeline[qr]'`.
-            ValueError: another level or size.
+            ValueError: another level or size, or so many codes don't fit on a page.
             PublishError: the page can't be written.
             RefusedError: there is a file that the run read or wrote, or that is no page.
         """
         table = self.table
         heading = title or ", ".join(pc.unique(table["link_set"]).to_pylist()) or "QR codes"
         labels = self._labels(table["link_id"].drop_null().to_pylist())
-        page = qr_sheet(table, labels, error=error, size=size, title=heading)
+        page = qr_sheet(table, labels, error=error, size=size, per_page=per_page, title=heading)
         return self._written("sheet", path, page)
 
     def report(self, path: str | Path) -> Path:

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.errors import PublishError
@@ -19,6 +18,7 @@ from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.path_names import path_name
 from incarts_pipeline.rate_limit.limit import Learned
+from incarts_pipeline.system import own_folder
 
 logger = logger_of(__name__)
 
@@ -27,16 +27,13 @@ def memory_path(base_url: str, fingerprint: str) -> Path:
     """Return the file of a host and a key's fingerprint."""
     host = path_name(urlsplit(base_url).netloc.rpartition("@")[2])
     host = host.replace("_", "%5F").replace("%3A", "_")  # a port looks better so
-    return user_state_path("incarts") / "rates" / f"{host}-{fingerprint}.json"
+    return own_folder("state") / "rates" / f"{host}-{fingerprint}.json"
 
 
 def remembered(base_url: str, fingerprint: str) -> Learned | None:
     """Return what is remembered; None for nothing, or for what can't be read."""
-    path = memory_path(base_url, fingerprint)
-    if not path.is_absolute():  # no home folder, nor another one to keep things in
-        return None
     try:
-        learned = _learned().validate_json(path.read_bytes())
+        learned = _learned().validate_json(memory_path(base_url, fingerprint).read_bytes())
     except (OSError, ValidationError):
         return None
     return learned if 0 < learned.rate < math.inf else None
@@ -45,8 +42,6 @@ def remembered(base_url: str, fingerprint: str) -> Learned | None:
 def remember(base_url: str, fingerprint: str, learned: Learned) -> None:
     """Keep what was learned; that it can't be kept is no reason to fail."""
     path = memory_path(base_url, fingerprint)
-    if not path.is_absolute():
-        return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_file(path, _learned().dump_json(learned), private=True)

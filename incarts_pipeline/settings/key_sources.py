@@ -30,7 +30,7 @@ from incarts_pipeline.outgoing import (
 )
 from incarts_pipeline.settings.api_key import stripped_key
 from incarts_pipeline.small_files import TooLargeError
-from incarts_pipeline.system import at_home, kill_all
+from incarts_pipeline.system import at_home, home_folder, kill_all
 
 _BYTES = 16 * 1024
 _SECONDS = 60.0  # some ask a person for a fingerprint or a touch
@@ -159,7 +159,7 @@ def _printed(arguments: list[str]) -> SecretBytes:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment_of_helper(),
-        cwd=Path.home(),
+        cwd=home_folder(),
         start_new_session=True,
     )
     try:

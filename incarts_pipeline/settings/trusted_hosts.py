@@ -24,6 +24,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import fingerprint, logger_of
+from incarts_pipeline.system import own_folder
 
 logger = logger_of(__name__)
 
@@ -136,9 +137,7 @@ def _is_proof(said: str, wanted: TrustedHost) -> bool:
 
 
 def _folder() -> Path:
-    from platformdirs import user_state_path
-
-    return user_state_path("incarts") / "hosts"
+    return own_folder("state") / "hosts"
 
 
 def _path(given: TrustedHost) -> Path:

@@ -67,7 +67,7 @@ def test_a_plan_says_what_changed_as_values(shell: Shell, box: Sandbox) -> None:
     assert "30 of 30 products.retailer_product_id: +1" in Path("run.html").read_text("utf-8")
     _, out, _ = shell("show", "sku=000000")
     assert "  products[0].retailer_product_id  500000 → 500001" in out.splitlines()
-    [_, second] = json.loads(shell("show", "sku=000000", "--json")[1])
+    [_, second] = json.loads(shell("show", "sku=000000", "--json")[1])["entries"]
     assert second["changed"] == ["products.retailer_product_id"]
 
 
