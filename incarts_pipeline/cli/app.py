@@ -14,8 +14,8 @@ import typer
 from rich.logging import RichHandler
 
 from incarts_pipeline.cli import screen
-from incarts_pipeline.cli.answers import ErrorAnswer
 from incarts_pipeline.cli.commands import Commands
+from incarts_pipeline.cli.run_answers import ErrorAnswer
 from incarts_pipeline.errors import (
     IncartsError,
     MappingError,

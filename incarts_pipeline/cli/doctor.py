@@ -108,7 +108,7 @@ def _key_line(settings: Settings) -> str:
     if settings.api_key_keyring is not None:
         return f"{told}, kept in the keyring as {settings.api_key_keyring}"
     if file is not None:
-        mode = stat.S_IMODE(file.expanduser().stat().st_mode)
+        mode = stat.S_IMODE(at_home(file).stat().st_mode)
         return f"{told}, in {file} (mode {mode:04o})"
     return told
 

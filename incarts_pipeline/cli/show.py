@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from incarts_pipeline.cli import screen
-from incarts_pipeline.cli.answers import (
+from incarts_pipeline.cli.run_answers import (
     ChangedCount,
     ChangedExample,
     ChangedValue,

@@ -9,7 +9,8 @@ import click
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from incarts_pipeline.cli.answers import ANSWERS, SCHEMA_VERSION
+from incarts_pipeline.cli.answers import ANSWERS
+from incarts_pipeline.cli.run_answers import SCHEMA_VERSION
 from incarts_pipeline.sandbox import Sandbox
 from tests.cli.test_help import COMMANDS
 from tests.support.json_schemas import FOLDER, check_answer, file_of, schema_of, text_of
