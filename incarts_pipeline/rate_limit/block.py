@@ -14,7 +14,7 @@ _FIRST_GAP = 0.1  # seconds
 _GROWTH, _GROWTH_TOLD = 2.0, 4.0  # of the gap; the higher one where a time was told
 _FAST_UNTIL = 1.0  # seconds blocked, until which gaps grow like that
 _SHARE, _SHARE_LATER, _LATER = 0.25, 0.5, 60.0  # of the time blocked, and from when on
-_CLOSE = 0.01  # of the time blocked
+_CLOSE, _CLOSE_FROM = 0.01, 900.0  # of the time blocked, and from when on: no ban is so long
 _LATE = 0.02  # seconds after a predicted instant: what is early is refused
 
 
@@ -94,7 +94,7 @@ class Block:
             return float(self.first_gap * (_GROWTH_TOLD if told else _GROWTH) ** self.tries)
         share = _SHARE if blocked < _LATER else _SHARE_LATER
         gap = max(blocked * (1.0 if told else share), _FIRST_GAP)
-        if blocked < _LATER or not self.close_gap:
+        if blocked < _CLOSE_FROM or not self.close_gap:
             return gap
         close, self.close_gap = self.close_gap, _GROWTH * self.close_gap
         return min(gap, close)

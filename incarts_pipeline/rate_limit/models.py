@@ -69,15 +69,20 @@ class Models:
         self.in_force = name(found)
         return found
 
+    def pacing(self) -> Window | Flow | None:
+        """Return the model whose rate is to be kept to: the best one, or a slower second limit."""
+        best = self.best()
+        if best is None or not self.outer:
+            return best
+        far = max(self.outer, key=lambda one: one.standing)
+        if far.length is None or far.length > _QUOTA or far.rate is None:
+            return best
+        return far if far.rate < (best.rate or 0.0) else best
+
     def rate(self) -> float | None:
         """Return what may be sent for good, None while nothing is known."""
-        best = self.best()
-        rates = [best.rate] if best is not None else []
-        if self.outer:
-            far = max(self.outer, key=lambda one: one.standing)
-            if far.length is not None and far.length <= _QUOTA:
-                rates.append(far.rate)
-        return min((rate for rate in rates if rate is not None), default=None)
+        one = self.pacing()
+        return None if one is None else one.rate
 
     def learned(self, burst: float | None) -> Learned | None:
         """Return what a later controller may begin with."""
@@ -136,7 +141,7 @@ class Models:
 
     def excess(self, now: float) -> bool:
         """Say whether the window in force holds more than it should."""
-        best = self.best()
+        best = self.pacing()
         if not isinstance(best, Window) or best.length is None:
             return False
         return best.held(self.history, now) > best.budget * 1.01 + MARGIN
@@ -275,7 +280,7 @@ class Models:
         """Return the windows that a block of so many seconds is about."""
         best, other = self.best(), False
         if isinstance(best, Flow):
-            known = best.is_settled or best.assumed is not None
+            known = best.is_settled or (best.assumed is not None and bool(self.outer))
             other = best.standing >= PROVEN and known
         elif best is not None and best.length is not None:
             inner = best.standing >= PROVEN or rode > _RODE * best.length
