@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from enum import StrEnum
+
+from incarts_pipeline.system import kill_self, pause_self
 
 
 class Place(StrEnum):
@@ -51,4 +52,4 @@ def passing_soon(place: Place) -> None:
 
 
 def _strike() -> None:
-    os.kill(os.getpid(), signal.SIGSTOP if _what == "stop" else signal.SIGKILL)
+    pause_self() if _what == "stop" else kill_self()

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline.errors import LedgerError, RefusedError
+from incarts_pipeline.maintenance.adoption import adopt
 from incarts_pipeline.maintenance.import_links import import_links
-from incarts_pipeline.maintenance.review import adopt, evidence, open_cases, recreate
+from incarts_pipeline.maintenance.review import evidence, open_cases, recreate
 from incarts_pipeline.models import State
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -12,28 +13,27 @@ import click
 import typer
 from rich.logging import RichHandler
 
-from incarts_pipeline.cli import (
-    check,
-    flow,
-    init,
-    inspect,
-    ledger,
-    local,
-    qr,
-    review,
-    screen,
-    verify,
+from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.commands import Commands
+from incarts_pipeline.cli.run_answers import ErrorAnswer
+from incarts_pipeline.errors import (
+    IncartsError,
+    MappingError,
+    RefusedError,
+    UntrustedHostError,
+    told_in,
 )
-from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
 from incarts_pipeline.text import Surface
 
 app = typer.Typer(
     name="incarts",
+    cls=Commands,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    suggest_commands=False,  # Click does it
     help="Turn product tables into Incarts links, each made exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
-    add_completion=False,
 )
 
 
@@ -54,25 +54,9 @@ def _options(
     """Turn product tables into Incarts links, each made exactly once."""
 
 
-app.command("init")(init.init)
-app.command("plan")(flow.plan)
-app.command("apply")(flow.apply)
-app.command("rekey")(flow.rekey)
-app.command("import")(review.import_)
-app.command("status")(inspect.status)
-app.command("stop")(inspect.stop)
-app.command("doctor")(inspect.doctor)
-app.command("show")(review.show)
-app.command("qr")(qr.qr)
-app.command("verify")(verify.verify)
-app.command("check")(check.check)
-app.add_typer(review.app, name="review")
-app.add_typer(ledger.app, name="ledger")
-app.command("sandbox")(local.sandbox)
-
-
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    screen.prepare()
     handler = RichHandler(console=screen.console(err=True), show_path=False, show_time=False)
     handler.addFilter(SafeRecords())  # other libraries' records come here as well
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
@@ -95,7 +79,7 @@ def _run() -> Any:
     """Run the command; return its exit code, None for 0."""
     try:
         # Not by itself, since it would print what was given as it stands.
-        return app(standalone_mode=False)
+        return _asking_for_hosts(lambda: app(standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help, whose text is ours
         return error.exit_code
@@ -103,10 +87,23 @@ def _run() -> Any:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             screen.say_lines(error.ctx.get_usage(), err=True)
         _tell(error.format_message())
+        _tell_as_json(error.format_message(), None, error.exit_code)
         return error.exit_code
     except click.Abort:
         screen.say("stopped", err=True)
         return 1
+
+
+def _asking_for_hosts(command: Callable[[], Any]) -> Any:
+    """Run a command; when it may not send the key to a host, ask, and run it again after a yes."""
+    try:
+        return command()
+    except UntrustedHostError as error:  # before anything was sent
+        from incarts_pipeline.cli import trust  # only here: it is rarely needed
+
+        if not trust.agrees(error):
+            raise
+    return command()
 
 
 def _tell(message: str, fix: str | None = None) -> None:
@@ -116,16 +113,22 @@ def _tell(message: str, fix: str | None = None) -> None:
 
 
 def _exit(error: IncartsError, code: int) -> NoReturn:
-    """Exit; a program that asked for JSON gets the error as one object on standard output."""
-    if "--json" in sys.argv:
-        refused = error if isinstance(error, RefusedError) else None
-        screen.tell_json(
-            {
-                "error": error.message,
-                "fix": error.fix,
-                "guard": refused.guard if refused else None,
-                "digest": refused.digest if refused else None,
-                "exit_code": code,
-            }
-        )
+    refused = error if isinstance(error, RefusedError) else None
+    _tell_as_json(error.message, error.fix, code, refused)
     sys.exit(code)
+
+
+def _tell_as_json(
+    message: str, fix: str | None, code: int, refused: RefusedError | None = None
+) -> None:
+    """Tell a program that asked for JSON of an error, as one object on standard output."""
+    if "--json" in sys.argv:
+        screen.tell_json(
+            ErrorAnswer(
+                error=message,
+                fix=fix,
+                guard=refused.guard if refused else None,
+                digest=refused.digest if refused else None,
+                exit_code=code,
+            )
+        )

@@ -40,12 +40,21 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.display.reporting import apply_and_report, check_places
+from incarts_pipeline.display.reporting import apply_and_report, check_places, write_plan_page
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.pipeline import plan_catalog, plan_saved
-from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
+from incarts_pipeline.plan import (
+    SUFFIX,
+    Plan,
+    PlanRequest,
+    SavedPlan,
+    load_plan,
+    refuse,
+    save_plan,
+    sign_plan,
+)
 from incarts_pipeline.publish import exists
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
@@ -80,6 +89,16 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            "--sign", help="Sign the plan file with this ed25519 key; `incarts keys new`."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
+    ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -106,12 +125,22 @@ def plan(
         rekeyed=rekeyed,
         accept=tuple(accept or ()),
     )
-    with plan_catalog(request, settings) as made:
-        if out is not None:
-            save_plan(made, request, settings, out)
+    saved = _saved(request)
+    if saved is None and sign is not None and out is None:
+        raise MappingError("Only a plan file is signed.", fix="Name one with --out.")
+    check_places(None, html)
+    with _planned(request, settings, saved) as made:
+        if saved is not None and sign is not None:
+            out = out or Path(catalog)
+            sign_plan(saved, sign, out)
+        elif out is not None:
+            save_plan(made, saved.request if saved else request, settings, out, sign=sign)
+        if html is not None:
+            write_plan_page(made, html)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
-            screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
+            screen.say("carry it out with:")
+            screen.say_whole(f"  incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 
@@ -161,12 +190,18 @@ def apply(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over the links that the output holds already.")
     ] = False,
+    require_signature: Annotated[
+        str | None,
+        typer.Option("--require-signature", help="Only a plan signed with this public key."),
+    ] = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
-    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
+    settings = settings_for(
+        ledger, target, max_rps, rate, wait=wait, require_signature=require_signature
+    )
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,
@@ -199,10 +234,11 @@ def apply(
     check_places(output, report)
     if adopt and exists(output):
         import_links(output, settings)
-    with _planned(request, settings) as made:
+    with _planned(request, settings, _saved(request)) as whole:
+        made = whole.within(limit)
         refuse(made.figures, approve)
         agreed = yes or catalog.endswith(SUFFIX)
-        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-", limit=limit)
+        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-")
         result = running.run(
             lambda metrics, stop: apply_and_report(
                 made, settings, output, report=report, options=options, metrics=metrics, stop=stop
@@ -257,20 +293,25 @@ def rekey(
     )
 
 
-def _planned(request: PlanRequest, settings: Settings) -> Plan:
-    """Plan a catalog, or again what a plan file says.
+def _planned(request: PlanRequest, settings: Settings, saved: SavedPlan | None) -> Plan:
+    """Plan a catalog, or again what a plan file says."""
+    return plan_catalog(request, settings) if saved is None else plan_saved(saved, settings)
+
+
+def _saved(request: PlanRequest) -> SavedPlan | None:
+    """Return the plan file that was given as the catalog, None for another catalog.
 
     Raises:
-        MappingError: a plan file was given together with what it fixes.
+        MappingError: it was given together with what it fixes.
     """
     if not str(request.catalog).endswith(SUFFIX):
-        return plan_catalog(request, settings)
+        return None
     if dataclasses.replace(request, catalog="") != PlanRequest(catalog=""):
         raise MappingError(
             "A plan file fixes the mapping, the key and the guards.",
             fix="Leave these options out, or plan again with them.",
         )
-    return plan_saved(load_plan(str(request.catalog)), settings)
+    return load_plan(str(request.catalog))
 
 
 def _sample_per(text: str | None) -> tuple[str, ...]:

@@ -102,6 +102,7 @@ def settings_for(
     rate: str | None = None,
     *,
     wait: bool = False,
+    require_signature: str | None = None,
 ) -> Settings:
     """Load the settings, with what the command line overrides."""
     given: dict[str, Any] = {
@@ -109,6 +110,7 @@ def settings_for(
         "max_rps": max_rps,
         "rate": rate,
         "wait": wait or None,
+        "require_signature": require_signature,
     }
     return load_settings(
         target=target, **{name: value for name, value in given.items() if value is not None}

@@ -1,3 +1,5 @@
+from .adoption import adopt as adopt
+from .case_groups import OpenCases as OpenCases
 from .compare import Verdict as Verdict
 from .destinations import (
     Checked as Checked,
@@ -11,7 +13,6 @@ from .ledger_files import (
     restore_ledger as restore_ledger,
 )
 from .review import (
-    adopt as adopt,
     evidence as evidence,
     open_cases as open_cases,
     recreate as recreate,
@@ -23,3 +24,4 @@ from .verify import (
     VerifyRequest as VerifyRequest,
     verify_links as verify_links,
 )
+from .watch import Watched as Watched, watch_ledger as watch_ledger

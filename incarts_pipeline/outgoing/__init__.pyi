@@ -1,5 +1,8 @@
 from .characters import visible as visible
-from .children import environment_of_child as environment_of_child
+from .children import (
+    environment_of_child as environment_of_child,
+    environment_of_helper as environment_of_helper,
+)
 from .columns import (
     column_without_secrets as column_without_secrets,
     rows_with_secrets as rows_with_secrets,
@@ -10,7 +13,9 @@ from .keys import (
     SecretText as SecretText,
     fingerprint as fingerprint,
 )
+from .lacking_signs import STAND_INS as STAND_INS, fit as fit, fitting as fitting
 from .logs import SafeRecords as SafeRecords, logger_of as logger_of
+from .markdown import in_markdown as in_markdown
 from .secrets import (
     MASK as MASK,
     SHAPE as SHAPE,

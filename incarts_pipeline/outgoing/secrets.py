@@ -44,7 +44,9 @@ class _Live:
     """The live secrets, and what of them to look for."""
 
     secrets: tuple[str, ...] = ()
-    # In lower case, because hosts and headers are lowered on their way.
+    # In lower case, because hosts and headers are lowered on their way. Those with a key's shape
+    # are apart: nearly no text has what they begin with.
+    shaped: tuple[str, ...] = ()
     lowered: tuple[str, ...] = ()
     encoded: tuple[str, ...] = ()
     words: re.Pattern[str] | None = field(default=None)
@@ -56,18 +58,20 @@ _live = _Live()
 def keep_secret(text: str) -> None:
     """Let a text be seen nowhere from now on; one of fewer than four characters can't be hidden.
 
-    Short ones are hidden where they stand as whole words.
+    Short ones are hidden where they stand as whole words. The mask's own word can't be either:
+    every text with a mask in it would have to give way.
     """
     global _live  # one name for the whole list: who looks while it changes sees the old one
     text = str.__str__(text)  # itself, also of one that shows itself to nobody
-    if len(text) < _SHORT or text in _live.secrets[-1:]:
+    if len(text) < _SHORT or text in MASK or text in _live.secrets[-1:]:
         return
     kept = ([one for one in _live.secrets if one != text] + [text])[-_MOST:]
     whole = [one for one in kept if len(one) >= SHORTEST]
     short = [re.escape(one) for one in kept if len(one) < SHORTEST]
     _live = _Live(
         secrets=tuple(kept),
-        lowered=tuple(one.lower() for one in whole),
+        shaped=tuple(one.lower() for one in whole if _SHAPED.match(one)),
+        lowered=tuple(one.lower() for one in whole if not _SHAPED.match(one)),
         # What has a key's shape is found by that, once it is encoded.
         encoded=tuple(c for one in whole if not _SHAPED.match(one) for c in _encodings(one)),
         words=re.compile(rf"\b(?:{'|'.join(short)})\b") if short else None,
@@ -117,10 +121,16 @@ def searched_pattern() -> str:
 
 def _has(text: str) -> bool:
     lowered, live = text.lower(), _live
-    if "ic_" in lowered and _SHAPED.search(text):
+    if "ic_" in lowered and (_SHAPED.search(text) or any(one in lowered for one in live.shaped)):
         return True
-    # Nearly every text ends here, and one of them is each answer's: a loop would cost more.
-    hints = "aWNf" in text or "ljX" in text or "pY1" in text or "69635f" in lowered
+    # Nearly every text ends here, and one of them is each answer's: a loop would cost more. Single
+    # characters are found ten times as fast as words.
+    hints = (
+        ("W" in text and "aWNf" in text)
+        or ("X" in text and "ljX" in text)
+        or ("Y" in text and "pY1" in text)
+        or "69635f" in lowered
+    )
     return (
         (hints and any(one in text for one in _SHAPES_ENCODED))
         or (bool(live.lowered) and any(one in lowered for one in live.lowered))

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from incarts_pipeline.dataframes.qr_codes import create_qr_codes
 from incarts_pipeline.errors import CatalogError, RefusedError
-from incarts_pipeline.maintenance import review
+from incarts_pipeline.maintenance import adopt, open_cases, recreate
 from incarts_pipeline.maintenance.compare import Verdict
 from incarts_pipeline.maintenance.verify import Verification, verify_links
 from incarts_pipeline.models import Reason
@@ -72,9 +72,9 @@ def test_link_of_something_else_is_held_until_it_is_reviewed(
         ("in_doubt", "needs_review", "link_disputed"),
     ]
     assert pq.read_table("links.parquet")["link_id"].to_pylist() == made
-    [case] = review.open_cases(settings)
+    [case] = open_cases(settings)
     assert case.reason == "link_disputed"
-    review.adopt(case.idempotency_key, made[1], settings, unchecked=True)
+    adopt(case.idempotency_key, made[1], settings, unchecked=True)
     assert _held(run)[1] == ("unchanged", "same", None)
     assert verify().disputed == 0
 
@@ -85,8 +85,8 @@ def test_link_of_something_else_is_made_anew(
     """Who gives it up gets another one with the next run."""
     box.alter(made[1], {"retailer": "target"})
     verify()
-    [case] = review.open_cases(settings)
-    review.recreate([case.idempotency_key], settings)
+    [case] = open_cases(settings)
+    recreate([case.idempotency_key], settings)
     assert run(products(6)).written.requests == 1
     row = pq.read_table("links.parquet").to_pylist()[1]
     assert (row["status"], row["generation"]) == ("created", 1)

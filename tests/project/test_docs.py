@@ -66,7 +66,9 @@ def test_named_commands_and_options_exist() -> None:
     for page, words in named:
         command = root
         while isinstance(command, click.Group) and words and words[0] in command.commands:
-            command = command.commands[words.pop(0)]
+            _, found, words = command.resolve_command(click.Context(command), words)
+            assert found is not None
+            command = found
         unknown = [word for word in words if not word.startswith("-")]
         assert not isinstance(command, click.Group) or not unknown, f"{page}: incarts {words}"
         known = {option for parameter in command.params for option in parameter.opts}

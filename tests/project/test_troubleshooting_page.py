@@ -38,6 +38,7 @@ from incarts_pipeline.settings import Settings
 from incarts_pipeline.write.circuit_breaker import EndKind
 from tests.support.pages import codes_in, page, rows_of, section
 from tests.support.paths import ROOT
+from tests.support.shell import commands_of
 
 PAGE = "troubleshooting.md"
 PACKAGE = ROOT / "incarts_pipeline"
@@ -114,6 +115,8 @@ def test_no_enum_is_forgotten() -> None:
 def test_guards_are_there() -> None:
     """Every guard in the source has its row, whatever module it is in."""
     raised = {keyword(call, "guard") for _, call in calls("RefusedError")} - {None}
+    told = errors.UntrustedHostError("m", fix="f", host="h", fingerprint="f", proof="p")
+    raised.add(told.guard)
     before = {value for name, value in vars(guards).items() if name.endswith("_GUARD")}
     assert sorted(first_column("Refusals")) == sorted(map(str, raised | before))
 
@@ -249,7 +252,7 @@ def test_named_options_and_variables_exist() -> None:
         command = open_groups.pop()
         options.update(name for one in command.params for name in one.opts)
         if isinstance(command, click.Group):
-            open_groups += command.commands.values()
+            open_groups += commands_of(command).values()
     variables = {str(field.validation_alias) for field in Settings.model_fields.values()}
     text = page(PAGE)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= options
