@@ -13,7 +13,11 @@ from .keys import (
     SecretText as SecretText,
     fingerprint as fingerprint,
 )
-from .logs import SafeRecords as SafeRecords, logger_of as logger_of
+from .logs import (
+    SafeRecords as SafeRecords,
+    logger_of as logger_of,
+    records_of_run as records_of_run,
+)
 from .markdown import in_markdown as in_markdown
 from .secrets import (
     MASK as MASK,
