@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from enum import StrEnum
+
+from incarts_pipeline.system import kill_self, pause_self
 
 
 class Place(StrEnum):
@@ -24,7 +25,6 @@ class Place(StrEnum):
     RECORDED = "recorded"  # the answer is on disk, and nobody knows
     BEFORE_PUBLISH = "before_publish"  # everything is on disk, links.parquet is the old one
     MID_PUBLISH = "mid_publish"  # the new table is written beside the old one
-    BEFORE_RENAME = "before_rename"  # any file's successor is written and on disk, without its name
 
 
 _IN_FLIGHT_SECONDS = 0.01
@@ -52,4 +52,4 @@ def passing_soon(place: Place) -> None:
 
 
 def _strike() -> None:
-    os.kill(os.getpid(), signal.SIGSTOP if _what == "stop" else signal.SIGKILL)
+    pause_self() if _what == "stop" else kill_self()

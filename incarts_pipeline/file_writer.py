@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from incarts_pipeline.errors import PublishError, reason_of
-from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.system import give_mode, give_owner, open_file, sync_file, sync_folder
 
 _PART = ".incarts-"
 _OLD_PART_SECONDS = 3_600.0
 _OWNER_ONLY = 0o600
 _ACL = "system.posix_acl_access"
+_swept: set[Path] = set()  # folders; once is enough, as ten thousand codes may go into one
 # What is open already: a link there leads to where the caller's shell said.
 _OPEN_FILES = ("/dev", "/dev/fd", "/proc/self/fd")
 
@@ -102,7 +103,7 @@ def put_in_place(part: Path, path: Path) -> None:
     Raises:
         OSError: that can't be done.
     """
-    _sync(part)
+    sync_file(part)
     _rename(part, path)
 
 
@@ -134,7 +135,7 @@ def take_after(path: Path, other: Path) -> None:
     found = _status(other)
     if found is None:
         return
-    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    opened = open_file(path, os.O_RDONLY)
     try:
         _take_after(opened, other, found)
     finally:
@@ -209,7 +210,7 @@ def _take_after(opened: int, path: Path, old: os.stat_result) -> None:
     if not (_is_owned(opened, old.st_uid, old.st_gid) or _is_owned(opened, -1, old.st_gid)):
         # Another group than was meant gets no more than everybody.
         mode &= ~0o070 | (mode & 0o007) << 3
-    os.fchmod(opened, mode)
+    give_mode(opened, mode)
     if hasattr(os, "getxattr"):
         with contextlib.suppress(OSError):  # there is none, or this disk knows none
             os.setxattr(opened, _ACL, os.getxattr(path, _ACL))
@@ -217,7 +218,7 @@ def _take_after(opened: int, path: Path, old: os.stat_result) -> None:
 
 def _is_owned(opened: int, user: int, group: int) -> bool:
     try:
-        os.fchown(opened, user, group)
+        give_owner(opened, user, group)
     except OSError:
         return False
     return True
@@ -225,6 +226,9 @@ def _is_owned(opened: int, user: int, group: int) -> bool:
 
 def _drop_old_parts(folder: Path) -> None:
     """Remove what a process that was killed while it wrote left behind."""
+    if (place := folder.absolute()) in _swept:
+        return
+    _swept.add(place)
     for part in folder.glob(f"{_PART}*.part"):
         with contextlib.suppress(OSError):
             if time.time() - part.lstat().st_mtime > _OLD_PART_SECONDS:
@@ -232,17 +236,8 @@ def _drop_old_parts(folder: Path) -> None:
 
 
 def _rename(part: Path, path: Path) -> None:
-    passing(Place.BEFORE_RENAME)
     part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_folder(path.parent)
 
 
 def _named(path: Path, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -154,6 +155,12 @@ def duration(seconds: float) -> str:
     parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
     parts += [f"{left} s" if left and not hours else ""]
     return " ".join(part for part in parts if part)
+
+
+def clock_time(at: dt.datetime, now: dt.datetime | None = None) -> str:
+    """Return a moment for people, in UTC: the time alone when it is today, as `now` has it."""
+    day = "" if now is not None and at.date() == now.date() else f"{at:%Y-%m-%d} "
+    return f"{day}{at:%H:%M:%S} UTC"
 
 
 def shortened(text: str, most: int = 80) -> str:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -22,7 +23,6 @@ from pathlib import Path
 from release.pins import DEVELOPERS, ROOT, plain
 
 DIST = ROOT / "dist"
-_EXTRAS = "dagster,excel,feeds,lakes,qr,sandbox"
 # What hatchling writes itself, beside what is tracked.
 _WRITTEN = frozenset({"PKG-INFO", ".gitignore", "pyproject.toml"})
 _BESIDE = frozenset({"CHANGELOG.md", "LICENSE", "README.md"})
@@ -122,7 +122,7 @@ def write_bill(wheel: Path, into: Path) -> None:
         pins = Path(folder) / "pins.txt"
         pins.write_text(plain(DEVELOPERS.read_text(encoding="utf-8")), encoding="utf-8")
         _run("-m", "pip", "--python", str(python), "install", "--quiet", "-c", str(pins),
-             f"{wheel}[{_EXTRAS}]")  # fmt: skip
+             f"{wheel}[{','.join(_extras())}]")  # fmt: skip
         _run("-m", "cyclonedx_py", "environment", "--pyproject", str(ROOT / "pyproject.toml"),
              "--output-reproducible", "--output-format", "JSON", "--output-file", str(into),
              str(python))  # fmt: skip
@@ -139,6 +139,11 @@ def write_checksums(folder: Path) -> None:
         if path.name != "SHA256SUMS"
     ]
     (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def _extras() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["optional-dependencies"]]
 
 
 def _run(*arguments: str) -> None:

@@ -16,6 +16,7 @@ from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.fingerprint import fingerprint
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.system import at_home
 from incarts_pipeline.text import suggest_file
 
 _SQLITE = b"SQLite format 3\0"
@@ -37,7 +38,7 @@ def open_query(source: str, query: str, options: ReadOptions) -> Catalog:
     Raises:
         CatalogError: there is no such database, or the query is wrong or no SELECT.
     """
-    path = Path(source).expanduser().absolute()
+    path = at_home(source).absolute()
     name = f"the query of {source}"
     run = _run(path, query)
     files = fingerprint(name, fs.LocalFileSystem(), lambda: _files(path))

@@ -16,6 +16,7 @@ from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
 from incarts_pipeline.catalog.options import FORMATS
 from incarts_pipeline.errors import CatalogError, reason_of
 from incarts_pipeline.outgoing import keep_credentials, uri_place
+from incarts_pipeline.system import at_home
 from incarts_pipeline.text import Option, OptionText, suggest, suggest_file
 
 FORMAT_OF = {
@@ -171,7 +172,7 @@ def _filesystem(source: str) -> tuple[fs.FileSystem, str]:
     scheme, remote, _ = source.partition("://")
     if not remote:
         # Not `resolve`: a link such as `latest.parquet` keeps its name in messages and partitions.
-        return fs.LocalFileSystem(), str(Path(source).expanduser().absolute())
+        return fs.LocalFileSystem(), str(at_home(source).absolute())
     if scheme not in _SCHEMES:
         raise CatalogError(
             f"Catalogs can't be read from {scheme}://.{suggest(scheme, _SCHEMES)}",

@@ -14,6 +14,7 @@ import typer
 from incarts_pipeline.cli import log_records, screen
 from incarts_pipeline.cli.commands import Commands
 from incarts_pipeline.cli.log_records import LogFormat
+from incarts_pipeline.cli.run_answers import ErrorAnswer
 from incarts_pipeline.errors import (
     IncartsError,
     MappingError,
@@ -32,7 +33,6 @@ app = typer.Typer(
     help="Turn product tables into Incarts links, each made exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with local variables could show the API key
-    add_completion=False,
 )
 
 
@@ -61,6 +61,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    screen.prepare()
     log_records.start()
     try:
         with told_in(Surface.SHELL):
@@ -89,6 +90,7 @@ def _run() -> Any:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             screen.say_lines(error.ctx.get_usage(), err=True)
         _tell(error.format_message())
+        _tell_as_json(error.format_message(), None, error.exit_code)
         return error.exit_code
     except click.Abort:
         screen.say("stopped", err=True)
@@ -117,16 +119,22 @@ def _tell(message: str, fix: str | None = None) -> None:
 
 
 def _exit(error: IncartsError, code: int) -> NoReturn:
-    """Exit; a program that asked for JSON gets the error as one object on standard output."""
-    if "--json" in sys.argv:
-        refused = error if isinstance(error, RefusedError) else None
-        screen.tell_json(
-            {
-                "error": error.message,
-                "fix": error.fix,
-                "guard": refused.guard if refused else None,
-                "digest": refused.digest if refused else None,
-                "exit_code": code,
-            }
-        )
+    refused = error if isinstance(error, RefusedError) else None
+    _tell_as_json(error.message, error.fix, code, refused)
     sys.exit(code)
+
+
+def _tell_as_json(
+    message: str, fix: str | None, code: int, refused: RefusedError | None = None
+) -> None:
+    """Tell a program that asked for JSON of an error, as one object on standard output."""
+    if "--json" in sys.argv:
+        screen.tell_json(
+            ErrorAnswer(
+                error=message,
+                fix=fix,
+                guard=refused.guard if refused else None,
+                digest=refused.digest if refused else None,
+                exit_code=code,
+            )
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import CheckAnswer, Destination
 from incarts_pipeline.cli.options import (
     CatalogArg,
     DelimiterOpt,
@@ -79,26 +80,25 @@ def check(
         request, settings_for(target=target), output=output, private=private
     )
     if as_json:
-        screen.tell_json(_object(result))
+        screen.tell_json(_answer(result))
     else:
         _tables(result)
     raise typer.Exit(result.exit_code())
 
 
-def _object(result: Checked) -> dict[str, Any]:
-    return {
-        "checked": result.output,
-        "verdicts": {reach.value: n for reach, n in result.counts.items()},
-        "requests": result.requests,
-        "not_ok": _not_ok(result),
-        "exit_code": result.exit_code(),
-    }
+def _answer(result: Checked) -> CheckAnswer:
+    return CheckAnswer(
+        checked=result.output,
+        verdicts={reach.value: n for reach, n in result.counts.items()},
+        requests=result.requests,
+        not_ok=_not_ok(result),
+        exit_code=result.exit_code(),
+    )
 
 
-def _not_ok(result: Checked) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = result.table.to_pylist()
-    found = [row for row in rows if row["verdict"] != Reach.OK]
-    return [row | {"checked_at": row["checked_at"].isoformat()} for row in found]
+def _not_ok(result: Checked) -> list[Destination]:
+    rows = result.table.to_pylist()
+    return [Destination(**row) for row in rows if row["verdict"] != Reach.OK]
 
 
 def _tables(result: Checked) -> None:
@@ -107,9 +107,9 @@ def _tables(result: Checked) -> None:
     screen.tell_table("Destinations", columns, counts, right=columns[:1])
     odd = _not_ok(result)
     for row in odd[:_SHOWN]:
-        said = row["http_status"] or row["reason"]
-        led = "".join(f" → {url}" for url in row["redirects"])
-        rows = f"{counted(row['links'], 'link')}, first in row {row['catalog_row']}"
-        screen.say((row["verdict"], "bold"), f" {row['url']}{led}: {said} ({rows})")
+        said = row.http_status or row.reason
+        led = "".join(f" → {url}" for url in row.redirects)
+        rows = f"{counted(row.links, 'link')}, first in row {row.catalog_row}"
+        screen.say((row.verdict, "bold"), f" {row.url}{led}: {said} ({rows})")
     if len(odd) > _SHOWN:
         screen.say(f"… and {len(odd) - _SHOWN:,} more; --output has all of them")

@@ -14,6 +14,8 @@ import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from incarts_pipeline.cli.epilogs import explain
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -31,12 +33,12 @@ class Entry:
         """Return the command with its options, or its own commands."""
         module, _, attribute = self.place.partition(":")
         found = getattr(import_module(f"incarts_pipeline.cli.{module}"), attribute)
-        alone = typer.Typer()
+        alone = typer.Typer(suggest_commands=False)  # Click does it
         if isinstance(found, typer.Typer):
             alone.add_typer(found, name=self.name)
         else:
             alone.command(self.name)(found)
-        return typer.main.get_group(alone).commands[self.name]
+        return explain(typer.main.get_group(alone).commands[self.name], self.name)
 
 
 ENTRIES = (
@@ -72,6 +74,11 @@ ENTRIES = (
         says="Count what the ledger holds, and check that it is intact.",
     ),
     Entry(
+        name="watch",
+        place="watch:watch",
+        says="Show all runs on a ledger: pace, limit, doubts, last errors. Live in a terminal.",
+    ),
+    Entry(
         name="stop",
         place="inspect:stop",
         says="Ask running processes to finish what is in flight, publish, and end.",
@@ -88,7 +95,7 @@ ENTRIES = (
     ),
     Entry(
         name="show",
-        place="review:show",
+        place="history:show",
         says="Tell one row's history: its links, every attempt, and what changed.",
     ),
     Entry(
@@ -128,9 +135,6 @@ ENTRIES = (
 
 class Commands(TyperGroup):
     """The commands of `ENTRIES`: their names, and of the one that somebody names, all of it."""
-
-    # Click's, whose scripts ask as it expects; Typer's expects what only its own scripts ask.
-    _main_shell_completion = click.Group._main_shell_completion
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import typer
 
-from incarts_pipeline.api import client_of
+from incarts_pipeline.api import Probe, client_of
 from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import Check, DoctorAnswer, GivenSetting
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError, LedgerForeignError, UntrustedHostError
 from incarts_pipeline.ledger import LedgerReader
 from incarts_pipeline.settings import Settings, host_of, kept_hosts, key_fingerprint
-
-Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
+from incarts_pipeline.system import at_home
 
 _MARKS = {
     True: ("ok", "green"),
@@ -34,17 +34,16 @@ def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
     """Check settings, key, host and ledger, and say where each setting comes from."""
     looking = _Doctor()
     settings = looking.at_settings(ledger, target)
-    rows = _sources(settings) if settings is not None else []
-    good = all(ok is not False for _, ok, _ in looking.checks)
+    given = _sources(settings) if settings is not None else []
+    good = all(one.ok is not False for one in looking.checks)
     if as_json:
-        checks = [{"check": name, "ok": ok, "message": text} for name, ok, text in looking.checks]
-        told = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        screen.tell_json({"ok": good, "checks": checks, "settings": told})
+        screen.tell_json(DoctorAnswer(ok=good, checks=looking.checks, settings=given))
     else:
-        for name, ok, text in looking.checks:
-            screen.say(f"{name}: ", _MARKS[ok], f"  {text}")
-        if rows:
-            screen.tell_table("Settings that aren't defaults", _COLUMNS, rows, folded=_COLUMNS)
+        for one in looking.checks:
+            screen.say(f"{one.check}: ", _MARKS[one.ok], f"  {one.message}")
+        if given:
+            rows = [(one.setting, one.value, one.source) for one in given]
+            screen.tell_table("Settings that aren't defaults", _COLUMNS, rows)
     raise typer.Exit(0 if good else 1)
 
 
@@ -75,27 +74,30 @@ class _Doctor:
         if problem is None and not isinstance(foreign, LedgerForeignError):
             self._ask(settings)
         else:
-            self.checks.append(("api", None, "the key was not sent anywhere"))
+            self._note("api", None, "the key was not sent anywhere")
         return settings
 
     def _look(self, name: str, look: Callable[[], str]) -> IncartsError | None:
         """Note what one look shows; return what is wrong with it."""
         try:
-            self.checks.append((name, True, look()))
+            self._note(name, True, look())
         except IncartsError as error:
-            self.checks.append((name, False, str(error)))
+            self._note(name, False, str(error))
             return error
         return None
 
-    def _ask(self, settings: Settings) -> None:
-        async def asked() -> Check:
-            async with client_of(settings) as client:
-                found = await probe(client)
-            return "api", found.ok, f"{found.message} {found.fix or ''}".strip()
+    def _note(self, name: str, ok: bool | None, message: str) -> None:
+        self.checks.append(Check(check=name, ok=ok, message=message))
 
-        self.checks.append(asyncio.run(asked()))
-        if self.checks[-1][1]:
-            self.checks.append(("project", None, _PROJECT.format(settings.project_id)))
+    def _ask(self, settings: Settings) -> None:
+        async def asked() -> Probe:
+            async with client_of(settings) as client:
+                return await probe(client)
+
+        found = asyncio.run(asked())
+        self._note("api", found.ok, f"{found.message} {found.fix or ''}".strip())
+        if found.ok:
+            self._note("project", None, _PROJECT.format(settings.project_id))
 
 
 def _key_line(settings: Settings) -> str:
@@ -106,9 +108,13 @@ def _key_line(settings: Settings) -> str:
     if settings.api_key_keyring is not None:
         return f"{told}, kept in the keyring as {settings.api_key_keyring}"
     if file is not None:
-        mode = stat.S_IMODE(file.expanduser().stat().st_mode)
+        mode = stat.S_IMODE(at_home(file).stat().st_mode)
         return f"{told}, in {file} (mode {mode:04o})"
     return told
+
+
+def _mode(file: Path) -> str:
+    return f"{stat.S_IMODE(at_home(file).stat().st_mode):04o}"
 
 
 def _host_line(settings: Settings) -> str:
@@ -125,16 +131,18 @@ def _ledger_line(settings: Settings) -> str:
     view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
-    return f"{view.file} ({view.ledger_id})"
+    mode = _mode(view.path)
+    open_to = "" if mode.endswith("00") else f"; others may read it: `chmod 600 {view.file}*`"
+    return f"{view.file} (mode {mode}, {view.ledger_id}{open_to})"
 
 
-def _sources(settings: Settings) -> list[Sequence[str]]:
+def _sources(settings: Settings) -> list[GivenSetting]:
     """Return each setting that isn't a default, what it is, and where it stands."""
     values = settings.model_dump(exclude={"api_key"})
     key = settings.known_key()
     values["api_key"] = key_fingerprint(key) if key is not None else None
     return [
-        (name, _told(values[name]), settings.sources[name])
+        GivenSetting(setting=name, value=_told(values[name]), source=settings.sources[name])
         for name in type(settings).model_fields
         if name in settings.sources
     ]

@@ -40,7 +40,7 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.display.reporting import apply_and_report, check_places
+from incarts_pipeline.display.reporting import apply_and_report, check_places, write_plan_page
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
@@ -95,6 +95,10 @@ def plan(
             "--sign", help="Sign the plan file with this ed25519 key; `incarts keys new`."
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
+    ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -124,15 +128,19 @@ def plan(
     saved = _saved(request)
     if saved is None and sign is not None and out is None:
         raise MappingError("Only a plan file is signed.", fix="Name one with --out.")
+    check_places(None, html)
     with _planned(request, settings, saved) as made:
         if saved is not None and sign is not None:
             out = out or Path(catalog)
             sign_plan(saved, sign, out)
         elif out is not None:
             save_plan(made, saved.request if saved else request, settings, out, sign=sign)
+        if html is not None:
+            write_plan_page(made, html)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
-            screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
+            screen.say("carry it out with:")
+            screen.say_whole(f"  incarts apply {out} -o links.parquet")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 

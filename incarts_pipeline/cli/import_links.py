@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
 
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import ImportAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.text import counted
@@ -33,7 +33,9 @@ def import_(
     settings = settings_for(ledger, target)
     found = import_links(source, settings, link_set=link_set, unique_key=tuple(unique_key or ()))
     if as_json:
-        screen.tell_json(dataclasses.asdict(found))
+        screen.tell_json(
+            ImportAnswer(links=found.links, known=found.known, needs_review=found.needs_review)
+        )
         return
     screen.say(
         f"{counted(found.links, 'link')} taken over into {settings.ledger}, {found.known:,} known"

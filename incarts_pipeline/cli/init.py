@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
 
 from incarts_pipeline.cli import screen, show
+from incarts_pipeline.cli.answers import Guess, InitAnswer
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
@@ -125,7 +125,7 @@ def _show_preset(preset: Preset | None) -> None:
     if preset is None:
         raise _no_table()
     for line in preset_text(preset).splitlines():
-        screen.say(line)
+        screen.say_whole(line)
 
 
 def _no_table() -> MappingError:
@@ -167,13 +167,7 @@ def _check_place(
 def _choose(undecided: UndecidedError) -> str:
     """Ask which of several tables of a file is meant."""
     screen.say_lines(undecided.message, err=True)
-    chosen: str = typer.prompt(
-        "Which one has the products?",
-        type=click.Choice(undecided.choices),
-        default=undecided.choices[0],
-        err=True,
-    )
-    return chosen
+    return screen.choose("Which one has the products?", undecided.choices)
 
 
 def _ask(made: Suggestion, given: Answers) -> Answers:
@@ -241,7 +235,7 @@ def _tell(made: Suggestion, out: Path) -> None:
         for one in made.findings
         if not one.is_offer
     ]
-    screen.tell_table(f"{out}, for {made.title}", columns, rows, folded=columns)
+    screen.tell_table(f"{out}, for {made.title}", columns, rows)
     for one in made.doubts:
         screen.say(("look at", "yellow"), f" {one.field}: {one.doubt}")
 
@@ -250,30 +244,31 @@ def _tell_plan(
     plan: Plan, made: Suggestion, out: Path, settings: Settings, catalog: str, *, as_json: bool
 ) -> None:
     if as_json:
-        screen.tell_json(_object(made, out) | {"plan": show.plan_object(plan)})
+        screen.tell_json(_answer(made, out, plan))
         return
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
         screen.say("planned without INCARTS_PROJECT_ID, as if no link had been made before")
     command = shlex.join(["incarts", "apply", catalog, "--mapping", str(out)])
-    screen.say(f"read {out}, then: {command} -o links.parquet")
+    screen.say(f"read {out}, then:")
+    screen.say_whole(f"  {command} -o links.parquet")
 
 
-def _object(made: Suggestion, out: Path) -> dict[str, Any]:
-    """Return a suggestion as JSON."""
-    return {
-        "mapping": str(out),
-        "platform": made.preset.name if made.preset is not None else None,
-        "rows": made.rows,
-        "findings": [
-            {
-                "field": one.field,
-                "value": one.value,
-                "why": one.why,
-                "others": list(one.others),
-                "doubt": one.doubt,
-                "is_offer": one.is_offer,
-            }
+def _answer(made: Suggestion, out: Path, plan: Plan) -> InitAnswer:
+    return InitAnswer(
+        mapping=str(out),
+        platform=made.preset.name if made.preset is not None else None,
+        rows=made.rows,
+        findings=[
+            Guess(
+                field=one.field,
+                value=one.value,
+                why=one.why,
+                others=list(one.others),
+                doubt=one.doubt,
+                is_offer=one.is_offer,
+            )
             for one in made.findings
         ],
-    }
+        plan=show.plan_answer(plan),
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import RunningRun, SetCounts, StatusAnswer, StopAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.ledger import Overview
+from incarts_pipeline.ledger import LivingRun, Overview
 from incarts_pipeline.ledger.overview import OPEN_STATES
 from incarts_pipeline.maintenance import ledger_overview, stop_runs
 from incarts_pipeline.models import KINDS, LINKS
@@ -20,32 +21,39 @@ def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
     settings = settings_for(ledger, target)
     found = ledger_overview(settings)
     if as_json:
-        screen.tell_json(_status_object(found))
+        screen.tell_json(_status_answer(found))
     else:
         _status_tables(found, Path(settings.ledger))
     raise typer.Exit(1 if found.damage else 0)
 
 
-def _status_object(found: Overview) -> dict[str, Any]:
-    return {
-        "ledger": found.facts,
-        "sets": [
-            {
-                "project_id": one.project_id,
-                "link_set": one.link_set,
-                "kind": one.kind,
-                "links": one.links,
-                "missing": one.missing,
+def _status_answer(found: Overview) -> StatusAnswer:
+    return StatusAnswer(
+        ledger=found.facts,
+        sets=[
+            SetCounts(
+                project_id=one.project_id,
+                link_set=one.link_set,
+                kind=one.kind,
+                links=one.links,
+                missing=one.missing,
                 **{state.value: one.states.get(state, 0) for state in OPEN_STATES},
-            }
+            )
             for one in found.sets
         ],
-        "running": {run_id: str(run) for run_id, run in found.running.items()},
-        "rates": {key: str(learned) for key, learned in found.rates.items()},
-        "waiting": found.waiting,
-        "two_links_for_one_key": found.two_links,
-        "damage": found.damage,
-    }
+        running=_running(found.running),
+        rates={key: str(learned) for key, learned in found.rates.items()},
+        waiting=found.waiting,
+        two_links_for_one_key=found.two_links,
+        damage=found.damage,
+    )
+
+
+def _running(runs: Mapping[str, LivingRun]) -> list[RunningRun]:
+    return [
+        RunningRun(run_id=run_id, link_sets=sorted(run.link_sets), pid=run.pid, host=run.host)
+        for run_id, run in runs.items()
+    ]
 
 
 def _status_tables(found: Overview, file: Path) -> None:
@@ -58,7 +66,7 @@ def _status_tables(found: Overview, file: Path) -> None:
         name = one.link_set + ("" if one.kind == LINKS.name else f", {KINDS[one.kind].noun}s")
         rows.append((one.project_id, name, *(f"{number:,}" for number in numbers)))
     title = f"{file} for {found.facts['base_url']}"
-    screen.tell_table(title, [*texts, *counts], rows, right=counts, folded=texts)
+    screen.tell_table(title, [*texts, *counts], rows, right=counts)
     for line in found.lines():
         screen.say(line)
     for line in found.alarms():
@@ -69,7 +77,7 @@ def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = 
     """Ask running processes to finish what is in flight, publish, and end."""
     asked = stop_runs(settings_for(ledger, target))
     if as_json:
-        screen.tell_json({run_id: str(run) for run_id, run in asked.items()})
+        screen.tell_json(StopAnswer(asked=_running(asked)))
         return
     for run in asked.values():
         screen.say(f"asked to stop: {run}")

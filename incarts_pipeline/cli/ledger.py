@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import BackupAnswer, LedgerCheckAnswer, RestoreAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.maintenance import backup_ledger, check_ledger, restore_ledger
 from incarts_pipeline.text import counted
 
 app = typer.Typer(
-    help="Back the ledger up, put a backup in its place, and check it.", no_args_is_help=True
+    help="Back the ledger up, put a backup in its place, and check it.",
+    no_args_is_help=True,
 )
 
 
@@ -28,7 +30,7 @@ def backup(
     """Copy the ledger to a new file, also while something runs, and check the copy."""
     made = backup_ledger(destination, settings_for(ledger, target))
     if as_json:
-        screen.tell_json({"file": str(made.file), "rows": dict(made.rows)})
+        screen.tell_json(BackupAnswer(file=str(made.file), rows=made.rows))
         return
     screen.say(f"{counted(made.links, 'link')} \u2192 {made.file}")
 
@@ -49,12 +51,12 @@ def restore(
         )
     found = restore_ledger(backup, settings)
     if as_json:
-        told = {
-            "file": str(found.ledger.file),
-            "rows": dict(found.ledger.rows),
-            "held": found.held,
-            "moved_aside": str(found.moved_aside) if found.moved_aside else None,
-        }
+        told = RestoreAnswer(
+            file=str(found.ledger.file),
+            rows=found.ledger.rows,
+            held=found.held,
+            moved_aside=str(found.moved_aside) if found.moved_aside else None,
+        )
         screen.tell_json(told)
         return
     screen.say(f"{counted(found.ledger.links, 'link')} in {found.ledger.file}")
@@ -74,7 +76,7 @@ def check(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt =
     settings = settings_for(ledger, target)
     found = check_ledger(settings)
     if as_json:
-        screen.tell_json({"ok": not found, "damage": found})
+        screen.tell_json(LedgerCheckAnswer(ok=not found, damage=found))
     else:
         for line in found or [f"{settings.ledger} is intact"]:
             screen.say(line)

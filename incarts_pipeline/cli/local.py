@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import errno
-import json
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from incarts_pipeline.cli import screen
 from incarts_pipeline.errors import MappingError, SettingsError
 from incarts_pipeline.settings import parse_duration
+from incarts_pipeline.text import suggest
+
+if TYPE_CHECKING:
+    from incarts_pipeline.sandbox import SandboxConfig
+
+_LIST = "list"  # in place of a JSON object
 
 
 def sandbox(
@@ -37,35 +45,68 @@ def sandbox(
     latency: Annotated[float, typer.Option("--latency", min=0, help="Seconds per request.")] = 0.0,
     config: Annotated[
         str | None,
-        typer.Option("--config", help="Any switch of SandboxConfig, as a JSON object."),
+        typer.Option(
+            "--config",
+            help=f"Any other switch, as a JSON object; `--config {_LIST}` tells all of them.",
+        ),
     ] = None,
 ) -> None:
     """Run a local Incarts until Ctrl-C; prints the environment that points at it."""
+    if config == _LIST:
+        _tell_switches()
+        return
+    given = {
+        "faults": str(faults),
+        "latency": str(latency),
+        "idempotency_window": idempotency_window,
+        "limit": f"{limit}:{limit_kind}" if limit is not None else None,
+        "config": config,
+    }
+    _serve(_switches(given), port, state)
+
+
+def _tell_switches() -> None:
+    """Print every switch, its default and what it means."""
+    with _needed():
+        from incarts_pipeline.sandbox.switches import switches
+    rows = [((one.name, "bold"), one.default, one.meaning) for one in switches()]
+    screen.tell_table("Switches of --config", ("switch", "default", "meaning"), rows)
+    screen.say("""for example: incarts sandbox --config '{"stall_seconds": 2, "seed": 7}'""")
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Import what the extra `sandbox` brings; raises MappingError when it isn't there."""
     try:
-        from incarts_pipeline.sandbox import SandboxConfig, serve
-        from incarts_pipeline.sandbox.server import environment
+        yield
     except ImportError as error:
         raise MappingError(
             f"The sandbox needs {error.name}.", fix="pip install 'incarts-pipeline[sandbox]'"
         ) from error
-    changes: dict[str, Any] = {
-        "faults": faults,
-        "latency": latency,
-        "idempotency_window": parse_duration(idempotency_window),
-    }
-    if limit is not None:
-        requests, _, seconds = limit.partition("/")
-        changes["limits"] = [
-            {
-                "kind": limit_kind,
-                "requests": int(requests),
-                "seconds": parse_duration(seconds or "1s"),
-            }
-        ]
+
+
+def _switches(given: Mapping[str, str | None]) -> SandboxConfig:
+    """Return the switches that the options ask for; raises MappingError."""
+    with _needed():
+        from incarts_pipeline.sandbox import SandboxConfig, config_from_options
     try:
-        switches = SandboxConfig().with_changes(changes | json.loads(config or "{}"))
+        window = str(parse_duration(given["idempotency_window"] or "24h"))
+        limit = given["limit"]
+        return config_from_options(
+            {**given, "idempotency_window": window, "limit": [limit] if limit else None}
+        )
     except (ValueError, TypeError) as error:
-        raise MappingError(f"--config: {error}.") from error
+        unknown = str(error).partition(":")[0]
+        known = SandboxConfig.model_fields
+        near = suggest(unknown, known) if unknown not in known and unknown.isidentifier() else ""
+        raise MappingError(
+            f"--config, or another switch: {error}.{near}",
+            fix=f"`incarts sandbox --config {_LIST}` tells what there is.",
+        ) from error
+
+
+def _serve(switches: SandboxConfig, port: int, state: Path | None) -> None:
+    from incarts_pipeline.sandbox import environment, serve
 
     def ready(base_url: str, token: str) -> None:
         for assignment in environment(switches, base_url, token).split():

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.run_answers import (
+    ChangedCount,
+    ChangedExample,
+    ChangedValue,
+    EarlyEnd,
+    Example,
+    FieldPattern,
+    FieldsCount,
+    ForbiddenLinks,
+    GuardRefusal,
+    PlanAnswer,
+    ProblemCount,
+    ReasonCount,
+    RunAnswer,
+    StatusCount,
+)
+from incarts_pipeline.differences import Difference
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
@@ -20,6 +35,7 @@ from incarts_pipeline.display import (
 from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import ChangedRows, Plan, PlanFigures
+from incarts_pipeline.text import counted
 from incarts_pipeline.write import End
 
 Line = Sequence[screen.Part]
@@ -44,7 +60,7 @@ _TABLES = {"link": "links", "QR code": "qr_codes"}  # the names in JSON of what 
 def tell_plan(made: Plan, what: str = "link", *, as_json: bool) -> None:
     """Print a plan on standard output, for people or as JSON."""
     if as_json:
-        screen.tell_json(plan_object(made))
+        screen.tell_json(plan_answer(made))
     else:
         plan_tables(made, what)
 
@@ -54,15 +70,19 @@ def tell_result(
 ) -> None:
     """Print how a run came out: for people on standard error, as JSON on standard output."""
     if as_json:
-        screen.tell_json(result_object(result, fail_on, what))
+        screen.tell_json(run_answer(result, fail_on, what))
     else:
         _result_table(result, what)
 
 
-def end_object(stopped: Reason | None, end: End | None) -> dict[str, Any]:
-    """Return as JSON why a run stopped or ended early; both are None when it didn't."""
-    told = {"kind": end.kind.value, "message": end.message, "fix": end.fix} if end else None
-    return {"stopped": stopped.value if stopped else None, "end": told}
+def early_end(end: End | None) -> EarlyEnd | None:
+    """Return as JSON why a run ended early, None when it didn't."""
+    return EarlyEnd(kind=end.kind.value, message=end.message, fix=end.fix) if end else None
+
+
+def others_line(run_id: str, n: int, what: str) -> str:
+    """Return what another run has made of this one's rows."""
+    return f"{counted(n, what)} made by run {run_id} while this one waited"
 
 
 def end_line(end: End) -> Line:
@@ -70,76 +90,81 @@ def end_line(end: End) -> Line:
     return [("ended early:", "bold red"), f" {end.message} {end.fix}"]
 
 
-def plan_object(made: Plan) -> dict[str, Any]:
+def plan_answer(made: Plan) -> PlanAnswer:
     """Return a plan as JSON."""
     figures = made.figures
-    return {
-        "digest": figures.digest,
-        "rows": figures.rows,
-        "calls": figures.calls,
-        "to_make": figures.to_make,
-        "doubts": figures.doubts,
-        "actions": {action.value: n for action, n in figures.rows_by_action().items()},
-        "reasons": [
-            {
-                "link_set": count.link_set,
-                "action": count.action.value,
-                "reason": count.reason.value,
-                "rows": count.rows,
-                "calls": count.calls,
-            }
+    return PlanAnswer(
+        digest=figures.digest,
+        rows=figures.rows,
+        calls=figures.calls,
+        to_make=figures.to_make,
+        doubts=figures.doubts,
+        actions=figures.rows_by_action(),
+        reasons=[
+            ReasonCount(
+                link_set=count.link_set,
+                action=count.action,
+                reason=count.reason,
+                rows=count.rows,
+                calls=count.calls,
+            )
             for count in figures.counts
         ],
-        "changed": [_changed_object(one) for one in figures.changed],
-        "missing": dict(figures.missing),
-        "scopes": dict(figures.scopes),
-        "missing_scopes": list(figures.missing_scopes),
-        "warnings": list(figures.warnings),
-        "problems": [
-            {
-                "severity": group.severity.value,
-                "field": group.field,
-                "code": group.code,
-                "rows": group.rows,
-                "example": {"row": group.row, "key": group.key, "message": group.message},
-            }
+        changed=[_changed(one) for one in figures.changed],
+        missing=figures.missing,
+        scopes=figures.scopes,
+        missing_scopes=figures.missing_scopes,
+        warnings=figures.warnings,
+        problems=[
+            ProblemCount(
+                severity=group.severity,
+                field=group.field,
+                code=group.code,
+                rows=group.rows,
+                example=Example(row=group.row, key=group.key, message=group.message),
+            )
             for group in problem_groups(made)
         ],
-        "refusals": [
-            {"guard": r.guard, "message": r.message, "fix": r.fix} for r in figures.refusals
+        refusals=[
+            GuardRefusal(guard=r.guard, message=r.message, fix=r.fix) for r in figures.refusals
         ],
-        "seconds": figures.seconds,
-    }
+        seconds=figures.seconds,
+    )
 
 
-def _changed_object(one: ChangedRows) -> dict[str, Any]:
-    return {
-        "link_set": one.link_set,
-        "action": one.action.value,
-        "reason": one.reason.value,
-        "rows": one.rows,
-        "only": [{"fields": list(found.fields), "rows": found.rows} for found in one.sets],
-        "other_fields": one.others,
-        "unknown_before": one.unknown,
-        "patterns": [
-            {
-                "field": found.field,
-                "values": found.values,
-                "pattern": str(found.pattern) if found.pattern else None,
-                "alike": found.alike,
-            }
+def _changed(one: ChangedRows) -> ChangedCount:
+    return ChangedCount(
+        link_set=one.link_set,
+        action=one.action,
+        reason=one.reason,
+        rows=one.rows,
+        only=[FieldsCount(fields=found.fields, rows=found.rows) for found in one.sets],
+        other_fields=one.others,
+        unknown_before=one.unknown,
+        patterns=[
+            FieldPattern(
+                field=found.field,
+                values=found.values,
+                pattern=str(found.pattern) if found.pattern else None,
+                alike=found.alike,
+            )
             for found in one.fields
         ],
-        "examples": [
-            {
-                "row": example.catalog_row,
-                "key": example.row_key,
-                "differences": [dataclasses.asdict(found) for found in example.differences],
-                "more": example.more,
-            }
+        examples=[
+            ChangedExample(
+                row=example.catalog_row,
+                key=example.row_key,
+                differences=[change_of(found) for found in example.differences],
+                more=example.more,
+            )
             for example in one.examples
         ],
-    }
+    )
+
+
+def change_of(one: Difference) -> ChangedValue:
+    """Return a value that differs as JSON."""
+    return ChangedValue(path=one.path, old=one.old, new=one.new)
 
 
 def plan_tables(
@@ -183,30 +208,34 @@ def _tell_refusals(figures: PlanFigures, *, approved: bool, err: bool) -> None:
         screen.say(f"let exactly this plan through with --approve {figures.digest}", err=err)
 
 
-def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> dict[str, Any]:
+def run_answer(result: RunResult, fail_on: Sequence[Status], what: str) -> RunAnswer:
     """Return a run's result as JSON; `fail_on` are the statuses that make its exit code 3."""
     written, published = result.written, result.published
-    return {
-        "run_id": written.run_id,
-        "digest": result.figures.digest,
-        _TABLES[what]: published.output.links,
-        "statuses": {status.value: n for status, n in published.by_status.items()},
-        "reasons": [
-            {"status": status.value, "reason": reason.value, "rows": n}
+    tables = {_TABLES[what]: published.output.links}
+    return RunAnswer(
+        run_id=written.run_id,
+        digest=result.figures.digest,
+        links=tables.get("links"),
+        qr_codes=tables.get("qr_codes"),
+        statuses=published.by_status,
+        reasons=[
+            StatusCount(status=status, reason=reason, rows=n)
             for (status, reason), n in published.counts.items()
         ],
-        "requests": written.requests,
-        "missing": dict(result.figures.missing),
-        "warnings": list(result.figures.warnings),
-        **end_object(written.stopped, written.end),
-        "forbidden": [
-            {"retailer": retailer, "intent": intent, "message": said}
+        requests=written.requests,
+        missing=result.figures.missing,
+        warnings=result.figures.warnings,
+        made_by_others=written.made_by_others,
+        stopped=written.stopped,
+        end=early_end(written.end),
+        forbidden=[
+            ForbiddenLinks(retailer=retailer, intent=intent, message=said)
             for (retailer, intent), said in written.forbidden.items()
         ],
-        "unrecorded": list(written.unrecorded),
-        "seconds": round(result.seconds, 3),
-        "exit_code": result.exit_code(fail_on),
-    }
+        unrecorded=written.unrecorded,
+        seconds=round(result.seconds, 3),
+        exit_code=result.exit_code(fail_on),
+    )
 
 
 def _result_table(result: RunResult, what: str) -> None:
@@ -230,6 +259,7 @@ def _coloured(name: Action | Status) -> screen.Part:
 def _result_lines(result: RunResult, what: str) -> Iterator[Line]:
     written = result.written
     yield [f"{made_line(result, what)} → {result.published.output.links}"]
+    yield from ([others_line(run_id, n, what)] for run_id, n in written.made_by_others.items())
     if written.end:
         yield end_line(written.end)
     yield from ([(line, "red")] for line in forbidden_lines(result))

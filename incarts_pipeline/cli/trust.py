@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from incarts_pipeline.cli import screen
+from incarts_pipeline.cli.answers import KeyHost, TrustAnswer
 from incarts_pipeline.cli.options import JsonOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import SettingsError, UntrustedHostError
 from incarts_pipeline.settings import (
@@ -76,12 +77,10 @@ def agrees(error: UntrustedHostError) -> bool:
 
 def _tell(found: list[TrustedHost], *, as_json: bool) -> None:
     if as_json:
-        screen.tell_json(
-            [
-                {"host": one.host, "key": one.fingerprint, "withdrawn": one.withdrawn}
-                for one in found
-            ]
-        )
+        hosts = [
+            KeyHost(host=one.host, key=one.fingerprint, withdrawn=one.withdrawn) for one in found
+        ]
+        screen.tell_json(TrustAnswer(hosts=hosts))
         return
     for one in found:
         what = "is no longer for" if one.withdrawn else "is for"

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import typer
 
 from incarts_pipeline.cli import running, screen, show
+from incarts_pipeline.cli.answers import VerifyAnswer
 from incarts_pipeline.cli.options import (
     JsonOpt,
     LedgerOpt,
@@ -73,22 +74,23 @@ def verify(
         )
     )
     if as_json:
-        screen.tell_json(_object(result))
+        screen.tell_json(_answer(result))
     else:
         _tables(result)
     raise typer.Exit(result.exit_code())
 
 
-def _object(result: Verification) -> dict[str, Any]:
-    return {
-        "verified": result.output,
-        "verdicts": {verdict.value: n for verdict, n in result.counts.items()},
-        "disputed": result.disputed,
-        "requests": result.requests,
-        **show.end_object(result.stopped, result.end),
-        "seconds": round(result.seconds, 3),
-        "exit_code": result.exit_code(),
-    }
+def _answer(result: Verification) -> VerifyAnswer:
+    return VerifyAnswer(
+        verified=result.output,
+        verdicts={verdict.value: n for verdict, n in result.counts.items()},
+        disputed=result.disputed,
+        requests=result.requests,
+        stopped=result.stopped,
+        end=show.early_end(result.end),
+        seconds=round(result.seconds, 3),
+        exit_code=result.exit_code(),
+    )
 
 
 def _tables(result: Verification) -> None:

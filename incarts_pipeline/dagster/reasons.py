@@ -59,11 +59,12 @@ class Wrong:
 
 def table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table; texts of others are cut to a cell, and can't be markup."""
-    lines = [names, ["---"] * len(names), *([_cell(one) for one in row] for row in rows)]
+    lines = [names, ["---"] * len(names), *([cell(one) for one in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """Return a value as a cell: cut, and no markup."""
     if isinstance(value, int):
         return str(value)
     text = "" if value is None else shown(value)

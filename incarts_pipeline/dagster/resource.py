@@ -54,6 +54,10 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     idempotency_window: str | None = Field(
         default=None, description="How long Incarts is trusted to remember a key, like 25m."
     )
+    require_signature: str | None = Field(
+        default=None,
+        description="Only plan files signed with this public key are carried out; see plan_file.",
+    )
 
     # Any, since Dagster takes an EnvVar for every value.
     def __init__(self, **values: Any) -> None:
@@ -81,7 +85,7 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         # Only what was given, so that None here doesn't hide a value of the environment.
         names = ("base_url", "project_id", "ledger", "rate", "max_rps", "idempotency_window")
-        given = {name: getattr(self, name) for name in names}
+        given = {name: getattr(self, name) for name in (*names, "require_signature")}
         overrides = {name: value for name, value in given.items() if value is not None}
         if self.api_key is not None:
             overrides["api_key"] = self._key(self.api_key.env)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dagster as dg
+
+from incarts_pipeline.path_names import in_path
 
 PARTITION = "{partition}"
 
@@ -72,8 +73,8 @@ def plain_mapping(mapping: str | Path | Mapping[str, Any]) -> Path | dict[str, A
 
 
 def with_partition(place: str, partition: str | None) -> str:
-    """Fill a partition's key into a path; characters that a path can't hold are percent-coded."""
-    return place if partition is None else place.replace(PARTITION, quote(partition, safe=""))
+    """Fill a partition's key into a path or URI, as `path_name` spells it."""
+    return place if partition is None else in_path(place, PARTITION, partition)
 
 
 def output_place(output: str, *, partitioned: bool) -> str:

@@ -20,6 +20,7 @@ from incarts_pipeline.display import (
     plan_card,
     problem_groups,
 )
+from incarts_pipeline.display.reporting import write_plan_page
 from incarts_pipeline.errors import CatalogError, raising_ours
 from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import shown
@@ -105,14 +106,29 @@ class LinksPlan:
         with new_file(catalog, private=True) as rows:
             pq.write_table(self.kept.arrow(), rows)
 
+    @raising_ours
+    def report(self, path: str | Path) -> Path:
+        """Write the plan as one page for whoever approves it: every row, old beside new.
+
+        Raises:
+            CatalogError: the plan is closed, so its rows are gone.
+            RefusedError: there is a file that the plan was made from, or that is no page.
+            PublishError: the page can't be written.
+        """
+        self._check_open()
+        return write_plan_page(self.plan, path)
+
+    def _check_open(self) -> None:
+        if not self._close.alive:
+            raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
+
     def renew(self) -> None:
         """Decide anew before the plan is carried out again: the ledger has moved since.
 
         Raises:
             CatalogError: the plan is closed, so its rows are gone.
         """
-        if not self._close.alive:
-            raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
+        self._check_open()
         if self._carried_out:
             self.plan = replan(self.plan, Clock().now())
         self._carried_out = True

@@ -37,6 +37,8 @@ from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
 from incarts_pipeline.write import RunMetrics, WriteResult
 
+_FIRST = ("status", "short_link", "qr_image_url")  # what people look for; the rest is behind
+_COLUMNS = (*_FIRST, *(name for name in LINKS.names if name not in _FIRST))
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 _NULLABLE = {pa.type_for_alias(name.lower()): pd.api.types.pandas_dtype(name) for name in _WHOLE}
@@ -91,6 +93,9 @@ class LinksResult:
     def links(self) -> Any:
         """The link columns alone, as the caller's kind of frame with its index.
 
+        They begin with `status`, `short_link` and `qr_image_url`, here and in `to_pandas()` and its
+        like.
+
         To have them beside the caller's rows, take `to_pandas()`, which works with any index. For a
         DuckDB relation, a stream or a file it is an Arrow table.
 
@@ -101,7 +106,7 @@ class LinksResult:
         table = self.table
         if self._kept.kind is FrameKind.PANDAS:
             _check_index(self._kept.frame.index)
-        links = self._renamed(table.select(LINKS.names))
+        links = self._renamed(table.select(_COLUMNS))
         if self._kept.kind is FrameKind.PANDAS:
             return _pandas(links, _rows(self._kept.frame, self._places(table)).index)
         return _polars(links) if self._kept.kind is FrameKind.POLARS else links
@@ -162,7 +167,8 @@ class LinksResult:
         path: str | Path,
         *,
         error: str = "m",
-        size: float = 30.0,
+        size: float | None = None,
+        per_page: int | None = None,
         title: str | None = None,
     ) -> Path:
         """Write a page with the QR code of every link, which prints well on A4 and Letter.
@@ -173,19 +179,21 @@ class LinksResult:
         Args:
             path: where the HTML page goes.
             error: error correction, `l`, `m`, `q` or `h`: 7, 15, 25 or 30 % may be lost.
-            size: width of a code in millimetres, its white margin included, from 10 to 150.
+            size: width of a code in millimetres, its white margin included, from 10 to 150; 30, or
+                with `per_page` the largest that fits.
+            per_page: how many codes go on a printed page; as many as fit without it.
             title: the page's heading; the link sets' names by default.
 
         Raises:
             MissingExtraError: segno isn't installed; `pip install 'incarts-pipeline[qr]'`.
-            ValueError: another level or size.
+            ValueError: another level or size, or so many codes don't fit on a page.
             PublishError: the page can't be written.
             RefusedError: there is a file that the run read or wrote, or that is no page.
         """
         table = self.table
         heading = title or ", ".join(pc.unique(table["link_set"]).to_pylist()) or "QR codes"
         labels = self._labels(table["link_id"].drop_null().to_pylist())
-        page = qr_sheet(table, labels, error=error, size=size, title=heading)
+        page = qr_sheet(table, labels, error=error, size=size, per_page=per_page, title=heading)
         return self._written("sheet", path, page)
 
     def report(self, path: str | Path) -> Path:
@@ -227,7 +235,7 @@ class LinksResult:
 
     def _whole(self, kind: FrameKind) -> Any:
         table = self.table
-        return self._joined(kind, self._places(table), table.select(LINKS.names))
+        return self._joined(kind, self._places(table), table.select(_COLUMNS))
 
     def _places(self, table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return which of the caller's rows each row of links.parquet is of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import html
+import math
 import sys
 import threading
 import time
@@ -15,13 +16,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from incarts_pipeline.display.time_left import TimeLeft
 from incarts_pipeline.outgoing import shown
+from incarts_pipeline.rate_limit import LimitKind
 from incarts_pipeline.write import RunMetrics
 
 _TERMINAL_SECONDS = 0.2  # smooth to the eye
 _NOTEBOOK_SECONDS = 0.5  # each update is a message to the browser
 _LOG_SECONDS = 30.0  # enough to see that it is alive, little enough for a night's log
-_SMOOTHING = 0.8  # share of the rate that stays from one look to the next
+_SMOOTH_SECONDS = 5.0  # over which the rate is smoothed
+_LONG_SECONDS = 60.0  # and over which the time left counts on it
 _SHOWN_ERRORS = 3
 
 Draw = Callable[["Glance"], None]
@@ -29,7 +33,10 @@ Draw = Callable[["Glance"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
-    """A run at one moment. `rate` is in links a second, `left` in seconds, None when unknown."""
+    """A run at one moment. `rate` is in links a second, `left` in seconds, None when unknown.
+
+    `why` says why there is more left than at an earlier moment.
+    """
 
     done: int
     planned: int
@@ -38,6 +45,7 @@ class Glance:
     limit: str = ""
     errors: str = ""
     waiting: str = ""
+    why: str = ""
 
     @property
     def note(self) -> str:
@@ -47,9 +55,14 @@ class Glance:
             f"limit {self.limit}" if self.limit else "",
             self.errors,
             self.waiting,
-            f"{_clock(self.left)} left" if self.left is not None else "",
+            self._left(),
         )
         return "  ".join(part for part in parts if part)
+
+    def _left(self) -> str:
+        if self.left is None:
+            return ""
+        return f"{_clock(self.left)} left" + (f" ({self.why})" if self.why else "")
 
 
 class Watch:
@@ -60,26 +73,53 @@ class Watch:
         self._began = began
         self._last = began
         self._done = 0
-        self._rate = 0.0
+        self._rate = self._long_rate = 0.0
+        self._left = TimeLeft()
 
     def look(self, now: float) -> Glance:
         """Return the run at this moment; the rate is smoothed over the looks."""
         metrics, done = self._metrics, self._metrics.done
-        current = (done - self._done) / max(now - self._last, 1e-9)
-        # The first look has no history to be smoothed with.
-        first = self._last == self._began
-        self._rate = current if first else _SMOOTHING * self._rate + (1 - _SMOOTHING) * current
-        self._last, self._done = now, done
-        remaining = max(metrics.planned - done, 0)
+        self._measure(now, done)
+        self._look_ahead(now, max(metrics.planned - done, 0))
         errors = metrics.errors.most_common(_SHOWN_ERRORS)
         return Glance(
             done=done,
             planned=metrics.planned,
             rate=self._rate,
-            left=remaining / self._rate if self._rate > 0 and remaining else None,
+            left=self._left.seconds,
+            why=shown(self._left.why),
             limit=str(metrics.limit) if metrics.limit else "",
             errors=shown(", ".join(f"{n:,}× {what}" for what, n in errors)),
             waiting=shown(metrics.waiting),
+        )
+
+    def _measure(self, now: float, done: int) -> None:
+        current = (done - self._done) / max(now - self._last, 1e-9)
+        # The first look has no history to be smoothed with.
+        first, since = self._last == self._began, now - self._last
+        self._rate = current if first else _smoothed(self._rate, current, since, _SMOOTH_SECONDS)
+        # While the run waits, the pace at which it will go on is what it was.
+        if first or not self._metrics.waiting:
+            long = _smoothed(self._long_rate, current, since, _LONG_SECONDS)
+            self._long_rate = current if first else long
+        self._last, self._done = now, done
+
+    def _look_ahead(self, now: float, remaining: int) -> None:
+        metrics, limit = self._metrics, self._metrics.limit
+        is_met = limit is not None and limit.kind is not LimitKind.OPEN
+        pace = min(self._long_rate, limit.rate) if limit and is_met else self._long_rate
+        window = (limit.window or 0.0) if limit and is_met else 0.0
+        self._left.look(
+            now,
+            remaining=remaining,
+            pace=pace,
+            window=window,
+            facts={
+                "more to do": metrics.planned,
+                f"limit {limit}": str(limit) if is_met else None,
+                "after errors": metrics.errors.total(),
+            },
+            waiting=bool(metrics.waiting) and not window,  # which the pace takes into account
         )
 
     def over(self, now: float) -> Glance:
@@ -201,6 +241,11 @@ def _bundle(glance: Glance | None, what: str = "links") -> dict[str, str]:
         "text/plain": f"{what} {count}  {note}",
         "text/html": f"<div>{what} {bar} {count} &ensp;{html.escape(note)}</div>",
     }
+
+
+def _smoothed(before: float, current: float, since: float, over: float) -> float:
+    share = math.exp(-since / over)
+    return share * before + (1 - share) * current
 
 
 def _clock(seconds: float) -> str:

@@ -1,3 +1,9 @@
+from .activity import (
+    Activity as Activity,
+    Failure as Failure,
+    RunActivity as RunActivity,
+    activity_of as activity_of,
+)
 from .attempts import Outcome as Outcome, Sent as Sent
 from .bulk_queries import History as History
 from .bulk_read import Query as Query, Reading as Reading, reading as reading
@@ -14,6 +20,7 @@ from .current_links import (
     busy_elsewhere as busy_elsewhere,
     join_partition as join_partition,
     learn as learn,
+    made_by_others as made_by_others,
     mark_missing as mark_missing,
     reuse as reuse,
 )
@@ -36,7 +43,11 @@ from .history import (
 from .integrity import counts_of as counts_of, damage as damage
 from .journal import Journal as Journal
 from .ledger_file import check_file as check_file
-from .limits import load_rate as load_rate, save_rate as save_rate
+from .limits import (
+    known_rates as known_rates,
+    load_rate as load_rate,
+    save_rate as save_rate,
+)
 from .link_owners import dispute as dispute
 from .lost_keys import hold_lost as hold_lost
 from .moved import copy_database as copy_database

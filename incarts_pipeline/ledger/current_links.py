@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES
 
 _O = tables.operation.c
 _R = tables.row.c
+_AT_ONCE = 10_000  # parameters of a statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,24 @@ def join_partition(
         sa.insert(tables.member).prefix_with("OR REPLACE"),
         [{"set_id": set_id, "row_key": key, "partition": partition} for set_id, key in rows],
     )
+
+
+def made_by_others(
+    connection: sa.Connection, rows: Collection[tuple[int, str]], run_id: str, since: Stamp
+) -> dict[str, int]:
+    """Count the rows, each (set's id, row key), that got their link from another run `since`."""
+    found: Counter[str] = Counter()
+    for set_id in sorted({set_id for set_id, _ in rows}):
+        keys = [row_key for own, row_key in rows if own == set_id]
+        for start in range(0, len(keys), _AT_ONCE):
+            makers = sa.select(_R.run_id).where(
+                _R.set_id == set_id,
+                _R.row_key.in_(keys[start : start + _AT_ONCE]),
+                _R.run_id != run_id,
+                _R.changed_at >= since.micros,
+            )
+            found.update(connection.scalars(makers))
+    return dict(found)
 
 
 def busy_elsewhere(

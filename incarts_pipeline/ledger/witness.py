@@ -14,7 +14,6 @@ take the last seconds of both, and leaves the ledger, which is synchronized, the
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
@@ -30,6 +29,7 @@ from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.identity import KEY_DIGEST_BYTES, key_digest
 from incarts_pipeline.ledger.ledger_file import beside
+from incarts_pipeline.system import locked, open_file, read_at, write_at
 
 _LENGTH = 256
 _SYNC_SECONDS = 5.0
@@ -187,13 +187,10 @@ class Witness:
             if self._mark_file is None:
                 self._mark_file = _opened(self._ledger, file, os.O_RDWR)
             # Another process may be between its commit and its mark: the later one stays.
-            fcntl.flock(self._mark_file, fcntl.LOCK_EX)
-            try:
-                there = _decoded(os.pread(self._mark_file, _LENGTH, 0), file)
+            with locked(self._mark_file):
+                there = _decoded(read_at(self._mark_file, _LENGTH, 0), file)
                 if there is None or _is_later(mark, there):
-                    os.pwrite(self._mark_file, mark.encoded(), 0)
-            finally:
-                fcntl.flock(self._mark_file, fcntl.LOCK_UN)
+                    write_at(self._mark_file, mark.encoded(), 0)
         except OSError as error:
             raise _unusable(file, error) from error
 
@@ -223,7 +220,7 @@ _APPEND = os.O_WRONLY | os.O_APPEND
 def _opened(ledger: Path, file: Path, flags: int) -> int:
     """Open a file that is made as open as the ledger: who may write that needs this too."""
     make_empty(file, like=ledger)
-    return os.open(file, flags | os.O_NOFOLLOW)
+    return open_file(file, flags)
 
 
 def _sent(ledger: Path) -> Path:
@@ -232,8 +229,7 @@ def _sent(ledger: Path) -> Path:
 
 def _append(file: int, digests: bytes) -> None:
     """Append all of the digests or none; half a one, as a power cut leaves it, is cut off."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
+    with locked(file):
         size = os.fstat(file).st_size
         if size % KEY_DIGEST_BYTES:
             size -= size % KEY_DIGEST_BYTES
@@ -241,8 +237,6 @@ def _append(file: int, digests: bytes) -> None:
         if os.write(file, digests) < len(digests):
             os.ftruncate(file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_later(mark: Mark, there: Mark) -> bool:

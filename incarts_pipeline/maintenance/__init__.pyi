@@ -1,4 +1,5 @@
 from .adoption import adopt as adopt
+from .case_groups import OpenCases as OpenCases
 from .compare import Verdict as Verdict
 from .destinations import (
     Checked as Checked,
@@ -23,3 +24,4 @@ from .verify import (
     VerifyRequest as VerifyRequest,
     verify_links as verify_links,
 )
+from .watch import Watched as Watched, watch_ledger as watch_ledger

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, raising_ours
 from incarts_pipeline.mapping.accept import parse_accept
 from incarts_pipeline.mapping.expressions import (
     Column,
@@ -29,6 +29,7 @@ from incarts_pipeline.mapping.validation_errors import explain
 from incarts_pipeline.mapping.where import Where, parse_where
 from incarts_pipeline.mapping.yaml import load_yaml
 from incarts_pipeline.models import Limits, Policy
+from incarts_pipeline.system import at_home
 from incarts_pipeline.text import shortened
 
 _From = Annotated[Source, PlainValidator(parse_source)]
@@ -304,6 +305,7 @@ class Mapping(_Model):
             check_source(schema, "where", ValueKind.TEXT, Column(column=name))
 
 
+@raising_ours
 def load_mapping(
     source: Mapping | Dict[str, object] | str | Path, *, most_bytes: int = _MOST_BYTES
 ) -> Mapping:
@@ -359,4 +361,4 @@ def mapping_content(
     table = content.get("hold_dead")
     if not table or not isinstance(table, str | Path) or "://" in str(table):
         return content
-    return {**content, "hold_dead": str(folder / Path(table).expanduser())}
+    return {**content, "hold_dead": str(folder / at_home(table))}

@@ -13,6 +13,7 @@ from .keys import (
     SecretText as SecretText,
     fingerprint as fingerprint,
 )
+from .lacking_signs import STAND_INS as STAND_INS, fit as fit, fitting as fitting
 from .logs import (
     SafeRecords as SafeRecords,
     logger_of as logger_of,

@@ -20,6 +20,7 @@ from .plan_file import (
     save_plan as save_plan,
     sign_plan as sign_plan,
 )
+from .planned_rows import PlannedRow as PlannedRow
 from .request import PlanRequest as PlanRequest, QrRequest as QrRequest
 from .signature import check_signer as check_signer, new_keys as new_keys
 from .workspace import Workspace as Workspace

@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
+from incarts_pipeline.ledger import LedgerReader, Replay
 from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
 from incarts_pipeline.plan import changes, guards, held_keys, queries
-from incarts_pipeline.plan.changed_rows import ChangedRows, changed_rows
+from incarts_pipeline.plan.changed_rows import ChangedRows, changed_rows, replaced_lines
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
+from incarts_pipeline.plan.examples import missing_lines
 from incarts_pipeline.plan.figures import Count, PlanFigures
 from incarts_pipeline.plan.guards import SetFigures
 from incarts_pipeline.plan.named_paths import NamedPath
@@ -379,24 +380,11 @@ def _set_figures(
             replace=calls.get((name, Action.REPLACE), 0),
             newly_missing=newly_missing.get(name, 0),
             was_complete=name in complete,
-            examples=_guard_examples(planning, name, changed),
+            changes=replaced_lines(changed, name),
+            missing_examples=missing_lines(planning.workspace, planning.ledger, name),
         )
         for name in planning.options.link_sets
     ]
-
-
-def _guard_examples(planning: Planning, link_set: str, changed: Sequence[ChangedRows]) -> list[str]:
-    """Return what links that would be replaced have in common, and the first; then lost ones."""
-    told = [
-        line
-        for one in changed
-        if (one.link_set, one.action) == (link_set, Action.REPLACE)
-        for line in (*one.patterns(), *map(str, one.examples))
-    ]
-    rows = planning.workspace.db.execute(queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
-    op_ids = [op_id for _, op_id in rows]
-    links = planning.ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
-    return told + [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
 
 def _digest(workspace: Workspace, kind: Kind, options: PlanOptions, prefix: str = "") -> str:

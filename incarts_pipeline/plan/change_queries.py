@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+# A code whose link was replaced has no field that differs.
+_ANY = "(SELECT * FROM changed WHERE fields IS NULL OR LEN(fields) > 0)"
+
 # What is decided of rows that have a link of other content.
-KINDS = """
+KINDS = f"""
 SELECT DISTINCT link_set, action, reason FROM decision
-SEMI JOIN changed USING (link_set, catalog_row)
-"""
+SEMI JOIN {_ANY} USING (link_set, catalog_row)
+"""  # noqa: S608 - our own text
 
 # The rows with an action and a reason that have a link of other content, and what differs in them.
-OF_KIND = """
+OF_KIND = f"""
 CREATE OR REPLACE TABLE changed_row AS
-SELECT link_set, catalog_row, fields FROM changed
+SELECT link_set, catalog_row, fields FROM {_ANY}
 SEMI JOIN (
     SELECT * FROM decision WHERE link_set = $link_set AND action = $action AND reason = $reason
 ) USING (link_set, catalog_row)
-"""
+"""  # noqa: S608 - our own text
 COUNT = "SELECT COUNT(*), COUNT(*) FILTER (fields IS NULL) FROM changed_row"
 FIELD_SETS = """
-SELECT fields, COUNT(*) AS n FROM changed_row WHERE fields IS NOT NULL AND LEN(fields) > 0
+SELECT fields, COUNT(*) AS n FROM changed_row WHERE fields IS NOT NULL
 GROUP BY fields ORDER BY n DESC, fields LIMIT $most
 """
 _CHANGE = "FROM difference SEMI JOIN changed_row USING (link_set, catalog_row)"
@@ -37,4 +40,16 @@ SELECT link_set, catalog_row, path, old, new, changed.differences
 FROM difference JOIN changed USING (link_set, catalog_row)
 SEMI JOIN wanted USING (link_set, catalog_row)
 ORDER BY link_set, catalog_row, place
+"""
+
+# Rows of a catalog with what is decided of them: first those whose links would be others, or that
+# get none, last those that stay as they are.
+ROWS = """
+SELECT link_set, catalog_row, {row} AS number, row_key, action, reason, body, was_key,
+       LIST_TRANSFORM(
+           LIST_FILTER(problems, lambda one: one.severity <> 'note'),
+           lambda one: one.field || ': ' || one.message
+       ) AS wrong
+FROM judged
+ORDER BY LIST_POSITION($actions, action), number, link_set LIMIT $most
 """

@@ -83,6 +83,16 @@ def changed_rows(workspace: Workspace, kind: Kind) -> list[ChangedRows]:
     ]
 
 
+def replaced_lines(changed: Sequence[ChangedRows], link_set: str) -> list[str]:
+    """Return what the links of a set that would be replaced have in common, and the first ones."""
+    return [
+        line
+        for one in changed
+        if (one.link_set, one.action) == (link_set, Action.REPLACE)
+        for line in (*one.patterns(), *map(str, one.examples))
+    ]
+
+
 def _changed_rows(
     workspace: Workspace, kind: Kind, link_set: str, action: Action, reason: Reason
 ) -> ChangedRows:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.differences import Difference
+from incarts_pipeline.ledger import LedgerReader, links_used_for
 from incarts_pipeline.models import Kind, Reason
 from incarts_pipeline.plan import change_queries, queries
 from incarts_pipeline.plan.workspace import Workspace
@@ -69,6 +70,14 @@ def examples_of(workspace: Workspace, kind: Kind, **asked: str | int | None) -> 
     return [_example(row[:1] + row[2:], *found.get(row[:2], ((), 0))) for row in rows]
 
 
+def missing_lines(workspace: Workspace, ledger: LedgerReader, link_set: str) -> list[str]:
+    """Return the first links of a set whose row left the catalog, as lines."""
+    rows = workspace.db.execute(queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
+    op_ids = [op_id for _, op_id in rows]
+    links = ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
+    return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
+
+
 def differences_of(
     workspace: Workspace, places: Sequence[Place]
 ) -> dict[Place, tuple[list[Difference], int]]:
@@ -83,14 +92,14 @@ def differences_of(
     return found
 
 
-def _example(row: Sequence[Any], differences: Sequence[Difference], more: int) -> Example:
+def _example(row: Sequence[Any], found: Sequence[Difference], more: int) -> Example:
     link_set, number, row_key, reason, body, problem, was_key = row
     return Example(
         link_set=link_set,
         catalog_row=number,
         row_key=row_key or "",
         reason=Reason(reason),
-        differences=differences,
+        differences=found,
         more=more,
         name=json.loads(body).get("name") if body is not None else None,
         problem=problem,

@@ -75,7 +75,7 @@ def refuse(figures: PlanFigures, approve: str | None) -> None:
         "Approve exactly this plan with ", Option(name="approve", value=figures.digest), "."
     )
     raise RefusedError(
-        joined(LINE_BREAK, [refusal.message for refusal in against]),
+        joined(LINE_BREAK, [refusal.told() for refusal in against]),
         fix=joined(" ", [*(r.fix for r in against), *([approve_it] if approvable else [])]),
         guard=against[0].guard,
         digest=figures.digest if approvable else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from incarts_pipeline.models import Intent, Kind
 from incarts_pipeline.text import LINE_BREAK, Option, OptionText, joined
@@ -37,17 +37,26 @@ class SetFigures:
     replace: int
     newly_missing: int
     was_complete: bool = False
-    examples: Sequence[str] = field(default=())
+    changes: Sequence[str] = ()  # in lines: what replaced links have in common, and the first
+    missing_examples: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One guard's verdict; `approvable` ones are let through by the plan's digest."""
+    """One guard's verdict; `approvable` ones are let through by the plan's digest.
+
+    `changes` are lines on what it stands against, which a plan says beside it anyway.
+    """
 
     guard: str
     message: str
     fix: str
     approvable: bool = True
+    changes: Sequence[str] = ()
+
+    def told(self) -> OptionText:
+        """Return the message with the lines on what changes, for who doesn't see the plan."""
+        return _lines(self.message, self.changes)
 
 
 def refusals(
@@ -115,10 +124,15 @@ def _share(figures: SetFigures) -> list[Refusal]:
     return [
         Refusal(
             guard=SHARE_GUARD,
-            message=joined(LINE_BREAK, [told, *(f"  {one}" for one in figures.examples)]),
+            message=_lines(told, figures.missing_examples),
+            changes=figures.changes,
             fix="If the change is meant, approve this plan.",
         )
     ]
+
+
+def _lines(first: str, others: Sequence[str]) -> OptionText:
+    return joined(LINE_BREAK, [first, *(f"  {line}" for line in others)])
 
 
 def _growth(figures: SetFigures) -> list[Refusal]:

@@ -14,6 +14,7 @@ from incarts_pipeline.file_writer import check_link
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.outgoing import uri_place
 from incarts_pipeline.settings import Settings, own_file
+from incarts_pipeline.system import at_home
 
 # What SQLite, the pace and the witness keep beside the ledger, under its name and more.
 _BESIDE_LEDGER = ("-wal", "-shm", "-journal", "-pace", ".witness", ".sent")
@@ -125,7 +126,7 @@ def _check_kind(named: NamedPath) -> None:
 def _real(path: str) -> str:
     if path.startswith("file://"):
         path = unquote(urlsplit(path).path)
-    return uri_place(path) if "://" in path else os.path.realpath(Path(path).expanduser())
+    return uri_place(path) if "://" in path else os.path.realpath(at_home(path))
 
 
 def _same(one: str, other: str) -> bool:

@@ -17,6 +17,7 @@ from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.named_paths import NamedPath
+from incarts_pipeline.plan.planned_rows import PlannedRow, planned_rows
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
@@ -241,6 +242,10 @@ class Plan:
             link_set=link_set,
             n=n,
         )
+
+    def rows(self, most: int) -> Iterator[PlannedRow]:
+        """Yield the rows with what is decided of each, at most so many: replaced ones first."""
+        return planned_rows(self.workspace, self.kind, most)
 
 
 def _with_ids(rows: Sequence[tuple[str, str]], set_ids: Mapping[str, int]) -> Rows:

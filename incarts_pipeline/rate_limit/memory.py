@@ -11,21 +11,23 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.outgoing import logger_of
+from incarts_pipeline.path_names import path_name
 from incarts_pipeline.rate_limit.limit import Learned
+from incarts_pipeline.system import own_folder
 
 logger = logger_of(__name__)
 
 
 def memory_path(base_url: str, fingerprint: str) -> Path:
     """Return the file of a host and a key's fingerprint."""
-    host = urlsplit(base_url).netloc.rpartition("@")[2].replace(":", "_")
-    return user_state_path("incarts") / "rates" / f"{host}-{fingerprint}.json"
+    host = path_name(urlsplit(base_url).netloc.rpartition("@")[2])
+    host = host.replace("_", "%5F").replace("%3A", "_")  # a port looks better so
+    return own_folder("state") / "rates" / f"{host}-{fingerprint}.json"
 
 
 def remembered(base_url: str, fingerprint: str) -> Learned | None:

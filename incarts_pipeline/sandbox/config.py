@@ -194,11 +194,13 @@ class SandboxConfig(_Switches):
         intents: those on offer. The real `product_detail` is announced as coming soon.
         smart_select: whether a Walmart link with a ZIP code names offers and a store.
         qr_needs_project: whether a QR code's body must name its project.
-        max_products: more products than this are a 422; None for no bound. Likewise
-            `max_quantity`; a body of more than `max_body_bytes` is a 413.
+        max_products: more products than this are a 422; None for no bound.
+        max_quantity: a higher quantity is a 422; None for no bound.
+        max_body_bytes: a longer body is a 413; None for no bound.
         short_domain: where short links point, like `https://in2carts.com`; None for the sandbox
             itself, where they work.
-        latency: how long every request takes, plus up to `jitter`.
+        latency: how long every request takes.
+        jitter: how much longer it takes at most, by chance.
         faults: what goes wrong how often; a number spreads over all kinds.
         late_seconds: how much later a late link is made.
         late_closes: whether a late request's connection is closed instead of answered with a 504.

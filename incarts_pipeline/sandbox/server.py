@@ -234,11 +234,12 @@ def serve(
 async def _serve_until_signal(app: App, sock: socket.socket, ready: Callable[[], None]) -> None:
     server = _Server(app, sock, ready)
 
-    def stop() -> None:
+    def stop(*_: object) -> None:
         server.should_exit = server.force_exit = True
 
+    # Not the loop's own handlers, which Windows doesn't have; uvicorn looks ten times a second.
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        signal.signal(number, stop)
     await server.run_here()
 
 

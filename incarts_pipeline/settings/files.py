@@ -18,6 +18,7 @@ from typing import Any
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.settings.api_key import hidden_keys, is_key
 from incarts_pipeline.small_files import read_small
+from incarts_pipeline.system import own_folder
 from incarts_pipeline.text import suggest
 
 FILE_NAME = "incarts.toml"
@@ -40,9 +41,7 @@ NOTHING = Layer(values={}, places={})
 
 def own_file() -> Path:
     """Return where a person's own settings file is, or would be."""
-    from platformdirs import user_config_path
-
-    return user_config_path("incarts") / FILE_NAME
+    return own_folder("config") / FILE_NAME
 
 
 def layers_of_files(

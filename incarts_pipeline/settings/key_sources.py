@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from incarts_pipeline.outgoing import (
 )
 from incarts_pipeline.settings.api_key import stripped_key
 from incarts_pipeline.small_files import TooLargeError
+from incarts_pipeline.system import at_home, home_folder, kill_all
 
 _BYTES = 16 * 1024
 _SECONDS = 60.0  # some ask a person for a fingerprint or a touch
@@ -53,8 +53,8 @@ def key_of_file(file: Path) -> SecretKey:
     """
     if "\0" in str(file):
         raise ValueError(f"{file} has a NUL in it, as no file's name")
-    with file.expanduser().open("rb") as opened:
-        _check_private(opened, file)
+    with at_home(file).open("rb") as opened:
+        check_private(opened, file)
         content = SecretBytes(opened.read(_BYTES + 1))
     if len(content) > _BYTES:
         raise ValueError(f"{file} must hold the API key and nothing else: {TooLargeError(_BYTES)}")
@@ -68,7 +68,12 @@ def key_of_file(file: Path) -> SecretKey:
     raise ValueError(f"{file} must hold the API key and nothing else{problem}")
 
 
-def _check_private(opened: IO[bytes], file: Path) -> None:
+def check_private(opened: IO[bytes], file: Path) -> None:
+    """Refuse a key's file that others may read, unless a container's runtime mounted it.
+
+    Raises:
+        ValueError: as said, with what to type.
+    """
     found = os.fstat(opened.fileno())
     if os.name != "posix" or not stat.S_ISREG(found.st_mode):
         return
@@ -101,7 +106,7 @@ def _is_mounted(descriptor: int, found: os.stat_result, file: Path) -> bool:
     read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
     if read_only and found.st_dev != Path("/").stat().st_dev:
         return True
-    return found.st_uid == 0 and _MOUNTED.resolve() in file.expanduser().resolve().parents
+    return found.st_uid == 0 and _MOUNTED.resolve() in at_home(file).resolve().parents
 
 
 def key_of_command(command: str) -> SecretKey:
@@ -142,9 +147,9 @@ def _arguments(command: str) -> list[str]:
     if found is None:
         raise _failed(f"there is no program {named!r}.", "name one in PATH")
     # A relative one would be whatever lies in the working folder.
-    if not Path(found).expanduser().is_absolute():
+    if not at_home(found).is_absolute():
         raise _failed(f"{named!r} is in no fixed place.", "begin with the whole path")
-    return [str(Path(found).expanduser()), *others]
+    return [str(at_home(found)), *others]
 
 
 def _printed(arguments: list[str]) -> SecretBytes:
@@ -154,7 +159,7 @@ def _printed(arguments: list[str]) -> SecretBytes:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment_of_helper(),
-        cwd=Path.home(),
+        cwd=home_folder(),
         start_new_session=True,
     )
     try:
@@ -179,7 +184,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
         yield
     finally:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_all(process)
         process.wait()
 
 

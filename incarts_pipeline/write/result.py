@@ -43,7 +43,10 @@ class LeftOver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """How a run ended. `busy` and `moved` are (link set, row key) of calls left to another run."""
+    """How a run ended. `busy` and `moved` are (link set, row key) of calls left to another run.
+
+    `made_by_others` counts, by the id of the run that made them, the links that it waited for.
+    """
 
     run_id: str
     end: End | None
@@ -54,6 +57,7 @@ class WriteResult:
     unrecorded: Sequence[str] = ()
     busy: Sequence[tuple[str, str]] = field(default=(), repr=False)
     moved: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    made_by_others: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_blocked(self) -> bool:

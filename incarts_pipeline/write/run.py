@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.clock import Clock
+from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
@@ -35,6 +35,7 @@ from incarts_pipeline.ledger import (
     end_run,
     learn,
     living_runs,
+    made_by_others,
     mark_missing,
     rekey,
     renew,
@@ -47,7 +48,7 @@ from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.text import Option, OptionText
+from incarts_pipeline.text import Option, OptionText, counted
 from incarts_pipeline.write.attempts import Attempts
 from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
@@ -92,6 +93,9 @@ class Writer:
         self._kept_rate: Learned | None = sender.throttle.rate.learned
         self._busy: list[Call] = []
         self._moved: list[tuple[str, str]] = []
+        self._awaited: set[tuple[int, str]] = set()  # rows that another run was sending
+        self._made_by_others: dict[str, int] = {}
+        self._began: Stamp = sender.throttle.clock.now()
 
     async def run(self) -> WriteResult:
         """Carry the plan out and return how it ended.
@@ -184,7 +188,7 @@ class Writer:
             if refusal.guard not in self._approved:
                 self._throttle.end(
                     EndKind.REFUSED,
-                    OptionText("Now that what was in doubt is settled: ", refusal.message),
+                    OptionText("Now that what was in doubt is settled: ", refusal.told()),
                     OptionText("Plan again and look. ", refusal.fix),
                     Reason.CIRCUIT_OPEN,
                 )
@@ -245,6 +249,7 @@ class Writer:
         for call, (claim, _) in zip(calls, answers, strict=True):
             if claim is Claim.BUSY:
                 self._busy.append(call)
+                self._awaited.add((call.set_id, call.row_key))
             elif claim is Claim.MOVED:
                 self._moved.append((call.link_set, call.row_key))
         return [operation for _, operation in answers if operation is not None]
@@ -292,9 +297,29 @@ class Writer:
             elif calls:
                 await self._make(iter([calls]))
             if not self._busy and not (waiting and self._plan.figures.doubts):
-                return
-            self._metrics.waiting = "another run is sending rows of this link set"
+                break
+            await self._recorded(self._say_who_is_waited_for)
             await self._stop.sleep(_POLL_SECONDS)
+        self._metrics.waiting = ""
+        if self._awaited:
+            self._made_by_others = await self._recorded(self._count_made_by_others) or {}
+
+    def _say_who_is_waited_for(self, connection: sa.Connection) -> None:
+        living = living_runs(connection, self._me, self._clock.now())
+        names = frozenset(self._set_ids)
+        others = [
+            f"run {run_id} (pid {run.pid} on {run.host})"
+            for run_id, run in living.items()
+            if run_id != self._run_id and run.link_sets & names
+        ]
+        rows = counted(len(self._busy), "row") if self._busy else "rows in doubt"
+        self._metrics.waiting = (
+            f"waiting for {rows} that {' and '.join(others) or 'another run'} is at, until they "
+            "are there or it ends; Ctrl-C is safe"
+        )
+
+    def _count_made_by_others(self, connection: sa.Connection) -> dict[str, int]:
+        return made_by_others(connection, self._awaited, self._run_id, self._began)
 
     def _others(self, connection: sa.Connection) -> list[str]:
         """Return the living runs but this one."""
@@ -368,4 +393,5 @@ class Writer:
             ],
             busy=[(call.link_set, call.row_key) for call in self._busy],
             moved=self._moved,
+            made_by_others=self._made_by_others,
         )

@@ -9,6 +9,7 @@ import pytest
 
 from incarts_pipeline.cli import main
 from incarts_pipeline.sandbox import Sandbox
+from tests.support.json_schemas import check_answer
 from tests.support.runs import products
 from tests.support.shell import Shell
 
@@ -29,6 +30,8 @@ def shell(
         with pytest.raises(SystemExit) as ended:
             main()
         out, err = capsys.readouterr()
+        if "--json" in arguments and out:
+            check_answer(arguments, out)
         return int(ended.value.code or 0), out, err
 
     return go

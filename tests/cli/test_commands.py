@@ -80,12 +80,15 @@ def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
         ("incarts plan --ref", "--refuse-over"),
     ],
 )
-def test_completion(typed: str, offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script that bash is given completes commands, commands of commands, and options."""
+def test_completion(
+    typed: str, offered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed for bash completes commands, commands of commands, and options."""
     here = Path(sys.executable).parent
     monkeypatch.setenv("PATH", f"{here}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
     words = f"COMP_WORDS=({typed}); COMP_CWORD={typed.count(' ')}"
-    script = f'''eval "$(_INCARTS_COMPLETE=bash_source incarts)"; {words}
+    script = f'''incarts --install-completion >&2; . ~/.bashrc; {words}
         _incarts_completion incarts; echo "${{COMPREPLY[*]}}"'''
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
-    assert (ran.stdout.strip(), ran.stderr) == (offered, "")
+    assert (ran.stdout.strip(), "bash completion installed" in ran.stderr) == (offered, True)

@@ -78,6 +78,9 @@ def test_a_no_sends_nothing(
     code, _, err = shell("qr", "one.parquet", "--identifier", "shelf")
     assert "Make 1 QR code? [y/N]:" in err
     assert (code, err.endswith("Nothing was sent.\n")) == (1, True)
+    monkeypatch.setattr(sys, "stdin", answering("n\n"))
+    _, _, err = shell("qr", "links.parquet", "--identifier", "shelf", "--limit", "2")
+    assert "Make 2 of 3 QR codes? [y/N]:" in err
     assert box.audit().qr_codes == 0
 
 
@@ -94,7 +97,7 @@ def test_taken_identifier_is_settled_in_the_shell(
     assert code == 3
     assert f"a QR code of the link {linked[0]}" in out
     assert "choose another identifier" in out
-    [case] = json.loads(shell("review", "list", "--json")[1])
+    [case] = json.loads(shell("review", "list", "--json")[1])["cases"]
     code, out, _ = shell("review", "adopt", case["idempotency_key"], theirs)
     assert code == 0
     assert f"has the QR code {theirs}" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_review_from_list_to_adopt(shell: Shell, overdue: str, box: Sandbox) -> 
     assert overdue in out
     assert "needs review: too_old" in out
     code, out, _ = shell("review", "list", *LEDGER, "--json")
-    assert (code, json.loads(out)[0]["needs_person"]) == (3, True)
+    assert (code, json.loads(out)["cases"][0]["needs_person"]) == (3, True)
     code, out, _ = shell("review", "evidence", *LEDGER)
     assert (code, "incarts-evidence.json" in out) == (0, True)
     text = Path("incarts-evidence.json").read_text()
@@ -78,7 +79,8 @@ def test_show(shell: Shell, catalog: str) -> None:
     assert "create: done" in out
     assert "in use" in out
     code, out, _ = shell("show", "000003", "--json")
-    assert json.loads(out)[0]["attempts"][0]["http_status"] == 201
+    [attempt] = json.loads(out)["entries"][0]["attempts"]
+    assert (attempt["http_status"], attempt["sent_at"][-6:]) == (201, "+00:00")
     assert (
         "Whether the row is held or rejected now is in links.parquet"
         in shell("show", "sku=000003")[1]
@@ -102,7 +104,8 @@ def test_import_and_adopt(shell: Shell, catalog: str) -> None:
     code, out, _ = shell("import", "links.parquet", "--ledger", "another.db")
     assert (code, out) == (0, "12 links taken over into another.db, 0 known\n")
     code, out, _ = shell("import", "links.parquet", "--ledger", "another.db", "--json")
-    assert json.loads(out) == {"links": 0, "needs_review": 0, "known": 12}
+    told = {"schema_version": 1, "links": 0, "needs_review": 0, "known": 12}
+    assert json.loads(out) == told
     code, _, err = shell("import", catalog)
     assert (code, "--unique-key" in err) == (1, True)
 
@@ -136,6 +139,14 @@ def test_list_says_until_when_a_run_settles_it(shell: Shell, catalog: str, box: 
     arguments = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--limit", "1")
     shell(*arguments, "--max-duration", "0.3s")
     code, out, _ = shell("review", "list")
-    assert (code, "the next run settles it until 20" in out) == (0, True)
-    [case] = json.loads(shell("review", "list", "--json")[1])
+    first, blank, group, row, key = out.splitlines()
+    assert (code, blank) == (0, "")
+    assert re.fullmatch(r"1 in doubt; run `incarts apply` before .*\d\d:\d\d:\d\d UTC", first)
+    assert re.fullmatch("test, in doubt: internal; the next run settles it: 1 row", group)
+    assert row.startswith("  000000  ")
+    assert key.startswith("    incarts1-")
+    told = json.loads(shell("review", "list", "--json")[1])
+    [case] = told["cases"]
     assert case["settles_until"] > case["first_sent_at"]
+    assert told["apply_before"] == case["settles_until"]
+    assert (told["in_doubt"], told["needs_person"], told["in_flight"]) == (1, 0, 0)

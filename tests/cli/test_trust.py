@@ -120,7 +120,10 @@ def test_nightly_jobs_go_on_in_fresh_containers(
     monkeypatch.delenv("INCARTS_API_BASE_URL")
     forget(monkeypatch, "second")
     assert strange(*APPLY, "--yes")[0] == 0
-    assert "by the ledger incarts-ledger.db" in strange("doctor")[1]
+    told = strange("doctor")[1]
+    assert "by the ledger incarts-ledger.db" in told
+    assert "ledger: ok  incarts-ledger.db (" in told
+    assert ", mode 0600)" in told
     assert strange("ledger", "backup", "copy.db")[0] == 0
     forget(monkeypatch, "third")
     assert strange("verify", "--ledger", "copy.db")[0] == 0
@@ -168,7 +171,7 @@ def test_trust_is_said_listed_and_withdrawn(
         another.setenv("INCARTS_API_KEY", "ic_live_of_somebody_else")
         refusal(strange, *APPLY)
     assert strange("trust", host, "--withdraw")[0] == 0
-    assert json.loads(strange("trust", "--json")[1])[0]["withdrawn"] is True
+    assert json.loads(strange("trust", "--json")[1])["hosts"][0]["withdrawn"] is True
     refusal(strange, *APPLY)  # though its ledger speaks for it
     assert strange("trust", host)[0] == 0
     assert strange(*APPLY)[0] == 0
@@ -206,7 +209,7 @@ def test_a_person_is_asked(
     code, _, err = strange("verify", "--target", "prod")
     assert "is for that host" in err
     assert f"for {box.base_url}? [y/N]" in err
-    kept = json.loads(strange("trust", "--json")[1])
+    kept = json.loads(strange("trust", "--json")[1])["hosts"]
     if answer == "y\n":
         assert kept[0]["host"] == box.base_url
         assert "nobody has said" not in err.partition("[y/N]")[2]
@@ -268,7 +271,7 @@ def test_the_own_settings_file(
     told = json.loads(out)
     assert code == 0
     assert "(mode 0600)" in {row["check"]: row["message"] for row in told["checks"]}["key"]
-    sources = {row["setting"]: row["from"] for row in told["settings"]}
+    sources = {row["setting"]: row["source"] for row in told["settings"]}
     assert sources["api_key_file"] == f"{own_file()} [targets.prod]"
     assert sources["base_url"] == "incarts.toml [targets.prod]"
     assert sources["project_id"] == "INCARTS_PROJECT_ID"
@@ -295,7 +298,7 @@ def test_the_doctor_says_where_all_comes_from(shell: Shell, box: Sandbox) -> Non
     """Each setting that isn't a default stands with its source, the key by its fingerprint."""
     Path("incarts.toml").write_text('max_rps = 7\n[targets.prod]\nledger = "prod.db"\n')
     code, out, _ = shell("doctor", "--target", "prod", "--json")
-    found = {row["setting"]: (row["value"], row["from"]) for row in json.loads(out)["settings"]}
+    found = {row["setting"]: (row["value"], row["source"]) for row in json.loads(out)["settings"]}
     assert code == 0
     assert found["max_rps"] == ("7.0", "incarts.toml")
     assert found["ledger"] == ("prod.db", "incarts.toml [targets.prod]")

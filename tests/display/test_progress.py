@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 import time
 from types import SimpleNamespace
@@ -35,7 +36,8 @@ def test_a_glance_says_all_that_matters() -> None:
     assert (first.done, first.planned, first.rate, first.left) == (20, 100, 10.0, 8.0)
     assert first.note == "10/s  2× 429, 1× 503  the limit's window is used up  0:08 left"
     metrics.states[State.DONE] = 20 + 30
-    assert watch.look(3.0).rate == pytest.approx(0.8 * 10 + 0.2 * 30)
+    share = math.exp(-1 / 5)
+    assert watch.look(3.0).rate == pytest.approx(share * 10 + (1 - share) * 30)
     metrics.states[State.DONE] = 100
     assert watch.look(4.0).left is None
     assert watch.over(10.0).note == "10/s  2× 429, 1× 503"

@@ -71,3 +71,24 @@ def test_codes_too_fine_for_paper_are_warned_of() -> None:
     long = link(1, qr_encoded_url="https://in2carts.com/" + "x" * 300)
     assert "print larger" in parsed(qr_sheet(links([long]), size=10.0)).text
     assert "print larger" not in parsed(qr_sheet(links([link(1)]))).text
+
+
+def test_as_many_on_a_page_as_asked() -> None:
+    """Each printed page has so many codes, the last one what is left; the size is said."""
+    page = qr_sheet(links([link(n) for n in range(7)]), per_page=3)
+    sheets = page.split('class="ic-sheet"')[1:]
+    assert [sheet.count("<figure") for sheet in sheets] == [3, 3, 1]
+    assert "7 codes, 87.9 mm, error" in parsed(page).text
+    with pytest.raises(ValueError, match="per_page is 1 or more, not 0"):
+        qr_sheet(links([link(1)]), per_page=0)
+    with pytest.raises(ValueError, match="per_page is at most"):
+        qr_sheet(links([link(1)]), per_page=1_000)
+
+
+def test_a_short_link_is_broken_before_its_code_alone() -> None:
+    """The code of a short link is one piece; a long URL that stands in may be broken anywhere."""
+    seen = qr_sheet(links([link(1, short_link="https://in2carts.com/aB12xY")]))
+    assert 'in2carts.com/<span class="ic-piece">aB12xY</span>' in seen
+    long = "https://shop.example.com/" + "x" * 80
+    seen = qr_sheet(links([link(1, short_link=None, qr_encoded_url=long)]))
+    assert '<span class="ic-piece"' not in seen

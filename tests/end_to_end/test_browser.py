@@ -6,9 +6,12 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pypdfium2
 import pytest
 import zxingcpp
@@ -19,10 +22,12 @@ from incarts_pipeline.display import (
     code_svg,
     link_card,
     plan_card,
+    plan_page,
     qr_sheet,
     result_card,
     run_report,
 )
+from incarts_pipeline.ledger.queries import Label
 from tests.support.displayed import AT, World, limited_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -116,6 +121,37 @@ def test_nothing_runs_and_nothing_is_loaded(
     context.close()
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1000, "light"), (1000, "dark"), (390, "light")])
+def test_rows_of_a_plan_are_searched(
+    browser: Browser, made: World, tmp_path: Path, width: int, scheme: str
+) -> None:
+    """A key, a name or a value leaves its rows; nothing else runs, nothing is loaded."""
+    file = tmp_path / "plan-page.html"
+    file.write_text(plan_page(made.plan, AT), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(file.as_uri())
+    rows = page.locator(".ic-rows tbody tr:visible")
+    assert rows.count() == 72
+    page.screenshot(path=SHOTS / f"plan-page-{width}-{scheme}.png")
+    search = page.get_by_label("Search in all rows")
+    for words, found in (("sku-0007", 1), ("REPLACE quantity", 27), ("<script>", 6), ("nobody", 0)):
+        search.fill(words)
+        sync_api.expect(rows).to_have_count(found)
+        assert page.get_by_role("status").inner_text() == f"{found} of 72 rows"
+    search.fill("")
+    sync_api.expect(rows).to_have_count(72)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() != "run"
+    assert wrong == []
+    context.close()
+
+
 @pytest.mark.parametrize(
     ("scheme", "theme", "colour"),
     [
@@ -124,12 +160,14 @@ def test_nothing_runs_and_nothing_is_loaded(
         ("dark", "document.body.className = 'vscode-light'", LIGHT),
         ("light", "document.body.className = 'vscode-dark'", DARK),
         ("light", "document.documentElement.setAttribute('theme', 'dark')", DARK),
+        ("dark", "document.body.dataset.theme = 'light'", LIGHT),
+        ("light", "document.body.dataset.theme = 'dark'", DARK),
     ],
 )
 def test_the_notebook_says_which_theme_it_is_in(
     browser: Browser, files: dict[str, Path], scheme: str, theme: str, colour: str
 ) -> None:
-    """JupyterLab, VS Code and Colab win over what the system prefers."""
+    """JupyterLab, VS Code, Colab and marimo win over what the system prefers."""
     context = browser.new_context(color_scheme=scheme)
     page = context.new_page()
     page.goto(files["plan"].as_uri())
@@ -220,3 +258,55 @@ def test_narrow_window_scrolls_nowhere(browser: Browser, files: dict[str, Path])
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, name
     page.screenshot(path=SHOTS / "plan-narrow.png", full_page=True)
     page.close()
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_a_sheet_prints_as_many_as_asked(
+    browser: Browser, made: World, tmp_path: Path, paper: str
+) -> None:
+    """On either paper each page has its codes, whole; no short link breaks inside its code."""
+    [first] = made.table.filter(pc.is_valid(made.table["link_id"])).slice(0, 1).to_pylist()
+    url = "https://in2carts.com/aB12xYzQ"
+    rows = [
+        first | {"link_id": f"lnk_{n}", "row_key": f"SKU-{n}", "short_link": f"{url}{n:03}"}
+        for n in range(50)
+    ]
+    name = "Organic Rolled Oats, Gluten Free, Family Size"
+    labels = {f"lnk_{n}": Label(retailer="walmart", intent="", name=name) for n in range(50)}
+    table = pa.Table.from_pylist(rows, schema=made.table.schema)
+    page = browser.new_page()
+    for per_page, pages in ((6, 9), (12, 5), (24, 3), (40, 2)):
+        file = tmp_path / f"{per_page}.html"
+        file.write_text(qr_sheet(table, labels, per_page=per_page), encoding="utf-8")
+        page.goto(file.as_uri())
+        pdf = page.pdf(path=str(tmp_path / f"{per_page}.pdf"), format=paper)
+        with closing(pypdfium2.PdfDocument(pdf)) as printed:
+            assert len(printed) == pages
+            texts = [one.get_textpage().get_text_bounded() for one in printed]
+        assert [text.count("SKU-") for text in texts[:-1]] == [per_page] * (pages - 1)
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 711, "height": 970})  # 188 mm
+        assert page.evaluate(_CUT) == []
+    page.close()
+
+
+def test_a_report_is_read_on_a_phone(browser: Browser, files: dict[str, Path]) -> None:
+    """At 390 pixels nothing is wider than the screen, and the plots' words have their size."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(files["report"].as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    words = page.locator("figure svg text")
+    heights = words.evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    assert min(heights) >= 8
+    page.close()
+
+
+# Cells whose content is cut off, and codes of short links that stand on two lines.
+_CUT = """() => {
+    const all = (name) => [...document.querySelectorAll(name)];
+    const isCut = (one) =>
+        one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1;
+    const isBroken = (one) => one.offsetHeight > 1.6 * parseFloat(getComputedStyle(one).fontSize);
+    const found = [...all('.ic-cell').filter(isCut), ...all('.ic-piece').filter(isBroken)];
+    return found.map((one) => one.textContent);
+}"""

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
+from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.cli import main
 from incarts_pipeline.dagster import IncartsResource, build_incarts_links_asset
 from incarts_pipeline.dataframes import plan_links, write_links
-from incarts_pipeline.outgoing import secrets
+from incarts_pipeline.errors import IncartsError
+from incarts_pipeline.mapping import load_mapping
+from incarts_pipeline.outgoing import keep_secret, secrets
+from incarts_pipeline.plan import load_plan
 from incarts_pipeline.settings import own_file
 from incarts_pipeline.settings.key_sources import _asked
 from tests.support.canaries import SPELLINGS, found_in, leaks_below, server, spelled
@@ -395,10 +400,24 @@ def test_frames_and_cards_show_no_key(
         monkeypatch.setenv("INCARTS_API_BASE_URL", base_url)
         with plan_links(table, link_set="s", unique_key=["sku"]) as plan:
             told = [repr(plan), plan._repr_html_()]
+            told.append(plan.report("plan.html").read_text(encoding="utf-8"))
         result = write_links(table, link_set="s", unique_key=["sku"], output="links.parquet")
         told += [repr(result), result._repr_html_()]
     out, err = capsys.readouterr()
     assert_hidden("\n".join([*told, out, err]).replace("\t", " "), secret)
+
+
+@pytest.mark.parametrize(
+    "call", [load_mapping, load_plan, open_catalog], ids=lambda one: one.__name__
+)
+def test_what_is_behind_an_error_shows_no_key(
+    monkeypatch: pytest.MonkeyPatch, secret: str, call: Callable[[str], object]
+) -> None:
+    """A traceback, in a notebook or a log, has the texts of other libraries' errors as well."""
+    keep_secret(secret)
+    with pytest.raises(IncartsError) as caught:
+        call(secret)
+    assert [one for one in traceback.format_exception(caught.value) if found_in(one, secret)] == []
 
 
 def test_dagster_stores_no_key(

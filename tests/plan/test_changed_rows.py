@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from incarts_pipeline import plan_catalog
+from incarts_pipeline import plan_catalog, plan_qr_codes
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Reason
-from incarts_pipeline.plan import ChangedRows, Plan, PlanRequest, changes, refuse
+from incarts_pipeline.plan import ChangedRows, Plan, PlanRequest, QrRequest, changes, refuse
 from incarts_pipeline.settings import Settings
-from tests.support.runs import Run, products
+from tests.support.runs import Make, Run, products
 from tests.support.sqlite_files import opened
 
 N = 40
@@ -133,3 +133,16 @@ def test_what_is_unchanged_costs_no_word(run: Run, settings: Settings) -> None:
     assert changed(products(2), settings) == []
     run(products(2))
     assert changed(products(3), settings) == []
+
+
+def test_a_code_of_a_replaced_link_has_no_field_that_differs(
+    run: Run, make: Make, settings: Settings
+) -> None:
+    """It is made anew because its link is another one; nothing is told of as a change of values."""
+    run(products(1))
+    make()
+    run(products(1, quantity=[2]))
+    request = QrRequest(source="links.parquet", identifiers=("shelf",))
+    with plan_qr_codes(request, settings) as plan:
+        assert plan.figures.rows_by_action()[Action.REPLACE] == 1
+        assert plan.figures.changed == []

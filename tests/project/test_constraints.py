@@ -28,6 +28,7 @@ ASKED_FOR = [
 # What a published advisory was mended in, by package; the newest of each.
 MENDED = {
     "aiohttp": "3.14.5",  # GHSA-2g87-pp6c-29x5, GHSA-5wr8-gcqf-gqf3, GHSA-494j-54xm-rwp3
+    "cryptography": "50.0.0",  # CVE-2026-69247, CVE-2026-69249
     "dagster": "1.13.1",  # CVE-2025-51481; CVE-2026-41490 of its integrations
     "duckdb": "1.4.2",  # CVE-2025-64429
     "httpx": "0.23",  # CVE-2021-41945

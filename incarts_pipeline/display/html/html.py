@@ -7,6 +7,8 @@ rather than `markupsafe`, which trusts whoever says `Markup(…)`; here nobody c
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Iterator
@@ -42,7 +44,11 @@ POLICY = (
     "form-action 'none'"
 )
 # All that is ever styled in place: the length of a bar, the size of a code.
-_STYLE_VALUE = re.compile(r"(?:width|--size):[0-9]+(?:\.[0-9]+)?(?:%|mm)")
+_ONE_STYLE = (
+    r"(?:width|font-size|--(?:size|code|columns|rows|font|lines)):[0-9]+(?:\.[0-9]+)?(?:%|mm|pt)?"
+)
+_STYLE_VALUE = re.compile(f"{_ONE_STYLE}(?:;{_ONE_STYLE})*")
+_LONGEST_PIECE = 24  # letters: codes of short links have fewer
 _URL = re.compile(r"https?://[!-~\u00a1-\U0010ffff]+", re.IGNORECASE)
 
 
@@ -96,14 +102,26 @@ def link(url: str, *children: Child) -> Element:
 
 
 def short_link(url: str) -> Element:
-    """Make a link that shows its address without the scheme, in one piece unless it is long."""
+    """Make a link that shows its address without the scheme, in one piece unless it is long.
+
+    Where there is no room for one line, it goes on before its code, which is never broken.
+    """
     shown = url.partition("://")[2] or url
-    return el("span", link(url, said(shown)), class_="ic-whole" if len(shown) <= 40 else None)
+    piece = whole_piece(url)
+    before = shown[: len(shown) - len(piece)]
+    text = said(before, el("span", piece, class_="ic-piece")) if piece else said(shown)
+    return el("span", link(url, text), class_="ic-whole" if len(shown) <= 40 else None)
 
 
-def said(text: str, **attributes: str | None) -> Element:
+def whole_piece(url: str) -> str:
+    """Return the end of a short link that stays in one line: its code; nothing of a long URL."""
+    piece = url.rstrip("/").rpartition("/")[2] + "/" * url.endswith("/")
+    return piece if len(piece) <= _LONGEST_PIECE else ""
+
+
+def said(*text: str | Element, **attributes: str | None) -> Element:
     """Show text that somebody else wrote, its writing direction kept to itself."""
-    return el("bdi", text, **attributes)
+    return el("bdi", *text, **attributes)
 
 
 def is_web_url(text: str | None) -> bool:
@@ -139,17 +157,30 @@ def fragment(card: Element) -> str:
     return f"<style>{STYLE}</style>{render(card)}"
 
 
-def page(title: str, content: Element) -> str:
-    """Return a whole document that loads nothing."""
+def page(title: str, content: Element, script: str = "") -> str:
+    """Return a whole document that loads nothing, and runs no script but our own.
+
+    Args:
+        title: what it is called.
+        content: what it shows.
+        script: text of ours, never of a catalog; the policy lets just this one run, by its hash.
+    """
+    allowed = f"; script-src 'sha256-{_sha256(script)}'" if script else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}{allowed}">'
         '<meta name="referrer" content="no-referrer">'
         '<meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_escape(safe(title))}</title><style>{PAGE_STYLE}</style></head>"
-        f'<body class="incarts-page">{render(content)}</body></html>\n'
+        f'<body class="incarts-page">{render(content)}'
+        + (f"<script>{script}</script>" if script else "")
+        + "</body></html>\n"
     )
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _parts(element: Element) -> Iterator[str]:

@@ -192,6 +192,25 @@ def test_plan_mode_sends_nothing(
     assert box.requests() == []
 
 
+def test_a_plan_says_values_and_the_runs_own_number(
+    materialize: Materialize, instance: dg.DagsterInstance
+) -> None:
+    """What changed is a table of old and new, with its pattern, and a limit's calls are counted."""
+    materialize(links_asset())
+    ids = [str(500_001 + i) for i in range(30)]
+    asset = links_asset(write_catalog(products(30, retailer_product_id=ids)))
+    materialize(asset, config={"mode": "plan", "limit": 7})
+    [seen] = instance.fetch_observations(KEY, limit=5).records
+    assert seen.asset_observation is not None
+    told = str(seen.asset_observation.metadata["plan"].value).splitlines()
+    assert "- 30 of 30 products.retailer_product_id: +1" in [
+        line.replace("\\", "") for line in told
+    ]
+    assert any(line.startswith("| 000000 |") and "| 500000 | 500001 |" in line for line in told)
+    refused = failure_of(materialize(asset))
+    assert "000000  products[0].retailer_product_id  500000 → 500001" in refused
+
+
 def test_limit_leaves_rows_pending_and_the_next_run_goes_on(
     materialize: Materialize, box: Sandbox
 ) -> None:
