@@ -58,6 +58,7 @@ from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import PlanSettings, Settings, host_of, trusted_host
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.telemetry import run_ended, span, traced
 from incarts_pipeline.write import (
     RunMetrics,
     WriteOptions,
@@ -98,6 +99,7 @@ class RunResult:
 
 
 @raising_ours
+@traced("incarts.plan")
 def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
     """Read the catalog, prepare its link requests and plan them against the ledger; sends nothing.
 
@@ -174,6 +176,7 @@ def opened(request: PlanRequest, limits: Limits | None = None) -> tuple[Catalog,
 
 
 @raising_ours
+@traced("incarts.run")
 async def apply_plan(
     plan: Plan,
     settings: Settings,
@@ -213,31 +216,48 @@ async def apply_plan(
         with transaction(engine, ledger) as connection:
             keep_word(connection, trusted_host(known.api_key, host_of(known.base_url)))
             set_ids, sequence = _begin(plan, connection)
-        written = await carry_out(
-            plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
-        )
+        with span("incarts.write"):
+            written = await carry_out(
+                plan,
+                known,
+                engine,
+                set_ids,
+                options,
+                metrics or RunMetrics(),
+                stop or Stop(),
+                clock,
+            )
     finally:
         engine.dispose()
     passing(Place.BEFORE_PUBLISH)
     try:
-        published = await asyncio.to_thread(
-            publish,
-            plan,
-            target,
-            ledger=ledger,
-            set_ids=set_ids,
-            left=left_over(written, options),
-            facts=owner.facts
-            | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
-        )
+        with span("incarts.publish"):
+            published = await asyncio.to_thread(
+                publish,
+                plan,
+                target,
+                ledger=ledger,
+                set_ids=set_ids,
+                left=left_over(written, options),
+                facts=owner.facts
+                | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
+            )
     except PublishError as error:
         raise with_unrecorded(error, written) from error
+    seconds = time.monotonic() - began
+    run_ended(
+        run_id=written.run_id,
+        kind=plan.kind.name,
+        rows={status.value: n for status, n in published.by_status.items()},
+        requests=written.requests,
+        seconds=seconds,
+    )
     return RunResult(
         kind=plan.kind,
         figures=plan.figures,
         written=written,
         published=published,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         ledger=ledger,
         approved=options.approved,
         project_id=plan.options.project_id,

@@ -329,14 +329,17 @@ class IncartsClient:
         return reply, answer
 
     def _note_oddities(self, answer: Answer) -> None:
+        whose = {"correlation_id": answer.correlation_id}
         if answer.is_renamed and answer.made and not self._noted_spelling:
             self._noted_spelling = True
             made = answer.made
-            logger.warning("Incarts spells names in its own way, as in %s: %r", made.id, made.name)
+            text = "Incarts spells names in its own way, as in %s: %r"
+            logger.warning(text, made.id, made.name, extra=whose)
         if answer.error_code in _FOREIGN and self._shares_connections:
             # Every connection that is kept may hold one more.
             self._shares_connections = False
-            logger.warning("Each request has its own connection now: %s", answer.error_message)
+            text = "Each request has its own connection now: %s"
+            logger.warning(text, answer.error_message, extra=whose)
 
 
 def _header(value: str) -> str:

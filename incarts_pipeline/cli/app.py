@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,10 +10,10 @@ from typing import Annotated, Any, NoReturn
 
 import click
 import typer
-from rich.logging import RichHandler
 
-from incarts_pipeline.cli import screen
+from incarts_pipeline.cli import log_records, screen
 from incarts_pipeline.cli.commands import Commands
+from incarts_pipeline.cli.log_records import LogFormat
 from incarts_pipeline.cli.run_answers import ErrorAnswer
 from incarts_pipeline.errors import (
     IncartsError,
@@ -23,7 +22,7 @@ from incarts_pipeline.errors import (
     UntrustedHostError,
     told_in,
 )
-from incarts_pipeline.outgoing import SafeRecords, shown_lines
+from incarts_pipeline.outgoing import shown_lines
 from incarts_pipeline.text import Surface
 
 app = typer.Typer(
@@ -46,20 +45,24 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     *,
-    show_version: Annotated[
+    show_version: Annotated[  # noqa: ARG001
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Say which version."),
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option("--log-format", help="Log records for people, or as one JSON object a line."),
+    ] = LogFormat.TEXT,
 ) -> None:
     """Turn product tables into Incarts links, each made exactly once."""
+    if log_format is not LogFormat.TEXT:
+        log_records.start(log_format)
 
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
     screen.prepare()
-    handler = RichHandler(console=screen.console(err=True), show_path=False, show_time=False)
-    handler.addFilter(SafeRecords())  # other libraries' records come here as well
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    log_records.start()
     try:
         with told_in(Surface.SHELL):
             code = _run()
@@ -107,6 +110,9 @@ def _asking_for_hosts(command: Callable[[], Any]) -> Any:
 
 
 def _tell(message: str, fix: str | None = None) -> None:
+    if log_records.are_json():
+        log_records.tell(message, fix)
+        return
     screen.say_lines(message, label=("error:", "bold red"), err=True)
     if fix is not None:
         screen.say(f"  {fix}", err=True)

@@ -43,6 +43,11 @@ class Entry:
 
 ENTRIES = (
     Entry(
+        name="demo",
+        place="demo:demo",
+        says="Make links of a sample catalog with a local Incarts inside: no key, no settings.",
+    ),
+    Entry(
         name="init",
         place="init:init",
         says="Look at any table, write a mapping for it with a comment on each guess, and plan it.",

@@ -50,6 +50,7 @@ def _looks(example: str) -> Epilog:
 
 
 EPILOGS: Mapping[str, Epilog] = {
+    "demo": _looks("incarts demo"),
     "init": Epilog(
         example="incarts init products.csv",
         exits={0: "the mapping is written", 1: "a guard stands in its way", 2: _USAGE},

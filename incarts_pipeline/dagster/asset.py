@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 
 from incarts_pipeline.dagster.checks import check_specs
-from incarts_pipeline.dagster.config import LinksConfig, config_with
+from incarts_pipeline.dagster.config import LinksConfig, config_schema, config_with
 from incarts_pipeline.dagster.literals import no_secret
 from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.run import LinksRun, Source
 from incarts_pipeline.dagster.sources import DuckDbTable, plain_mapping
+from incarts_pipeline.outgoing import shown
 
 GROUP = "incarts"
 KINDS = {"incarts", "parquet"}
@@ -88,11 +90,11 @@ def build_incarts_links_asset(
         pool=pool,
         can_subset=True,  # a run that only plans records no result, and no checks
         # Not by an annotation, which Dagster looks up in the module: the class is made here.
-        config_schema=config_type.to_fields_dict(),
+        config_schema=config_schema(config_type),
     )
     def links(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
         resource = getattr(context.resources, resource_key) if resource_key else IncartsResource()
-        chosen = config_type(**context.op_execution_context.op_config)
+        chosen = _chosen(config_type, context.op_execution_context.op_config)
         run = LinksRun(context=context, key=key, source=source, config=chosen)
         yield from run.go(resource.settings, values.get("catalog"))
 
@@ -111,6 +113,16 @@ def build_incarts_links_job(name: str, *keys: dg.AssetKey | Sequence[str]) -> An
         executor_def=dg.in_process_executor,
         description="Make the links that are missing, and publish links.parquet.",
     )
+
+
+def _chosen(config_type: type[LinksConfig], given: Mapping[str, Any]) -> LinksConfig:
+    """Return a run's config; what Dagster doesn't check itself fails the step at once."""
+    try:
+        return config_type(**given)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        text = shown(f"The run's config is wrong: {told}. Nothing was sent.")
+        raise dg.Failure(text, allow_retries=False) from None
 
 
 def _no_secrets(

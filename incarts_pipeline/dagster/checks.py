@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from incarts_pipeline.dagster.config import LinksConfig
+from incarts_pipeline.dagster.reasons import COLUMNS, WRONG, Wrong
 from incarts_pipeline.outgoing import shown
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ class Findings:
     expected: int = 0  # rows that the plan wanted in the output
     elsewhere: dict[str, int] = field(default_factory=dict)  # rows of no known partition
     doubles: list[str] = field(default_factory=list)
-    rejected: int = 0
-    suspicious: int = 0
+    rejected: Wrong = field(default_factory=Wrong)
+    suspicious: Wrong = field(default_factory=Wrong)
+    in_doubt: Wrong = field(default_factory=Wrong)
+    stale: Wrong = field(default_factory=Wrong)
     new_rejected: list[str] = field(default_factory=list)
     first_time: bool = False  # there was no output to compare with
-    in_doubt: int = 0
-    stale: int = 0
 
     def add(self, links: str, before: pa.Table | None, *, catalog_rows: int, expected: int) -> None:
         """Look at one partition's output; `before` holds the rejects of the one before it.
@@ -78,17 +79,16 @@ class Findings:
         from incarts_pipeline.models import SUSPICIONS
 
         with duckdb.connect() as db:
-            db.register("links", _read(links, [*_COLUMNS, "reason", "is_stale"]))
+            db.register("links", _read(links, _COLUMNS))
             # Copied once: a view over Arrow would be scanned by each of the queries.
             db.execute("CREATE TABLE l AS SELECT * FROM links")
-            counted = db.execute(_COUNTS, {"suspicions": sorted(SUSPICIONS)}).fetchall()
-            rows, published, rejected, suspicious, in_doubt, stale = counted[0]
+            [(rows, published)] = db.execute(_COUNTS).fetchall()
             self.rows += rows
             self.published_rows += published
-            self.rejected += rejected
-            self.suspicious += suspicious
-            self.in_doubt += in_doubt
-            self.stale += stale
+            db.register("rows", _doubtful(links))
+            db.execute(WRONG, {"suspicions": sorted(SUSPICIONS)})
+            for kind in ("rejected", "suspicious", "in_doubt", "stale"):
+                getattr(self, kind).add(db, kind)
             self.doubles += _texts(db, _DOUBLES)
             # The first run has nothing to compare with, so none of its rejects is new.
             if before is None:
@@ -119,28 +119,28 @@ class Findings:
             else f"{len(self.new_rejected):,} rows are rejected that were fine in the last run.",
             metadata=_listed(self.new_rejected),
         )
-        yield _warning(
-            NOTHING_IN_DOUBT,
-            passed=self.in_doubt <= config.max_in_doubt,
-            text=f"{self.in_doubt:,} rows are in doubt."
-            + (" `incarts review list` says which." if self.in_doubt else ""),
-            metadata={"rows": self.in_doubt},
-        )
-        yield _warning(
-            NOTHING_STALE,
-            passed=self.stale <= config.max_stale,
-            text=f"{self.stale:,} rows have a link of older content (is_stale).",
-            metadata={"rows": self.stale},
-        )
+        fix = " `incarts review list` says more." if self.in_doubt.rows else ""
+        what = "are in doubt"
+        yield _counted(NOTHING_IN_DOUBT, self.in_doubt, config.max_in_doubt, what, fix)
+        what = "have a link of older content (is_stale)"
+        yield _counted(NOTHING_STALE, self.stale, config.max_stale, what)
 
-    def _share(self, name: str, found: int, most: float, what: str) -> dg.AssetCheckResult:
+    def _share(self, name: str, found: Wrong, most: float, what: str) -> dg.AssetCheckResult:
         # No rows is no share: an empty catalog has a guard of its own.
-        share = found / self.rows if self.rows else 0.0
+        share = found.rows / self.rows if self.rows else 0.0
+        text = f"{found.rows:,} of {self.rows:,} rows are {what}"
+        if found.rows:
+            text += f", {percent(share)} (accepted: {percent(most)}): {found.said()}"
         return _warning(
             name,
             passed=share <= most,
-            text=f"{found:,} of {self.rows:,} rows are {what}.",
-            metadata={"share": share, "accepted": most},
+            text=f"{text}.",
+            metadata={
+                "rows": found.rows,
+                "percent": round(100 * share, 1),  # a number, which Dagster plots over time
+                "accepted": percent(most),
+                **found.tables(),
+            },
         )
 
     def _no_row_lost(self) -> dg.AssetCheckResult:
@@ -198,13 +198,26 @@ def content_version(links: str) -> str:
     return f"{found.rows}-{found.total:x}"
 
 
-def _read(links: str, columns: Sequence[str]) -> pa.Table:
+def percent(share: float) -> str:
+    """Return a share as people read it: one decimal, and none where it says nothing."""
+    return f"{round(100 * share, 1):g} %"
+
+
+def _read(links: str, columns: Sequence[str], filters: Any = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     from incarts_pipeline.publish import resolve
 
     filesystem, path = resolve(links)
-    return pq.read_table(path, columns=list(columns), filesystem=filesystem)
+    return pq.read_table(path, columns=list(columns), filesystem=filesystem, filters=filters)
+
+
+def _doubtful(links: str) -> pa.Table:
+    """Return the rows that a check may want to show, with what is said of them."""
+    import pyarrow.compute as pc
+
+    wrong = pc.field("status").isin(["rejected", "held", "in_doubt"]) | pc.field("is_stale")
+    return _read(links, [*_COLUMNS, *COLUMNS, "is_stale"], wrong)
 
 
 def _texts(db: duckdb.DuckDBPyConnection, query: str) -> list[str]:
@@ -214,6 +227,16 @@ def _texts(db: duckdb.DuckDBPyConnection, query: str) -> list[str]:
 def _listed(rows: Sequence[str]) -> Mapping[str, object]:
     return (
         {"rows": len(rows), "first": "\n".join(map(shown, rows[:_SHOWN]))} if rows else {"rows": 0}
+    )
+
+
+def _counted(name: str, found: Wrong, most: int, what: str, fix: str = "") -> dg.AssetCheckResult:
+    text = f"{found.rows:,} rows {what}" + (f": {found.said()}" if found.rows else "")
+    return _warning(
+        name,
+        passed=found.rows <= most,
+        text=f"{text}.{fix}",
+        metadata={"rows": found.rows, "accepted": most, **found.tables()},
     )
 
 
@@ -244,11 +267,7 @@ def _warning(
 
 
 _COUNTS = """
-SELECT COUNT(*), COUNT(DISTINCT catalog_row),
-       COUNT(*) FILTER (status = 'rejected'),
-       COUNT(*) FILTER (status = 'held' AND LIST_CONTAINS($suspicions, reason)),
-       COUNT(*) FILTER (status = 'in_doubt'), COUNT(*) FILTER (is_stale)
-FROM l
+SELECT COUNT(*), COUNT(DISTINCT catalog_row) FROM l
 """
 
 # Texts are only put together for what is wrong: over all groups that would take seconds.
@@ -276,8 +295,10 @@ ORDER BY text
 """
 
 _NEW_REJECTS = """
-SELECT COALESCE(row_key, 'catalog row ' || catalog_row) || ' of ' || link_set AS text
-FROM l WHERE status = 'rejected' AND NOT EXISTS (
+SELECT COALESCE(row_key, 'catalog row ' || catalog_row) || ' of ' || link_set || ': '
+       || COALESCE(found[1].field || ': ' || found[1].message, error_message, error_code, reason)
+       AS text
+FROM wrong AS l WHERE kind = 'rejected' AND NOT EXISTS (
     FROM before AS b WHERE b.link_set = l.link_set AND b.row_key IS NOT DISTINCT FROM l.row_key
         AND (l.row_key IS NOT NULL OR b.catalog_row = l.catalog_row)
 )

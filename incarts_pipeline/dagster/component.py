@@ -43,13 +43,15 @@ class CatalogSource(dg.Resolvable):
 class Schedule(dg.Resolvable):
     """When to run: `cron` in `timezone` (UTC unless you say so), as a job of that name.
 
-    `upstream` are the keys of assets that the job materializes first.
+    `upstream` are the keys of assets that the job materializes first. It runs from the moment that
+    the location is loaded; with `running: false` not until somebody switches it on in the UI.
     """
 
     cron: str
     timezone: str = "UTC"
     job: str = "incarts_nightly"
     upstream: Sequence[str] = ()
+    running: bool = True
 
 
 @dataclass
@@ -102,7 +104,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
         asset: key, group, owners, partitions and so on; the key is `incarts/` and the link set
             unless it says otherwise.
         partition_column: the column whose values are the partition keys.
-        schedule: when the job runs; none for no job.
+        schedule: when the job runs, which it does without being switched on; none for no job.
         freshness: by when the links must have been made.
         resource: the key of an `IncartsResource`; none reads the environment.
         pool: the concurrency pool.
@@ -162,10 +164,13 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
             return dg.Definitions(assets=[links])
         upstream = map(dg.AssetKey.from_user_string, self.schedule.upstream)
         job = build_incarts_links_job(self.schedule.job, *upstream, links.key)
+        status = dg.DefaultScheduleStatus
         nightly = dg.ScheduleDefinition(
             job=job,
             cron_schedule=self.schedule.cron,
             execution_timezone=self.schedule.timezone,
+            # Whoever writes down when it is to run expects that it does.
+            default_status=status.RUNNING if self.schedule.running else status.STOPPED,
         )
         return dg.Definitions(assets=[links], jobs=[job], schedules=[nightly])
 

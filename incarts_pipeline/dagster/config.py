@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import dagster as dg
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
+
+ALL = "all"  # what the launchpad has where no limit is meant: it can't show None
 
 
 class Mode(Enum):
@@ -27,10 +30,12 @@ class LinksConfig(dg.Config):
     """How one run goes, and which numbers its checks accept."""
 
     mode: Mode = Field(Mode.write, description="plan: look, send nothing; write: make the links.")
-    limit: int | None = Field(None, description="Make at most so many links (per partition).")
+    limit: int | None = Field(
+        None, description="Make at most so many links (per partition), like 20; all for no limit."
+    )
     max_duration: str | None = Field(None, description="Stop after this time, like 2h or 90s.")
-    approve: str | None = Field(
-        None, description="Digests of plans that a guard refused, to let through, by spaces."
+    approve: str = Field(
+        "", description="Digests of plans that a guard refused, to let through, by spaces."
     )
     plan_file: str | None = Field(
         None,
@@ -57,6 +62,31 @@ class LinksConfig(dg.Config):
     max_new_rejected: int = Field(0, description="Check new_rejects warns above so many rows.")
     max_in_doubt: int = Field(0, description="Check nothing_in_doubt warns above so many rows.")
     max_stale: int = Field(0, description="Check nothing_stale warns above so many rows.")
+
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _no_limit(cls, value: object) -> object:
+        # True is 1 for pydantic, and a pilot of one link is not what was meant.
+        if isinstance(value, bool):
+            raise ValueError(f"limit is a number of links, or {ALL}")
+        return None if value == ALL else value
+
+    @field_validator("approve", mode="before")
+    @classmethod
+    def _nothing_approved(cls, value: object) -> object:
+        return "" if value is None else value
+
+
+def config_schema(config: type[LinksConfig]) -> dict[str, Any]:
+    """Return the config as Dagster checks and shows it: mode, limit and approve are filled in.
+
+    Dagster fills in what has a default, and None is none for it.
+    """
+    fields = {**config.to_fields_dict()}  # a copy: what it returns is that of all who ask
+    limit = config.model_fields["limit"]
+    default = ALL if limit.default is None else limit.default
+    fields["limit"] = dg.Field(dg.Any, default_value=default, description=limit.description)
+    return fields
 
 
 def config_with(defaults: dict[str, object]) -> type[LinksConfig]:

@@ -70,14 +70,17 @@ def _lets_through(error: RefusedError, op: str) -> str:
     """Return the config to paste, empty when there is none that would help."""
     from incarts_pipeline.plan import EMPTY_GUARD
 
-    # In quotes, or YAML takes a digest of digits, or like 12e4, for a number.
-    line = f'approve: "{error.digest}"' if error.digest is not None else ""
+    line, says = "", ""
+    if error.digest is not None:
+        # In quotes, or YAML takes a digest of digits, or like 12e4, for a number.
+        line = f'approve: "{error.digest}"'
+        says = "this plan alone; another one has another digest"
     if error.guard == EMPTY_GUARD:
-        line = "allow_empty: true"
+        line, says = "allow_empty: true", "for this run; take it out again"
     if not line:
         return ""
     told = "In the launchpad, or with `dg launch --config`, that is:"
-    return f"\n{told}\nops:\n  {op}:\n    config:\n      {line}"
+    return f"\n{told}\nops:\n  {op}:\n    config:\n      # {says}\n      {line}"
 
 
 def together(failures: Mapping[str | None, dg.Failure]) -> dg.Failure:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from incarts_pipeline.dagster.columns import KEY_COLUMN, MEANINGS
+from incarts_pipeline.dagster.reasons import cell, table
 from incarts_pipeline.differences import told
 from incarts_pipeline.outgoing import in_markdown, safe, shown
 from incarts_pipeline.text import Surface, each_part, joined, spelled
@@ -28,7 +30,6 @@ _FAILURES = 10
 _VALUES = 3  # of one row, as they were and will be
 # Shares and rates can't be added up: the last partition's are shown.
 _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
-_CELL = 160  # characters
 
 
 def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
@@ -89,6 +90,22 @@ def summed(parts: Sequence[Metadata]) -> Metadata:
     return total
 
 
+def run_line(result: RunResult) -> str:
+    """Return on one line what a run made, and how: for the log, also of one that was terminated."""
+    from incarts_pipeline.text import counted
+
+    written = result.written
+    rows = [f"{n:,} {status.value}" for status, n in result.published.by_status.items() if n]
+    line = (
+        f"run {written.run_id}: {counted(written.accepted, 'link')} made with "
+        f"{counted(written.requests, 'request')} in {result.seconds:,.1f} s; "
+        f"rows: {', '.join(rows) or 'none'}"
+    )
+    if written.stopped is not None:
+        line += f"; stopped ({written.stopped.value}), run again to go on"
+    return shown(line)
+
+
 def plan_line(plan: Plan) -> str:
     """Return a plan's numbers on one line: calls, rows by action and reason, broken rules."""
     from incarts_pipeline.display import problem_groups
@@ -144,11 +161,11 @@ def _changed(figures: PlanFigures) -> list[str]:
     for one in figures.changed:
         where = f"{one.action.value} ({one.reason.value})"
         lines.append(f"\n**{where}**\n")
-        lines += [f"- {_cell(line)}" for line in one.patterns()]
+        lines += [f"- {cell(line)}" for line in one.patterns()]
         lines += ["", "| key | field | was | will be |", "|---|---|---|---|"]
         lines += [
             "| "
-            + " | ".join(map(_cell, (row.keys, found.path, told(found.old), told(found.new))))
+            + " | ".join(map(cell, (row.keys, found.path, told(found.old), told(found.new))))
             + " |"
             for row in one.examples
             for found in row.differences[:_VALUES]
@@ -166,30 +183,22 @@ def failures_table(links: str) -> str:
     names = ["catalog_row", "row_key", "status", "reason", "problems", "error_message"]
     failed = ["rejected", "in_doubt", "pending"]
     filesystem, path = resolve(links)
-    shown: list[dict[str, Any]] = []
+    failed_rows: list[dict[str, Any]] = []
     with filesystem.open_input_file(path) as source:
         # Only these columns, and no further than needed.
         for batch in pq.ParquetFile(source).iter_batches(columns=names):
             wrong = batch.filter(pc.is_in(batch.column("status"), _array(failed)))
-            shown += wrong.slice(0, _FAILURES - len(shown)).to_pylist()
-            if len(shown) >= _FAILURES:
+            failed_rows += wrong.slice(0, _FAILURES - len(failed_rows)).to_pylist()
+            if len(failed_rows) >= _FAILURES:
                 break
-    if not shown:
+    if not failed_rows:
         return ""
-    lines = ["| row | key | status | reason | why |", "|---:|---|---|---|---|"]
-    for row in shown:
+    lines = []
+    for row in failed_rows:
         why = "; ".join(f"{p['field']}: {p['message']}" for p in row["problems"] or ())
         cells = (row["catalog_row"], row["row_key"], row["status"], row["reason"])
-        lines.append(
-            "| " + " | ".join(_cell(c) for c in (*cells, why or row["error_message"])) + " |"
-        )
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else shown(value)
-    text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
-    return in_markdown(text)
+        lines.append([*cells, why or row["error_message"]])
+    return table(["row", "key", "status", "reason", "why"], lines)
 
 
 def _array(values: Iterable[str]) -> pa.Array:
@@ -199,7 +208,7 @@ def _array(values: Iterable[str]) -> pa.Array:
 
 
 def column_schema(links: str) -> dg.TableSchema:
-    """Return the columns of an output, from its file."""
+    """Return the columns of an output, from its file, and what each means."""
     import pyarrow.parquet as pq
 
     from incarts_pipeline.publish import resolve
@@ -207,7 +216,11 @@ def column_schema(links: str) -> dg.TableSchema:
     filesystem, path = resolve(links)
     schema = pq.read_schema(path, filesystem=filesystem)
     return dg.TableSchema(
-        [dg.TableColumn(field.name, str(field.type)) for field in schema if field.name]
+        [
+            dg.TableColumn(field.name, str(field.type), MEANINGS.get(field.name, KEY_COLUMN))
+            for field in schema
+            if field.name
+        ]
     )
 
 

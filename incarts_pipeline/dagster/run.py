@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from incarts_pipeline.plan import Plan, PlanRequest
     from incarts_pipeline.settings import Settings
 
+# How many materializations are looked through for the last from the same Incarts: mostly one.
+_PAGE = 20
+_MOST_PAGES = 50
+
 
 @dataclass(frozen=True)
 class Source:
@@ -86,6 +90,8 @@ class LinksRun:
     def _steps(self, settings_of: Callable[[], Settings], value: Any) -> Iterator[Any]:
         settings = settings_of()
         if self.config.mode is Mode.plan:
+            # A plan from an older ledger would promise links that exist.
+            self._check_ledger(settings)
             self._plan_only(settings, value)
         # `can_subset` lets somebody run the checks alone.
         elif self.key not in self.context.selected_asset_keys:
@@ -160,11 +166,8 @@ class LinksRun:
         from incarts_pipeline.ledger import LedgerReader
         from incarts_pipeline.publish import check_newest
 
-        event = self.context.instance.get_latest_materialization_event(self.key)
-        made = event.asset_materialization if event is not None else None
-        mark = made.metadata.get(md.LEDGER) if made is not None else None
-        facts = mark.value if isinstance(mark, dg.JsonMetadataValue) else None
-        if not isinstance(facts, dict) or facts.get("base_url") != settings.base_url:
+        facts = self._last_mark(settings.base_url)
+        if facts is None:
             return
         told_by = f"The last materialization of {self.key.to_user_string()}"
         ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
@@ -182,6 +185,25 @@ class LinksRun:
         except RefusedError as error:
             error.fix = f"{error.fix} To begin anew on purpose, wipe the asset's materializations."
             raise
+
+    def _last_mark(self, base_url: str | None) -> Mapping[str, Any] | None:
+        """Return how far the ledger of this Incarts had come at the last materialization from it.
+
+        Not just the last of all: a run against another Incarts between would hide it.
+        """
+        instance, cursor = self.context.instance, None
+        for _ in range(_MOST_PAGES):
+            page = instance.fetch_materializations(self.key, limit=_PAGE, cursor=cursor)
+            for record in page.records:
+                made = record.asset_materialization
+                mark = made.metadata.get(md.LEDGER) if made is not None else None
+                facts = mark.value if isinstance(mark, dg.JsonMetadataValue) else None
+                if isinstance(facts, dict) and facts.get("base_url") == base_url:
+                    return facts
+            if not page.has_more:
+                break
+            cursor = page.cursor
+        return None
 
     def _write(self, settings: Settings, value: Any) -> Iterator[Any]:
         from incarts_pipeline.errors import IncartsError
@@ -291,17 +313,23 @@ class LinksRun:
             for warning in plan.figures.warnings:
                 self.context.log.warning("%s%s", named, shown(warning))
 
+            finished: list[RunResult] = []
+
             # Noted inside, since an interrupted wait returns nothing although the run was finished.
             async def work(stop: Any) -> RunResult:
                 result = await apply_plan(
                     plan, settings, place, options=options, metrics=metrics, stop=stop
                 )
                 done[partition] = md.run_metadata(result, metrics)
+                finished.append(result)
                 return result
 
-            result = run_blocking(work)
+            try:
+                result = run_blocking(work)
+            finally:  # whoever terminates it wants to know what was made
+                for made in finished:
+                    self.context.log.info("%s%s", named, md.run_line(made))
             self._note(findings, place, before, plan)
-        self.context.log.info("%srun %s: %s", named, result.written.run_id, _said(result))
         return result
 
     def _note(self, findings: Findings, place: str, before: Any, plan: Plan) -> None:
@@ -370,7 +398,7 @@ class LinksRun:
 
     def _approved(self, plan: Plan) -> str | None:
         # Several, because a run of several partitions has several plans.
-        digests = (self.config.approve or "").split()
+        digests = self.config.approve.split()
         return plan.figures.digest if plan.figures.digest in digests else None
 
     def _tell(self, done: Mapping[str | None, md.Metadata]) -> None:
@@ -393,8 +421,3 @@ class LinksRun:
 
 def _named(partition: str | None) -> str:
     return "" if partition is None else f"{shown(partition)}: "
-
-
-def _said(result: RunResult) -> str:
-    counts = result.published.by_status
-    return ", ".join(f"{n:,} {status.value}" for status, n in counts.items() if n) or "no rows"

@@ -193,7 +193,8 @@ class Journal:
                 self._lost = rescue(connection, self._path, self._file, self._run_id)
             self._witness.sync(now=True)
         except (LedgerError, sa.exc.DBAPIError) as error:
-            logger.error("The ledger could not be closed as it should: %s", error)
+            text = "The ledger could not be closed as it should: %s"
+            logger.error(text, error, extra={"run_id": self._run_id})
         self._witness.close()
         self._disconnect()
 
@@ -228,7 +229,8 @@ class Journal:
             error if isinstance(error, LedgerError) else explain(error, self._path)
         )
         told.__cause__ = error if told is not error else error.__cause__
-        logger.error("The ledger did not record %d entries: %s", len(group), told)
+        text = "The ledger did not record %d entries: %s"
+        logger.error(text, len(group), told, extra={"run_id": self._run_id})
         self._resolve([(job.future, told) for job in group])
 
     def _resolve(self, results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:

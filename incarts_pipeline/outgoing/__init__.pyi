@@ -14,7 +14,11 @@ from .keys import (
     fingerprint as fingerprint,
 )
 from .lacking_signs import STAND_INS as STAND_INS, fit as fit, fitting as fitting
-from .logs import SafeRecords as SafeRecords, logger_of as logger_of
+from .logs import (
+    SafeRecords as SafeRecords,
+    logger_of as logger_of,
+    records_of_run as records_of_run,
+)
 from .markdown import in_markdown as in_markdown
 from .secrets import (
     MASK as MASK,

@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.rate_limit import Learned, LimitKind
+from incarts_pipeline.telemetry import Heard
 
 MOST = 600
 
@@ -139,6 +140,7 @@ class RunMetrics:
     timeline: Timeline = field(default_factory=Timeline)
     waiting: str = ""  # why nothing goes out right now
     limit: Learned | None = None  # what is known of the rate limit
+    heard: Heard | None = None  # who wants to hear of each answer
 
     @property
     def done(self) -> int:
@@ -160,7 +162,10 @@ class RunMetrics:
         self.limit = limit
         self.latencies.add(latency)
         met = limit is not None and limit.kind is not LimitKind.OPEN
-        self.timeline.add(now, answer.kind, limit.rate if limit and met else None, pace)
+        rate = limit.rate if limit is not None and met else None
+        self.timeline.add(now, answer.kind, rate, pace)
+        if self.heard is not None:
+            self.heard(answer, latency, rate, pace)
         if answer.kind is not AnswerKind.LINK:
             self.errors[str(answer.status or answer.error_code or answer.kind.value)] += 1
         self.settled(state)

@@ -161,7 +161,11 @@ class Sending:
             )
         except asyncio.CancelledError:
             # `sent` on disk means in doubt, which is just what a request cut off is.
-            logger.warning("cut off while in flight: %s", operation.idempotency_key)
+            logger.warning(
+                "cut off while in flight: %s",
+                operation.idempotency_key,
+                extra={"correlation_id": correlation_id},
+            )
             raise
 
     def _record(self, sent: Sent, answer: Answer) -> State:

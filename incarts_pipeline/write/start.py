@@ -15,9 +15,11 @@ from incarts_pipeline.ledger import (
     new_run_id,
     replay_rule,
 )
+from incarts_pipeline.outgoing import records_of_run
 from incarts_pipeline.plan import Plan
 from incarts_pipeline.settings import ClientSettings, key_fingerprint
 from incarts_pipeline.sync import Stop
+from incarts_pipeline.telemetry import answers_heard
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import WriteOptions
 from incarts_pipeline.write.result import WriteResult
@@ -40,21 +42,23 @@ async def carry_out(
     with engine.begin() as connection:
         learned = load_rate(connection, key_fingerprint(settings.api_key))
     run_id = new_run_id()
+    metrics.heard = answers_heard()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
     journal = Journal(engine, Path(settings.ledger), run_id)
     try:
-        async with (
-            client_of(settings, connections=most) as client,
-            journal,
-            open_throttle(
-                settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
-            ) as throttle,
-        ):
-            sender = Sender(
-                client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
-            )
-            return await Writer(plan, sender, set_ids, run_id, options).run()
+        with records_of_run(run_id):
+            async with (
+                client_of(settings, connections=most) as client,
+                journal,
+                open_throttle(
+                    settings, run_id, learned, most=most, clock=clock, stop=stop, metrics=metrics
+                ) as throttle,
+            ):
+                sender = Sender(
+                    client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
+                )
+                return await Writer(plan, sender, set_ids, run_id, options).run()
     finally:
         # Nothing may be published from whatever is in the ledger's place by now.
         if journal.lost is not None:

@@ -63,7 +63,9 @@ def entries(nav: Any) -> list[str]:
 def test_every_page_is_in_the_navigation() -> None:
     """A page that nobody can click to is not there."""
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    assert sorted(entries(config["nav"])) == sorted(one.name for one in DOCS.glob("*.md"))
+    pages = [one.name for one in DOCS.glob("*.md")]
+    notebooks = [f"notebooks/{one.stem}.md" for one in (ROOT / "notebooks").glob("*.ipynb")]
+    assert sorted(entries(config["nav"])) == sorted(pages + notebooks)
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -14,12 +14,15 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
 from incarts_pipeline.dagster import IncartsResource, LinksConfig
 from incarts_pipeline.dagster.checks import content_version
+from incarts_pipeline.dagster.columns import MEANINGS
 from incarts_pipeline.dagster.metadata import summed
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit
+from incarts_pipeline.schemas import LINKS, PROBLEMS
 from tests.end_to_end.dagster.conftest import (
     KEY,
     OP,
@@ -103,7 +106,12 @@ def test_rejects_warn_and_new_ones_are_told_apart(materialize: Materialize) -> N
     # What they were linked to is kept, so they are rejected, not stale.
     assert failed == {"rejected_share": warn, "new_rejects": warn}
     assert checks["new_rejects"].metadata["rows"].value == 3
-    assert "000000 of shop" in checks["new_rejects"].metadata["first"].value
+    assert "000000 of shop: name: " in checks["new_rejects"].metadata["first"].value
+    share = checks["rejected_share"]
+    assert share.description == ("3 of 30 rows are rejected, 10 % (accepted: 5 %): 3 name missing.")
+    assert (share.metadata["percent"].value, share.metadata["accepted"].value) == (10.0, "5 %")
+    assert "| name missing | 3 |" in share.metadata["reasons"].value
+    assert len(share.metadata["first rows"].value.splitlines()) == 2 + 3
     again = checks_of(
         materialize(links_asset(write_catalog(bad)), config={"max_rejected_share": 1})
     )
@@ -121,7 +129,8 @@ def test_suspicious_rows_warn_until_they_are_accepted(
     assert [name for name, check in checks.items() if not check.passed] == ["suspicious_share"]
     found = checks["suspicious_share"]
     assert found.severity is dg.AssetCheckSeverity.WARN
-    assert found.metadata["share"].value == 0.1
+    assert found.metadata["percent"].value == 10.0
+    assert "looks_like_gtin | 3 |" in found.metadata["reasons"].value.replace("\\", "")
     assert box.audit().links == 27
     again = materialize(asset, config={"accept": ["looks_like_gtin"]})
     assert {name for name, check in checks_of(again).items() if not check.passed} == set()
@@ -364,6 +373,58 @@ def test_folder_that_was_rolled_back_is_refused(
     assert box.audit().links == 8
 
 
+def test_run_against_another_incarts_hides_no_mark(
+    materialize: Materialize, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that was rolled back is refused, also when staging was materialized last."""
+    asset = links_asset(write_catalog(products(6)))
+    materialize(asset)
+    shutil.copytree(".", "../older")
+    assert materialize(links_asset(write_catalog(products(8)))).success
+    with Sandbox() as staging, monkeypatch.context() as there:
+        there.setenv("INCARTS_API_BASE_URL", staging.base_url)
+        there.setenv("INCARTS_API_KEY", staging.api_key)
+        there.setenv("INCARTS_PROJECT_ID", staging.project_id)
+        there.setenv("INCARTS_LEDGER", "staging.db")
+        assert materialize(links_asset(output="staging.parquet")).success
+    for file in Path().iterdir():
+        file.unlink()
+    shutil.copytree("../older", ".", dirs_exist_ok=True)
+    again = links_asset(write_catalog(products(8)))
+    for mode in ("plan", "write"):
+        failed = materialize(again, config={"mode": mode})
+        assert "and wipe" in failure_of(failed) or "it is an older copy" in failure_of(failed)
+    assert box.audit().links == 8
+
+
+def test_every_column_is_described(materialize: Materialize) -> None:
+    """What stands in links.parquet is told beside its type, the key columns among it."""
+    found = metadata_of(materialize(links_asset()))["dagster/column_schema"].columns
+    assert [column.name for column in found if not column.description] == []
+    assert set(MEANINGS) == set(LINKS.names)
+
+
+def test_launchpad_has_what_one_changes(environment: None) -> None:
+    """Mode, limit and approve are filled in, and what is filled in means what is meant."""
+    asset = links_asset()
+    job = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+    schema = job.get_config_schema_snapshot()
+    root = schema.get_config_snap(job.run_config_schema.config_type.key)
+    [(op, shown)] = yaml.safe_load(default_values_yaml_from_type_snap(schema, root))["ops"].items()
+    config = shown["config"]
+    assert (op, config["mode"], config["limit"], config["approve"]) == (OP, "write", "all", "")
+    assert LinksConfig(**config) == LinksConfig()
+    assert LinksConfig(limit=20).limit == 20
+
+
+@pytest.mark.parametrize("limit", [True, "none", "2x", 1.5])
+def test_wrong_limit_sends_nothing(materialize: Materialize, box: Sandbox, limit: object) -> None:
+    """What is no number of links is told, and the step fails before it sends."""
+    failed = materialize(links_asset(), config={"limit": limit})
+    assert "limit" in failure_of(failed)
+    assert box.audit().requests == 0
+
+
 def test_equal_rows_do_not_cancel_in_the_version() -> None:
     """Pairs of rows that say the same are told from pairs that say something else."""
     versions = set()
@@ -428,6 +489,9 @@ def test_lost_rows_and_doubled_links_block(tmp_path: Any) -> None:
         "link_id": ["lnk_1", "lnk_1", "lnk_2"],
         "link_content_hash": ["x", "y", "y"],
         "is_stale": [False, True, False],
+        "error_code": pa.nulls(3, pa.string()),
+        "error_message": pa.nulls(3, pa.string()),
+        "problems": pa.nulls(3, PROBLEMS),
     }
     pq.write_table(pa.table(rows), tmp_path / "links.parquet")
     findings = Findings()

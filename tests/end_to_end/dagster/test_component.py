@@ -54,8 +54,18 @@ def test_six_lines_are_enough() -> None:
     assert len(graph.asset_check_keys) == 7
     schedule = defs.resolve_schedule_def("incarts_nightly_schedule")
     assert schedule.execution_timezone == "Europe/Berlin"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     [spec] = defs.resolve_all_asset_specs()
     assert (spec.group_name, spec.kinds) == ("incarts", {"incarts", "parquet"})
+
+
+def test_schedule_can_wait_to_be_switched_on() -> None:
+    """`running: false` leaves it to a person in the UI."""
+    schedule = MINIMAL["schedule"] | {"running": False}
+    found = definitions(MINIMAL | {"schedule": schedule}).resolve_schedule_def(
+        "incarts_nightly_schedule"
+    )
+    assert found.default_status is dg.DefaultScheduleStatus.STOPPED
 
 
 def test_spec_freshness_and_partitions_can_be_given() -> None:

@@ -154,4 +154,5 @@ def test_python_examples_run(
     )
     capsys.readouterr()
     told["links_warnings"](context)
-    assert "incarts/links rejected_share: 2 of 20 rows are rejected." in capsys.readouterr().out
+    told_of = capsys.readouterr().out
+    assert "incarts/links rejected_share: 2 of 20 rows are rejected, 10 %" in told_of

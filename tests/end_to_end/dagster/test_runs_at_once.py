@@ -122,6 +122,8 @@ def test_ctrl_c_stops_a_launched_run(project: Path, box: Sandbox) -> None:
     assert statuses.count("created") == made
     assert statuses.count("pending") == ROWS // 2 - made
     assert "ASSET_MATERIALIZATION" in out
+    assert f": {made} links made with " in out
+    assert "run again to go on" in out
     again = launch(project, box, "north")
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
