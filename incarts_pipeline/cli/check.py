@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,17 +24,11 @@ from incarts_pipeline.cli.options import (
     UniqueKeyOpt,
     settings_for,
 )
-from incarts_pipeline.maintenance import Checked, check_destinations
-from incarts_pipeline.plan import PlanRequest
-from incarts_pipeline.prepare import Reach
 from incarts_pipeline.text import counted
 
-_MEANING = {
-    Reach.OK: "answers with a page",
-    Reach.DEAD: "404, 410, or no such host",
-    Reach.UNCLEAR: "another answer, or none: look at it",
-    Reach.PRIVATE: "only its own network can open it; --private asks for it too",
-}
+if TYPE_CHECKING:
+    from incarts_pipeline.maintenance import Checked
+
 _SHOWN = 20
 
 
@@ -61,6 +55,9 @@ def check(
     as_json: JsonOpt = False,
 ) -> None:
     """Ask for each URL that links would lead to, once, and say which are dead. Makes no link."""
+    from incarts_pipeline.maintenance import check_destinations
+    from incarts_pipeline.plan import PlanRequest
+
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,
@@ -96,14 +93,24 @@ def _object(result: Checked) -> dict[str, Any]:
 
 
 def _not_ok(result: Checked) -> list[dict[str, Any]]:
+    from incarts_pipeline.prepare import Reach
+
     rows: list[dict[str, Any]] = result.table.to_pylist()
     found = [row for row in rows if row["verdict"] != Reach.OK]
     return [row | {"checked_at": row["checked_at"].isoformat()} for row in found]
 
 
 def _tables(result: Checked) -> None:
+    from incarts_pipeline.prepare import Reach
+
+    meaning = {
+        Reach.OK: "answers with a page",
+        Reach.DEAD: "404, 410, or no such host",
+        Reach.UNCLEAR: "another answer, or none: look at it",
+        Reach.PRIVATE: "only its own network can open it; --private asks for it too",
+    }
     columns = ("URLs", "verdict", "which means")
-    counts = [(f"{n:,}", one.value, _MEANING[one]) for one, n in result.counts.items() if n]
+    counts = [(f"{n:,}", one.value, meaning[one]) for one, n in result.counts.items() if n]
     screen.tell_table("Destinations", columns, counts, right=columns[:1])
     odd = _not_ok(result)
     for row in odd[:_SHOWN]:

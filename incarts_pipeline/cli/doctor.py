@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from incarts_pipeline.api import Probe, client_of
-from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger import LedgerReader
-from incarts_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from incarts_pipeline.api import Probe
+    from incarts_pipeline.ledger import LedgerReader
+    from incarts_pipeline.settings import Settings
 
 Check = tuple[str, bool | None, str]  # what was looked at, whether it is right, and what was seen
 
@@ -29,6 +29,8 @@ _PROJECT = "whether the key may use {} only shows when a link is made: pilot wit
 
 def doctor(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Check settings, ledger, host and key, without making a link."""
+    import asyncio
+
     checks: list[Check] = []
     settings = _checked(checks, "settings", lambda: _complete(settings_for(ledger, target)))
     if settings is not None:
@@ -64,6 +66,8 @@ def _complete(settings: Settings) -> tuple[Settings, str]:
 
 
 def _ledger_line(settings: Settings) -> tuple[LedgerReader, str]:
+    from incarts_pipeline.ledger import LedgerReader
+
     view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return view, f"{view.file} will be made by the first run"
@@ -71,5 +75,8 @@ def _ledger_line(settings: Settings) -> tuple[LedgerReader, str]:
 
 
 async def _probe(settings: Settings) -> Probe:
+    from incarts_pipeline.api import client_of
+    from incarts_pipeline.api.probe import probe
+
     async with client_of(settings) as client:
         return await probe(client)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from incarts_pipeline.cli import running, screen, show
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import (
     AcceptOpt,
     AllowEmptyOpt,
@@ -40,15 +40,13 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.display.reporting import apply_and_report, check_places
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
-from incarts_pipeline.pipeline import plan_catalog, plan_saved
-from incarts_pipeline.plan import SUFFIX, Plan, PlanRequest, load_plan, refuse, save_plan
-from incarts_pipeline.publish import exists
-from incarts_pipeline.settings import Settings
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
+
+if TYPE_CHECKING:
+    from incarts_pipeline.plan import Plan, PlanRequest
+    from incarts_pipeline.settings import Settings
 
 OutputOpt = Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")]
 YesOpt = Annotated[
@@ -86,6 +84,10 @@ def plan(
     as_json: JsonOpt = False,
 ) -> None:
     """Say what would happen, and why. Sends nothing."""
+    from incarts_pipeline.cli import show
+    from incarts_pipeline.pipeline import plan_catalog
+    from incarts_pipeline.plan import PlanRequest, save_plan
+
     settings = settings_for(ledger, target, max_rps)
     request = PlanRequest(
         catalog=catalog,
@@ -166,6 +168,11 @@ def apply(
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
+    from incarts_pipeline.cli import running, show
+    from incarts_pipeline.display.reporting import apply_and_report, check_places
+    from incarts_pipeline.plan import SUFFIX, PlanRequest, refuse
+    from incarts_pipeline.publish import exists
+
     settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = PlanRequest(
         catalog=catalog,
@@ -198,6 +205,8 @@ def apply(
     settings.for_calls()
     check_places(output, report)
     if adopt and exists(output):
+        from incarts_pipeline.maintenance.import_links import import_links
+
         import_links(output, settings)
     with _planned(request, settings) as made:
         refuse(made.figures, approve)
@@ -263,6 +272,9 @@ def _planned(request: PlanRequest, settings: Settings) -> Plan:
     Raises:
         MappingError: a plan file was given together with what it fixes.
     """
+    from incarts_pipeline.pipeline import plan_catalog, plan_saved
+    from incarts_pipeline.plan import SUFFIX, PlanRequest, load_plan
+
     if not str(request.catalog).endswith(SUFFIX):
         return plan_catalog(request, settings)
     if dataclasses.replace(request, catalog="") != PlanRequest(catalog=""):

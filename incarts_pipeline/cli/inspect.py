@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.ledger import Overview
-from incarts_pipeline.ledger.overview import OPEN_STATES
-from incarts_pipeline.maintenance import ledger_overview, stop_runs
 from incarts_pipeline.models import KINDS, LINKS
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger import Overview
 
 
 def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Count what the ledger holds, and check that it is intact."""
+    from incarts_pipeline.maintenance import ledger_overview
+
     settings = settings_for(ledger, target)
     found = ledger_overview(settings)
     if as_json:
@@ -27,6 +29,8 @@ def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
 
 
 def _status_object(found: Overview) -> dict[str, Any]:
+    from incarts_pipeline.ledger.overview import OPEN_STATES
+
     return {
         "ledger": found.facts,
         "sets": [
@@ -67,6 +71,8 @@ def _status_tables(found: Overview, file: Path) -> None:
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Ask running processes to finish what is in flight, publish, and end."""
+    from incarts_pipeline.maintenance import stop_runs
+
     asked = stop_runs(settings_for(ledger, target))
     if as_json:
         screen.tell_json({run_id: str(run) for run_id, run in asked.items()})

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from incarts_pipeline.errors import MappingError, SettingsError
-from incarts_pipeline.settings import parse_duration
 
 
 def sandbox(
@@ -41,6 +40,8 @@ def sandbox(
     ] = None,
 ) -> None:
     """Run a local Incarts until Ctrl-C; prints the environment that points at it."""
+    from incarts_pipeline.settings import parse_duration
+
     try:
         from incarts_pipeline.sandbox import SandboxConfig, serve
         from incarts_pipeline.sandbox.server import environment

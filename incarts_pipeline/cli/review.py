@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +14,12 @@ from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.ledger import Case, HistoryEntry, Try
-from incarts_pipeline.maintenance import review
 from incarts_pipeline.models import QrCode
 from incarts_pipeline.text import counted
 
-# What one command alone needs, it imports itself: the others don't wait for it.
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger import Case, HistoryEntry, Try
+
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.", no_args_is_help=True
 )
@@ -37,7 +37,9 @@ def list_cases(
     ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False
 ) -> None:
     """List what is in flight or in doubt; exit 3 when something needs a person."""
-    found = review.open_cases(settings_for(ledger, target))
+    from incarts_pipeline.maintenance import open_cases
+
+    found = open_cases(settings_for(ledger, target))
     if as_json:
         screen.tell_json([_case_object(case) for case in found])
     else:
@@ -113,10 +115,11 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
+    from incarts_pipeline.maintenance.review import evidence as gathered
     from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 
     settings = settings_for(ledger, target)
-    found = review.evidence(settings, keys=keys or ())
+    found = gathered(settings, keys=keys or ())
     if not found.cases and str(output) != "-":
         screen.say("nothing is in doubt: there is nothing to ask")
         return
@@ -163,6 +166,8 @@ def recreate(
     target: TargetOpt = None,
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
+    from incarts_pipeline.maintenance import review
+
     if not yes and sys.stdin.isatty():
         screen.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "
@@ -182,7 +187,9 @@ def show(
     as_json: JsonOpt = False,
 ) -> None:
     """Tell one row's history: its links, every attempt, and what changed."""
-    chapters = review.row_history(_row(row), settings_for(ledger, target), link_set=link_set)
+    from incarts_pipeline.maintenance import row_history
+
+    chapters = row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
         screen.tell_json([dataclasses.asdict(chapter) for chapter in chapters])
     else:

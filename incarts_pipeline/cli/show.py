@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.display import (
@@ -15,9 +15,11 @@ from incarts_pipeline.display import (
     problem_groups,
 )
 from incarts_pipeline.models import Reason, Status
-from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import Plan, PlanFigures
-from incarts_pipeline.write import End
+
+if TYPE_CHECKING:
+    from incarts_pipeline.pipeline import RunResult
+    from incarts_pipeline.plan import Plan, PlanFigures
+    from incarts_pipeline.write import End
 
 Line = Sequence[screen.Part]
 
