@@ -27,7 +27,7 @@ help:
 	@echo "make test         run the fast tests, in some four minutes; ARGS='-k rate' picks some"
 	@echo "make test-all     run all tests: also with kills, faults, Dagster and a browser"
 	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
-	@echo "make check        format, lint, types, imports, docs, and all tests with branch coverage"
+	@echo "make check        format, lint, types, imports, docs, and all tests"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
 	@echo "make docs         build the documentation into build/site; warnings are errors"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); this takes a minute or two the first time."
 	@$(BIN)/python -m pip install -qq 'pip>=25.3'
 	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
-	  -e '.[dagster,excel,feeds,lakes,qr,sandbox]' --group dev --group docs
+	  -e '.[dagster,excel,feeds,keyring,lakes,qr,sandbox,sign]' --group dev --group docs
 	@touch $@
 
 demo: $(STAMP)
@@ -82,7 +82,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MKDOCS)
-	$(PYTEST) --hypothesis-profile=ci --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(PYTEST) --hypothesis-profile=ci $(ARGS)
 
 # pandas 3 changed how text is stored and when frames share data; both are promised to work.
 check-pandas2: $(PANDAS2)/.installed

@@ -46,7 +46,8 @@ def main() -> None:
             # Started from a script in the background, it would be deaf to Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        print(f"Dagster: http://127.0.0.1:{port}  (Incarts: {box.base_url})", flush=True)
+        incarts = f"Incarts: {box.base_url}, its controls' token: {box.token}"
+        print(f"Dagster: http://127.0.0.1:{port}  ({incarts})", flush=True)
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
         try:
             process.wait()

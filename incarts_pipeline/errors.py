@@ -6,6 +6,7 @@ IncartsError
 │   └── UndecidedError       it holds several tables, and which one is meant wasn't said
 ├── MappingError             the mapping doesn't fit the catalog or the rules
 ├── RefusedError             a guard refused the plan; nothing was sent
+│   └── UntrustedHostError   nobody has said that the key is for this host
 ├── LedgerError              the ledger can't be used
 │   ├── LedgerLockedError
 │   ├── LedgerForeignError   bound to another base URL, or made by a newer version
@@ -172,6 +173,20 @@ class RefusedError(IncartsError):
         super().__init__(message, fix=fix)
         self.guard = guard
         self.digest = digest
+
+
+class UntrustedHostError(RefusedError):
+    """Nobody has said that the API key is for this host, and so it was not sent there.
+
+    `host` is like `https://api.example.com`, `fingerprint` the key's; with `proof`, which tells
+    nothing of the key, the word can be kept once it is given.
+    """
+
+    def __init__(self, message: str, *, fix: str, host: str, fingerprint: str, proof: str) -> None:
+        super().__init__(message, fix=fix, guard="untrusted_host")
+        self.host = host
+        self.fingerprint = fingerprint
+        self.proof = proof
 
 
 class LedgerError(IncartsError):

@@ -23,6 +23,7 @@ from incarts_pipeline.ledger import (
     ensure_sets,
     existing_ledger,
     join_partition,
+    keep_word,
     known_sets,
     links_in_use,
     next_sequence,
@@ -43,6 +44,7 @@ from incarts_pipeline.plan import (
     SavedPlan,
     as_saved,
     check_apart,
+    check_signer,
     dead_destinations,
     make_plan,
     paths_read,
@@ -52,7 +54,7 @@ from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, requ
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import PlanSettings, Settings
+from incarts_pipeline.settings import PlanSettings, Settings, host_of, trusted_host
 from incarts_pipeline.sync import Stop
 
 if TYPE_CHECKING:
@@ -175,7 +177,8 @@ async def apply_plan(
     """Carry a plan out and publish the result.
 
     Raises:
-        RefusedError: a guard stands against the plan, or the output isn't this plan's to write.
+        RefusedError: a guard or a missing signature stands against the plan, or the output isn't
+            this plan's to write.
         CatalogError: the catalog's files changed after they were planned; nothing was sent.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
@@ -196,6 +199,8 @@ async def apply_plan(
     options = options or WriteOptions()
     refuse(plan.figures, options.approved)
     known = settings.for_client()
+    if plan.kind.is_catalog:
+        check_signer(plan.signed_by, known.require_signature)
     ledger, target = known.ledger, Output(links=str(output))
     view = LedgerReader(ledger, base_url=known.base_url)
     owner = Owner(
@@ -211,6 +216,7 @@ async def apply_plan(
     engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
+            keep_word(connection, trusted_host(known.api_key, host_of(known.base_url)))
             set_ids, sequence = _begin(plan, connection)
         written = await carry_out(
             plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
@@ -292,7 +298,7 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
     Once it was begun, what its own runs have done since is no other plan: the rest goes on, under
     the saved digest.
 
-    `changes` go to the request; what they change may make the plan another one.
+    `changes` go to the request, and may make it another plan; one that nobody signed.
 
     Raises:
         RefusedError: the catalog or the ledger has moved, or the settings are another target's.
@@ -308,7 +314,7 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
         )
     plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
     same = as_saved(plan, saved.digest)
-    if same is None:
+    if same is None or (not changes and plan.requests_sha256() != saved.requests):
         plan.close()
         raise RefusedError(
             f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
@@ -316,7 +322,8 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             fix="Look at it again with `incarts plan`.",
             guard="plan_moved",
         )
-    return dataclasses.replace(same, read=(*same.read, saved.file))
+    signer = None if changes else saved.signed_by
+    return dataclasses.replace(same, read=(*same.read, saved.file), signed_by=signer)
 
 
 @raising_ours

@@ -51,6 +51,9 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "API_BASE_URL",
         "API_KEY",
         "API_KEY_FILE",
+        "API_KEY_COMMAND",
+        "API_KEY_KEYRING",
+        "TRUSTED_HOSTS",
         "PROJECT_ID",
         "LEDGER",
         "IDEMPOTENCY_WINDOW",
@@ -62,10 +65,12 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "CONNECT_TIMEOUT",
         "READ_TIMEOUT",
         "LIMITS",
+        "REQUIRE_SIGNATURE",
     ):
         monkeypatch.delenv(f"INCARTS_{name}", raising=False)
-    # Beside it, where the library remembers rate limits: what one test learns is no other's.
+    # Beside it, where the library remembers rates and hosts: what one test learns is no other's.
     monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}-state")
+    monkeypatch.setenv("XDG_CONFIG_HOME", f"{tmp_path}-config")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -14,7 +15,13 @@ from rich.logging import RichHandler
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.commands import Commands
-from incarts_pipeline.errors import IncartsError, MappingError, RefusedError, told_in
+from incarts_pipeline.errors import (
+    IncartsError,
+    MappingError,
+    RefusedError,
+    UntrustedHostError,
+    told_in,
+)
 from incarts_pipeline.outgoing import SafeRecords, shown_lines
 from incarts_pipeline.text import Surface
 from incarts_pipeline.write import less_garbage_collection
@@ -88,7 +95,7 @@ def _run() -> Any:
     """Run the command; return its exit code, None for 0."""
     try:
         # Not by itself, since it would print what was given as it stands.
-        return app(standalone_mode=False)
+        return _asking_for_hosts(lambda: app(standalone_mode=False))
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the help, whose text is ours
         return error.exit_code
@@ -100,6 +107,18 @@ def _run() -> Any:
     except click.Abort:
         screen.say("stopped", err=True)
         return 1
+
+
+def _asking_for_hosts(command: Callable[[], Any]) -> Any:
+    """Run a command; when it may not send the key to a host, ask, and run it again after a yes."""
+    try:
+        return command()
+    except UntrustedHostError as error:  # before anything was sent
+        from incarts_pipeline.cli import trust  # only here: it is rarely needed
+
+        if not trust.agrees(error):
+            raise
+    return command()
 
 
 def _tell(message: str, fix: str | None = None) -> None:

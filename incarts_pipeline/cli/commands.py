@@ -74,7 +74,12 @@ ENTRIES = (
     Entry(
         name="doctor",
         place="doctor:doctor",
-        says="Check settings, ledger, host and key, without making a link.",
+        says="Check settings, key, host and ledger, and say where each setting comes from.",
+    ),
+    Entry(
+        name="trust",
+        place="trust:trust",
+        says="Say that the API key is for a host, whatever file names it; or list what was said.",
     ),
     Entry(
         name="show",
@@ -107,6 +112,7 @@ ENTRIES = (
         place="ledger:app",
         says="Back the ledger up, put a backup in its place, and check it.",
     ),
+    Entry(name="keys", place="keys:app", says="Keys that plans are signed with."),
     Entry(
         name="sandbox",
         place="local:sandbox",

@@ -45,7 +45,7 @@ from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
 
 if TYPE_CHECKING:
-    from incarts_pipeline.plan import Plan, PlanRequest
+    from incarts_pipeline.plan import Plan, PlanRequest, SavedPlan
     from incarts_pipeline.settings import Settings
 
 OutputOpt = Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")]
@@ -78,6 +78,12 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a plan file that `incarts apply` takes.")
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            "--sign", help="Sign the plan file with this ed25519 key; `incarts keys new`."
+        ),
+    ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -85,8 +91,7 @@ def plan(
 ) -> None:
     """Say what would happen, and why. Sends nothing."""
     from incarts_pipeline.cli import show
-    from incarts_pipeline.pipeline import plan_catalog
-    from incarts_pipeline.plan import PlanRequest, save_plan
+    from incarts_pipeline.plan import PlanRequest, save_plan, sign_plan
 
     settings = settings_for(ledger, target, max_rps)
     request = PlanRequest(
@@ -108,9 +113,15 @@ def plan(
         rekeyed=rekeyed,
         accept=tuple(accept or ()),
     )
-    with plan_catalog(request, settings) as made:
-        if out is not None:
-            save_plan(made, request, settings, out)
+    saved = _saved(request)
+    if saved is None and sign is not None and out is None:
+        raise MappingError("Only a plan file is signed.", fix="Name one with --out.")
+    with _planned(request, settings, saved) as made:
+        if saved is not None and sign is not None:
+            out = out or Path(catalog)
+            sign_plan(saved, sign, out)
+        elif out is not None:
+            save_plan(made, saved.request if saved else request, settings, out, sign=sign)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
             screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
@@ -163,6 +174,10 @@ def apply(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take over the links that the output holds already.")
     ] = False,
+    require_signature: Annotated[
+        str | None,
+        typer.Option("--require-signature", help="Only a plan signed with this public key."),
+    ] = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
@@ -173,7 +188,9 @@ def apply(
     from incarts_pipeline.plan import SUFFIX, PlanRequest, refuse
     from incarts_pipeline.publish import exists
 
-    settings = settings_for(ledger, target, max_rps, rate, wait=wait)
+    settings = settings_for(
+        ledger, target, max_rps, rate, wait=wait, require_signature=require_signature
+    )
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,
@@ -208,7 +225,7 @@ def apply(
         from incarts_pipeline.maintenance.import_links import import_links
 
         import_links(output, settings)
-    with _planned(request, settings) as made:
+    with _planned(request, settings, _saved(request)) as made:
         refuse(made.figures, approve)
         agreed = yes or catalog.endswith(SUFFIX)
         running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-", limit=limit)
@@ -266,23 +283,29 @@ def rekey(
     )
 
 
-def _planned(request: PlanRequest, settings: Settings) -> Plan:
-    """Plan a catalog, or again what a plan file says.
+def _planned(request: PlanRequest, settings: Settings, saved: SavedPlan | None) -> Plan:
+    """Plan a catalog, or again what a plan file says."""
+    from incarts_pipeline.pipeline import plan_catalog, plan_saved
+
+    return plan_catalog(request, settings) if saved is None else plan_saved(saved, settings)
+
+
+def _saved(request: PlanRequest) -> SavedPlan | None:
+    """Return the plan file that was given as the catalog, None for another catalog.
 
     Raises:
-        MappingError: a plan file was given together with what it fixes.
+        MappingError: it was given together with what it fixes.
     """
-    from incarts_pipeline.pipeline import plan_catalog, plan_saved
     from incarts_pipeline.plan import SUFFIX, PlanRequest, load_plan
 
     if not str(request.catalog).endswith(SUFFIX):
-        return plan_catalog(request, settings)
+        return None
     if dataclasses.replace(request, catalog="") != PlanRequest(catalog=""):
         raise MappingError(
             "A plan file fixes the mapping, the key and the guards.",
             fix="Leave these options out, or plan again with them.",
         )
-    return plan_saved(load_plan(str(request.catalog)), settings)
+    return load_plan(str(request.catalog))
 
 
 def _sample_per(text: str | None) -> tuple[str, ...]:

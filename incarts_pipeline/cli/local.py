@@ -68,9 +68,9 @@ def sandbox(
     except (ValueError, TypeError) as error:
         raise MappingError(f"--config: {error}.") from error
 
-    def ready(base_url: str) -> None:
-        for assignment in environment(switches, base_url).split():
-            # The sandbox's own key, made up for whoever started it; everything else is shown safe.
+    def ready(base_url: str, token: str) -> None:
+        for assignment in environment(switches, base_url, token).split():
+            # Its own key and token, made up for whoever started it; all else is shown safe.
             sys.stdout.write(f"export {assignment}\n")
         sys.stdout.flush()
 

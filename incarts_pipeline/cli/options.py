@@ -104,6 +104,7 @@ def settings_for(
     rate: str | None = None,
     *,
     wait: bool = False,
+    require_signature: str | None = None,
 ) -> Settings:
     """Load the settings, with what the command line overrides."""
     from incarts_pipeline.settings import load_settings
@@ -113,6 +114,7 @@ def settings_for(
         "max_rps": max_rps,
         "rate": rate,
         "wait": wait or None,
+        "require_signature": require_signature,
     }
     return load_settings(
         target=target, **{name: value for name, value in given.items() if value is not None}

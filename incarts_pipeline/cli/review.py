@@ -115,6 +115,7 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
+    from incarts_pipeline.file_writer import write_file
     from incarts_pipeline.maintenance.review import evidence as gathered
     from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 
@@ -130,7 +131,7 @@ def evidence(
         return
     file = NamedPath(what="evidence", path=str(output), begins=b'{\n  "question"')
     check_apart([file], paths_read(settings))
-    output.write_text(text + "\n", encoding="utf-8")
+    write_file(output, text + "\n", private=True)
     screen.say(f"{counted(len(found.cases), 'operation')} → {output}")
 
 

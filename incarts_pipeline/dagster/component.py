@@ -11,6 +11,7 @@ import yaml
 
 from incarts_pipeline.dagster.asset import POOL, build_incarts_links_asset, build_incarts_links_job
 from incarts_pipeline.dagster.sources import DuckDbTable
+from incarts_pipeline.file_writer import write_file
 
 
 @dataclass
@@ -75,7 +76,7 @@ class _Scaffolder(dg.Scaffolder):
         }
         # In the order in which people read a mapping, the key first.
         text = yaml.safe_dump(mapping, sort_keys=False)
-        (request.target_path / "mapping.yaml").write_text(text, encoding="utf-8")
+        write_file(request.target_path / "mapping.yaml", text)
 
 
 @dg.scaffold_with(_Scaffolder)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.display import code_png, code_svg, encoded, link_card
 from incarts_pipeline.errors import CatalogError
+from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.plan import NamedPath, check_apart
@@ -68,10 +69,8 @@ class OneLink:
         begins = _BEGINS[file.suffix.lower()]
         check_apart([NamedPath(what="QR code", path=str(file), begins=begins)], self.taken)
         if begins == _PNG:
-            file.write_bytes(self.png(error=error, size=size))
-        else:
-            file.write_text(self.svg(error=error, size=size), encoding="utf-8")
-        return file
+            return write_file(file, self.png(error=error, size=size))
+        return write_file(file, self.svg(error=error, size=size))
 
     def _content(self) -> str:
         content, _ = encoded(self.row)

@@ -20,6 +20,7 @@ from incarts_pipeline.display import (
     problem_groups,
 )
 from incarts_pipeline.errors import CatalogError, raising_ours
+from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.plan import (
     SUFFIX,
@@ -82,8 +83,12 @@ class LinksPlan:
         return self.plan.figures.refusals
 
     @raising_ours
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, sign: str | Path | None = None) -> None:
         """Write a plan file that `incarts apply` takes; a frame goes into a Parquet file beside it.
+
+        Args:
+            path: the plan file.
+            sign: the file of an ed25519 key that the plan is signed with; None for no signature.
 
         Raises:
             MappingError: the mapping is a Mapping, not what one is written as.
@@ -95,8 +100,9 @@ class LinksPlan:
         copy = NamedPath(what="frame's copy", path=str(catalog), begins=b"PAR1")
         check_apart([plan_path(file), copy], self.plan.read)
         copied = dataclasses.replace(self._request, catalog=catalog, catalog_format="parquet")
-        save_plan(self.plan, copied, self.settings, file)
-        pq.write_table(self.kept.arrow(), catalog)
+        save_plan(self.plan, copied, self.settings, file, sign=sign)
+        with new_file(catalog, private=True) as rows:
+            pq.write_table(self.kept.arrow(), rows)
 
     def renew(self) -> None:
         """Decide anew before the plan is carried out again: the ledger has moved since.

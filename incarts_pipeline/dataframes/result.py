@@ -24,8 +24,9 @@ from incarts_pipeline.display import (
     row_reasons,
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
-from incarts_pipeline.display.reporting import page_path, report_of, write_text
+from incarts_pipeline.display.reporting import page_path, report_of
 from incarts_pipeline.errors import CatalogError, PublishError
+from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.outgoing import shown
@@ -198,7 +199,7 @@ class LinksResult:
 
     def _written(self, what: str, path: str | Path, page: str) -> Path:
         check_apart([*self._tables(), page_path(what, path)], self.run.read)
-        return write_text(Path(path), page)
+        return write_file(Path(path), page)
 
     def _tables(self) -> Sequence[NamedPath]:
         return self.run.published.output.paths_of(self.run.kind)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime as dt
-import uuid
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +12,8 @@ import pyarrow.parquet as pq
 
 from incarts_pipeline.display.html.failures import COLUMNS, FAILED
 from incarts_pipeline.display.html.report import Reported, run_report
-from incarts_pipeline.errors import PublishError, reason_of
+from incarts_pipeline.errors import PublishError
+from incarts_pipeline.file_writer import check_writable, write_file
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.pipeline import RunResult, apply_plan
 from incarts_pipeline.plan import NamedPath, Plan, check_apart, paths_read
@@ -108,24 +107,6 @@ def report_of(result: RunResult, metrics: RunMetrics, rows: pa.Table) -> str:
     )
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a page whole or not at all, and return its path.
-
-    Raises:
-        PublishError: it can't be written.
-    """
-    part = path.with_name(f".incarts-{uuid.uuid4().hex}.part")
-    try:
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:  # the latter for a NUL in the path
-        raise _cannot_write(path, error) from error
-    return path
-
-
 def failed_rows(output: str) -> pa.Table:
     """Read the rows without what they asked for from a links.parquet, at a path or a URI."""
     filesystem, path = resolve(output)
@@ -142,7 +123,7 @@ def _leave(path: Path, made: Reported) -> None:
     """Write the report; what was done stands whether or not that works."""
     try:
         failed = failed_rows(made.result.published.output.links) if made.result else None
-        write_text(path, run_report(dataclasses.replace(made, failed=failed)))
+        write_file(path, run_report(dataclasses.replace(made, failed=failed)))
     except (PublishError, OSError, pa.ArrowException) as error:
         logger.error("The run is over, but its report can't be written: %s", error)
 
@@ -151,18 +132,4 @@ def _check_report(path: Path) -> None:
     """Refuse a place that can't be written before anything is sent."""
     if path.is_dir():
         raise PublishError(f"{path} is a folder.", fix="Give the report a file name.")
-    probe = path.with_name(f".incarts-{uuid.uuid4().hex}.part")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            path.lstat()  # which refuses a name that the probe's doesn't stand for
-        probe.touch()
-        probe.unlink()
-    except (OSError, ValueError) as error:  # the latter for a NUL in the path
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError | ValueError) -> PublishError:
-    return PublishError(
-        f"{path} can't be written ({reason_of(error)}).",
-        fix="Create its folder, make room, or choose another place.",
-    )
+    check_writable(path)

@@ -19,6 +19,7 @@ from .current_links import (
 )
 from .database import (
     check_facts as check_facts,
+    keep_word as keep_word,
     migrate as migrate,
     once as once,
     open_engine as open_engine,

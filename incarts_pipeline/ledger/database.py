@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from incarts_pipeline import sqlite
 from incarts_pipeline.errors import LedgerError, LedgerForeignError
@@ -19,7 +20,7 @@ from incarts_pipeline.ledger.ledger_file import check_file, create_empty, is_the
 from incarts_pipeline.ledger.migrations import MIGRATIONS
 from incarts_pipeline.ledger.publications import forget_before_inserts
 from incarts_pipeline.ledger.witness import check_mark, count_commits, last_mark, write_mark
-from incarts_pipeline.settings import is_loopback
+from incarts_pipeline.settings import FACT, TrustedHost, is_loopback
 from incarts_pipeline.sqlite import explain, write_ahead
 from incarts_pipeline.text import Option, OptionText
 
@@ -154,7 +155,18 @@ def read_facts(connection: sa.Connection) -> dict[str, str]:
     """Return the ledger's name → value facts, empty when the file is new."""
     if not sa.inspect(connection).has_table("meta"):
         return {}
-    return {row.name: row.value for row in connection.execute(sa.select(tables.meta))}
+    # Whom it trusts is nobody's business who only looks.
+    found = sa.select(tables.meta).where(~tables.meta.c.name.startswith(FACT))
+    return {row.name: row.value for row in connection.execute(found)}
+
+
+def keep_word(connection: sa.Connection, trusted: TrustedHost) -> None:
+    """Let the ledger speak for the host of a run's key, where nothing else remembers it."""
+    fact = {"name": FACT + trusted.fingerprint, "value": trusted.proof}
+    insert = sqlite_dialect.insert(tables.meta).values(fact)
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["name"], set_={"value": trusted.proof})
+    )
 
 
 def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> None:

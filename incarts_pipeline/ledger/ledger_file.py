@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from incarts_pipeline.errors import LedgerError, RefusedError, reason_of
+from incarts_pipeline.file_writer import make_empty
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _OPEN_FILES = Path("/proc/self/fd")
@@ -81,6 +82,8 @@ def _mount_points() -> set[str]:
 def create_empty(path: Path) -> None:
     """Make the empty file that SQLite takes for a new database; nothing when it is there.
 
+    It is for its owner alone, and SQLite makes its log like it.
+
     This is the one place that makes a ledger: SQLite itself opens only files that exist, so that a
     run whose ledger was moved away can't go on with a new one.
 
@@ -88,10 +91,7 @@ def create_empty(path: Path) -> None:
         LedgerError: the file can't be made.
     """
     try:
-        # An existing file is not opened: closing it would drop the locks that SQLite has on it.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-    except FileExistsError:
-        return
+        make_empty(path)
     except OSError as error:
         raise LedgerError(
             f"The ledger {path} can't be made ({error.strerror}).",

@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.ledger_file import FileId, beside, file_id, place_of
 
@@ -62,12 +63,15 @@ def _take_log_away(ledger: Path, copy: Path) -> None:
 def copy_database(connection: sa.Connection, copy: Path) -> None:
     """Copy the database of a connection, as it sees it, to a new file that needs no log.
 
+    Its owner alone may read it.
+
     Raises:
         sqlite3.Error: it can't be read or written.
     """
     raw = connection.connection.dbapi_connection
     if not isinstance(raw, sqlite3.Connection):
         raise TypeError("the ledger is an SQLite file")
+    make_empty(copy)
     with closing(sqlite3.connect(copy)) as target:
         raw.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")

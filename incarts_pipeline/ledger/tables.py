@@ -23,7 +23,8 @@ CLOSED_STATES = ("rejected", "abandoned")
 
 metadata = sa.MetaData()
 
-# name → value: ledger_id, base_url, schema_version, recipe, sequence, commits (`witness`)
+# name → value: ledger_id, base_url, schema_version, recipe, sequence, commits (`witness`), and for
+# each key's fingerprint a proof that the key may go to the base URL's host (`keep_word`)
 meta = sa.Table(
     "meta",
     metadata,

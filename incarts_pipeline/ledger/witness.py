@@ -27,6 +27,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import LedgerError, RefusedError
+from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.identity import KEY_DIGEST_BYTES, key_digest
 from incarts_pipeline.ledger.ledger_file import beside
 
@@ -168,7 +169,7 @@ class Witness:
         """Keep keys that are about to be marked as sent; before the mark is on disk."""
         try:
             if self._sent_file is None:
-                self._sent_file = os.open(_sent(self._ledger), _APPEND, 0o644)
+                self._sent_file = _opened(self._ledger, _sent(self._ledger), _APPEND)
             _append(self._sent_file, b"".join(key_digest(key) for key in keys))
         except OSError as error:
             raise _unusable(_sent(self._ledger), error) from error
@@ -184,7 +185,7 @@ class Witness:
         file = beside(self._ledger, ".witness")
         try:
             if self._mark_file is None:
-                self._mark_file = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+                self._mark_file = _opened(self._ledger, file, os.O_RDWR)
             # Another process may be between its commit and its mark: the later one stays.
             fcntl.flock(self._mark_file, fcntl.LOCK_EX)
             try:
@@ -216,7 +217,13 @@ class Witness:
         self._mark_file = self._sent_file = None
 
 
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_APPEND = os.O_WRONLY | os.O_APPEND
+
+
+def _opened(ledger: Path, file: Path, flags: int) -> int:
+    """Open a file that is made as open as the ledger: who may write that needs this too."""
+    make_empty(file, like=ledger)
+    return os.open(file, flags | os.O_NOFOLLOW)
 
 
 def _sent(ledger: Path) -> Path:

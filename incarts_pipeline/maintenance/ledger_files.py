@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError, RefusedError
+from incarts_pipeline.file_writer import check_link, put_in_place, take_after
 from incarts_pipeline.ledger import (
     Process,
     check_facts,
@@ -69,10 +69,12 @@ def backup_ledger(destination: str | Path, settings: Settings | None = None) -> 
 
     Raises:
         RefusedError: the file exists, or the ledger isn't the newest.
+        PublishError: the file is a symbolic link.
         LedgerError: there is no ledger, or it can't be read or copied.
     """
     target = Path(destination)
     ledger = existing_ledger(settings or load_settings())
+    check_link(target)
     if target.exists():
         raise RefusedError(
             f"{target} exists; a backup is a new file.",
@@ -81,7 +83,7 @@ def backup_ledger(destination: str | Path, settings: Settings | None = None) -> 
         )
     part = target.with_name(f"{target.name}.part")
     rows = _copied(ledger.file, part)
-    _put(part, target)
+    put_in_place(part, target)
     return LedgerFile(file=target, rows=rows)
 
 
@@ -109,8 +111,9 @@ def restore_ledger(backup: str | Path, settings: Settings | None = None) -> Rest
                 rows = counts_of(connection)
         finally:
             engine.dispose()
+    take_after(part, place)
     aside = _moved_aside(place.resolve())
-    _put(part, place.resolve())
+    put_in_place(part, place.resolve())
     with once(place, read_only=True) as connection:
         write_mark(place, mark_of(connection))
     return RestoredLedger(ledger=LedgerFile(file=place, rows=rows), held=held, moved_aside=aside)
@@ -189,18 +192,3 @@ def _moved_aside(place: Path) -> Path | None:
     for suffix in there:
         place.with_name(place.name + suffix).replace(aside.with_name(aside.name + suffix))
     return aside if there else None
-
-
-def _put(part: Path, target: Path) -> None:
-    """Bring a finished file to the disk and give it its name."""
-    _synced(part, os.O_RDWR)
-    part.replace(target)
-    _synced(target.parent, os.O_RDONLY)
-
-
-def _synced(path: Path, flags: int) -> None:
-    opened = os.open(path, flags)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -1,5 +1,8 @@
 from .characters import visible as visible
-from .children import environment_of_child as environment_of_child
+from .children import (
+    environment_of_child as environment_of_child,
+    environment_of_helper as environment_of_helper,
+)
 from .columns import (
     column_without_secrets as column_without_secrets,
     rows_with_secrets as rows_with_secrets,

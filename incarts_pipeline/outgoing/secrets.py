@@ -56,11 +56,12 @@ _live = _Live()
 def keep_secret(text: str) -> None:
     """Let a text be seen nowhere from now on; one of fewer than four characters can't be hidden.
 
-    Short ones are hidden where they stand as whole words.
+    Short ones are hidden where they stand as whole words. The mask's own word can't be either:
+    every text with a mask in it would have to give way.
     """
     global _live  # one name for the whole list: who looks while it changes sees the old one
     text = str.__str__(text)  # itself, also of one that shows itself to nobody
-    if len(text) < _SHORT or text in _live.secrets[-1:]:
+    if len(text) < _SHORT or text in MASK or text in _live.secrets[-1:]:
         return
     kept = ([one for one in _live.secrets if one != text] + [text])[-_MOST:]
     whole = [one for one in kept if len(one) >= SHORTEST]

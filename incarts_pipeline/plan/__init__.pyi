@@ -17,6 +17,8 @@ from .plan_file import (
     load_plan as load_plan,
     plan_path as plan_path,
     save_plan as save_plan,
+    sign_plan as sign_plan,
 )
 from .request import PlanRequest as PlanRequest, QrRequest as QrRequest
+from .signature import check_signer as check_signer, new_keys as new_keys
 from .workspace import Workspace as Workspace

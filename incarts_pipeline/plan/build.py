@@ -271,7 +271,7 @@ def replan(plan: Plan, now: Stamp) -> Plan:
         warnings=plan.warnings,
     )
     _load_ledger(planning)
-    return replace(plan, ledger=ledger, figures=_decided(planning))
+    return replace(plan, ledger=ledger, figures=_decided(planning), signed_by=None)
 
 
 def as_saved(plan: Plan, digest: str) -> Plan | None:

@@ -10,9 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from incarts_pipeline.catalog import would_read
 from incarts_pipeline.errors import PublishError, RefusedError
+from incarts_pipeline.file_writer import check_link
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.outgoing import uri_place
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import Settings, own_file
 
 # What SQLite, the pace and the witness keep beside the ledger, under its name and more.
 _BESIDE_LEDGER = ("-wal", "-shm", "-journal", "-pace", ".witness", ".sent")
@@ -48,7 +49,8 @@ def paths_read(
 
     A catalog or mapping in memory, or on standard input, is no place.
     """
-    found = [*_ledger(settings.ledger), NamedPath(what="settings file", path=str(settings.file))]
+    found = [*_ledger(settings.ledger)]
+    found += [NamedPath(what="settings file", path=str(one)) for one in (settings.file, own_file())]
     if settings.api_key_file is not None:
         found.append(NamedPath(what="file with the API key", path=str(settings.api_key_file)))
     if isinstance(catalog, str | Path) and str(catalog) != "-":
@@ -74,7 +76,7 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
 
     Raises:
         RefusedError: says which two; nothing was written.
-        PublishError: no file can have such a path.
+        PublishError: no file can have such a path, or it is a symbolic link.
     """
     for at, path in enumerate(written):
         if "\0" in path.path:
@@ -91,6 +93,8 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
                     fix=f"Choose another place for the {path.what}.",
                     guard="output_is_input",
                 )
+        if "://" not in path.path:
+            check_link(Path(path.path), path.what)
         _check_kind(path)
 
 
@@ -103,8 +107,11 @@ def _ledger(ledger: Path) -> Iterator[NamedPath]:
 def _check_kind(named: NamedPath) -> None:
     """Refuse to overwrite a local file that doesn't begin as it should."""
     try:
-        with Path(named.path).open("rb") as file:
-            begins = file.read(len(named.begins))
+        file = Path(named.path)
+        if not file.is_file():  # a pipe would be waited for
+            return
+        with file.open("rb") as opened:
+            begins = opened.read(len(named.begins))
     except OSError:  # there is none; whoever writes says what else is wrong
         return
     if begins and not named.begins.lower().startswith(begins.lower()):

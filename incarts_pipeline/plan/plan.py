@@ -82,6 +82,7 @@ class Plan:
         fingerprint: the catalog's files before they were read, None where it has none.
         warnings: what to know about the catalog's rows.
         saved: the digest of the plan file that this carries out.
+        signed_by: the public key that the file is signed with.
     """
 
     kind: Kind
@@ -94,6 +95,7 @@ class Plan:
     fingerprint: Fingerprint | None = None
     warnings: tuple[str, ...] = ()
     saved: str | None = None
+    signed_by: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +111,10 @@ class Plan:
     def close(self) -> None:
         """Drop the plan's workspace."""
         self.workspace.close()
+
+    def requests_sha256(self) -> str:
+        """Return the SHA-256 of all that the catalog asks for, in whatever order its rows are."""
+        return self.workspace.digest(queries.REQUESTS)
 
     @property
     def key_fields(self) -> list[pa.Field]:

@@ -504,4 +504,6 @@ LEFT = """
 SELECT 'missing' AS action, 'missing' AS reason, link_set, row_key, NULL::BLOB AS content_hash
 FROM {table}
 """
+# All that a catalog asks for: a row that stays as it is, too.
+REQUESTS = "SELECT link_set, row_key, content_hash FROM request"
 STAYING = "SELECT (SELECT COUNT(*) FROM request) - (SELECT COUNT(*) FROM {table})"

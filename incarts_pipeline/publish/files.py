@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-import time
-import uuid
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,11 +12,11 @@ from pyarrow import fs
 
 from incarts_pipeline.errors import PublishError, reason_of
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.file_writer import check_writable, new_file, staged_file
 from incarts_pipeline.outgoing import column_without_secrets, keep_credentials, uri_place
 from incarts_pipeline.publish.freshness import sha256_of
 from incarts_pipeline.schemas import DISTINCT
 
-_PART = ".incarts-"
 # What the program itself has made up; the body was looked at before it was sent.
 _OURS = frozenset(
     {
@@ -28,7 +24,6 @@ _OURS = frozenset(
         *("idempotency_key", "run_id", "settled_run_id"),
     }
 )
-_OLD_PART_SECONDS = 3_600.0
 
 
 def resolve(target: str) -> tuple[fs.FileSystem, str]:
@@ -94,58 +89,37 @@ def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: st
         The SHA-256 of what was written.
     """
     filesystem, path = resolve(target)
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    folder = Path(path).parent if local else Path(tempfile.gettempdir())
-    _drop_old_parts(folder)
-    part = folder / f"{_PART}{uuid.uuid4().hex}.parquet"
     try:
-        _write_file(batches, schema, part)
-        sha256 = sha256_of(part)
-        passing(Place.MID_PUBLISH)
-        if local:
-            part.replace(path)
-            _sync_folder(folder)
-        else:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            with new_file(Path(path)) as file:
+                return _write(batches, schema, file)
+        with staged_file() as part:
+            with new_file(part, private=True) as file:
+                sha256 = _write(batches, schema, file)
             fs.copy_files(str(part), path, destination_filesystem=filesystem)
     except OSError as error:
         raise _cannot_write(target, error) from error
-    finally:
-        part.unlink(missing_ok=True)
     return sha256
 
 
-def _drop_old_parts(folder: Path) -> None:
-    """Remove what a run that was killed while publishing left behind."""
-    for part in folder.glob(f"{_PART}*.parquet"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > _OLD_PART_SECONDS:
-                part.unlink()
-
-
-def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: Path) -> None:
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: BinaryIO) -> bytes:
+    """Write a table to an open file; return the SHA-256 of what it has then."""
     repeating = [name for name in schema.names if name not in DISTINCT]
-    with part.open("xb") as file:
-        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as writer:
-            for batch in batches:
-                columns = [
-                    _clean(column.cast(field.type), field.name)
-                    for column, field in zip(batch.columns, schema, strict=True)
-                ]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-        file.flush()
-        os.fsync(file.fileno())
+    with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as writer:
+        for batch in batches:
+            columns = [
+                _clean(column.cast(field.type), field.name)
+                for column, field in zip(batch.columns, schema, strict=True)
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    file.flush()
+    sha256 = sha256_of(Path(file.name))
+    passing(Place.MID_PUBLISH)
+    return sha256
 
 
 def _clean(column: pa.Array, name: str) -> pa.Array:
     return column if name in _OURS else column_without_secrets(column)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:
@@ -154,11 +128,7 @@ def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:
     folder = Path(path).parent
     if not folder.is_dir():
         raise PublishError(f"The folder of {shown} doesn't exist.", fix=f"Create {folder}.")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise _cannot_write(shown, error) from error
+    check_writable(Path(path))
 
 
 def _cannot_write(target: str, error: OSError) -> PublishError:

@@ -7,7 +7,6 @@ in a new folder begins where the last one ended. Losing it costs a few refusals,
 from __future__ import annotations
 
 import math
-import os
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +14,8 @@ from urllib.parse import urlsplit
 from platformdirs import user_state_path
 from pydantic import TypeAdapter, ValidationError
 
+from incarts_pipeline.errors import PublishError
+from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.rate_limit.limit import Learned
 
@@ -39,12 +40,10 @@ def remembered(base_url: str, fingerprint: str) -> Learned | None:
 def remember(base_url: str, fingerprint: str, learned: Learned) -> None:
     """Keep what was learned; that it can't be kept is no reason to fail."""
     path = memory_path(base_url, fingerprint)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(_learned().dump_json(learned))
-        new.replace(path)
-    except OSError as error:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_file(path, _learned().dump_json(learned), private=True)
+    except (OSError, PublishError) as error:
         logger.info("what was learned of the rate limit is not remembered: %s", error)
 
 

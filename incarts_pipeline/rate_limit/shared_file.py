@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.rate_limit.leases import Lease, Report, Shared
 from incarts_pipeline.rate_limit.limit import Wait
 from incarts_pipeline.sqlite import explain, write_ahead
@@ -46,7 +47,8 @@ class PaceFile:
     """
 
     def __init__(self, ledger: Path, name: str, fresh: Callable[[], Shared], clock: Clock) -> None:
-        self._path, self._name, self._fresh, self._clock = pace_path(ledger), name, fresh, clock
+        self._ledger, self._path = ledger, pace_path(ledger)
+        self._name, self._fresh, self._clock = name, fresh, clock
         self._boot_id = clock.now().boot_id
         self._connection: sqlite3.Connection | None = None
         self._version = 0  # of the state that is in memory
@@ -101,6 +103,7 @@ class PaceFile:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        make_empty(self._path, like=self._ledger)
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )

@@ -13,7 +13,10 @@ A running sandbox can be steered from outside, under `/_sandbox/`:
 | `POST reconfigure` | changes switches: `{"latency": 0.1, "faults": {"lost_after": 0.05}}` |
 | `POST fail_next` | lets the next requests fail: `{"kind": "late", "times": 1, "where": "sku-1"}` |
 
-The last two answer 400 with `{"error": text}` to what they don't understand.
+All want `Authorization: Bearer TOKEN`, with the `INCARTS_SANDBOX_TOKEN` that is printed at the
+start, or `Sandbox.token`. Requests of web pages are refused, under whatever name they come.
+Those that change something take JSON alone, and answer 400 with `{"error": text}` to what they
+don't understand.
 """
 
 from incarts_pipeline.sandbox.app import Logged

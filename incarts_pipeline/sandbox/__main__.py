@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
 
-    def ready(base_url: str) -> None:
-        sys.stdout.write(environment(config, base_url) + "\n")
+    def ready(base_url: str, token: str) -> None:
+        sys.stdout.write(environment(config, base_url, token) + "\n")
         # Whoever started us waits for this line, through a pipe.
         sys.stdout.flush()
 

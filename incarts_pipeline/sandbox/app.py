@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from incarts_pipeline.sandbox.access import CONTROLS, new_token, refused
 from incarts_pipeline.sandbox.audit import Audit
 from incarts_pipeline.sandbox.config import ErrorShape, Fault, SandboxConfig
 from incarts_pipeline.sandbox.pages import Pages
@@ -44,16 +45,21 @@ class Logged:
 
 
 class App:
-    """The sandbox's application; everything runs in one event loop."""
+    """The sandbox's application; everything runs in one event loop.
+
+    Its controls want `token`.
+    """
 
     def __init__(
         self, store: Store, config: SandboxConfig, clock: Callable[[], float] = time.time
     ) -> None:
         self.service = Service(store, config, clock)
         self.log: deque[Logged] = deque(maxlen=_LOGGED)
+        self.token = new_token()
         self._store = store
         self._clock = clock
         self._statuses: Counter[str] = Counter()
+        self._at_work = 0
         self._pages = Pages(store, self).routes()
 
     @property
@@ -63,7 +69,7 @@ class App:
 
     def audit(self) -> Audit:
         """Count what was made, and what was made twice."""
-        return self._store.audit(self._statuses)
+        return self._store.audit(self._statuses, self._at_work)
 
     def reconfigure(self, changes: Mapping[str, Any]) -> None:
         """Change switches while running."""
@@ -87,9 +93,17 @@ class App:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        if scope["path"].startswith("/v1/"):
-            await self._api(scope, receive, send)
-        elif scope["path"].startswith(("/s/", "/qr/", "/_sandbox/")):
+        if (why := refused(scope, self.token)) is not None:
+            await _read(receive)
+            content = json.dumps({"error": why.message}).encode()
+            await _respond(send, why.status, content, _JSON, {})
+        elif scope["path"].startswith("/v1/"):
+            self._at_work += 1
+            try:
+                await self._api(scope, receive, send)
+            finally:
+                self._at_work -= 1
+        elif scope["path"].startswith(("/s/", "/qr/", CONTROLS)):
             await self._pages(scope, receive, send)
         else:
             # As a web server does that isn't the API: an error in HTML, not in its shape.

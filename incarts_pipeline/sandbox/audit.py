@@ -35,6 +35,7 @@ class Audit:
             keys or none; `repeated_links` lists them with the links' ids.
         second_bodies: keys that came with more than one body, whatever the answer was;
             `disputed_keys` lists them with the hashes of path and body.
+        unanswered: requests at work now: whoever sent one may be gone, and a link still come of it.
     """
 
     links: int
@@ -45,12 +46,13 @@ class Audit:
     requests: int
     statuses: dict[str, int]
     limited_share: float = 0.0
+    unanswered: int = 0
     duplicated_keys: tuple[Repeated, ...] = ()
     repeated_links: tuple[Repeated, ...] = ()
     disputed_keys: tuple[Repeated, ...] = ()
 
 
-def audit(db: sqlite3.Connection, statuses: Mapping[str, int]) -> Audit:
+def audit(db: sqlite3.Connection, statuses: Mapping[str, int], unanswered: int) -> Audit:
     """Count what was made, and what was made twice."""
     requests = sum(statuses.values())
     # One key, two links: the server's own fault, or a key that was used after it was forgotten.
@@ -70,6 +72,7 @@ def audit(db: sqlite3.Connection, statuses: Mapping[str, int]) -> Audit:
         requests=requests,
         statuses=dict(statuses),
         limited_share=statuses.get("429", 0) / requests if requests else 0.0,
+        unanswered=unanswered,
         duplicated_keys=duplicated,
         repeated_links=repeated,
         disputed_keys=disputed,

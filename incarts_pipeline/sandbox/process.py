@@ -27,7 +27,7 @@ class SandboxProcess:
         self._config = config or SandboxConfig()
         self._state = state
         self._port = port
-        self.base_url = ""
+        self.base_url, self.token = "", ""
 
     @property
     def api_key(self) -> str:
@@ -65,7 +65,8 @@ class SandboxProcess:
         if not line:
             self.__exit__(None, None, None)
             raise RuntimeError("the sandbox did not start; its standard error says why")
-        self.base_url = line.partition("INCARTS_API_BASE_URL=")[2].split()[0]
+        told = dict(one.split("=", 1) for one in line.split())
+        self.base_url, self.token = told["INCARTS_API_BASE_URL"], told["INCARTS_SANDBOX_TOKEN"]
         return self
 
     def __exit__(
@@ -135,7 +136,9 @@ class SandboxProcess:
 
     def _call(self, name: str, content: dict[str, Any] | None = None) -> Any:
         data = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(f"{self.base_url}/_sandbox/{name}", data=data)  # noqa: S310
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        url = f"{self.base_url}/_sandbox/{name}"
+        request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310
         try:
             with _OPENER.open(request, timeout=30) as response:
                 return json.loads(response.read())

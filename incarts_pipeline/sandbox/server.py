@@ -105,6 +105,11 @@ class Sandbox:
         """A project of the first key."""
         return min(self._config.keys[0].projects)
 
+    @property
+    def token(self) -> str:
+        """What the controls under `/_sandbox/` want over HTTP: `Authorization: Bearer TOKEN`."""
+        return self._app.token
+
     def __enter__(self) -> Sandbox:
         self._store = Store(self._state)
         try:
@@ -202,7 +207,7 @@ async def _cancel_others() -> None:
 
 
 def serve(
-    config: SandboxConfig, *, port: int, state: Path | None, ready: Callable[[str], None]
+    config: SandboxConfig, *, port: int, state: Path | None, ready: Callable[[str, str], None]
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -210,7 +215,7 @@ def serve(
         config: the switches.
         port: 0 lets the system choose.
         state: a file to keep links in; None for memory.
-        ready: called with the base URL once connections are accepted.
+        ready: called with the base URL and the controls' token once connections are accepted.
 
     Raises:
         OSError: the port is taken.
@@ -221,7 +226,7 @@ def serve(
         sock = _listen(port)
         app = App(store, config)
         app.service.host = _host(sock)
-        asyncio.run(_serve_until_signal(app, sock, lambda: ready(app.service.host)))
+        asyncio.run(_serve_until_signal(app, sock, lambda: ready(app.service.host, app.token)))
     finally:
         store.close()
 
@@ -237,10 +242,17 @@ async def _serve_until_signal(app: App, sock: socket.socket, ready: Callable[[],
     await server.run_here()
 
 
-def environment(config: SandboxConfig, base_url: str) -> str:
-    """Return the assignments that point the settings at a sandbox, on one line."""
+def environment(config: SandboxConfig, base_url: str, token: str | None = None) -> str:
+    """Return the assignments that point the settings at a sandbox, on one line.
+
+    Args:
+        config: the switches.
+        base_url: where it is.
+        token: what its controls want; None to leave it out.
+    """
     key = config.keys[0]
+    steering = "" if token is None else f" INCARTS_SANDBOX_TOKEN={token}"
     return (
         f"INCARTS_API_BASE_URL={base_url} INCARTS_PROJECT_ID={min(key.projects)} "
-        f"INCARTS_API_KEY={key.key}"
+        f"INCARTS_API_KEY={key.key}{steering}"
     )

@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class Store:
     """
 
     def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            # API keys are in it, as the owners of what was remembered.
+            with suppress(OSError):  # it is there, or SQLite says what is wrong
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._db = sqlite3.connect(
             # Transactions are begun by hand: one spans several of the methods below.
             path or ":memory:",
@@ -199,9 +203,9 @@ class Store:
         found: dict[str, Any] | None = json.loads(row[0]) if row else None
         return found
 
-    def audit(self, statuses: Mapping[str, int]) -> Audit:
+    def audit(self, statuses: Mapping[str, int], unanswered: int) -> Audit:
         """Count what was made, and what was made twice."""
-        return audit(self._db, statuses)
+        return audit(self._db, statuses, unanswered)
 
 
 def new_link(body: Mapping[str, Any], host: str, domain: str, now: float) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class ResolvedSettings:
     connect_timeout: float
     read_timeout: float
     limits: Limits
+    require_signature: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

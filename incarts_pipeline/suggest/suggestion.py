@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
+from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.mapping import Mapping, Preset, load_mapping, where_of
 from incarts_pipeline.suggest.barcodes import accepted_ids
 from incarts_pipeline.suggest.destination import Destination, destination_of, page_findings
@@ -111,8 +112,12 @@ class Suggestion:
         return made
 
     def save(self, path: str | Path) -> None:
-        """Write the YAML to a file, over whatever is there."""
-        Path(path).write_text(self.yaml, encoding="utf-8")
+        """Write the YAML to a file, over whatever is there.
+
+        Raises:
+            PublishError: it can't be written.
+        """
+        write_file(Path(path), self.yaml)
 
 
 def preset_text(preset: Preset) -> str:

@@ -31,7 +31,9 @@ def made(shell: Shell, catalog: str, box: Sandbox, monkeypatch: pytest.MonkeyPat
     """The shell in a folder with all that a run reads, and links made of it."""
     Path("mapping.yaml").write_text(MAPPING)
     Path("key.txt").write_text(box.api_key)
-    Path("incarts.toml").write_text('api_key_file = "key.txt"\n')
+    Path("key.txt").chmod(0o600)
+    Path("incarts.toml").write_text("")
+    monkeypatch.setenv("INCARTS_API_KEY_FILE", "key.txt")
     Path("symbolic").symlink_to("incarts-ledger.db")
     Path("other.db").hardlink_to("key.txt")
     monkeypatch.delenv("INCARTS_API_KEY")

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write.options import WriteOptions
 from tests.support.chaos import Damage, befall, made_links, review
 from tests.support.fault_proxy import Break, FaultProxy, mixture
-from tests.support.processes import fork, wait_for_links
+from tests.support.processes import fork, wait_for_links, wait_until_answered
 from tests.support.runs import products
 
 _FIRST, _ALL = 6, 24  # rows before the backup, and in the night that is killed
@@ -180,7 +179,7 @@ def damaged(
     if under:
         night.join()
         wrong += [] if night.exitcode == 1 else [f"it ended with {night.exitcode}"]
-    _wait_until_quiet(box)
+    wait_until_answered(box)
     before = len(box.requests())
     refused = place.apply(_ALL) == 1
     if refused and len(box.requests()) != before:
@@ -191,14 +190,6 @@ def damaged(
     wrong += place.wrong(_ALL)
     told = [f"{folder} ({damage}): {one}" for one in wrong]
     return Count(rounds=1, links=_ALL, refused=int(refused), held=held, wrong=told)
-
-
-def _wait_until_quiet(box: SandboxProcess) -> None:
-    """Wait until what a killed process had sent has been answered."""
-    known = -1
-    while (seen := len(box.requests())) != known:
-        known = seen
-        time.sleep(0.1)
 
 
 def _get_out(place: Place, box: SandboxProcess, damage: Damage, wrong: list[str]) -> int:

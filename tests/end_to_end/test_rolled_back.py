@@ -21,7 +21,13 @@ from incarts_pipeline.maintenance import (
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.chaos import Damage, befall, review
-from tests.support.processes import NO_MAPPING, result_of, start, wait_for_links
+from tests.support.processes import (
+    NO_MAPPING,
+    result_of,
+    start,
+    wait_for_links,
+    wait_until_answered,
+)
 from tests.support.runs import products
 
 LEDGER, BACKUP = Path("ledger.db"), Path("backup.db")
@@ -65,6 +71,7 @@ def killed_night(settings: Settings, box: Sandbox) -> int:
     wait_for_links(box, _FIRST + 60)
     night.kill()
     night.communicate()
+    wait_until_answered(box)
     box.reconfigure(latency=0.0)
     made = box.audit().links
     assert _FIRST < made < _ALL

@@ -71,6 +71,12 @@ def test_a_short_secret_is_hidden_as_a_word() -> None:
     assert without_secrets("abc") == "abc"
 
 
+def test_the_masks_own_word_is_no_secret() -> None:
+    """A password `secret` would have every text give way that has a mask in it."""
+    keep_secret("secret")
+    assert without_secrets(f"user:{MASK}@host: a secret") == f"user:{MASK}@host: a secret"
+
+
 def test_columns_are_searched_as_texts_are() -> None:
     """The search over whole columns finds the same rows, in lists and structs too."""
     said = [spell(UNSHAPED) for spell in SPELLINGS.values()]

@@ -95,6 +95,7 @@ def test_two_things_to_one_place() -> None:
 def test_all_that_a_run_reads(tmp_path: Path) -> None:
     """Ledger with what stands beside it, key, settings, mapping, catalog; not what is no file."""
     Path("key").write_text("ic_key_1")
+    Path("key").chmod(0o600)
     settings = Settings(INCARTS_LEDGER="own.db", INCARTS_API_KEY_FILE="key")
     read = paths_read(settings, catalog=Path("a.csv"), mapping="mapping.yaml")
     assert {Path(one.path).name for one in read} == {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from incarts_pipeline.sandbox import ApiKey, Repeated, Sandbox
-from incarts_pipeline.sandbox.store import digest
+from incarts_pipeline.sandbox import ApiKey, Repeated, Sandbox, SandboxConfig
+from incarts_pipeline.sandbox.app import App
+from incarts_pipeline.sandbox.store import Store, digest
 from tests.support.sandbox_caller import Caller, calling
 
 KEY = "incarts1-0001"
@@ -127,5 +129,33 @@ def test_looking_counts_as_no_request(box: Sandbox, call: Caller) -> None:
     """Short links, images and the sandbox's own pages are not the API's requests."""
     link = call.create().json()["data"]
     for url in (link["shortLink"], link["qrCode"]["imageUrl"], "/_sandbox/audit", "/else"):
-        call.http.get(url)
+        call.http.get(url, headers={"Authorization": f"Bearer {box.token}"})
     assert box.audit().requests == 1
+
+
+def test_requests_at_work_are_counted() -> None:
+    """Whoever sent one may be gone: it counts until the server is done with it."""
+
+    async def leaves_in_the_middle() -> list[int]:
+        store, left = Store(None), asyncio.Event()
+        app = App(store, SandboxConfig())
+        scope = {"type": "http", "method": "POST", "path": "/v1/links"}
+        scope |= {"headers": [(b"host", b"127.0.0.1")], "query_string": b""}
+
+        async def receive() -> dict[str, object]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_: object) -> None:
+            raise AssertionError("nobody is there to answer to")
+
+        request = asyncio.create_task(app(scope, receive, send))
+        await asyncio.sleep(0)
+        at_work = app.audit().unanswered
+        left.set()
+        await request
+        counts = [at_work, app.audit().unanswered]
+        store.close()
+        return counts
+
+    assert asyncio.run(leaves_in_the_middle()) == [1, 0]

@@ -233,7 +233,7 @@ async def served(
             await loose[-1]
     answers = await asyncio.gather(*loose)
     await asyncio.gather(*(one for one in asyncio.all_tasks() if one is not asyncio.current_task()))
-    audit = store.audit({})
+    audit = store.audit({}, 0)
     store.close()
     return answers, audit
 

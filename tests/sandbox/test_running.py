@@ -154,6 +154,7 @@ def test_senseless_switches_are_refused(box: Sandbox, changes: dict[str, Any], s
 def test_control_pages(box: Sandbox) -> None:
     """A sandbox can be steered over HTTP, and tells what it doesn't understand."""
     with calling(box) as call:
+        call.http.headers["Authorization"] = f"Bearer {box.token}"
         changes = {"faults": 0.0, "error_shape": "flat"}
         assert call.http.post("/_sandbox/reconfigure", json=changes).status_code == 200
         order = {"kind": "error_before", "times": 2}
@@ -247,7 +248,11 @@ def test_command_serves_until_a_signal(number: signal.Signals) -> None:
         line = process.stdout.readline()
         told = dict(one.split("=", 1) for one in line.split())
         assert (told["INCARTS_API_KEY"], told["INCARTS_PROJECT_ID"]) == ("ic_shell", "shop")
-        audit = httpx.get(f"{told['INCARTS_API_BASE_URL']}/_sandbox/audit", trust_env=False)
+        audit = httpx.get(
+            f"{told['INCARTS_API_BASE_URL']}/_sandbox/audit",
+            headers={"Authorization": f"Bearer {told['INCARTS_SANDBOX_TOKEN']}"},
+            trust_env=False,
+        )
         assert audit.json()["links"] == 0
         os.kill(process.pid, number)
         assert process.wait() == 0
@@ -327,4 +332,7 @@ def test_environment_is_one_line() -> None:
     assert environment(SandboxConfig(), "http://127.0.0.1:1") == (
         "INCARTS_API_BASE_URL=http://127.0.0.1:1 INCARTS_PROJECT_ID=demo "
         "INCARTS_API_KEY=ic_sandbox_all_scopes"
+    )
+    assert environment(SandboxConfig(), "http://127.0.0.1:1", "t0k").endswith(
+        " INCARTS_SANDBOX_TOKEN=t0k"
     )

@@ -97,6 +97,17 @@ def wait_for_links(box: Box, n: int) -> None:
         time.sleep(0.02)
 
 
+def wait_until_answered(box: Box) -> None:
+    """Wait until the sandbox has done all that it was sent, also by a process that was killed."""
+    quiet = 0
+    end = time.monotonic() + _WAIT
+    # Once isn't enough: what lies in its sockets is read only in the next turns of its loop.
+    while quiet < 5:
+        assert time.monotonic() < end, "the sandbox didn't come to rest"
+        quiet = 0 if box.audit().unanswered else quiet + 1
+        time.sleep(0.01)
+
+
 def wait_until_stopped(ledger: Path, *processes: subprocess.Popen[str]) -> None:
     """Wait until processes have stopped themselves with SIGSTOP, and none holds the ledger's lock.
 

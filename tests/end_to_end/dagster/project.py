@@ -68,10 +68,10 @@ def dg(project: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
 
 
 class Ui:
-    """A running `make ui`: Dagster at `url`, its Incarts at `incarts`."""
+    """A running `make ui`: Dagster at `url`, its Incarts at `incarts`, steered with `token`."""
 
-    def __init__(self, url: str, incarts: str) -> None:
-        self.url, self.incarts = url, incarts
+    def __init__(self, url: str, incarts: str, token: str) -> None:
+        self.url, self.incarts, self.token = url, incarts, token
 
     def graphql(self, query: str, **variables: Any) -> Any:
         """Ask Dagster."""
@@ -127,11 +127,15 @@ class Ui:
 
     def requests(self) -> list[dict[str, Any]]:
         """Return what the Incarts beside it was asked so far."""
-        return list(httpx.get(f"{self.incarts}/_sandbox/requests").json())
+        return list(self._asked("requests"))
 
     def audit(self) -> dict[str, Any]:
         """Return the audit of the Incarts beside it."""
-        return dict(httpx.get(f"{self.incarts}/_sandbox/audit").json())
+        return dict(self._asked("audit"))
+
+    def _asked(self, what: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.get(f"{self.incarts}/_sandbox/{what}", headers=headers).json()
 
 
 @contextmanager
@@ -161,10 +165,11 @@ def running_ui(project: Path, **more: str) -> Iterator[Ui]:
     reader.start()
     try:
         ready.wait(120)
-        found = re.search(r"Dagster: (\S+)  \(Incarts: (\S+)\)", "".join(lines))
+        told = r"Dagster: (\S+)  \(Incarts: (\S+), its controls' token: (\S+)\)"
+        found = re.search(told, "".join(lines))
         assert found is not None, "".join(lines)
         _wait_until_answers(found[1])
-        yield Ui(found[1], found[2])
+        yield Ui(found[1], found[2], found[3])
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -12,7 +12,13 @@ from pydantic import SecretStr
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import Limits
-from incarts_pipeline.settings import Settings, key_fingerprint, load_settings, parse_duration
+from incarts_pipeline.settings import (
+    Settings,
+    key_fingerprint,
+    load_settings,
+    own_file,
+    parse_duration,
+)
 from incarts_pipeline.text import suggest
 
 SECRET = "ic_live_" + "0123456789abcdef"
@@ -29,6 +35,14 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def write(text: str, path: str = "incarts.toml") -> Path:
     Path(path).write_text(text)
     return Path(path)
+
+
+def write_own(text: str) -> Path:
+    """Write the person's own settings file."""
+    own_file().parent.mkdir(parents=True, exist_ok=True)
+    own_file().write_text(text)
+    own_file().chmod(0o600)
+    return own_file()
 
 
 def test_defaults() -> None:
@@ -235,10 +249,9 @@ def key_of(settings: Settings) -> str:
 
 
 def test_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key's file may be named anywhere; its last newline isn't part of the key."""
-    write(f"{SECRET}\n", "key")
-    write('[targets.prod]\napi_key_file = "key"\n')
-    assert key_of(load_settings(target="prod")) == SECRET
+    """The key's file is named by a variable or argument; its last newline isn't part of the key."""
+    write(f"{SECRET}\n", "key").chmod(0o600)
+    assert key_of(load_settings(api_key_file=Path("key"))) == SECRET
     monkeypatch.setenv("INCARTS_API_KEY_FILE", "key")
     assert key_of(load_settings()) == SECRET
     monkeypatch.setenv("INCARTS_API_KEY", "another-key")
@@ -248,8 +261,8 @@ def test_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_key_and_key_file_replace_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key given nearer wins over a key's file from further away, and the other way round."""
-    write(f"{SECRET}\n", "key")
-    write('api_key_file = "gone"\n')
+    write(f"{SECRET}\n", "key").chmod(0o600)
+    write_own('api_key_file = "gone"\n')
     monkeypatch.setenv("INCARTS_API_KEY", "near-key")
     assert key_of(load_settings()) == "near-key"
     nearer = load_settings(api_key_file=Path("key"))
@@ -303,6 +316,7 @@ def test_wrong_keys_are_refused_unseen(number: int, monkeypatch: pytest.MonkeyPa
 def test_wrong_key_files_are_refused_unseen(content: bytes) -> None:
     """An empty file, or one with more than a key, is refused without showing its content."""
     Path("key").write_bytes(content)
+    Path("key").chmod(0o600)
     with pytest.raises(SettingsError, match="key must hold the API key and nothing else") as caught:
         load_settings(api_key_file=Path("key"))
     assert_hidden(caught.value)
@@ -319,7 +333,7 @@ def test_another_error_beside_the_key_hides_it() -> None:
 
 def test_settings_hide_the_key_in_every_form() -> None:
     """Neither text nor dumps of settings show the key, also when it came from a file."""
-    write(SECRET, "key")
+    write(SECRET, "key").chmod(0o600)
     for settings in (load_settings(api_key=SECRET), load_settings(api_key_file=Path("key"))):
         forms = [repr(settings), str(settings), repr(settings.model_dump())]
         assert SECRET not in "".join([*forms, settings.model_dump_json()])
