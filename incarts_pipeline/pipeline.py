@@ -221,22 +221,22 @@ async def apply_plan(
         written = await carry_out(
             plan, known, engine, set_ids, options, metrics or RunMetrics(), stop or Stop(), clock
         )
+        passing(Place.BEFORE_PUBLISH)
+        try:
+            published = await asyncio.to_thread(
+                publish,
+                plan,
+                target,
+                ledger=ledger,
+                set_ids=set_ids,
+                left=left_over(written, options),
+                facts=owner.facts
+                | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
+            )
+        except PublishError as error:
+            raise with_unrecorded(error, written) from error
     finally:
-        engine.dispose()
-    passing(Place.BEFORE_PUBLISH)
-    try:
-        published = await asyncio.to_thread(
-            publish,
-            plan,
-            target,
-            ledger=ledger,
-            set_ids=set_ids,
-            left=left_over(written, options),
-            facts=owner.facts
-            | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
-        )
-    except PublishError as error:
-        raise with_unrecorded(error, written) from error
+        engine.dispose()  # last: whoever closes the file as the last one brings its log into it
     return RunResult(
         kind=plan.kind,
         figures=plan.figures,
