@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PANDAS2 := .venv-pandas2
+FLOORS := .venv-floors
 # Both cores; tests share nothing, so they may go to whoever is free.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The theme would tell of its successor in every build.
@@ -17,7 +18,8 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-all test-pythons check check-pandas2 docs soak bench bench-quick clean
+.PHONY: help setup demo ui test test-all test-pythons check check-floors check-pandas2 dist docs \
+  pins soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +31,9 @@ help:
 	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
 	@echo "make check        format, lint, types, imports, docs, and all tests"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
+	@echo "make check-floors  run the tests of the flow with the lowest versions that are allowed"
+	@echo "make pins         write constraints.txt anew; ARGS=--upgrade takes the newest versions"
+	@echo "make dist         build wheel, sdist, bill of materials and checksums into dist"
 	@echo "make docs         build the documentation into build/site; warnings are errors"
 	@echo "make soak         break everything for longer; ARGS='--minutes 10 --kills 200'"
 	@echo "make bench        run the benchmarks beside what else people use, and write docs/performance.md;"
@@ -48,9 +53,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "$(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; \
 	  exit 1; }
 	@echo "Installing into $(VENV); this takes a minute or two the first time."
-	@$(BIN)/python -m pip install -qq 'pip>=25.3'
-	@$(BIN)/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt \
-	  -e '.[dagster,excel,feeds,keyring,lakes,qr,sandbox,sign]' --group dev --group docs
+	@$(BIN)/python -m pip install -qq --no-deps --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(STAMP)
@@ -90,12 +94,33 @@ check-pandas2: $(PANDAS2)/.installed
 
 $(PANDAS2)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv --clear $(PANDAS2)
-	@$(PANDAS2)/bin/python -m pip install -qq 'pip>=25.3'
-	@grep -v '^pandas==' constraints.txt > $(PANDAS2)/constraints.txt
+	@sed -n '/^pandas==/d; /==/s/ *\\$$//p' constraints.txt > $(PANDAS2)/constraints.txt
 	@$(PANDAS2)/bin/python -m pip install -qq -c $(PANDAS2)/constraints.txt \
-	  --build-constraint constraints.txt -e '.[sandbox]' 'pandas==2.2.*' \
+	  -e '.[sandbox]' 'pandas==2.2.*' \
 	  hypothesis nbclient ipykernel polars pytest pytest-timeout
 	@touch $@
+
+# With the lowest versions that pyproject.toml allows; what the tests themselves need is as pinned,
+# where it goes with those. Their warnings are of their time.
+check-floors: $(FLOORS)/.installed
+	$(FLOORS)/bin/python -m pytest -W ignore::DeprecationWarning -m "not slow" \
+	  tests/catalog tests/mapping tests/prepare tests/plan tests/ledger tests/publish $(ARGS)
+
+$(FLOORS)/.installed: $(STAMP) pyproject.toml constraints.txt
+	@$(PYTHON) -m venv --clear $(FLOORS)
+	@$(BIN)/python -m uv pip compile --quiet --system-certs --resolution lowest-direct --all-extras \
+	  --no-header --no-annotate --python $(FLOORS)/bin/python pyproject.toml \
+	  --output-file $(FLOORS)/floors.txt
+	@$(BIN)/python -m uv pip install --quiet --system-certs --python $(FLOORS)/bin/python \
+	  -r $(FLOORS)/floors.txt -e . cryptography hypothesis 'moto[s3,server]' nbformat odfpy openpyxl \
+	  pillow polars pytest pytest-cov pytest-timeout pytest-xdist xlsxwriter xlwt zxing-cpp
+	@touch $@
+
+pins: $(STAMP)
+	@$(BIN)/python -m release.pins $(ARGS)
+
+dist: $(STAMP)
+	@$(BIN)/python -m release.dist
 
 docs: $(STAMP)
 	@$(MKDOCS)

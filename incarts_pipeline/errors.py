@@ -86,9 +86,23 @@ def _ours_only() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, IncartsError):
+            _hide_causes(error)
         if not is_machines(error):
             raise
         raise machine_error(error) from error
+
+
+def _hide_causes(error: IncartsError) -> None:
+    """Leave out what is behind an error where it says a secret: a traceback shows its text, too."""
+    shown_one: BaseException | None = error
+    while shown_one is not None:
+        context = None if shown_one.__suppress_context__ else shown_one.__context__
+        behind = shown_one.__cause__ or context
+        if behind is not None and safe(str(behind)) != str(behind):
+            shown_one.__cause__ = None  # and no context, with it
+            return
+        shown_one = behind
 
 
 def raising_ours(way_in: F) -> F:

@@ -24,7 +24,6 @@ class Place(StrEnum):
     RECORDED = "recorded"  # the answer is on disk, and nobody knows
     BEFORE_PUBLISH = "before_publish"  # everything is on disk, links.parquet is the old one
     MID_PUBLISH = "mid_publish"  # the new table is written beside the old one
-    BEFORE_RENAME = "before_rename"  # any file's successor is written and on disk, without its name
 
 
 _IN_FLIGHT_SECONDS = 0.01

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from incarts_pipeline.errors import PublishError, reason_of
-from incarts_pipeline.failpoints import Place, passing
 
 _PART = ".incarts-"
 _OLD_PART_SECONDS = 3_600.0
 _OWNER_ONLY = 0o600
 _ACL = "system.posix_acl_access"
+_swept: set[Path] = set()  # folders; once is enough, as ten thousand codes may go into one
 # What is open already: a link there leads to where the caller's shell said.
 _OPEN_FILES = ("/dev", "/dev/fd", "/proc/self/fd")
 
@@ -225,6 +225,9 @@ def _is_owned(opened: int, user: int, group: int) -> bool:
 
 def _drop_old_parts(folder: Path) -> None:
     """Remove what a process that was killed while it wrote left behind."""
+    if (place := folder.absolute()) in _swept:
+        return
+    _swept.add(place)
     for part in folder.glob(f"{_PART}*.part"):
         with contextlib.suppress(OSError):
             if time.time() - part.lstat().st_mtime > _OLD_PART_SECONDS:
@@ -232,7 +235,6 @@ def _drop_old_parts(folder: Path) -> None:
 
 
 def _rename(part: Path, path: Path) -> None:
-    passing(Place.BEFORE_RENAME)
     part.replace(path)
     _sync(path.parent)
 

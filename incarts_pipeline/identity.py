@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rfc8785
@@ -28,7 +28,13 @@ _DESTINATION = (
     "fallbackUrl",
     "options",
 )
+_TRACKING = ("tracking",)
 _LABEL = ("name", "publicName", "metadata")
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "destination": _DESTINATION,
+    "tracking": _TRACKING,
+    "label": _LABEL,
+}
 _PREFIX = "incarts1-"
 _DIGITS = 40
 KEY_DIGEST_BYTES = _DIGITS // 2
@@ -126,39 +132,6 @@ def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:
         _hash(content.get("tracking", {})),
         _hash({name: content[name] for name in _LABEL if name in content}),
     )
-
-
-def changed_fields(old_body: bytes, new_body: bytes) -> list[str]:
-    """Return the paths of what differs between two bodies, sorted: `tracking.utm.source`.
-
-    Objects are compared member by member, lists as a whole.
-
-    Args:
-        old_body: canonical JSON.
-        new_body: canonical JSON.
-    """
-    return sorted(_changed(json.loads(old_body), json.loads(new_body), ""))
-
-
-def _changed(old: Any, new: Any, path: str) -> list[str]:
-    # 1 and True, or 1 and 1.0, are equal for Python; in JSON they are two contents.
-    if old == new and type(old) is type(new):
-        return []
-    # Lists too: what moved within one can't be told from what changed.
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [path]
-    inner = f"{path}." if path else ""
-    return [
-        found
-        for name in old.keys() | new.keys()
-        for found in _member_changed(old, new, name, inner + name)
-    ]
-
-
-def _member_changed(old: dict[str, Any], new: dict[str, Any], name: str, path: str) -> list[str]:
-    if name in old and name in new:
-        return _changed(old[name], new[name], path)
-    return [path]
 
 
 def _number(digits: str) -> int | float:

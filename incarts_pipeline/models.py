@@ -253,6 +253,7 @@ class Limits:
     max_body_bytes: int = 262_144
     max_url_characters: int = 2_048
     max_line_bytes: int = 8_388_608  # of JSON lines
+    max_columns: int = 5_000  # of a catalog, with what is inside of objects
     max_mapping_bytes: int = 65_536  # of a mapping's YAML
 
 
@@ -312,6 +313,7 @@ class NoteCode(StrEnum):
     BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
     KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
+    TAB_OR_BREAK = "tab_or_break"  # a name has a tab or a line break
     NOT_ACTIVE = "not_active"  # the link's status was another than `active` when it was made
     SHARED_LINK = "shared_link"  # another row that leads to the same has the link as well
     KEPT = "kept"  # a QR code exists, and keeps its name and metadata

@@ -154,8 +154,12 @@ def opened(request: PlanRequest, limits: Limits | None = None) -> tuple[Catalog,
     """Open the catalog of a request with a mapping that fits; raises as `plan_catalog` does."""
     limits = limits or Limits()
     given = request.given_mapping(limits)
-    most = limits.max_line_bytes
-    catalog = open_catalog(request.catalog, **request.reading(given), max_line_bytes=most)
+    catalog = open_catalog(
+        request.catalog,
+        **request.reading(given),
+        max_line_bytes=limits.max_line_bytes,
+        max_columns=limits.max_columns,
+    )
     mapping = accepting(given or _default_mapping(request, catalog), request.accept)
     by = [request.partition.column or ""] if request.partition else []
     catalog.require([*mapping.columns(), *by])
@@ -343,7 +347,10 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
     catalog = open_catalog(
-        request.source, **request.reading(), max_line_bytes=known.limits.max_line_bytes
+        request.source,
+        **request.reading(),
+        max_line_bytes=known.limits.max_line_bytes,
+        max_columns=known.limits.max_columns,
     )
     catalog.require(catalog.faults)  # a template may name any column
     sets = ledger.read(lambda connection: known_sets(connection, project_id))

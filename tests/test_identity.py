@@ -9,7 +9,6 @@ import pytest
 
 from incarts_pipeline.identity import (
     RECIPE,
-    changed_fields,
     group_hashes,
     idempotency_key,
 )
@@ -95,11 +94,3 @@ def test_large_doubles_are_hashed() -> None:
     """A double written as whole digits beyond the exact integers is still one number."""
     body = b'{"metadata":{"big":100000000000000000000,"n":9007199254740991}}'
     assert group_hashes(body)[2] == hashlib.sha256(body).digest()
-
-
-def test_changed_fields_are_named_by_path() -> None:
-    """Objects are compared by member, lists as a whole, and true is not 1."""
-    old = b'{"a":{"b":1,"c":[1,2]},"d":"x","e":true,"same":{"f":1}}'
-    new = b'{"a":{"b":2,"c":[1]},"e":1,"same":{"f":1},"g":{"h":1}}'
-    assert changed_fields(old, new) == ["a.b", "a.c", "d", "e", "g"]
-    assert changed_fields(old, old) == []

@@ -157,7 +157,7 @@ def test_duplicate_keys(run: Run, box: Sandbox) -> None:
     by_row = {row["catalog_row"]: row for row in rows()}
     assert by_row[0]["link_id"] == by_row[3]["link_id"]
     assert by_row[1]["status"] == by_row[4]["status"] == "rejected"
-    said = "rows 1, 4 (counted from 0) share this key but differ in products: keep one"
+    said = "rows 1, 4 (counted from 0) share this key but differ in products.quantity: keep"
     assert said in str(by_row[1]["problems"])
 
 

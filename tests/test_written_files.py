@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platformdirs import user_state_path
+from pydantic import SecretStr
 
 from incarts_pipeline import file_writer
 from incarts_pipeline.cli.review import evidence
@@ -20,6 +22,7 @@ from incarts_pipeline.rate_limit import memory
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings.trusted_hosts import keep_trusted, trusted_host
 from incarts_pipeline.suggest import suggestion_of
 from tests.support.paths import ROOT
 from tests.support.runs import Run, products
@@ -93,6 +96,7 @@ OTHERS = {
     "publish/publish.py": "calls write_table",
     "dagster/component.py": "tests/end_to_end/dagster: the scaffold of a new project",
     "maintenance/destinations.py": "write_table, as verify",
+    "settings/trusted_hosts.py": "test_what_the_program_keeps_for_itself",
     "rate_limit/memory.py": "test_what_the_program_keeps_for_itself",
     "rate_limit/shared_file.py": "test_what_the_program_keeps_for_itself",
     "ledger/ledger_file.py": "test_what_the_program_keeps_for_itself",
@@ -168,6 +172,7 @@ def test_what_the_program_keeps_for_itself(world: World) -> None:
     learned = Learned(kind=LimitKind.OPEN, rate=10.0)
     with umask(0):
         memory.remember("https://api.example.com", "0" * 16, learned)
+        keep_trusted(trusted_host(SecretStr("ic_live_of_a_test"), "api.example.com"))
         for ledger, wanted in ((Path("new.db"), 0o600), (Path("open.db"), 0o660)):
             if wanted != 0o600:
                 ledger.touch()
@@ -182,6 +187,12 @@ def test_what_the_program_keeps_for_itself(world: World) -> None:
             assert {f"{ledger}{end}" for end in ("", ".witness", ".sent", "-pace")} <= set(found)
             assert set(found.values()) == {wanted}, found
     assert mode(memory.memory_path("https://api.example.com", "0" * 16)) == 0o600
+    [kept] = [
+        file
+        for file in user_state_path("incarts").glob("hosts/*.json")
+        if "example" in file.read_text()
+    ]
+    assert mode(kept) == 0o600
 
 
 def test_the_ledgers_log(settings: Settings) -> None:
@@ -222,6 +233,7 @@ ALLOWED = {
     ("ledger/moved.py", "copy_database"): "a copy of SQLite's into a file of make_empty",
     ("ledger/database.py", "connect"): "SQLite, on a file of make_empty",
     ("ledger/bulk_read.py", "_here"): "reads",
+    ("settings/trusted_hosts.py", "is_in_ledger"): "reads",
     ("ledger/bulk_read.py", "_elsewhere"): "reads",
     ("dataframes/plan.py", "save"): "Parquet, to the writer's open file",
     ("maintenance/ledger_files.py", "_moved_aside"): "a ledger gets another name",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import ssl
 
     import aiohttp
+    import yarl
+
+    from incarts_pipeline.api.proxy import Proxy
 
 _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait longer than this
 _NOT_HTTP = "the answer is not HTTP"
@@ -38,7 +41,7 @@ class AiohttpTransport:
         module: ModuleType,
         context: ssl.SSLContext,
         max_connections: int,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
         connect_timeout: float = 5.0,
     ) -> None:
         self._aiohttp = module
@@ -91,12 +94,17 @@ class AiohttpTransport:
         if last is not None and (last.method, last.url) == (method, url):
             return last
         try:
-            proxy = URL(self._proxy) if self._proxy else None
-            request = self._aiohttp.ClientRequest(method, URL(url), proxy=proxy)
+            request = self._aiohttp.ClientRequest(method, URL(url), **self._through(URL))
         except (ValueError, self._aiohttp.InvalidURL) as error:
             raise httpx.UnsupportedProtocol(str(error)) from error
         self._target = _Target(method, url, request)
         return self._target
+
+    def _through(self, url: type[yarl.URL]) -> dict[str, Any]:
+        """Return what a request is told about the proxy; the library changes its headers."""
+        if self._proxy is None:
+            return {}
+        return {"proxy": url(self._proxy.url), "proxy_headers": dict(self._proxy.headers)}
 
     async def _connected(self, target: _Target, *, fresh: bool) -> aiohttp.connector.Connection:
         """Return a connection on which nothing waits to be read; it must be released or closed."""

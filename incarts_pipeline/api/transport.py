@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,9 +45,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from incarts_pipeline.api.aiohttp_transport import AiohttpTransport
+from incarts_pipeline.api.proxy import proxy_for
 from incarts_pipeline.api.received import MAX_BODY, AnswerTooLargeError, Received
-from incarts_pipeline.outgoing import keep_credentials, logger_of, safe
-from incarts_pipeline.settings import check_proxy, tls_context
+from incarts_pipeline.outgoing import logger_of, safe
+from incarts_pipeline.settings import tls_context
 
 # Loggers that write down what came over the network when they are asked for all that happens.
 _TALKATIVE = ("httpcore.connection", "httpcore.http11", "httpcore.proxy", "aiohttp.client", "httpx")
@@ -158,34 +158,17 @@ def make_transport(
     if module is not None:
         return AiohttpTransport(module, context, max_connections, proxy, connect_timeout)
 
+    told = None if proxy is None else httpx.Proxy(proxy.url, headers=proxy.headers)
+
     def through(kept: int) -> httpx.AsyncBaseTransport:
         limits = httpx.Limits(
             max_connections=max_connections,
             max_keepalive_connections=kept,
             keepalive_expiry=_KEEP_ALIVE,
         )
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, retries=0, proxy=proxy)
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, retries=0, proxy=told)
 
     return HttpxTransport(through(max_connections), through(0), connect_timeout, read_timeout)
-
-
-def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL: HTTPS_PROXY or ALL_PROXY, NO_PROXY.
-
-    Plain http goes directly, as only loopback may use it and a proxy would see the key.
-
-    Raises:
-        SettingsError: it is not an http or https proxy, or has no host or no right port.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme != "https" or urllib.request.proxy_bypass(host):
-        return None
-    known = urllib.request.getproxies()
-    proxy = known.get("https") or known.get("all")
-    if not proxy:
-        return None
-    return check_proxy(keep_credentials(proxy), host)
 
 
 def _aiohttp() -> ModuleType | None:

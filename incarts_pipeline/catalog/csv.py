@@ -22,6 +22,7 @@ from incarts_pipeline.catalog.csv_stream import CheckedStream, Cut
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.quoting import QuoteFault, QuoteScan
 from incarts_pipeline.catalog.text_encoding import BLOCK, Decoded, UndecodableError
+from incarts_pipeline.catalog.width import check_width
 from incarts_pipeline.errors import CatalogError
 from incarts_pipeline.text import Option, OptionText
 
@@ -123,6 +124,7 @@ class DelimitedFile:
             ) from wrong
         if error is not None and not ended:
             raise error.at(f"The header of {self._name}", None, None)
+        check_width(f"The header of {self._name}", len(names), self._options.max_columns)
         return head, names
 
     def _checked(self) -> CheckedStream:

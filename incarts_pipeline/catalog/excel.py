@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,11 @@ from incarts_pipeline.errors import CatalogError, UndecidedError
 from incarts_pipeline.text import Option, OptionText, counted, suggest
 
 _LARGEST = 4 * 1024**3  # bytes that a workbook may unpack to
+_USUAL = 64 * 1024**2  # bytes up to which nobody minds how small they were packed
+_PACKED = 200  # times: sheets are packed to a fifth or a twentieth, and nothing beats 1,032
+_CELLS = 60_000_000  # from the first row and column to the last: calamine makes room for all
+_READ = 1024**2  # bytes
+_PLACE = re.compile(rb' r="([A-Z]{1,3})([0-9]{1,7})"')
 _SHOWN = 60  # characters of lines in a warning
 _STYLES = "xl/styles.xml"
 _PADDING = re.compile(rb'formatCode="(0{2,})"')
@@ -143,16 +149,60 @@ def _looked_into(content: bytes, name: str) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as parts:
             size = sum(part.file_size for part in parts.infolist())
-            if size > _LARGEST:
-                raise CatalogError(
-                    f"{name} unpacks to {size:,} bytes.",
-                    fix="Save the sheet as CSV, and pass that.",
-                )
+            if size > _LARGEST or size > max(_USUAL, _PACKED * len(content)):
+                raise _too_large(name, f"unpacks to {size:,} bytes")
+            for part in parts.infolist():
+                _check_part(content, part, name)
             styles = parts.read(_STYLES) if _STYLES in parts.namelist() else b""
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
         return ""  # an .xls, or one that calamine will say more about
     found = _PADDING.search(styles)
     return found[1].decode() if found else ""
+
+
+def _check_part(content: bytes, part: zipfile.ZipInfo, name: str) -> None:
+    """Refuse a part that is larger than it says, or has cells so far out that all is too large."""
+    columns: set[bytes] = set()
+    last, end, size = 0, b"", 0
+    is_xml = part.filename.endswith(".xml")  # a sheet may have any name
+    for block in _unpacked(content, part):
+        size += len(block)
+        if size > part.file_size:
+            raise _too_large(name, f"has a part that is larger than it says, {part.filename!r}")
+        if is_xml:
+            found = _PLACE.findall(end + block)
+            columns.update(column for column, _ in found)
+            last = max(last, max((int(row) for _, row in found), default=0))
+            end = block[-16:]
+    widest = max(map(_column_number, columns), default=0)
+    if last * widest > _CELLS:
+        raise _too_large(name, f"has cells in {last:,} rows and {widest:,} columns")
+
+
+def _unpacked(content: bytes, part: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Yield what a part really unpacks to; zipfile itself stops where the part says it ends."""
+    start = part.header_offset
+    name, extra = struct.unpack("<HH", content[start + 26 : start + 30])
+    start += 30 + name + extra
+    packed = content[start : start + part.compress_size]
+    if part.compress_type != zipfile.ZIP_DEFLATED:
+        yield packed
+        return
+    unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+    while block := unpacking.decompress(packed, _READ):
+        yield block
+        packed = unpacking.unconsumed_tail
+
+
+def _column_number(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
+
+
+def _too_large(name: str, why: str) -> CatalogError:
+    return CatalogError(f"{name} {why}.", fix="Save the sheet as CSV, and pass that.")
 
 
 def _chosen(book: Any, wanted: str | None, name: str) -> str:

@@ -22,6 +22,7 @@ from incarts_pipeline.text import Option, OptionText, suggest
 
 _EXTRA = ("ijson", "feeds", "JSON documents")
 _READ = 256 * 1024  # bytes that the parser takes at a time
+_DIGITS = 1_000  # in a row: Python makes no number of more than 4,300, and ijson crashes then
 _TOP = "."  # the path of a document that is a list
 _LINES = None  # in place of a path: no document, an object per line
 
@@ -44,7 +45,13 @@ def json_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
     for file in files:
         with file.decoded(options.encoding) as text:
             source, unit = _as_lines(text, file.name, paths[file.name])
-            columns.read(source, file.name, unit, most=options.max_line_bytes)
+            columns.read(
+                source,
+                file.name,
+                unit,
+                most=options.max_line_bytes,
+                most_columns=options.max_columns,
+            )
     schema = columns.schema()
     if not schema.names:
         empty = CatalogError(f"{name} is empty.", fix="It needs at least one object.")
@@ -125,7 +132,7 @@ def _lists(file: SourceFile, encoding: str) -> dict[str, int]:
     found: dict[str, int] = {}
     keys: list[str] = []  # of the objects that are open
     with file.decoded(encoding) as text:
-        stream = RecordStream(text, file.name)
+        stream = _DocumentStream(text, file.name)
         try:
             events = ijson.basic_parse(stream, buf_size=_READ)
             for event, value in events:
@@ -207,7 +214,7 @@ class _Members(dict[str, Any]):
 def _records(text: Decoded, name: str, path: str) -> Iterator[Any]:
     """Yield what is in the list at a path."""
     ijson = package(*_EXTRA)
-    stream = RecordStream(text, name)
+    stream = _DocumentStream(text, name)
     prefix = "item" if path == _TOP else f"{path}.item"
     noted: list[_Members] = []
     members = functools.partial(_Members, noted)
@@ -234,6 +241,33 @@ def _name_twice(value: Any) -> str:
     if isinstance(value, list):
         return next(filter(None, map(_name_twice, value)), "")
     return ""
+
+
+class _DocumentStream(RecordStream):
+    """A document's bytes, in which no number is so long that the parser would crash."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__(stream, name)
+        self._document = name
+        self._end = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes; none at the end.
+
+        Raises:
+            CatalogError: there are more digits in a row than any number has.
+        """
+        block = super().read(size)
+        seen = self._end + block
+        # A run of twice as many has one of these stretches whole.
+        starts = range(0, len(seen) - _DIGITS + 1, _DIGITS)
+        if any(seen[at : at + _DIGITS].isdigit() for at in starts):
+            raise CatalogError(
+                f"{self._document} has more than {_DIGITS:,} digits in a row.",
+                fix="Check that it is what its name says: no number is that long.",
+            )
+        self._end = seen[-_DIGITS:]
+        return block
 
 
 class _RecordLines:

@@ -7,7 +7,7 @@ from pathlib import Path
 from incarts_pipeline.catalog.catalog import Catalog
 from incarts_pipeline.catalog.files import open_files
 from incarts_pipeline.catalog.in_memory import open_object
-from incarts_pipeline.catalog.options import BATCH_ROWS, LINE_BYTES, ReadOptions
+from incarts_pipeline.catalog.options import BATCH_ROWS, COLUMNS, LINE_BYTES, ReadOptions
 from incarts_pipeline.errors import raising_ours
 
 
@@ -25,6 +25,7 @@ def open_catalog(
     query: str | None = None,
     batch_rows: int = BATCH_ROWS,
     max_line_bytes: int = LINE_BYTES,
+    max_columns: int = COLUMNS,
 ) -> Catalog:
     """Open any table.
 
@@ -50,6 +51,7 @@ def open_catalog(
         query: one SELECT, for a source that is the file of a DuckDB or SQLite database.
         batch_rows: the most rows in one batch.
         max_line_bytes: how long a line of JSON lines may be.
+        max_columns: how many columns a file may have.
 
     Raises:
         CatalogError: it can't be read; says what to do.
@@ -69,6 +71,7 @@ def open_catalog(
         query=query,
         batch_rows=batch_rows,
         max_line_bytes=max_line_bytes,
+        max_columns=max_columns,
     )
     if isinstance(source, str | Path):
         return open_files(str(source), options)

@@ -11,6 +11,7 @@ from incarts_pipeline.text import suggest
 
 BATCH_ROWS = 65_536  # large enough for kernels to pay, small enough to have several at once
 LINE_BYTES = Limits().max_line_bytes
+COLUMNS = Limits().max_columns
 DOUBLE_QUOTE = '"'
 NO_QUOTE = "none"
 _ARTICLES = {"delimiter": "a", "quote": "a", "escape": "an"}
@@ -36,6 +37,7 @@ class ReadOptions:
     query: str | None = None
     batch_rows: int = BATCH_ROWS
     max_line_bytes: int = LINE_BYTES
+    max_columns: int = COLUMNS
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:

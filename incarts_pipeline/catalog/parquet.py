@@ -15,6 +15,7 @@ from incarts_pipeline.catalog.arrow_types import Faults, usable_columns
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.paths import Located
+from incarts_pipeline.catalog.width import check_width
 from incarts_pipeline.errors import CatalogError
 
 _FOOTERS_AT_ONCE = 16  # a footer costs a round trip on an object store, and nothing else
@@ -29,13 +30,14 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
 
     Args:
         located: the files, and the folder whose `key=value` parts are columns.
-        options: of these only the batch size counts.
+        options: of these only the batch size and the number of columns count.
 
     Raises:
-        CatalogError: a file can't be read.
+        CatalogError: a file can't be read, or there are too many columns.
     """
     try:
         schema, faults = _merged(located)
+        check_width(located.name, len(schema) + len(faults), options.max_columns)
         raw = _dataset(located, schema)
         # Impala, Hive and older Spark write text as bytes without a mark. A guess by the first rows
         # is enough: the catalog checks every row, and names the one that isn't text.

@@ -20,6 +20,7 @@ import pyarrow as pa
 from incarts_pipeline.catalog.extras import package
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.source_file import FileRows, RecordStream, SourceFile
+from incarts_pipeline.catalog.width import check_width
 from incarts_pipeline.catalog.xml_text import Ampersands
 from incarts_pipeline.errors import CatalogError, UndecidedError
 from incarts_pipeline.text import Option, OptionText, counted, suggest
@@ -28,6 +29,7 @@ _GOOGLE = "http://base.google.com/ns/1.0"
 # The element that holds a record, by the document's outermost one.
 _KNOWN = {"rss": "rss.channel.item", "RDF": "RDF.item", "feed": "feed.entry"}
 _BATCH = 8_192  # rows; they are Python objects first
+_VALUES = 1_000_000  # of a batch
 _SPACE = " \t\r\n"
 
 _Fields = dict[str, list[str]]
@@ -48,18 +50,21 @@ def feed_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
         MissingExtraError: lxml isn't installed.
     """
     encoding = None if options.encoding == "utf-8" else options.encoding
-    feeds = {file.name: _Feed(file, options.records, encoding) for file in files}
+    most = options.max_columns
+    feeds = {file.name: _Feed(file, options.records, encoding, most) for file in files}
     names: dict[str, None] = {}
     for feed in feeds.values():
         for record in feed.records([]):
             names.update(dict.fromkeys(record))
+            check_width(name, len(names), most)
     if not names:
         raise CatalogError(f"{name} is empty.", fix="It needs at least one record.")
     schema = pa.schema([(one, pa.string()) for one in names])
 
     def rows_of(file: SourceFile, _: int, warnings: list[str]) -> Iterator[pa.RecordBatch]:
         records = feeds[file.name].records(warnings)
-        while rows := list(islice(records, _BATCH)):
+        at_once = max(1, min(_BATCH, _VALUES // len(names)))
+        while rows := list(islice(records, at_once)):
             columns = [pa.array([row.get(one) for row in rows], pa.string()) for one in names]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -72,8 +77,11 @@ def feed_rows(name: str, files: list[SourceFile], options: ReadOptions) -> FileR
 class _Feed:
     """One file and the path of the element that is a record."""
 
-    def __init__(self, file: SourceFile, wanted: str | None, encoding: str | None) -> None:
+    def __init__(
+        self, file: SourceFile, wanted: str | None, encoding: str | None, most_columns: int
+    ) -> None:
         self._file = file
+        self._most_columns = most_columns
         self._encoding = encoding
         self.escaped = 0  # of &, once the file was read to its end
         self.path = _record_path(self, wanted)
@@ -117,6 +125,11 @@ class _Feed:
             if not _ends_with(_path_of(element), self.path):
                 continue
             _check_references(element, self.name)
+            # Before they are looked at: lxml takes the longer for each, the more there are.
+            for one in element.iter():
+                check_width(
+                    f"{self.name}, line {one.sourceline},", len(one.attrib), self._most_columns
+                )
             own: _Fields = {}
             google: _Fields = {}
             _collect(element, "", own, google)

@@ -112,9 +112,12 @@ def _key_line(settings: Settings) -> str:
     if settings.api_key_keyring is not None:
         return f"{told}, kept in the keyring as {settings.api_key_keyring}"
     if file is not None:
-        mode = stat.S_IMODE(file.expanduser().stat().st_mode)
-        return f"{told}, in {file} (mode {mode:04o})"
+        return f"{told}, in {file} (mode {_mode(file)})"
     return told
+
+
+def _mode(file: Path) -> str:
+    return f"{stat.S_IMODE(file.expanduser().stat().st_mode):04o}"
 
 
 def _host_line(settings: Settings) -> str:
@@ -135,7 +138,9 @@ def _ledger_line(settings: Settings) -> str:
     view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
-    return f"{view.file} ({view.ledger_id})"
+    mode = _mode(view.path)
+    open_to = "" if mode.endswith("00") else f"; others may read it: `chmod 600 {view.file}*`"
+    return f"{view.file} (mode {mode}, {view.ledger_id}{open_to})"
 
 
 def _sources(settings: Settings) -> list[Sequence[str]]:

@@ -84,6 +84,10 @@ def plan(
             "--sign", help="Sign the plan file with this ed25519 key; `incarts keys new`."
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
+    ] = None,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -116,12 +120,18 @@ def plan(
     saved = _saved(request)
     if saved is None and sign is not None and out is None:
         raise MappingError("Only a plan file is signed.", fix="Name one with --out.")
+    if html is not None:
+        from incarts_pipeline.display.reporting import check_places, write_plan_page
+
+        check_places(None, html)
     with _planned(request, settings, saved) as made:
         if saved is not None and sign is not None:
             out = out or Path(catalog)
             sign_plan(saved, sign, out)
         elif out is not None:
             save_plan(made, saved.request if saved else request, settings, out, sign=sign)
+        if html is not None:
+            write_plan_page(made, html)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
             screen.say(f"carry it out with: incarts apply {out} -o links.parquet")
@@ -225,10 +235,11 @@ def apply(
         from incarts_pipeline.maintenance.import_links import import_links
 
         import_links(output, settings)
-    with _planned(request, settings, _saved(request)) as made:
+    with _planned(request, settings, _saved(request)) as whole:
+        made = whole.within(limit)
         refuse(made.figures, approve)
         agreed = yes or catalog.endswith(SUFFIX)
-        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-", limit=limit)
+        running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-")
         result = running.run(
             lambda metrics, stop: apply_and_report(
                 made, settings, output, report=report, options=options, metrics=metrics, stop=stop

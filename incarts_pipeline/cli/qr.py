@@ -117,7 +117,8 @@ def qr(
     failing = statuses(fail_on)
     if not plan_only:
         settings.for_calls()
-    with plan_qr_codes(request, settings) as plan:
+    with plan_qr_codes(request, settings) as made:
+        plan = made.within(limit)
         if plan_only:
             show.tell_plan(plan, _WHAT, as_json=as_json)
             raise typer.Exit(1 if plan.figures.refusals else 0)

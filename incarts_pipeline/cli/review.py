@@ -192,7 +192,8 @@ def show(
 
     chapters = row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
-        screen.tell_json([dataclasses.asdict(chapter) for chapter in chapters])
+        told = [dataclasses.asdict(one) | {"changed": one.changed} for one in chapters]
+        screen.tell_json(told)
     else:
         _tell(" ".join(row), chapters)
     raise typer.Exit(0 if chapters else 1)
@@ -213,14 +214,15 @@ def _tell(row: str, chapters: Sequence[HistoryEntry]) -> None:
         screen.say(f"Nothing was ever sent for row {row}. {_NEVER_SENT}")
         return
     for chapter in chapters:
-        changed = f", changed: {', '.join(chapter.changed)}" if chapter.changed else ""
         again = f", generation {chapter.generation}" if chapter.generation else ""
         screen.say(
             (f"{chapter.link_set} {chapter.row_key}", "bold"),
-            f" {_action(chapter)}{changed}{again}: ",
+            f" {_action(chapter)}{again}: ",
             (chapter.state.value.replace("_", " "), "bold"),
             f" ({chapter.reason})" if chapter.reason else "",
         )
+        for one in chapter.differences:
+            screen.say(f"  {one}")
         screen.say(f"  key {chapter.idempotency_key}")
         for attempt in chapter.attempts:
             _tell_attempt(attempt)

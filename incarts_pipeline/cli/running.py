@@ -7,9 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from incarts_pipeline.cli import screen, show
+from incarts_pipeline.display import calls_to_make
 from incarts_pipeline.display.progress import progress
 from incarts_pipeline.models import Action
-from incarts_pipeline.plan import Plan
+from incarts_pipeline.plan import Plan, PlanFigures
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.text import counted
 from incarts_pipeline.write import RunMetrics
@@ -24,23 +25,28 @@ def ask(
     yes: bool,
     quiet: bool,
     piped: bool,
-    limit: int | None = None,
 ) -> None:
     """Show a plan that no guard stops; in a terminal, ask whether to carry it out.
 
     Without a terminal, or when standard input is the catalog (`piped`), nobody could answer.
     """
-    figures, moves = made.figures, made.figures.rows_by_action()[Action.REKEY]
-    calls = figures.calls if limit is None else min(figures.calls, limit)
+    figures = made.figures
     if not quiet:
         show.plan_tables(made, what, approved=True, err=True)
     answers = sys.stdin.isatty() and not piped
-    if yes or not answers or not (calls or figures.doubts or moves):
-        return
-    question = [f"make {counted(calls, what)}"] if calls or not moves else []
-    question += [f"move {counted(moves, what)} to new keys"] if moves else []
-    told = " and ".join(question)
-    screen.confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
+    told = " and ".join(_to_do(figures, what))
+    if told and answers and not yes:
+        screen.confirm(f"{told[0].upper()}{told[1:]}?", otherwise="Nothing was sent.")
+
+
+def _to_do(figures: PlanFigures, what: str) -> list[str]:
+    """Return what a run would do at Incarts, or with links that exist."""
+    moves = figures.rows_by_action()[Action.REKEY]
+    return [
+        *([f"settle {counted(figures.doubts, what)} in doubt"] if figures.doubts else []),
+        *([f"make {calls_to_make(figures, what)}"] if figures.to_make else []),
+        *([f"move {counted(moves, what)} to new keys"] if moves else []),
+    ]
 
 
 def run(work: Callable[[RunMetrics, Stop], Coroutine[Any, Any, T]], what: str = "links") -> T:

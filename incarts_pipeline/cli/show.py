@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,18 @@ from incarts_pipeline.cli import screen
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
+    TONES,
+    changed_lines,
     figures_lines,
     forbidden_lines,
     made_line,
     problem_groups,
 )
-from incarts_pipeline.models import Reason, Status
+from incarts_pipeline.models import Action, Reason, Status
 
 if TYPE_CHECKING:
     from incarts_pipeline.pipeline import RunResult
-    from incarts_pipeline.plan import Plan, PlanFigures
+    from incarts_pipeline.plan import ChangedRows, Plan, PlanFigures
     from incarts_pipeline.write import End
 
 Line = Sequence[screen.Part]
@@ -76,6 +79,7 @@ def plan_object(made: Plan) -> dict[str, Any]:
         "digest": figures.digest,
         "rows": figures.rows,
         "calls": figures.calls,
+        "to_make": figures.to_make,
         "doubts": figures.doubts,
         "actions": {action.value: n for action, n in figures.rows_by_action().items()},
         "reasons": [
@@ -88,6 +92,7 @@ def plan_object(made: Plan) -> dict[str, Any]:
             }
             for count in figures.counts
         ],
+        "changed": [_changed_object(one) for one in figures.changed],
         "missing": dict(figures.missing),
         "scopes": dict(figures.scopes),
         "missing_scopes": list(figures.missing_scopes),
@@ -109,44 +114,75 @@ def plan_object(made: Plan) -> dict[str, Any]:
     }
 
 
+def _changed_object(one: ChangedRows) -> dict[str, Any]:
+    return {
+        "link_set": one.link_set,
+        "action": one.action.value,
+        "reason": one.reason.value,
+        "rows": one.rows,
+        "only": [{"fields": list(found.fields), "rows": found.rows} for found in one.sets],
+        "other_fields": one.others,
+        "unknown_before": one.unknown,
+        "patterns": [
+            {
+                "field": found.field,
+                "values": found.values,
+                "pattern": str(found.pattern) if found.pattern else None,
+                "alike": found.alike,
+            }
+            for found in one.fields
+        ],
+        "examples": [
+            {
+                "row": example.catalog_row,
+                "key": example.row_key,
+                "differences": [dataclasses.asdict(found) for found in example.differences],
+                "more": example.more,
+            }
+            for example in one.examples
+        ],
+    }
+
+
 def plan_tables(
     made: Plan, what: str = "link", *, approved: bool = False, err: bool = False
 ) -> None:
     """Print a plan for people: `what` it would make; `approved` when its guards are let through."""
     figures = made.figures
+    changed = {(one.link_set, one.action, one.reason) for one in figures.changed}
     rows = []
     for count in figures.counts:
-        examples = made.examples(count.action, count.reason, count.link_set)
-        shown = "; ".join(str(example) for example in examples)
+        key = (count.link_set, count.action, count.reason)
+        examples = () if key in changed else made.examples(*key[1:], count.link_set)
         why = _MEANINGS[what][count.reason]
-        rows.append((f"{count.rows:,}", count.action.value, why, shown))
+        shown = "; ".join(str(example) for example in examples)
+        rows.append((f"{count.rows:,}", _coloured(count.action), why, shown))
     title = f"Plan {figures.digest}: {', '.join(made.options.link_sets)}"
     columns = ("rows", "action", "why", "examples")
     screen.tell_table(title, columns, rows, right=columns[:1], err=err)
+    for line in changed_lines(figures):
+        screen.say(line, err=err)
     groups = problem_groups(made)
     if groups:
         screen.say(COUNTED_FROM_0, err=err)
     for group in groups:
         screen.say(str(group), err=err)
-    for line in _plan_lines(figures, what, approved=approved):
-        screen.say(*line, err=err)
-
-
-def _plan_lines(figures: PlanFigures, what: str, *, approved: bool) -> Iterator[Line]:
     for line in figures_lines(figures, what):
-        yield [line]
+        screen.say(line, err=err)
     for warning in figures.warnings:
-        yield [("warning:", "yellow"), f" {warning}"]
+        screen.say_lines(warning, label=("warning:", "yellow"), err=err)
+    _tell_refusals(figures, approved=approved, err=err)
+
+
+def _tell_refusals(figures: PlanFigures, *, approved: bool, err: bool) -> None:
+    label = ("approved:", "bold") if approved else ("refused:", "bold red")
     for refusal in figures.refusals:
-        if approved:
-            yield [("approved:", "bold"), f" {refusal.message}"]
-            continue
-        yield [("refused:", "bold red"), f" {refusal.message}"]
-        yield [f"  {refusal.fix}"]
-    if approved or not figures.refusals:
-        return
-    if all(refusal.approvable for refusal in figures.refusals):
-        yield [f"let exactly this plan through with --approve {figures.digest}"]
+        screen.say_lines(refusal.message, label=label, err=err)
+        if not approved:
+            screen.say(f"  {refusal.fix}", err=err)
+    refused = bool(figures.refusals) and not approved
+    if refused and all(refusal.approvable for refusal in figures.refusals):
+        screen.say(f"let exactly this plan through with --approve {figures.digest}", err=err)
 
 
 def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> dict[str, Any]:
@@ -175,31 +211,22 @@ def result_object(result: RunResult, fail_on: Sequence[Status], what: str) -> di
     }
 
 
-_COLOURS = {
-    Status.CREATED: "green",
-    Status.REPLACED: "green",
-    Status.REUSED: "green",
-    Status.REKEYED: "green",
-    Status.HELD: "yellow",
-    Status.REJECTED: "yellow",
-    Status.IN_DOUBT: "red",
-    Status.PENDING: "red",
-}
-
-
 def _result_table(result: RunResult, what: str) -> None:
     written = result.written
     counts = sorted(
         result.published.counts.items(), key=lambda item: list(Status).index(item[0][0])
     )
     rows = [
-        (f"{n:,}", (status.value, _COLOURS.get(status, "")), _MEANINGS[what][reason])
-        for (status, reason), n in counts
+        (f"{n:,}", _coloured(status), _MEANINGS[what][reason]) for (status, reason), n in counts
     ]
     columns = ("rows", "status", "why")
     screen.tell_table(f"Run {written.run_id}", columns, rows, right=columns[:1], err=True)
     for line in _result_lines(result, what):
         screen.say(*line, err=True)
+
+
+def _coloured(name: Action | Status) -> screen.Part:
+    return name.value, TONES[name].value
 
 
 def _result_lines(result: RunResult, what: str) -> Iterator[Line]:

@@ -9,9 +9,10 @@ import dagster as dg
 
 from incarts_pipeline.dagster.checks import check_specs
 from incarts_pipeline.dagster.config import LinksConfig, config_with
+from incarts_pipeline.dagster.literals import no_secret
 from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.run import LinksRun, Source
-from incarts_pipeline.dagster.sources import DuckDbTable, output_place, plain_mapping
+from incarts_pipeline.dagster.sources import DuckDbTable, plain_mapping
 
 GROUP = "incarts"
 KINDS = {"incarts", "parquet"}
@@ -20,8 +21,8 @@ POOL = "incarts"  # runs share one rate, so several at once gain nothing
 
 def build_incarts_links_asset(
     *,
-    catalog: str | Path | dg.AssetKey | DuckDbTable,
-    output: str | Path,
+    catalog: str | Path | dg.EnvVar | dg.AssetKey | DuckDbTable,
+    output: str | Path | dg.EnvVar,
     mapping: str | Path | Mapping[str, Any] | None = None,
     link_set: str | None = None,
     unique_key: Sequence[str] = (),
@@ -35,9 +36,10 @@ def build_incarts_links_asset(
 
     Args:
         catalog: a path or URI (`{partition}` in it is filled in), a DuckDB table, or the key of an
-            upstream asset whose value is a DataFrame, an Arrow table or a path.
-        output: path or URI of links.parquet. With partitions, `{partition}` in it is filled in;
-            without it each partition gets a folder of its own.
+            upstream asset whose value is a DataFrame, an Arrow table or a path. A URI with
+            credentials is given as `dg.EnvVar`, and read when a run begins.
+        output: path or URI of links.parquet, or its `dg.EnvVar`. With partitions, `{partition}` in
+            it is filled in; without it each partition gets a folder of its own.
         mapping: a YAML file, or the same as a dict; None for a catalog in Incarts' own field names,
             which needs `link_set` and `unique_key`.
         link_set: the set that the links belong to; wins over the mapping's.
@@ -51,9 +53,10 @@ def build_incarts_links_asset(
         config: other defaults for `LinksConfig`.
 
     Raises:
-        dagster.DagsterInvalidDefinitionError: the arguments don't fit together, or the mapping
-            can't be read or makes no sense.
+        dagster.DagsterInvalidDefinitionError: the arguments don't fit together, one is a secret,
+            or the mapping can't be read or makes no sense.
     """
+    _no_secrets(catalog, output, spec, config)
     spec = _complete(spec, _link_set(mapping, link_set, unique_key))
     if partition_column is not None and spec.partitions_def is None:
         raise dg.DagsterInvalidDefinitionError(
@@ -62,7 +65,8 @@ def build_incarts_links_asset(
     source = Source(
         catalog=str(catalog) if isinstance(catalog, Path) else catalog,
         mapping=mapping,
-        output=output_place(str(output), partitioned=spec.partitions_def is not None),
+        output=str(output) if isinstance(output, Path) else output,
+        partitioned=spec.partitions_def is not None,
         link_set=link_set,
         unique_key=tuple(unique_key),
         partition_column=partition_column,
@@ -107,6 +111,22 @@ def build_incarts_links_job(name: str, *keys: dg.AssetKey | Sequence[str]) -> An
         executor_def=dg.in_process_executor,
         description="Make the links that are missing, and publish links.parquet.",
     )
+
+
+def _no_secrets(
+    catalog: object,
+    output: object,
+    spec: dg.AssetSpec | None,
+    config: Mapping[str, object] | None,
+) -> None:
+    """Refuse secrets in what Dagster shows, or what stands in the code."""
+    table = [catalog.database, catalog.table] if isinstance(catalog, DuckDbTable) else catalog
+    no_secret("catalog", table, 'catalog=dg.EnvVar("CATALOG_URI")')
+    no_secret("output", output, 'output=dg.EnvVar("OUTPUT_URI")')
+    no_secret("config", config)
+    if spec is not None:
+        told = [spec.key.path, spec.description, spec.group_name, *spec.owners, spec.tags]
+        no_secret("The asset's spec", [*told, spec.code_version, spec.metadata])
 
 
 def _complete(spec: dg.AssetSpec | None, link_set: str) -> dg.AssetSpec:

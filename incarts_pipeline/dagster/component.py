@@ -4,14 +4,24 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
 import yaml
 
 from incarts_pipeline.dagster.asset import POOL, build_incarts_links_asset, build_incarts_links_job
+from incarts_pipeline.dagster.literals import no_secret, resolved_place
 from incarts_pipeline.dagster.sources import DuckDbTable
 from incarts_pipeline.file_writer import write_file
+
+# A path or URI, whose credentials may come from `{{ env.NAME }}` alone: the resolver sees which.
+Place = Annotated[
+    str, dg.Resolver(resolved_place, model_field_type=str, inject_before_resolve=False)
+]
+OptionalPlace = Annotated[
+    str | None,
+    dg.Resolver(resolved_place, model_field_type=str | None, inject_before_resolve=False),
+]
 
 
 @dataclass
@@ -23,9 +33,9 @@ class CatalogSource(dg.Resolvable):
     path; `duckdb` a database file and `table` a table or view in it.
     """
 
-    path: str | None = None
+    path: OptionalPlace = None
     asset: str | None = None
-    duckdb: str | None = None
+    duckdb: OptionalPlace = None
     table: str | None = None
 
 
@@ -100,7 +110,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
     """
 
     catalog: CatalogSource
-    output: str
+    output: Place
     mapping: str | None = None
     asset: dg.ResolvedAssetSpec | None = None
     link_set: str | None = None
@@ -113,7 +123,15 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the asset with its checks, and its job and schedule when there is one."""
+        """Return the asset with its checks, and its job and schedule when there is one.
+
+        Raises:
+            dagster.DagsterInvalidDefinitionError: the attributes don't fit together, or have a
+                secret.
+        """
+        places = {"path": self.catalog.path, "duckdb": self.catalog.duckdb, "output": self.output}
+        for name, place in places.items():
+            no_secret(name, place, f'{name}: "{{{{ env.{name.upper()}_URI }}}}"')
         # Not the working directory, which is another one for `dg`, a daemon and a container.
         root = Path(context.project_root)
         links = build_incarts_links_asset(

@@ -32,6 +32,11 @@ class LinksConfig(dg.Config):
     approve: str | None = Field(
         None, description="Digests of plans that a guard refused, to let through, by spaces."
     )
+    plan_file: str | None = Field(
+        None,
+        description="Carry out just this plan, of `incarts plan --out`, which has the other values "
+        "that a plan is made of; {partition} in it is filled in.",
+    )
     retry_rejected: bool = Field(False, description="Try again what Incarts refused before.")
     allow_empty: bool = Field(False, description="Accept an empty catalog over existing links.")
     refuse_over: int | None = Field(None, description="Refuse a plan with more new links.")

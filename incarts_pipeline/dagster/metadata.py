@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from incarts_pipeline.outgoing import safe, shown
-from incarts_pipeline.text import Surface, joined, spelled
+from incarts_pipeline.differences import told
+from incarts_pipeline.outgoing import in_markdown, safe, shown
+from incarts_pipeline.text import Surface, each_part, joined, spelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,7 @@ Metadata = dict[str, Any]
 
 LEDGER = "incarts/ledger"  # which ledger a materialization was made from, and how far it had come
 _FAILURES = 10
+_VALUES = 3  # of one row, as they were and will be
 # Shares and rates can't be added up: the last partition's are shown.
 _NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
 _CELL = 160  # characters
@@ -95,7 +97,7 @@ def plan_line(plan: Plan) -> str:
     rows: Counter[tuple[str, str]] = Counter()
     for count in figures.counts:
         rows[count.action.value, count.reason.value] += count.rows
-    line = f"{figures.calls:,} calls for {figures.rows:,} rows"
+    line = f"{_calls(figures)} for {figures.rows:,} rows"
     if rows:
         line += ": " + ", ".join(f"{n:,} {act} ({why})" for (act, why), n in rows.items())
     broken = problem_groups(plan)
@@ -106,24 +108,52 @@ def plan_line(plan: Plan) -> str:
 
 def plan_text(figures: PlanFigures, partition: str | None) -> str:
     """Return a plan as Markdown."""
-    lines = [f"**{shown(partition)}**\n"] if partition is not None else []
+    lines = [f"**{in_markdown(partition)}**\n"] if partition is not None else []
     lines += ["| action | reason | rows | calls |", "|---|---|---:|---:|"]
     lines += [
         f"| {count.action.value} | {count.reason.value} | {count.rows:,} | {count.calls:,} |"
         for count in figures.counts
     ]
+    lines += _changed(figures)
     if figures.doubts:
         lines.append(f"\n{figures.doubts:,} calls in doubt would be settled first.")
     if figures.seconds is not None:
-        lines.append(f"\n{figures.calls:,} calls, about {figures.seconds:,.0f} s.")
+        lines.append(f"\n{_calls(figures)}, about {figures.seconds:,.0f} s.")
     if figures.scopes:
-        lines.append(f"\nScopes needed: {', '.join(sorted(figures.scopes))}.")
-    lines += [f"\n{shown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
+        lines.append(f"\nScopes needed: {in_markdown(', '.join(sorted(figures.scopes)))}.")
+    lines += [f"\n{in_markdown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
     for refusal in figures.refusals:
-        told = spelled(joined(" ", [refusal.message, refusal.fix]), Surface.DAGSTER)
-        lines.append(f"\n**Would be refused** ({refusal.guard}): {shown(told)}")
+        text = spelled(
+            each_part(joined(" ", [refusal.message, refusal.fix]), shown), Surface.DAGSTER
+        )
+        said = "  \n".join(map(in_markdown, text.split("\n")))  # two spaces keep the break
+        lines.append(f"\n**Would be refused** ({in_markdown(refusal.guard)}): {said}")
     lines.append(f"\nDigest: `{figures.digest}`")
     return "\n".join(lines)
+
+
+def _calls(figures: PlanFigures) -> str:
+    from incarts_pipeline.display import calls_to_make
+
+    return calls_to_make(figures, "call")
+
+
+def _changed(figures: PlanFigures) -> list[str]:
+    """Return what changes in rows that have a link: patterns, and a table of the first values."""
+    lines = []
+    for one in figures.changed:
+        where = f"{one.action.value} ({one.reason.value})"
+        lines.append(f"\n**{where}**\n")
+        lines += [f"- {_cell(line)}" for line in one.patterns()]
+        lines += ["", "| key | field | was | will be |", "|---|---|---|---|"]
+        lines += [
+            "| "
+            + " | ".join(map(_cell, (row.keys, found.path, told(found.old), told(found.new))))
+            + " |"
+            for row in one.examples
+            for found in row.differences[:_VALUES]
+        ]
+    return lines
 
 
 def failures_table(links: str) -> str:
@@ -159,7 +189,7 @@ def failures_table(links: str) -> str:
 def _cell(value: object) -> str:
     text = "" if value is None else shown(value)
     text = text if len(text) <= _CELL else text[: _CELL - 1] + "…"
-    return text.replace("|", "\\|")  # a bar in a value would end the table's cell
+    return in_markdown(text)
 
 
 def _array(values: Iterable[str]) -> pa.Array:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, SecretStr
+
+from incarts_pipeline.dagster.literals import no_secret
 
 if TYPE_CHECKING:
     from incarts_pipeline.api import IncartsClient
@@ -13,20 +16,32 @@ if TYPE_CHECKING:
     from incarts_pipeline.settings import Settings
 
 
+class FromEnvironment(dg.Config):
+    """Value that is known by its variable alone, so that Dagster never has it.
+
+    In run config it is written as Dagster's own are: `{env: INCARTS_API_KEY}`.
+    """
+
+    env: str = Field(description="The variable's name.")
+
+
 class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Which Incarts, project and ledger; what isn't given is read from the environment.
 
-    Give the key as `dg.EnvVar("INCARTS_API_KEY")`, or not at all: a literal would be shown in the
-    UI. Values that are given win over the environment, and that over `incarts.toml`.
+    Give the key as `dg.EnvVar("INCARTS_API_KEY")`, or not at all: a literal, which the UI would
+    show and Dagster store, is refused. Values that are given win over the environment, and that
+    over `incarts.toml`.
+
+    Raises:
+        dagster.DagsterInvalidDefinitionError: a value is a secret.
     """
 
     base_url: str | None = Field(
         default=None, description="INCARTS_API_BASE_URL: https, up to the version."
     )
-    api_key: str | None = Field(
+    api_key: FromEnvironment | None = Field(
         default=None,
-        repr=False,
-        description='The API key, as EnvVar("INCARTS_API_KEY"); never a literal.',
+        description='The API key, as EnvVar("INCARTS_API_KEY"), in YAML {env: INCARTS_API_KEY}.',
     )
     project_id: str | None = Field(default=None, description="INCARTS_PROJECT_ID: owns the links.")
     ledger: str | None = Field(
@@ -39,6 +54,26 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     idempotency_window: str | None = Field(
         default=None, description="How long Incarts is trusted to remember a key, like 25m."
     )
+    require_signature: str | None = Field(
+        default=None,
+        description="Only plan files signed with this public key are carried out; see plan_file.",
+    )
+
+    # Any, since Dagster takes an EnvVar for every value.
+    def __init__(self, **values: Any) -> None:
+        key = values.get("api_key")
+        if isinstance(key, dg.EnvVar):
+            # Dagster would hand over the key itself, and keep it in what it shows of a run.
+            values["api_key"] = {"env": key.env_var_name}
+        elif isinstance(key, str | SecretStr):
+            raise dg.DagsterInvalidDefinitionError(
+                "IncartsResource has a literal api_key, which Dagster would show and store. "
+                'Write api_key=dg.EnvVar("INCARTS_API_KEY"), and put the key into that variable.'
+            )
+        for name, value in values.items():
+            if name != "api_key" and not isinstance(value, dg.EnvVar):
+                no_secret(f"IncartsResource's {name}", value)
+        super().__init__(**values)
 
     def settings(self) -> Settings:
         """Return the library's settings.
@@ -46,16 +81,27 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             SettingsError: a value is wrong; names the setting, and never shows a key.
         """
-        from incarts_pipeline.outgoing import SecretText
         from incarts_pipeline.settings import load_settings
 
         # Only what was given, so that None here doesn't hide a value of the environment.
-        names = ("base_url", "api_key", "project_id", "ledger", "rate", "max_rps")
-        given = {name: getattr(self, name) for name in (*names, "idempotency_window")}
+        names = ("base_url", "project_id", "ledger", "rate", "max_rps", "idempotency_window")
+        given = {name: getattr(self, name) for name in (*names, "require_signature")}
         overrides = {name: value for name, value in given.items() if value is not None}
-        if self.api_key is not None:  # hidden at once, for whoever looks at this frame
-            overrides["api_key"] = given["api_key"] = SecretStr(SecretText(self.api_key))
+        if self.api_key is not None:
+            overrides["api_key"] = self._key(self.api_key.env)
         return load_settings(target=self.target, **overrides)
+
+    def _key(self, variable: str) -> SecretStr:
+        from incarts_pipeline.errors import SettingsError
+        from incarts_pipeline.outgoing import SecretText
+
+        if variable not in os.environ:
+            raise SettingsError(
+                f"There is no variable {variable}, which the resource's api_key names.",
+                fix="Set it where Dagster starts its runs.",
+            )
+        # Hidden at once, for whoever looks at this frame.
+        return SecretStr(SecretText(os.environ[variable]))
 
     def client(self) -> IncartsClient:
         """Return the plain API client: an asynchronous context manager."""

@@ -16,11 +16,14 @@ from incarts_pipeline.dagster.failures import failure_of, together, unfinished
 from incarts_pipeline.dagster.sources import (
     DuckDbTable,
     catalog_of,
+    given,
     make_folder,
+    output_place,
     plain_mapping,
     with_partition,
 )
 from incarts_pipeline.outgoing import shown
+from incarts_pipeline.path_names import same_on_disk
 
 if TYPE_CHECKING:
     from incarts_pipeline.pipeline import RunResult
@@ -30,11 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """What an asset reads and where it writes; `output` has a place for the partition."""
+    """What an asset reads and where it writes; a place may be in a variable."""
 
-    catalog: str | dg.AssetKey | DuckDbTable
+    catalog: str | dg.EnvVar | dg.AssetKey | DuckDbTable
     mapping: str | Path | Mapping[str, Any] | None
-    output: str
+    output: str | dg.EnvVar
+    partitioned: bool
     link_set: str | None
     unique_key: Sequence[str]
     partition_column: str | None
@@ -92,6 +96,11 @@ class LinksRun:
             yield from self._write(settings, value)
 
     @property
+    def _output(self) -> str:
+        """Where the output goes, with a place for the partition."""
+        return output_place(given(self.source.output), partitioned=self.source.partitioned)
+
+    @property
     def _op(self) -> str:
         return self.context.op_execution_context.op.name
 
@@ -106,7 +115,8 @@ class LinksRun:
     def _plan_only(self, settings: Settings, value: Any) -> None:
         """Say what a run would do, as an observation of the asset."""
         for partition in self._partitions():
-            with self._planned(settings, value, partition) as plan:
+            with self._planned(settings, value, partition) as whole:
+                plan = whole.within(self.config.limit)
                 line, text = md.plan_line(plan), md.plan_text(plan.figures, partition)
                 numbers = {
                     f"incarts/plan/{action.value}": rows
@@ -129,7 +139,7 @@ class LinksRun:
 
         findings = Findings()
         for partition in self._partitions():
-            place = with_partition(self.source.output, partition)
+            place = with_partition(self._output, partition)
             # Checks that find nothing must not pass.
             if not exists(place):
                 self.context.log.warning("%s is not there yet: nothing to check.", shown(place))
@@ -164,11 +174,11 @@ class LinksRun:
                     f"{told_by} was made from a ledger ({facts['ledger_id']}), and there is no "
                     f"{settings.ledger}. Going on would make links again that exist.",
                     fix="Take over what was published with "
-                    f"`incarts import {self.source.output}`, or put a backup in place with "
+                    f"`incarts import {self._output}`, or put a backup in place with "
                     "`incarts ledger restore BACKUP`.",
                     guard="rolled_back",
                 )
-            check_newest(told_by, self.source.output, facts, ledger)
+            check_newest(told_by, self._output, facts, ledger)
         except RefusedError as error:
             error.fix = f"{error.fix} To begin anew on purpose, wipe the asset's materializations."
             raise
@@ -177,6 +187,7 @@ class LinksRun:
         from incarts_pipeline.errors import IncartsError
 
         partitions, findings = self._partitions(), Findings()
+        self._check_names(partitions)
         # Partitions go one after the other. What is done stays done, whatever becomes of the next.
         done: dict[str | None, md.Metadata] = {}
         failures: dict[str | None, dg.Failure] = {}
@@ -208,9 +219,21 @@ class LinksRun:
         if failures:
             raise together(failures)
 
+    def _check_names(self, partitions: Sequence[str | None]) -> None:
+        """Refuse a partition whose output would be that of another one on some disks."""
+        from incarts_pipeline.errors import PublishError
+
+        found = same_on_disk(filter(None, partitions), self._known_partitions())
+        if found is not None:
+            raise PublishError(
+                f"The partitions {found[0]!r} and {found[1]!r} differ in case alone: where a disk "
+                "doesn't tell that, each would be written over the other.",
+                fix="Give one of them another key.",
+            )
+
     def _result(self, done: Mapping[str | None, md.Metadata]) -> dg.MaterializeResult[Any]:
         """Return what the step made, with each partition's own metadata beside it."""
-        places = [with_partition(self.source.output, partition) for partition in done]
+        places = [with_partition(self._output, partition) for partition in done]
         for partition, found in done.items():
             if partition is not None:
                 rows = found["dagster/row_count"]
@@ -248,11 +271,12 @@ class LinksRun:
         from incarts_pipeline.sync import run_blocking
         from incarts_pipeline.write import RunMetrics, WriteOptions
 
-        place = with_partition(self.source.output, partition)
+        place = with_partition(self._output, partition)
         metrics, named = RunMetrics(), _named(partition)
         # Read before the run writes over it.
         before = rejects_of(place)
-        with self._planned(settings, value, partition) as plan:
+        with self._to_write(settings, value, partition) as whole:
+            plan = whole.within(self.config.limit)
             approved = self._approved(plan)
             refuse(plan.figures, approved)
             longest = self.config.max_duration
@@ -289,19 +313,40 @@ class LinksRun:
 
     def _elsewhere(self, others: Mapping[str, int]) -> dict[str, int]:
         """Return the rows whose value is no partition at all."""
-        spec = self.context.assets_def.get_asset_spec(self.key)
-        if self.source.partition_column is None or spec.partitions_def is None:
+        if self.source.partition_column is None:
             return {}
-        # Dynamic partitions are known to the instance alone.
-        known = set(
-            spec.partitions_def.get_partition_keys(dynamic_partitions_store=self.context.instance)
-        )
+        known = self._known_partitions()
         return {value or "(null)": n for value, n in others.items() if value not in known}
+
+    def _known_partitions(self) -> set[str]:
+        partitions = self.context.assets_def.get_asset_spec(self.key).partitions_def
+        if partitions is None:
+            return set()
+        # Dynamic partitions are known to the instance alone.
+        store = self.context.instance
+        return set(partitions.get_partition_keys(dynamic_partitions_store=store))
 
     def _planned(self, settings: Settings, value: Any, partition: str | None) -> Plan:
         from incarts_pipeline.pipeline import plan_catalog
 
         return plan_catalog(self._request(value, partition), settings)
+
+    def _to_write(self, settings: Settings, value: Any, partition: str | None) -> Plan:
+        """Return what is carried out: the plan file's plan, where one is given."""
+        if self.config.plan_file is None:
+            return self._planned(settings, value, partition)
+        from incarts_pipeline.errors import RefusedError
+        from incarts_pipeline.pipeline import plan_saved
+        from incarts_pipeline.plan import load_plan
+
+        saved = load_plan(with_partition(self.config.plan_file, partition))
+        if saved.request.partition != self._request(value, partition).partition:
+            raise RefusedError(
+                f"The plan file {saved.file.path} is not of the partition {partition!r}.",
+                fix="Give the plan file of this partition; {partition} in its path is filled in.",
+                guard="another_partition",
+            )
+        return plan_saved(saved, settings)
 
     def _request(self, value: Any, partition: str | None) -> PlanRequest:
         from incarts_pipeline.models import Rekeyed

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dagster as dg
+
+from incarts_pipeline.path_names import in_path
 
 PARTITION = "{partition}"
 
@@ -22,12 +23,13 @@ class DuckDbTable:
 
 
 def catalog_of(
-    source: str | dg.AssetKey | DuckDbTable, value: Any, partition: str | None
+    source: str | dg.EnvVar | dg.AssetKey | DuckDbTable, value: Any, partition: str | None
 ) -> object:
     """Return what the library reads as the catalog of a partition.
 
     Args:
-        source: a path or URI, which may contain `{partition}`; a table; or an asset.
+        source: a path or URI, which may contain `{partition}`, or its variable; a table; or an
+            asset.
         value: the asset's value: a frame, an Arrow table, or a path; by partition when several
             partitions of it were loaded.
         partition: the partition's key, None without partitions.
@@ -42,7 +44,27 @@ def catalog_of(
         # dbt may have it open; the relation keeps the connection for as long as it is read.
         connection = duckdb.connect(source.database, read_only=True)
         return connection.table(source.table)
-    return with_partition(source, partition)
+    return with_partition(given(source), partition)
+
+
+def given(place: str | dg.EnvVar) -> str:
+    """Return a path or URI, out of its variable where it is in one.
+
+    Raises:
+        SettingsError: the variable isn't set.
+    """
+    if not isinstance(place, dg.EnvVar):
+        return place
+    from incarts_pipeline.errors import SettingsError
+    from incarts_pipeline.outgoing import keep_credentials
+
+    value = place.get_value()
+    if value is None:
+        raise SettingsError(
+            f"There is no variable {place.env_var_name}, which the asset's definition names.",
+            fix="Set it where Dagster starts its runs.",
+        )
+    return keep_credentials(value)
 
 
 def plain_mapping(mapping: str | Path | Mapping[str, Any]) -> Path | dict[str, Any]:
@@ -51,8 +73,8 @@ def plain_mapping(mapping: str | Path | Mapping[str, Any]) -> Path | dict[str, A
 
 
 def with_partition(place: str, partition: str | None) -> str:
-    """Fill a partition's key into a path; characters that a path can't hold are percent-coded."""
-    return place if partition is None else place.replace(PARTITION, quote(partition, safe=""))
+    """Fill a partition's key into a path or URI, as `path_name` spells it."""
+    return place if partition is None else in_path(place, PARTITION, partition)
 
 
 def output_place(output: str, *, partitioned: bool) -> str:

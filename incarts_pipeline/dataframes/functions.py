@@ -31,6 +31,7 @@ from incarts_pipeline.errors import MappingError, SettingsError, told_in
 from incarts_pipeline.mapping import load_mapping
 from incarts_pipeline.models import Reason
 from incarts_pipeline.outgoing import shown
+from incarts_pipeline.path_names import path_name
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest, paths_read
 from incarts_pipeline.settings import Settings, load_settings
@@ -210,7 +211,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
             if isinstance(frame, str | Path):  # which was read by now, but not to be overwritten
                 plan = replace(plan, read=(*plan.read, *paths_read(settings, catalog=frame)))
         name = planning.link_set or (mapping.link_set if mapping else "")
-        output = f"links-{name.replace('/', '-')}.parquet"
+        output = f"links-{path_name(name)}.parquet"
         return LinksPlan(plan, request=request, settings=settings, kept=kept, output=output)
 
 

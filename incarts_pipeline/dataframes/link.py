@@ -16,8 +16,11 @@ from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.plan import NamedPath, check_apart
+from incarts_pipeline.schemas import LINKS
+from incarts_pipeline.text import suggest
 
 _SHOWN = 5  # of the rows that fit, in an error
+_SEARCHED = 10_000  # rows, for a value that may be meant
 _PNG = b"\x89PNG"
 _BEGINS = {".svg": b"<", ".png": _PNG}
 
@@ -104,7 +107,9 @@ def find_row(table: pa.Table, at: int | None, wanted: Mapping[str, Any]) -> dict
     rows: list[dict[str, Any]] = found.slice(0, _SHOWN).to_pylist()
     asked = ", ".join(f"{name}={value!r}" for name, value in given.items())
     if not rows:
-        raise CatalogError(f"No row has {asked}.", fix="Name a key as the catalog has it.")
+        raise CatalogError(
+            f"No row has {asked}.{_nearest(table, given)}", fix="Name a key as the catalog has it."
+        )
     if len({(row["link_set"], row["link_id"]) for row in rows}) > 1:
         some = ", ".join(f"row {row['catalog_row']} of {row['link_set']}" for row in rows)
         raise CatalogError(
@@ -113,11 +118,22 @@ def find_row(table: pa.Table, at: int | None, wanted: Mapping[str, Any]) -> dict
     return rows[0]
 
 
+def _nearest(table: pa.Table, given: Mapping[str, Any]) -> str:
+    """Return the value of a column that may be meant, where one is near to the only one given."""
+    if len(given) != 1:
+        return ""
+    [(name, value)] = given.items()
+    values = pc.unique(table[name].slice(0, _SEARCHED).cast(pa.string())).drop_null()
+    return suggest(str(value), values.to_pylist())
+
+
 def _is(table: pa.Table, name: str, value: Any) -> pa.ChunkedArray:
     """Return where a column has a value, given as itself or as text."""
     if name not in table.column_names:
+        keys = [own for own in table.column_names if own not in LINKS.names]
         raise CatalogError(
-            f"The links have no column {name!r}; they have {', '.join(table.column_names)}."
+            f"The links have no column {name!r}.{suggest(name, table.column_names)}",
+            fix=f"Name a key: {', '.join(keys)}; or one of {', '.join(LINKS.names)}.",
         )
     column = table[name]
     try:

@@ -15,10 +15,12 @@ from incarts_pipeline.dataframes.snapshot import KeptFrame
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
+    changed_lines,
     figures_lines,
     plan_card,
     problem_groups,
 )
+from incarts_pipeline.display.reporting import write_plan_page
 from incarts_pipeline.errors import CatalogError, raising_ours
 from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import shown
@@ -36,7 +38,7 @@ from incarts_pipeline.plan import (
     save_plan,
 )
 from incarts_pipeline.settings import Settings
-from incarts_pipeline.text import OptionText, Surface, counted, joined, spelled
+from incarts_pipeline.text import OptionText, Surface, counted, each_part, joined, spelled
 
 _SHOWN_EXAMPLES = 3
 
@@ -104,14 +106,29 @@ class LinksPlan:
         with new_file(catalog, private=True) as rows:
             pq.write_table(self.kept.arrow(), rows)
 
+    @raising_ours
+    def report(self, path: str | Path) -> Path:
+        """Write the plan as one page for whoever approves it: every row, old beside new.
+
+        Raises:
+            CatalogError: the plan is closed, so its rows are gone.
+            RefusedError: there is a file that the plan was made from, or that is no page.
+            PublishError: the page can't be written.
+        """
+        self._check_open()
+        return write_plan_page(self.plan, path)
+
+    def _check_open(self) -> None:
+        if not self._close.alive:
+            raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
+
     def renew(self) -> None:
         """Decide anew before the plan is carried out again: the ledger has moved since.
 
         Raises:
             CatalogError: the plan is closed, so its rows are gone.
         """
-        if not self._close.alive:
-            raise CatalogError("The plan is closed, so its rows are gone.", fix="Plan again.")
+        self._check_open()
         if self._carried_out:
             self.plan = replan(self.plan, Clock().now())
         self._carried_out = True
@@ -132,7 +149,8 @@ class LinksPlan:
         self.close()
 
     def __repr__(self) -> str:
-        return "\n".join(map(shown, [*self._head(), *self._problems(), *_notes(self.figures)]))
+        lines = [*self._head(), *changed_lines(self.figures), *self._problems()]
+        return "\n".join([*map(shown, lines), *_notes(self.figures)])
 
     def _repr_html_(self) -> str:
         return plan_card(self.plan, with_examples=self._close.alive)
@@ -153,19 +171,19 @@ class LinksPlan:
         return [COUNTED_FROM_0, *map(str, groups)] if groups else []
 
     def _examples(self, count: Count) -> str:
-        if not self._close.alive:
+        key = (count.link_set, count.action, count.reason)
+        changed = {(one.link_set, one.action, one.reason) for one in self.figures.changed}
+        if not self._close.alive or key in changed:
             return ""
         found = self.plan.examples(count.action, count.reason, count.link_set, n=_SHOWN_EXAMPLES)
         return f"  e.g. {'; '.join(map(str, found))}" if found else ""
 
 
 def _notes(figures: PlanFigures) -> list[str]:
-    lines = figures_lines(figures)
-    warnings = (OptionText("warning: ", warning) for warning in figures.warnings)
-    lines += [spelled(warning, Surface.PYTHON) for warning in warnings]
-    for refusal in figures.refusals:
-        told = joined(" ", ["REFUSED:", refusal.message, refusal.fix])
-        lines.append(spelled(told, Surface.PYTHON))
+    lines = [shown(line) for line in figures_lines(figures)]
+    told = [OptionText("warning: ", warning) for warning in figures.warnings]
+    told += [joined(" ", ["REFUSED:", one.message, one.fix]) for one in figures.refusals]
+    lines += [spelled(each_part(text, shown), Surface.PYTHON) for text in told]
     if figures.refusals and all(refusal.approvable for refusal in figures.refusals):
         lines.append(f'Let exactly this plan through with approve="{figures.digest}".')
     return lines

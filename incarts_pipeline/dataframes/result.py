@@ -37,6 +37,8 @@ from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
 from incarts_pipeline.write import RunMetrics, WriteResult
 
+_FIRST = ("status", "short_link", "qr_image_url")  # what people look for; the rest is behind
+_COLUMNS = (*_FIRST, *(name for name in LINKS.names if name not in _FIRST))
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 _NULLABLE = {pa.type_for_alias(name.lower()): pd.api.types.pandas_dtype(name) for name in _WHOLE}
@@ -91,6 +93,9 @@ class LinksResult:
     def links(self) -> Any:
         """The link columns alone, as the caller's kind of frame with its index.
 
+        They begin with `status`, `short_link` and `qr_image_url`, here and in `to_pandas()` and its
+        like.
+
         To have them beside the caller's rows, take `to_pandas()`, which works with any index. For a
         DuckDB relation, a stream or a file it is an Arrow table.
 
@@ -101,7 +106,7 @@ class LinksResult:
         table = self.table
         if self._kept.kind is FrameKind.PANDAS:
             _check_index(self._kept.frame.index)
-        links = self._renamed(table.select(LINKS.names))
+        links = self._renamed(table.select(_COLUMNS))
         if self._kept.kind is FrameKind.PANDAS:
             return _pandas(links, _rows(self._kept.frame, self._places(table)).index)
         return _polars(links) if self._kept.kind is FrameKind.POLARS else links
@@ -227,7 +232,7 @@ class LinksResult:
 
     def _whole(self, kind: FrameKind) -> Any:
         table = self.table
-        return self._joined(kind, self._places(table), table.select(LINKS.names))
+        return self._joined(kind, self._places(table), table.select(_COLUMNS))
 
     def _places(self, table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return which of the caller's rows each row of links.parquet is of."""

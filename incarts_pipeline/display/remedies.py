@@ -279,6 +279,7 @@ PROBLEMS: Mapping[str, Fix] = {
     NoteCode.KEY_PADDED: Fix(
         meaning="the unique key begins or ends with white space: without it the row is another one"
     ),
+    NoteCode.TAB_OR_BREAK: Fix(meaning="a name has a tab or a line break, and keeps it"),
     NoteCode.KEPT: Fix(meaning="a QR code keeps the name and metadata that it was made with"),
     NoteCode.NOT_ACTIVE: Fix(meaning="Incarts said that the link's status is not active"),
     NoteCode.SHARED_LINK: Fix(meaning="another row that leads to the same has this link as well"),

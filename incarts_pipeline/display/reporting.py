@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from incarts_pipeline.display.html.failures import COLUMNS, FAILED
+from incarts_pipeline.display.html.plan_page import plan_page
 from incarts_pipeline.display.html.report import Reported, run_report
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.file_writer import check_writable, write_file
@@ -48,6 +49,7 @@ async def apply_and_report(
     _check_report(report)
     tables = Output(links=str(output)).paths_of(plan.kind)
     check_apart([*tables, page_path("report", report)], (*plan.read, *paths_read(settings)))
+    plan = plan.within(options.limit)
     figures, sets = plan.figures, plan.options.link_sets
     result: RunResult | None = None
     said: str | None = "It was broken off."
@@ -71,6 +73,17 @@ async def apply_and_report(
         )
         await asyncio.to_thread(_leave, report, made)
     return result
+
+
+def write_plan_page(plan: Plan, path: str | Path) -> Path:
+    """Write a plan as one page for whoever approves it, and return its path.
+
+    Raises:
+        PublishError: it can't be written there.
+        RefusedError: there is a file that the plan was made from, or that is no page.
+    """
+    check_apart([page_path("plan page", path)], plan.read)
+    return write_file(Path(path), plan_page(plan, dt.datetime.now(dt.UTC)))
 
 
 def check_places(output: str | Path | None, report: str | Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from incarts_pipeline.display.remedies import of_forbidden
+from incarts_pipeline.display.remedies import REASONS, of_forbidden
 from incarts_pipeline.models import SUSPICIONS, Action, Reason, Severity, Status
 from incarts_pipeline.plan import queries
 from incarts_pipeline.text import counted, duration
@@ -71,9 +71,29 @@ def figures_lines(figures: PlanFigures, what: str = "link") -> list[str]:
     return lines
 
 
+def changed_lines(figures: PlanFigures) -> list[str]:
+    """Return what changes in rows that have a link: in which patterns, and the first values."""
+    several = len({one.link_set for one in figures.changed}) > 1
+    lines = []
+    for one in figures.changed:
+        where = f" in {one.link_set}" if several else ""
+        lines.append(f"{one.action.value}{where}, {REASONS[one.reason].meaning}:")
+        lines += [f"  {line}" for line in (*one.patterns(), *map(str, one.examples))]
+    return lines
+
+
+def calls_to_make(figures: PlanFigures, what: str = "link") -> str:
+    """Return how many calls a run makes, of how many: `100 of 176 links`."""
+    if figures.to_make == figures.calls:
+        return counted(figures.calls, what)
+    return f"{figures.to_make:,} of {counted(figures.calls, what)}"
+
+
 def _to_make(figures: PlanFigures, what: str) -> str:
-    line = f"{counted(figures.calls, what)} to make"
-    if shared := _sharing(figures):
+    line = f"{calls_to_make(figures, what)} to make"
+    if figures.to_make < figures.calls:
+        line += " (the run's limit)"
+    elif shared := _sharing(figures):
         rows = counted(figures.calls + shared, "row")
         line += f" for {rows} ({shared:,} {'shares' if shared == 1 else 'share'} another row's)"
     # Below a second, the time is that of starting up.

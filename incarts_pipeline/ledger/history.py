@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from incarts_pipeline.identity import changed_fields, qr_row_key
+from incarts_pipeline.differences import Difference, differences
+from incarts_pipeline.identity import qr_row_key
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.models import LINKS, QR_CODES, State
 
@@ -51,7 +52,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """One operation of a row; `changed` are the fields that differ from the operation before.
+    """One operation of a row; `differences` are the values that differ from the one before.
 
     `for_link_id` is the link that a QR code is for, None when the operation makes a link.
     """
@@ -66,10 +67,15 @@ class HistoryEntry:
     reason: str | None
     intended_at: int
     missing_since: int | None
-    changed: Sequence[str]
+    differences: Sequence[Difference]
     attempts: Sequence[Try]
     links: Sequence[Made]
     for_link_id: str | None = None
+
+    @property
+    def changed(self) -> list[str]:
+        """The fields that differ from the operation before, sorted."""
+        return sorted({one.field for one in self.differences})
 
 
 def key_columns(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
@@ -117,14 +123,14 @@ def entries_of(
     before: dict[tuple[int, str], bytes] = {}
     for row in connection.execute(query).all():
         old = before.get((row.set_id, row.row_key))
-        changed = changed_fields(old, row.body) if old and row.body else []
-        entries.append(_entry(connection, row, changed))
+        found = differences(old, row.body) if old and row.body else []
+        entries.append(_entry(connection, row, found))
         if row.body:
             before[row.set_id, row.row_key] = row.body
     return entries
 
 
-def _entry(connection: sa.Connection, row: Any, changed: Sequence[str]) -> HistoryEntry:
+def _entry(connection: sa.Connection, row: Any, found: Sequence[Difference]) -> HistoryEntry:
     attempts = connection.execute(
         sa.select(tables.attempt).where(_A.op_id == row.op_id).order_by(_A.number)
     )
@@ -143,7 +149,7 @@ def _entry(connection: sa.Connection, row: Any, changed: Sequence[str]) -> Histo
         reason=row.error_message or row.error_code,
         intended_at=row.intended_at,
         missing_since=row.missing_since,
-        changed=changed,
+        differences=found,
         attempts=[_try(one) for one in attempts],
         links=[
             Made(

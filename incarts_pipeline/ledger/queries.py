@@ -34,8 +34,12 @@ def group_hashes_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[in
 def bodies_of(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, bytes]:
     """Return the exact bytes that each operation sends."""
     b = tables.body.c
-    rows = connection.execute(sa.select(b.op_id, b.body).where(b.op_id.in_(op_ids)))
-    return {row[0]: row[1] for row in rows}
+    found: dict[int, bytes] = {}
+    for start in range(0, len(op_ids), _CHUNK):
+        chunk = op_ids[start : start + _CHUNK]
+        rows = connection.execute(sa.select(b.op_id, b.body).where(b.op_id.in_(chunk)))
+        found.update({row[0]: row[1] for row in rows})
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
-from incarts_pipeline.errors import MappingError
+from incarts_pipeline.errors import MappingError, raising_ours
 from incarts_pipeline.mapping.accept import parse_accept
 from incarts_pipeline.mapping.expressions import (
     Column,
@@ -304,6 +304,7 @@ class Mapping(_Model):
             check_source(schema, "where", ValueKind.TEXT, Column(column=name))
 
 
+@raising_ours
 def load_mapping(
     source: Mapping | Dict[str, object] | str | Path, *, most_bytes: int = _MOST_BYTES
 ) -> Mapping:

@@ -15,6 +15,7 @@ from .keys import (
     fingerprint as fingerprint,
 )
 from .logs import SafeRecords as SafeRecords, logger_of as logger_of
+from .markdown import in_markdown as in_markdown
 from .secrets import (
     MASK as MASK,
     SHAPE as SHAPE,

@@ -44,7 +44,9 @@ class _Live:
     """The live secrets, and what of them to look for."""
 
     secrets: tuple[str, ...] = ()
-    # In lower case, because hosts and headers are lowered on their way.
+    # In lower case, because hosts and headers are lowered on their way. Those with a key's shape
+    # are apart: nearly no text has what they begin with.
+    shaped: tuple[str, ...] = ()
     lowered: tuple[str, ...] = ()
     encoded: tuple[str, ...] = ()
     words: re.Pattern[str] | None = field(default=None)
@@ -68,7 +70,8 @@ def keep_secret(text: str) -> None:
     short = [re.escape(one) for one in kept if len(one) < SHORTEST]
     _live = _Live(
         secrets=tuple(kept),
-        lowered=tuple(one.lower() for one in whole),
+        shaped=tuple(one.lower() for one in whole if _SHAPED.match(one)),
+        lowered=tuple(one.lower() for one in whole if not _SHAPED.match(one)),
         # What has a key's shape is found by that, once it is encoded.
         encoded=tuple(c for one in whole if not _SHAPED.match(one) for c in _encodings(one)),
         words=re.compile(rf"\b(?:{'|'.join(short)})\b") if short else None,
@@ -118,10 +121,16 @@ def searched_pattern() -> str:
 
 def _has(text: str) -> bool:
     lowered, live = text.lower(), _live
-    if "ic_" in lowered and _SHAPED.search(text):
+    if "ic_" in lowered and (_SHAPED.search(text) or any(one in lowered for one in live.shaped)):
         return True
-    # Nearly every text ends here, and one of them is each answer's: a loop would cost more.
-    hints = "aWNf" in text or "ljX" in text or "pY1" in text or "69635f" in lowered
+    # Nearly every text ends here, and one of them is each answer's: a loop would cost more. Single
+    # characters are found ten times as fast as words.
+    hints = (
+        ("W" in text and "aWNf" in text)
+        or ("X" in text and "ljX" in text)
+        or ("Y" in text and "pY1" in text)
+        or "69635f" in lowered
+    )
     return (
         (hints and any(one in text for one in _SHAPES_ENCODED))
         or (bool(live.lowered) and any(one in lowered for one in live.lowered))

@@ -1,4 +1,5 @@
 from .build import as_saved as as_saved, make_plan as make_plan, replan as replan
+from .changed_rows import ChangedRows as ChangedRows
 from .changes import GROUPS as GROUPS
 from .checked_table import dead_destinations as dead_destinations
 from .digest import text_sum as text_sum
@@ -19,6 +20,7 @@ from .plan_file import (
     save_plan as save_plan,
     sign_plan as sign_plan,
 )
+from .planned_rows import PlannedRow as PlannedRow
 from .request import PlanRequest as PlanRequest, QrRequest as QrRequest
 from .signature import check_signer as check_signer, new_keys as new_keys
 from .workspace import Workspace as Workspace

@@ -16,8 +16,8 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay, links_used_for
 from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
 from incarts_pipeline.plan import changes, guards, held_keys, queries
+from incarts_pipeline.plan.changed_rows import ChangedRows, changed_rows
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
-from incarts_pipeline.plan.examples import examples_of
 from incarts_pipeline.plan.figures import Count, PlanFigures
 from incarts_pipeline.plan.guards import SetFigures
 from incarts_pipeline.plan.named_paths import NamedPath
@@ -163,7 +163,7 @@ STEPS = (
     Step(
         name="name what changed, and what the policy is",
         reads=_tables("open_request"),
-        makes=_tables("changed"),
+        makes=_tables("changed difference"),
         run=_name_changes,
     ),
     Step(
@@ -321,8 +321,10 @@ def _figures(planning: Planning) -> PlanFigures:
     calls = sum(count.calls for count in counts)
     [(doubts,)] = db.execute(queries.DOUBTS).fetchall()
     newly_missing = {s: new for s, _, new in found}
+    changed = changed_rows(planning.workspace, kind)
     return PlanFigures(
         counts=counts,
+        changed=changed,
         calls=calls,
         doubts=doubts,
         missing={s: n for s, n, _ in found},
@@ -330,13 +332,13 @@ def _figures(planning: Planning) -> PlanFigures:
         missing_scopes=lacking,
         warnings=[*planning.warnings, *guards.warnings(made), *_held(planning)],
         refusals=guards.refusals(
-            _set_figures(planning, counts, newly_missing) if kind.is_catalog else (),
+            _set_figures(planning, counts, newly_missing, changed) if kind.is_catalog else (),
             refuse_over=options.refuse_over,
             allow_empty=options.allow_empty,
             missing_scopes=lacking,
         ),
         digest=_digest(planning.workspace, kind, options),
-        seconds=options.pace.seconds(calls + doubts) if options.pace else None,
+        seconds=options.seconds(calls + doubts),
         rows=sum(count.rows for count in counts),
     )
 
@@ -355,7 +357,10 @@ def _held(planning: Planning) -> list[str]:
 
 
 def _set_figures(
-    planning: Planning, counts: Sequence[Count], newly_missing: Mapping[str, int]
+    planning: Planning,
+    counts: Sequence[Count],
+    newly_missing: Mapping[str, int],
+    changed: Sequence[ChangedRows],
 ) -> list[SetFigures]:
     live = dict(planning.workspace.db.execute(queries.LIVE).fetchall())
     complete = planning.ledger.complete_sets()
@@ -374,20 +379,28 @@ def _set_figures(
             replace=calls.get((name, Action.REPLACE), 0),
             newly_missing=newly_missing.get(name, 0),
             was_complete=name in complete,
-            examples=_guard_examples(planning, name, calls.get((name, Action.REPLACE), 0)),
+            changes=_replaced(changed, name),
+            missing_examples=_gone(planning, name),
         )
         for name in planning.options.link_sets
     ]
 
 
-def _guard_examples(planning: Planning, link_set: str, replaced: int) -> list[str]:
-    workspace, ledger = planning.workspace, planning.ledger
-    asked = {"action": Action.REPLACE.value, "reason": None, "link_set": link_set, "n": 3}
-    if replaced and (shown := examples_of(workspace, ledger, planning.kind, **asked)):
-        return [str(example) for example in shown]
-    rows = workspace.db.execute(queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
+def _replaced(changed: Sequence[ChangedRows], link_set: str) -> list[str]:
+    """Return what the links that would be replaced have in common, and the first of them."""
+    return [
+        line
+        for one in changed
+        if (one.link_set, one.action) == (link_set, Action.REPLACE)
+        for line in (*one.patterns(), *map(str, one.examples))
+    ]
+
+
+def _gone(planning: Planning, link_set: str) -> list[str]:
+    """Return the first links whose row left the catalog."""
+    rows = planning.workspace.db.execute(queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
     op_ids = [op_id for _, op_id in rows]
-    links = ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
+    links = planning.ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
     return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
 
 

@@ -1,32 +1,47 @@
-"""Changes: which fields differ from a row's link, by group, and between rows that share a key."""
+"""Changes: what differs from a row's link, by policy and value, and between rows of one key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from incarts_pipeline.identity import changed_fields, group_hashes
-from incarts_pipeline.ledger import GroupHashes, group_hashes_of, open_engine
+from incarts_pipeline.differences import Difference, changed_fields, differences, snake
+from incarts_pipeline.identity import GROUPS as _MEMBERS, group_hashes
+from incarts_pipeline.ledger import GroupHashes, bodies_of, group_hashes_of, open_engine
 from incarts_pipeline.models import Policy
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.workspace import Workspace
 
-GROUPS = ("destination", "tracking", "label")
-_BATCH = 20_000
+GROUPS = tuple(_MEMBERS)
+_GROUP_OF = {snake(name): group for group, names in _MEMBERS.items() for name in names}
+_BATCH = 4_096  # rows; each has two bodies
 _NAMED = 5  # fields that a message names
+_KEPT = 20  # differences of one row; a basket of 200 products may have 400
 
+# `fields` are all that differ, sorted; null where nobody knows what the link was made with.
 _SCHEMA = pa.schema(
     [
         ("link_set", pa.string()),
         ("catalog_row", pa.int64()),
-        ("groups", pa.list_(pa.string())),
         ("policy", pa.string()),
+        ("fields", pa.list_(pa.string())),
+        ("differences", pa.int32()),
     ]
 )
-
-
+_DIFFERENCE_SCHEMA = pa.schema(
+    [
+        ("link_set", pa.string()),
+        ("catalog_row", pa.int64()),
+        ("place", pa.int32()),
+        ("field", pa.string()),
+        ("path", pa.string()),
+        ("old", pa.string()),
+        ("new", pa.string()),
+    ]
+)
 _CLASH_SCHEMA = pa.schema(
     [("link_set", pa.string()), ("row_key", pa.string()), ("fields", pa.string())]
 )
@@ -42,8 +57,13 @@ def policy_for(groups: list[str], on_change: Mapping[str, Policy]) -> Policy:
 
 
 def compare(workspace: Workspace, ledger: Path | None, on_change: Mapping[str, Policy]) -> None:
-    """Fill the table `changed`: the groups that differ, and the policy, of each differing row."""
+    """Fill the tables `changed`, a row for each differing one, and `difference`, one for a value.
+
+    `changed` has the policy and the fields, `difference` the first values of each row as they were
+    and as they are.
+    """
     workspace.fill("changed", _SCHEMA, [])
+    workspace.fill("difference", _DIFFERENCE_SCHEMA, [])
     if ledger is None:
         return
     reader = workspace.stream(queries.DIFFERING, _BATCH)
@@ -51,13 +71,59 @@ def compare(workspace: Workspace, ledger: Path | None, on_change: Mapping[str, P
     try:
         for batch in reader:
             with engine.begin() as connection:
-                old = group_hashes_of(connection, batch.column("current_op").to_pylist())
-            rows = [_compare_row(row, old, on_change) for row in batch.to_pylist()]
-            workspace.db.register("incoming", pa.Table.from_pylist(rows, schema=_SCHEMA))
-            workspace.db.execute("INSERT INTO changed SELECT * FROM incoming")
-            workspace.db.unregister("incoming")
+                op_ids = batch.column("current_op").to_pylist()
+                bodies = bodies_of(connection, op_ids)
+                same = [op_id for op_id, body in _pairs(batch) if bodies.get(op_id) in (None, body)]
+                hashes = group_hashes_of(connection, same) if same else {}
+            _store(workspace, batch, bodies, hashes, on_change)
     finally:
         engine.dispose()
+
+
+def _pairs(batch: pa.RecordBatch) -> list[tuple[int, bytes]]:
+    bodies = batch.column("body").cast(pa.binary()).to_pylist()
+    return list(zip(batch.column("current_op").to_pylist(), bodies, strict=True))
+
+
+def _store(
+    workspace: Workspace,
+    batch: pa.RecordBatch,
+    bodies: Mapping[int, bytes],
+    hashes: Mapping[int, GroupHashes],
+    on_change: Mapping[str, Policy],
+) -> None:
+    rows: list[dict[str, Any]] = []
+    values: list[tuple[Any, ...]] = []
+    places = batch.select(["link_set", "catalog_row"]).to_pylist()
+    for place, (op_id, body) in zip(places, _pairs(batch), strict=True):
+        old = bodies.get(op_id)
+        found = differences(old, body) if old is not None else None
+        # A code has the body that it had, and another link.
+        groups = _groups(found) if found else _hashed_groups(hashes[op_id], body)
+        fields = None if found is None else sorted({one.field for one in found})
+        told = {"policy": policy_for(groups, on_change).value, "fields": fields}
+        rows.append({**place, **told, "differences": len(found or ())})
+        where = tuple(place.values())
+        values += [
+            (*where, at, one.field, one.path, one.old, one.new)
+            for at, one in enumerate((found or ())[:_KEPT])
+        ]
+    workspace.add("changed", pa.Table.from_pylist(rows, schema=_SCHEMA))
+    if values:
+        columns = zip(*values, strict=True)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, _DIFFERENCE_SCHEMA, strict=True)]
+        workspace.add("difference", pa.Table.from_arrays(arrays, schema=_DIFFERENCE_SCHEMA))
+
+
+def _groups(found: Sequence[Difference]) -> list[str]:
+    members = {one.field.partition(".")[0] for one in found}
+    return sorted({_GROUP_OF[name] for name in members if name in _GROUP_OF})
+
+
+def _hashed_groups(old: GroupHashes, body: bytes) -> list[str]:
+    return [
+        name for name, was, now in zip(GROUPS, old, group_hashes(body), strict=True) if was != now
+    ]
 
 
 def tell_clashes(workspace: Workspace) -> None:
@@ -75,19 +141,3 @@ def _listed(one: str, other: str) -> str:
     names = changed_fields(one.encode(), other.encode())
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _compare_row(
-    row: dict[str, object], old: Mapping[int, GroupHashes], on_change: Mapping[str, Policy]
-) -> dict[str, object]:
-    body, op_id = row["body"], row["current_op"]
-    if not isinstance(body, str) or not isinstance(op_id, int):
-        raise TypeError(f"not a differing row: {row!r}")
-    new = group_hashes(body.encode())
-    groups = [name for name, was, now in zip(GROUPS, old[op_id], new, strict=True) if was != now]
-    return {
-        "link_set": row["link_set"],
-        "catalog_row": row["catalog_row"],
-        "groups": groups,
-        "policy": policy_for(groups, on_change).value,
-    }

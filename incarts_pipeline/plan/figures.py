@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.models import Action, Reason
+from incarts_pipeline.plan.changed_rows import ChangedRows
 from incarts_pipeline.plan.guards import Refusal
 from incarts_pipeline.text import LINE_BREAK, Option, OptionText, joined
 
@@ -28,7 +29,9 @@ class PlanFigures:
 
     `scopes` counts the calls that need each scope; `doubts` are operations in doubt that will be
     settled first, whether or not their row is still in the catalog; `seconds` is the expected
-    time at the rate ceiling, None when there is none.
+    time of the run at the rate ceiling, None when there is none; `changed` says what differs in the
+    rows whose link has other content; `limit` is the run's own, of which a plan that nobody carries
+    out knows nothing.
     """
 
     counts: Sequence[Count]
@@ -42,6 +45,13 @@ class PlanFigures:
     digest: str
     seconds: float | None
     rows: int = 0
+    changed: Sequence[ChangedRows] = ()
+    limit: int | None = None
+
+    @property
+    def to_make(self) -> int:
+        """The calls that the run makes: all, or as many as its limit lets it."""
+        return self.calls if self.limit is None else min(self.calls, self.limit)
 
     def rows_by_action(self) -> dict[Action, int]:
         """Return the number of catalog rows per action, in the order of the enum."""
@@ -65,7 +75,7 @@ def refuse(figures: PlanFigures, approve: str | None) -> None:
         "Approve exactly this plan with ", Option(name="approve", value=figures.digest), "."
     )
     raise RefusedError(
-        joined(LINE_BREAK, [refusal.message for refusal in against]),
+        joined(LINE_BREAK, [refusal.told() for refusal in against]),
         fix=joined(" ", [*(r.fix for r in against), *([approve_it] if approvable else [])]),
         guard=against[0].guard,
         digest=figures.digest if approvable else None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from incarts_pipeline.models import Intent, Kind
-from incarts_pipeline.text import Option, OptionText
+from incarts_pipeline.text import LINE_BREAK, Option, OptionText, joined
 
 SHARE_GUARD = "mass_change"
 GROWTH_GUARD = "mass_growth"
@@ -37,17 +37,26 @@ class SetFigures:
     replace: int
     newly_missing: int
     was_complete: bool = False
-    examples: Sequence[str] = field(default=())
+    changes: Sequence[str] = ()  # in lines: what replaced links have in common, and the first
+    missing_examples: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One guard's verdict; `approvable` ones are let through by the plan's digest."""
+    """One guard's verdict; `approvable` ones are let through by the plan's digest.
+
+    `changes` are lines on what it stands against, which a plan says beside it anyway.
+    """
 
     guard: str
     message: str
     fix: str
     approvable: bool = True
+    changes: Sequence[str] = ()
+
+    def told(self) -> OptionText:
+        """Return the message with the lines on what changes, for who doesn't see the plan."""
+        return _lines(self.message, self.changes)
 
 
 def refusals(
@@ -107,16 +116,23 @@ def _share(figures: SetFigures) -> list[Refusal]:
     touched = figures.replace + figures.newly_missing
     if figures.live < _SHARE_FROM or touched <= _SHARE * figures.live:
         return []
-    examples = "".join(f"\n  {example}" for example in figures.examples)
+    told = (
+        f"{touched / figures.live:.0%} of the {figures.live:,} links of {figures.link_set!r} would "
+        f"be replaced ({figures.replace:,}) or go missing ({figures.newly_missing:,}); the guard "
+        f"is at {_SHARE:.0%}."
+    )
     return [
         Refusal(
             guard=SHARE_GUARD,
-            message=f"{touched / figures.live:.0%} of the {figures.live:,} links of "
-            f"{figures.link_set!r} would be replaced ({figures.replace:,}) or go missing "
-            f"({figures.newly_missing:,}); the guard is at {_SHARE:.0%}.{examples}",
+            message=_lines(told, figures.missing_examples),
+            changes=figures.changes,
             fix="If the change is meant, approve this plan.",
         )
     ]
+
+
+def _lines(first: str, others: Sequence[str]) -> OptionText:
+    return joined(LINE_BREAK, [first, *(f"  {line}" for line in others)])
 
 
 def _growth(figures: SetFigures) -> list[Refusal]:

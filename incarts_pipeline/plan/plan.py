@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.named_paths import NamedPath
+from incarts_pipeline.plan.planned_rows import PlannedRow, planned_rows
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
@@ -49,6 +50,10 @@ class PlanOptions:
     accepted: Sequence[str] = ()  # suspicions, which `mapping` names as well
     pace: ExpectedPace | None = None
     partition: str | None = None  # of the catalog, when only that is planned
+
+    def seconds(self, calls: int) -> float | None:
+        """Return how long so many calls are expected to take, None when nobody knows."""
+        return self.pace.seconds(calls) if self.pace else None
 
     def facts(self) -> dict[str, Any]:
         """Return what makes it another plan when it differs: where, of what, how careful."""
@@ -115,6 +120,12 @@ class Plan:
     def requests_sha256(self) -> str:
         """Return the SHA-256 of all that the catalog asks for, in whatever order its rows are."""
         return self.workspace.digest(queries.REQUESTS)
+
+    def within(self, limit: int | None) -> Self:
+        """Return the plan as a run carries it out that makes at most `limit` calls."""
+        figures = replace(self.figures, limit=limit)
+        seconds = self.options.seconds(figures.to_make + figures.doubts)
+        return replace(self, figures=replace(figures, seconds=seconds))
 
     @property
     def key_fields(self) -> list[pa.Field]:
@@ -225,13 +236,16 @@ class Plan:
         """Return the first `n` rows with an action; replaced and held ones say what changed."""
         return examples_of(
             self.workspace,
-            self.ledger,
             self.kind,
             action=action.value,
             reason=reason.value if reason else None,
             link_set=link_set,
             n=n,
         )
+
+    def rows(self, most: int) -> Iterator[PlannedRow]:
+        """Yield the rows with what is decided of each, at most so many: replaced ones first."""
+        return planned_rows(self.workspace, self.kind, most)
 
 
 def _with_ids(rows: Sequence[tuple[str, str]], set_ids: Mapping[str, int]) -> Rows:

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from incarts_pipeline.errors import CatalogError, MappingError, RefusedError, reason_of
+from incarts_pipeline.errors import (
+    CatalogError,
+    MappingError,
+    RefusedError,
+    raising_ours,
+    reason_of,
+)
 from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.mapping import Mapping, mapping_content
 from incarts_pipeline.models import Rekeyed
@@ -178,6 +184,7 @@ def plan_path(path: str | Path) -> NamedPath:
     return NamedPath(what="plan file", path=str(path), begins=b'{\n  "format": "incarts plan')
 
 
+@raising_ours
 def load_plan(path: str | Path) -> SavedPlan:
     """Read a plan file.
 

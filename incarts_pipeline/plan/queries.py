@@ -342,7 +342,7 @@ LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_se
 # The first rows with an action; the first problem says what is wrong with a rejected one, or odd
 # about one that is held for it.
 EXAMPLES = """
-SELECT link_set, {row}, row_key, reason, current_op, body, problems[1].message AS problem,
+SELECT link_set, catalog_row, {row}, row_key, reason, body, problems[1].message AS problem,
        CASE WHEN reason IN ('looks_rekeyed', 'rekeyed') THEN was_key END AS was_key
 FROM judged
 WHERE action = $action AND reason = COALESCE($reason, reason)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from incarts_pipeline.errors import (
     reason_of,
 )
 from incarts_pipeline.file_writer import write_file
+from incarts_pipeline.settings import check_private
 from incarts_pipeline.small_files import read_small
 from incarts_pipeline.text import Option, OptionText
 
@@ -161,11 +161,14 @@ def _line(key: Any, forms: Any) -> str:
 
 def _private_key(file: Path) -> Any:
     ed25519, forms = _cryptography()
-    text = _read(file).encode()
-    if stat.S_IMODE(file.stat().st_mode) & 0o077:
-        raise SettingsError(
-            f"The private key {file} can be read by others.", fix=f"Run `chmod 600 {file}`."
-        )
+    try:
+        with file.open("rb") as opened:
+            check_private(opened, file)
+            text = opened.read(_KEY_BYTES)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except ValueError as error:
+        raise SettingsError(f"The private key can't be used: {error}.") from error
     ssh = b"OPENSSH PRIVATE KEY" in text
     load = forms.load_ssh_private_key if ssh else forms.load_pem_private_key
     try:
@@ -181,9 +184,11 @@ def _read(file: Path) -> str:
     try:
         return read_small(file, _KEY_BYTES)
     except (OSError, ValueError) as error:  # the latter for what is no text
-        raise SettingsError(
-            f"The key file {file} can't be read ({reason_of(error)}).", fix=_MAKE
-        ) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> SettingsError:
+    return SettingsError(f"The key file {file} can't be read ({reason_of(error)}).", fix=_MAKE)
 
 
 def _no_key(given: str) -> SettingsError:

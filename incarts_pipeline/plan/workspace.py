@@ -161,6 +161,12 @@ class Workspace:
             db.register("incoming", pa.Table.from_pylist(list(rows), schema=schema))
             db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608
 
+    def add(self, table: str, rows: pa.Table) -> None:
+        """Add rows to a table of the same columns."""
+        with self.db.cursor() as db:
+            db.register("incoming", rows)
+            db.execute(f"INSERT INTO {table} SELECT * FROM incoming")  # noqa: S608
+
     def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
         for name, set_id in set_ids.items():
             query = f"SELECT DISTINCT row_key {queries.STRAYING}"

@@ -10,7 +10,6 @@ all its rows then carry the same problems, which name the rows.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.identity import changed_fields
+from incarts_pipeline.differences import changed_fields
 from incarts_pipeline.models import Limits, ProblemCode, Severity
 from incarts_pipeline.prepare import queries
 from incarts_pipeline.prepare.json_columns import Fragment, escaped, joined, list_fragment
@@ -240,18 +239,13 @@ def _contradiction(variants: list[dict[str, Any]]) -> tuple[str, str]:
     # products.
     bodies = [(row["head"] + row["tail"]).encode() for row in variants]
     fields = sorted({path for body in bodies[1:] for path in changed_fields(bodies[0], body)})
-    names = [_snake(field) for field in fields]
     rows = [str(row["catalog_row"]) for row in variants[:_SHOWN_ROWS]]
     more = ", …" if len(variants) > _SHOWN_ROWS else ""
     message = (
         f"Rows of one basket must agree, but rows {', '.join(rows)}{more} (counted from 0) "
-        f"differ in {', '.join(names)}; make them equal, or give them different keys."
+        f"differ in {', '.join(fields)}; make them equal, or give them different keys."
     )
-    return names[0], message
-
-
-def _snake(path: str) -> str:
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda found: "_" + found[1].lower(), path)
+    return fields[0], message
 
 
 def _merged(waiting: Path, database: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.models import ProblemCode, Reason
+from incarts_pipeline.models import NoteCode, ProblemCode, Reason
 from incarts_pipeline.prepare.json_columns import data_of, offsets_of
 from incarts_pipeline.prepare.problems import Findings, Rows, shown
 
@@ -59,10 +59,26 @@ def check_characters(
         findings: takes the problems.
         writing: what the texts are.
     """
+    _tell(texts, field, findings, writing.code, writing.value, _WHAT_TO_DO[writing])
+
+
+def note_breaks(texts: pa.StringArray, field: str, findings: Findings) -> None:
+    """Note tabs and line breaks within names, which a label or a page shows as a gap at best."""
+    _tell(texts, field, findings, NoteCode.TAB_OR_BREAK, _BREAKS, _KEPT)
+
+
+def _tell(
+    texts: pa.StringArray,
+    field: str,
+    findings: Findings,
+    code: ProblemCode | Reason | NoteCode,
+    pattern: str,
+    what_to_do: str,
+) -> None:
+    """Add a problem where a text has a character of a class, with its name and its place."""
     rows = _doubtful(texts)
     if not len(rows):
         return
-    pattern = writing.value
     doubtful = texts.take(pa.array(rows))
     # `[^…]` of the same class: all before the first of them.
     cut = rf"(?s)^(?P<before>[^{pattern[1:-1]}]*)(?P<found>{pattern})"
@@ -75,11 +91,13 @@ def check_characters(
     places = pc.add(pc.utf8_length(pc.struct_field(parts, "before")), 1)
     message = pc.binary_join_element_wise(
         '"', shown(values), '" has ', _named(pc.struct_field(parts, "found")), " as its character ",
-        places.cast(pa.string()), _WHAT_TO_DO[writing], "",
+        places.cast(pa.string()), what_to_do, "",
     )  # fmt: skip
-    findings.add_texts(rows, field, writing.code, message)
+    findings.add_texts(rows, field, code, message)
 
 
+_BREAKS = r"[\t\n\x0b\x0c\r\x{85}\x{2028}\x{2029}]"
+_KEPT = ", which stays in it; write a space if it isn't meant."
 _WHAT_TO_DO = {
     Writing.CODE: ", where it can't be meant; remove it.",
     Writing.PROSE: "; remove it, or accept odd_character if it is meant.",
@@ -93,6 +111,7 @@ def name_of(character: str) -> str:
 
 
 _CONTROL_NAMES = {"\0": "NULL", "\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}
+_CONTROL_NAMES |= {"\v": "LINE TABULATION", "\f": "FORM FEED", "\x85": "NEXT LINE"}
 
 
 def _named(characters: pa.StringArray) -> pa.StringArray:

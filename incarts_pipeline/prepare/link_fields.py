@@ -20,7 +20,7 @@ from incarts_pipeline.mapping import (
     names_of,
 )
 from incarts_pipeline.models import Limits
-from incarts_pipeline.prepare.characters import Writing, check_characters
+from incarts_pipeline.prepare.characters import Writing, check_characters, note_breaks
 from incarts_pipeline.prepare.columns import Columns
 from incarts_pipeline.prepare.dead_destinations import DeadDestinations
 from incarts_pipeline.prepare.json_columns import Fragment, list_fragment, object_of, text_fragment
@@ -154,6 +154,7 @@ class _Reader:
     def name(self) -> Fragment:
         names = self.required("name")
         self.look("name", self._mapping.name, names, NAME, Writing.PROSE)
+        note_breaks(names, "name", self._columns.findings)
         checked = check_name(names, "name", self._columns.findings, truncate=self._rules.truncate)
         return self.constant_or(self._mapping.name, checked)
 
@@ -161,6 +162,8 @@ class _Reader:
         texts = self._text(field, source)
         if source is not None:
             self.look(field, source, texts, meaning, Writing.PROSE)
+            if meaning is NAME and isinstance(texts, pa.Array):
+                note_breaks(texts, field, self._columns.findings)
         return _fragment(texts)
 
     def _text(self, field: str, source: Source | None) -> Texts:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 _HITS, _HITS_IN = 4, 40  # refusals in so many requests that are a limit
 _TOLERANT, _MOST = 3, 6  # that meant nothing, after which one alone stops nobody
-_AGAIN = 10  # requests in which a second one does
+_AGAIN, _RARE = 10, 0.005  # requests in which a second one does; fewer where more are usual
+_MOST_USUAL = 0.03  # share: what refuses more has a limit
+_SPREAD = 6.0  # times as many as are usual may come by chance, besides
 _TOO_MANY, _FEW = 0.004, 0.001  # share of refusals, from which to go slower, and below it faster
 _WATCHED, _TELLING = 400, 8  # requests, and refusals, that tell a share
 _HELPED = 0.6  # times the share before: what is left of it when going slower helped
@@ -22,6 +24,9 @@ class Chance:
     """Counts are of accepted requests, as of then."""
 
     strays: list[tuple[float, int]] = field(default_factory=list)  # when, and the count
+    met: int = 0  # how many, since `met_from` were accepted
+    met_from: int = 0
+    usual: float = 0.0  # share of requests that is refused by chance, as far as is known
     tolerance: int = 0  # how many of the last ones meant nothing
     doubt: int | None = None  # the count at the last one that stopped nobody
     margin: float = 1.0  # times the pace: lowered while that makes refusals fewer
@@ -35,7 +40,8 @@ class Chance:
         if self.tolerance < _TOLERANT:
             return False
         last, self.doubt = self.doubt, count
-        if last is not None and count - last <= _AGAIN:
+        again = _AGAIN if self.usual < _RARE else _AGAIN * _RARE / self.usual
+        if last is not None and count - last <= again:
             return False
         return self._note(at, count)
 
@@ -47,8 +53,14 @@ class Chance:
         return False
 
     def _note(self, at: float, count: int) -> bool:
-        self.strays = [*self.strays[1 - _HITS :], (at, count)]
-        return len(self.strays) < _HITS or count - self.strays[0][1] > _HITS_IN
+        if count - self.met_from >= _WATCHED:
+            share = self.met / (count - self.met_from)
+            self.usual = share if share <= _MOST_USUAL else 0.0
+            self.met, self.met_from = 0, count
+        self.met += 1
+        hits = _HITS + int(_SPREAD * _HITS_IN * self.usual)
+        self.strays = [*self.strays[1 - hits :], (at, count)]
+        return len(self.strays) < hits or count - self.strays[0][1] > _HITS_IN
 
     def was_foretold(self) -> None:
         """Take in a refusal that a model foretold."""

@@ -16,17 +16,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from incarts_pipeline.rate_limit.block import Block
-from incarts_pipeline.rate_limit.course import CRUISE, Course
+from incarts_pipeline.rate_limit.cap import Cap
+from incarts_pipeline.rate_limit.course import CRUISE, FIRST, Course
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.limit import NO_TIME, Learned, LimitKind, Phase, Wait
-from incarts_pipeline.rate_limit.models import PROVEN, is_told
+from incarts_pipeline.rate_limit.models import MARGIN, PROVEN, is_told
 from incarts_pipeline.rate_limit.signals import Outcome, Signal
 from incarts_pipeline.rate_limit.windows import Window
 
 _CATCH_UP, _CATCH_UP_FIXED = 0.15, 0.05  # seconds that may be made up for after a late wake-up
 _LEAST_LONG = 1.0  # seconds; what gives again sooner gives evenly enough
 _TRIAL, _TRIAL_PACE = 4, 5.0  # requests that a reset window lets through at once; so many a second
+_POLL = 0.005  # seconds between looks while as many are under way as may be
 _SPENT = "no requests left in this window, as a header says"
+_LOW = 1.11  # times the pace: a climb that ends so early was none, as more was in hand
 PATIENCE = 900.0  # seconds of nothing but refusals
 
 
@@ -50,6 +53,10 @@ class RateController(Course):
         """What a later controller may begin with: the limit, or what was below it."""
         if self.phase is Phase.START:
             return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
+        if self.models.cap.most is not None:
+            most = self.models.cap.most
+            rate = most / max(self.round_trip, 1e-3)
+            return Learned(kind=LimitKind.IN_FLIGHT, rate=rate, budget=most)
         return self.models.learned(self.proven or None) or self.known
 
     # What senders ask.
@@ -59,6 +66,15 @@ class RateController(Course):
 
         A permit that is given while `block` is set is the canary's.
         """
+        if self.flights.is_full(self.models.cap.most, now):
+            return _POLL
+        wait = self.permit(now)
+        if not wait:
+            self.flights.leave(now)
+        return wait
+
+    def permit(self, now: float) -> float:
+        """Do as `ask`, but leave it to the caller to keep to the cap."""
         if self.began is None:
             self.began = self.since = now
             self.next_at = max(self.next_at, now)
@@ -115,19 +131,33 @@ class RateController(Course):
         return Wait(self.block.said or _SPENT, self.blocked_for(now))
 
     def answered(
-        self, signal: Signal, *, sent_at: float, now: float, canary: bool | None = None
+        self,
+        signal: Signal,
+        *,
+        sent_at: float,
+        now: float,
+        canary: bool | None = None,
+        in_flight: int | None = None,
     ) -> None:
-        """Learn from an answer; `canary` None: tell by the time at which it was sent."""
+        """Learn from an answer; `canary` None: tell by the time at which it was sent.
+
+        `in_flight` is how many were under way as it left, itself included; None: as counted here.
+        """
+        if in_flight is None:
+            in_flight = self.flights.arrive(sent_at, now)
         # Where slots are leased, the process that reports knows whether its slot was the canary's.
         if canary is None:
             canary = self.block is not None and self.block.is_canary(sent_at)
         self.under_way = max(0, self.under_way - 1)
         if signal.outcome is Outcome.ACCEPTED:
+            self.models.cap.saw(in_flight, refused=False)
             self._accepted(sent_at, now, canary=canary)
             self._look_at_trial(now, refused=False)
         elif signal.outcome is Outcome.REFUSED:
             self.refused += 1
-            self._refused(signal, sent_at, now, canary=canary)
+            self.models.cap.saw(in_flight, refused=True)
+            if not self._is_capped(now):
+                self._refused(signal, sent_at, now, canary=canary)
         else:
             # Nobody knows whether it was counted; its permit is given back, so that what is
             # accepted is what is paced. Not all of them: else an outage would be hammered.
@@ -163,6 +193,21 @@ class RateController(Course):
             # Left before the refusal was known, and passed: it is no part of what led to it.
             self.block.accepted_after += 1
         self.models.accepted(sent_at)
+
+    def _is_capped(self, now: float) -> bool:
+        """Say whether a refusal speaks of too many in flight: that stops nobody else."""
+        cap = self.models.cap
+        if cap.most is None:
+            shown = cap.shown() if self.learns else None
+            if shown is None:
+                return False
+            cap.begin(shown)
+            self._keep_to_cap(now)
+        elif cap.is_wrong:
+            self.models.cap = Cap()
+            self._go(Phase.START, FIRST, now)
+            return False
+        return True
 
     def _refused(self, signal: Signal, sent_at: float, now: float, *, canary: bool) -> None:
         block = self.block
@@ -263,7 +308,8 @@ class RateController(Course):
 
     def _settle(self, is_long: bool, block: Block, now: float) -> None:
         models = self.models
-        if self.phase is Phase.CLIMB and isinstance(models.best(), Flow) and not is_long:
+        is_flow = isinstance(models.best(), Flow) and not is_long
+        if self.phase is Phase.CLIMB and is_flow and self.up > _LOW:
             models.flow.restart(block.began, models.history.total, self.sustained)
         best = models.best()
         if isinstance(best, Flow) and models.quiet is None and not best.is_settled:
@@ -274,8 +320,12 @@ class RateController(Course):
         elif self.phase is Phase.CRUISE and not is_long:
             self.rate = (models.rate() or self.rate) * CRUISE * self.chance.margin
         else:
-            self._cruise(now, self.rest if self.phase is Phase.PROBE else None)
+            is_try = self.phase is Phase.PROBE or (self.phase is Phase.CLIMB and self.up <= _LOW)
+            self._cruise(now, self.rest if is_try else None)
         self.next_at = max(self.next_at, now)
+        if self.phase is Phase.CRUISE and isinstance(models.best(), Flow):
+            # A bucket that is nearly empty forgives no jitter: it gets a few in hand first.
+            self.next_at += min(MARGIN / self.speed, _LEAST_LONG)
 
     def _long(self) -> float:
         """Return how long a block must last to be a window's: no bucket takes so long to refill."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from incarts_pipeline.rate_limit.block import Block
+from incarts_pipeline.rate_limit.cap import Flights
 from incarts_pipeline.rate_limit.chance import Chance
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.limit import NEVER, Learned, LimitKind, Phase
@@ -51,6 +52,7 @@ class Course:
     since_refused: int = 0
     refused: int = 0
     under_way: int = 0
+    flights: Flights = field(default_factory=Flights)  # of a sender that shares no rate
     models: Models = field(default_factory=Models)
     up: float = 1.0  # times the pace, in the last step of a climb
     sustained: float | None = None  # pace before it
@@ -77,7 +79,10 @@ class Course:
         elif self.known is not None:
             self.models.begin(self.known)
             self.proven = self.known.burst or 0.0
-            self._cruise(0.0)
+            if self.models.cap.most is None:
+                self._cruise(0.0)
+            else:
+                self._keep_to_cap(0.0)
 
     @property
     def pace(self) -> float | None:
@@ -101,7 +106,7 @@ class Course:
     def _keep_time(self, now: float) -> None:
         """Change pace or phase when their time has come."""
         elapsed = now - self.since
-        if not self.learns:
+        if not self.learns or self.models.cap.most is not None:
             return
         if self.phase is Phase.START:
             if elapsed >= 1.0:
@@ -177,6 +182,11 @@ class Course:
             self.rest = min(self.rest, max(longest, _LONGEST_REST))
         self._go(Phase.CRUISE, rate * CRUISE * self.chance.margin, now)
 
+    def _keep_to_cap(self, now: float) -> None:
+        """Send whenever fewer are under way than may be: the pace follows from that."""
+        self.block = self.trial = None
+        self._go(Phase.CRUISE, _FASTEST, now)
+
     def _probe(self, now: float) -> None:
         """Try whether there is more, if more could be used."""
         rate, best = self.models.rate() or self.rate, self.models.best()
@@ -239,7 +249,7 @@ class Course:
             self.rate = rate * self.chance.margin
 
     def _full_for(self, now: float) -> float:
-        if self.phase is not Phase.CRUISE or not self.learns:
+        if self.phase is not Phase.CRUISE or not self.learns or self.models.cap.most is not None:
             return 0.0
         return self.models.full_for(now, 0)
 

@@ -18,6 +18,7 @@ HORIZON = 0.2  # seconds of sending that are leased at once
 POLL = 0.25  # seconds after which one that got nothing asks again, at the latest
 _ALIVE = 2.0  # seconds without a word, after which a worker has no share
 _LEAD = 3  # slots that a worker may be ahead of another that wants some; more if it takes 2 s
+_TURN = 5.0  # seconds until what can't be shared equally goes to others
 _MAKE_WAY = 0.05  # seconds that it then waits
 
 
@@ -28,6 +29,7 @@ class Heard(NamedTuple):
     sent_at: float
     now: float
     canary: bool
+    in_flight: int = 1  # of this sender, as it left
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Report:
     heard: Sequence[Heard]
     wants: int
     left: int | None = None
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Lease:
     learned: Learned | None
     hopeless: float | None
     waiting: Wait | None
+    most: int | None = None  # requests that this worker may have under way
 
 
 @dataclass(slots=True)
@@ -69,6 +73,7 @@ class Worker:
     served: int
     wants: bool = False
     left: int | None = None
+    in_flight: int = 0
 
 
 @dataclass(slots=True)
@@ -86,8 +91,15 @@ class Shared:
         self._attend(report, now)
         controller = self.controller
         # First what was heard: a 429 in it must stop the very lease that is made now.
+        others = sum(one.in_flight for name, one in self.workers.items() if name != report.worker)
         for one in report.heard:
-            controller.answered(one.signal, sent_at=one.sent_at, now=one.now, canary=one.canary)
+            controller.answered(
+                one.signal,
+                sent_at=one.sent_at,
+                now=one.now,
+                canary=one.canary,
+                in_flight=one.in_flight + others,
+            )
         served = [worker.served for worker in self.workers.values() if worker.wants]
         share = controller.speed / max(1, len(served))
         slots, canary, wait = (
@@ -102,6 +114,7 @@ class Shared:
             learned=controller.learned,
             hopeless=controller.hopeless_for(now),
             waiting=controller.waiting_for(now),
+            most=self._most(report.worker, now),
         )
 
     def is_at_work(self, now: float) -> bool:
@@ -118,7 +131,7 @@ class Shared:
         if report.wants and not worker.wants:
             worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
         worker.ceiling, worker.seen, worker.wants = report.ceiling, now, report.wants > 0
-        worker.left = report.left
+        worker.left, worker.in_flight = report.left, report.in_flight
         # The politest of the processes at work speaks for all: they share one key.
         controller = self.controller
         ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
@@ -129,6 +142,15 @@ class Shared:
             controller.interrupted(now)
         if report.wants:
             self.wanted_at = now
+
+    def _most(self, name: str, now: float) -> int | None:
+        """Return a worker's share of what may be under way; what is left over goes in turns."""
+        most = self.controller.models.cap.most
+        if most is None:
+            return None
+        names = sorted(one for one, worker in self.workers.items() if worker.wants or one == name)
+        turn = (names.index(name) + int(now / _TURN)) % len(names)
+        return most // len(names) + (turn < most % len(names))
 
     def _horizon(self) -> float:
         """Return the seconds of sending that are leased: few where a 429 may come any time."""
@@ -152,7 +174,7 @@ class Shared:
         at = now
         # The controller is asked as of the time at which each slot will be used, not of now.
         while len(slots) < most:
-            wait = self.controller.ask(at)
+            wait = self.controller.permit(at)
             if wait > 0:
                 at += wait
                 if at > now + horizon:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.outgoing import logger_of
+from incarts_pipeline.path_names import path_name
 from incarts_pipeline.rate_limit.limit import Learned
 
 logger = logger_of(__name__)
@@ -24,7 +25,8 @@ logger = logger_of(__name__)
 
 def memory_path(base_url: str, fingerprint: str) -> Path:
     """Return the file of a host and a key's fingerprint."""
-    host = urlsplit(base_url).netloc.rpartition("@")[2].replace(":", "_")
+    host = path_name(urlsplit(base_url).netloc.rpartition("@")[2])
+    host = host.replace("_", "%5F").replace("%3A", "_")  # a port looks better so
     return user_state_path("incarts") / "rates" / f"{host}-{fingerprint}.json"
 
 

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from incarts_pipeline.rate_limit.block import Block, Guess
+from incarts_pipeline.rate_limit.cap import Cap
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.history import History
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
@@ -48,6 +49,7 @@ class Models:
     windows: list[Window] = field(default_factory=_guesses_of_windows)
     outer: list[Window] = field(default_factory=list)  # a second limit, of longer windows
     flow: Flow = field(default_factory=Flow)
+    cap: Cap = field(default_factory=Cap)
     told: Told = field(default_factory=Told)
     quiet: float | None = None  # seconds without a try after which a ban ended
     in_force: str = ""
@@ -94,14 +96,16 @@ class Models:
 
     def begin(self, learned: Learned) -> None:
         """Begin with what an earlier controller measured: believed a little, until it fails."""
-        if learned.window is None:
+        if learned.kind is LimitKind.IN_FLIGHT:
+            self.cap.begin(learned.budget or 1)
+        elif learned.window is None:
             self.flow.assumed, self.flow.burst = learned.rate, float(learned.budget or 0)
             self.flow.standing = PROVEN
-            return
-        for one in self.windows:
-            one.shortest, one.longest = 0.99 * learned.window - 0.01, learned.window
-            one.budget, one.standing = learned.budget or 1, PROVEN
-        self.in_force = WindowKind.ANCHORED.value
+        else:
+            for one in self.windows:
+                one.shortest, one.longest = 0.99 * learned.window - 0.01, learned.window
+                one.budget, one.standing = learned.budget or 1, PROVEN
+            self.in_force = WindowKind.ANCHORED.value
 
     def room(self, now: float, under_way: int) -> float:
         """Return how many may go at once as far as is known: what is left of the windows."""
@@ -238,12 +242,15 @@ class Models:
             expected, found = flow.rate * (block.began - since), count - before
             right = abs(found - expected) <= MARGIN + 0.05 * expected
             flow.standing = max(-5.0, min(5.0, flow.standing + (1.0 if right else -1.0)))
+            if flow.is_settled:
+                above = self.history.most_above(flow.rate, since) - block.accepted_after
+                flow.gave(above)
         flow.empty(block.began, count)
         flow.empty(block.last_refused, count)
         if flow.first is None:
             flow.first = (block.began - (self.history.first or 0.0), count)
         if flow.rate is not None:
-            flow.burst = max(flow.first[1] - flow.rate * flow.first[0], 0.0)
+            flow.burst = max(flow.first[1] - flow.rate * flow.first[0], flow.spare, 0.0)
 
     def _short(self, block: Block, passed: float) -> None:
         """A block ended that was no window's reset: who had foretold that?"""

@@ -9,6 +9,7 @@ from collections import deque
 from itertools import takewhile
 
 from incarts_pipeline.rate_limit.block import LEASE as CANARY_LEASE
+from incarts_pipeline.rate_limit.cap import Flights
 from incarts_pipeline.rate_limit.leases import HORIZON, Heard, Lease, Report
 from incarts_pipeline.rate_limit.limit import NEVER, Learned, Wait
 from incarts_pipeline.rate_limit.signals import Outcome, Signal
@@ -39,6 +40,7 @@ class Slots:
         self._wanted = False  # slots, in the last exchange
         self._ask_at = NEVER  # no sooner is there anything to be had
         self._lease: Lease | None = None
+        self._flights = Flights()
 
     # What the sender asks.
 
@@ -54,7 +56,11 @@ class Slots:
             return max(_WAIT, min(self._ask_at - now, HORIZON))
         if self._slots[0] > now:
             return self._slots[0] - now
+        if self._lease is not None and self._flights.is_full(self._lease.most, now):
+            self._hungry = True
+            return _WAIT
         self._slots.popleft()
+        self._flights.leave(now)
         self._used.append(now)
         if self._canary_slot:
             self._canary_slot, self._canary_from = False, now
@@ -63,14 +69,18 @@ class Slots:
     def answered(self, signal: Signal, *, sent_at: float, now: float) -> bool:
         """Remember an answer until it is told; say whether that may be due sooner now."""
         canary = self._canary_from is not None and sent_at >= self._canary_from
-        self._heard.append(Heard(signal, sent_at, now, canary))
+        in_flight = self._flights.arrive(sent_at, now)
+        self._heard.append(Heard(signal, sent_at, now, canary, in_flight))
         if canary:
             self._canary_from = None
         # The slots in hand were leased before anybody knew of the limit: let go of at once, without
         # waiting for the next lease.
-        if signal.outcome is Outcome.REFUSED and not self._canary_slot:
+        refused = signal.outcome is Outcome.REFUSED and (
+            self._lease is None or not self._lease.most
+        )
+        if refused and not self._canary_slot:
             self._slots.clear()
-        self._urgent |= canary or signal.outcome is Outcome.REFUSED
+        self._urgent |= canary or refused
         return self._urgent or len(self._heard) == 1
 
     @property
@@ -122,7 +132,8 @@ class Slots:
         if self._canary_slot or now < (self._canary_from or NEVER) + CANARY_LEASE:
             wants = 0  # this worker's canary is out
         self._wanted = wants > 0
-        return Report(self._worker, self._ceiling, heard, max(0, wants), self.left)
+        in_flight = self._flights.count
+        return Report(self._worker, self._ceiling, heard, max(0, wants), self.left, in_flight)
 
     def _used_since(self, when: float) -> int:
         """Return how many permits were taken since; the newest stand last."""

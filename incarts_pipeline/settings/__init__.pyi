@@ -7,6 +7,7 @@ from .hosts import (
     is_loopback as is_loopback,
     named_host as named_host,
 )
+from .key_sources import check_private as check_private
 from .loading import load_settings as load_settings
 from .resolved import (
     CallSettings as CallSettings,

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from incarts_pipeline.errors import SettingsError
+from incarts_pipeline.outgoing import SecretText
 
 # The first that is set counts. The last is what `requests` reads, and mostly what people set.
 AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
@@ -81,13 +82,13 @@ def tls_context() -> ssl.SSLContext:
         raise _unusable(name, named, f"holds no certificates ({error.strerror})") from error
 
 
-def check_proxy(proxy: str, host: str) -> str:
+def check_proxy(proxy: SecretText, host: str) -> SecretText:
     """Return a proxy's URL once it can be one.
 
     Raises:
         SettingsError: it is not an http or https proxy, or has no host or no right port.
     """
-    url = proxy if "://" in proxy else f"http://{proxy}"
+    url = SecretText(proxy if "://" in proxy else f"http://{proxy}")
     scheme = url.partition(":")[0].lower()
     if scheme not in ("http", "https"):
         problem = f"is of a kind that can't be used: {scheme}"

@@ -54,7 +54,7 @@ def key_of_file(file: Path) -> SecretKey:
     if "\0" in str(file):
         raise ValueError(f"{file} has a NUL in it, as no file's name")
     with file.expanduser().open("rb") as opened:
-        _check_private(opened, file)
+        check_private(opened, file)
         content = SecretBytes(opened.read(_BYTES + 1))
     if len(content) > _BYTES:
         raise ValueError(f"{file} must hold the API key and nothing else: {TooLargeError(_BYTES)}")
@@ -68,7 +68,12 @@ def key_of_file(file: Path) -> SecretKey:
     raise ValueError(f"{file} must hold the API key and nothing else{problem}")
 
 
-def _check_private(opened: IO[bytes], file: Path) -> None:
+def check_private(opened: IO[bytes], file: Path) -> None:
+    """Refuse a key's file that others may read, unless a container's runtime mounted it.
+
+    Raises:
+        ValueError: as said, with what to type.
+    """
     found = os.fstat(opened.fileno())
     if os.name != "posix" or not stat.S_ISREG(found.st_mode):
         return

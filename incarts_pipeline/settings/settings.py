@@ -32,7 +32,6 @@ from incarts_pipeline.settings.api_key import no_key, stripped_key
 from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.files import FILE_NAME, own_file
 from incarts_pipeline.settings.hosts import checked_base_url, host_of, is_loopback_url
-from incarts_pipeline.settings.key_sources import key_of_command, key_of_file, key_of_keyring
 from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
@@ -162,6 +161,8 @@ class Settings(BaseSettings):
     def _read_key_file(self) -> Settings:
         if self.api_key_file is None or self.api_key is not None:
             return self
+        from incarts_pipeline.settings.key_sources import key_of_file
+
         try:
             object.__setattr__(self, "api_key", key_of_file(self.api_key_file))
         except OSError as error:
@@ -184,11 +185,13 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: it can't be had from there.
         """
-        if self.api_key is None and self.api_key_command is not None:
+        if self.api_key is not None or not (self.api_key_command or self.api_key_keyring):
+            return self.api_key
+        from incarts_pipeline.settings.key_sources import key_of_command, key_of_keyring
+
+        if self.api_key_command is not None:
             return key_of_command(self.api_key_command)
-        if self.api_key is None and self.api_key_keyring is not None:
-            return key_of_keyring(self.api_key_keyring)
-        return self.api_key
+        return key_of_keyring(self.api_key_keyring or "")
 
     def trusted_by(self) -> str:
         """Return by whose word the key may be sent to the base URL's host, as where that stands.

@@ -13,9 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
-import os
 import re
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +21,8 @@ from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from incarts_pipeline.errors import PublishError
+from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import fingerprint, logger_of
 
 logger = logger_of(__name__)
@@ -61,12 +61,12 @@ def keep_trusted(given: TrustedHost) -> None:
 
     Raises:
         OSError: it can't be written.
+        PublishError: its file is a symbolic link.
     """
     path = _path(given)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new.write_bytes(_adapter().dump_json(given))
-    new.replace(path)
+    with new_file(path, private=True) as file:
+        file.write(_adapter().dump_json(given))
 
 
 def remember_trusted(given: TrustedHost) -> None:
@@ -75,7 +75,7 @@ def remember_trusted(given: TrustedHost) -> None:
         return
     try:
         keep_trusted(given)
-    except OSError as error:
+    except (OSError, PublishError) as error:
         logger.info("that the key is for %s is not remembered: %s", given.host, error)
 
 
@@ -118,6 +118,8 @@ def is_in_ledger(wanted: TrustedHost, ledger: Path) -> bool:
     """Say whether a ledger has the word, as runs leave it there; one that can't be read has not."""
     if not ledger.is_file():
         return False
+    import sqlite3  # few settings are asked for this
+
     try:
         place = f"{ledger.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(place, uri=True, timeout=5)) as connection:

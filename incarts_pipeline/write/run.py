@@ -184,7 +184,7 @@ class Writer:
             if refusal.guard not in self._approved:
                 self._throttle.end(
                     EndKind.REFUSED,
-                    OptionText("Now that what was in doubt is settled: ", refusal.message),
+                    OptionText("Now that what was in doubt is settled: ", refusal.told()),
                     OptionText("Plan again and look. ", refusal.fix),
                     Reason.CIRCUIT_OPEN,
                 )

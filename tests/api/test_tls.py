@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.api.transport import AiohttpTransport, make_transport, proxy_for
+from incarts_pipeline.api.proxy import Proxy, proxy_for
+from incarts_pipeline.api.transport import AiohttpTransport, make_transport
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.models import AnswerKind
 from tests.support.raw_server import (
@@ -157,9 +158,9 @@ def test_proxy_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://api.example.com"
     assert proxy_for(url) is None
     monkeypatch.setenv("ALL_PROXY", "http://all:1")
-    assert proxy_for(url) == "http://all:1"
+    assert proxy_for(url) == Proxy(url="http://all:1", headers={})
     monkeypatch.setenv("HTTPS_PROXY", "https:2")
-    assert proxy_for(url) == "http://https:2"
+    assert proxy_for(url) == Proxy(url="http://https:2", headers={})
     monkeypatch.setenv("NO_PROXY", "example.com")
     assert proxy_for(url) is None
     monkeypatch.delenv("NO_PROXY")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import random
@@ -16,8 +17,12 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from incarts_pipeline.cli.running import _to_do
 from incarts_pipeline.ledger import bulk_read
+from incarts_pipeline.pipeline import plan_catalog
+from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox
+from incarts_pipeline.settings import Settings
 from tests.support.processes import NO_MAPPING
 from tests.support.runs import products
 from tests.support.shell import Shell
@@ -31,6 +36,63 @@ def test_plan_shows_and_makes_nothing(shell: Shell, catalog: str, box: Sandbox) 
     assert "retailers:walmart (12)" in out
     assert box.audit().requests == 0
     assert not Path("incarts-ledger.db").exists()
+
+
+def test_a_plan_says_what_changed_as_values(shell: Shell, box: Sandbox) -> None:
+    """In a table, as JSON, in the refusal, beside an approval, and in the row's history."""
+    pacsv.write_csv(products(30), "catalog.csv")
+    assert shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    ids = [str(500_001 + i) for i in range(30)]
+    pacsv.write_csv(products(30, retailer_product_id=ids), "catalog.csv")
+    lines = [
+        "  30 of 30: only products.retailer_product_id",
+        "  30 of 30 products.retailer_product_id: +1",
+        "  000000  products[0].retailer_product_id  500000 → 500001",
+    ]
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING)
+    assert [out.splitlines().count(line) for line in lines] == [1, 1, 1]
+    plan = json.loads(shell("plan", "catalog.csv", *NO_MAPPING, "--json")[1])
+    [changed] = plan["changed"]
+    assert changed["only"] == [{"fields": ["products.retailer_product_id"], "rows": 30}]
+    assert changed["patterns"][0]["pattern"] == "+1"
+    assert changed["examples"][0]["differences"] == [
+        {"path": "products[0].retailer_product_id", "old": "500000", "new": "500001"}
+    ]
+    code, _, err = shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    assert code == 1
+    assert all(line in err.splitlines() for line in lines)
+    arguments = ("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    code, _, err = shell(*arguments, "--approve", plan["digest"], "--report", "run.html")
+    assert (code, lines[2] in err.splitlines()) == (0, True)
+    assert "30 of 30 products.retailer_product_id: +1" in Path("run.html").read_text("utf-8")
+    _, out, _ = shell("show", "sku=000000")
+    assert "  products[0].retailer_product_id  500000 → 500001" in out.splitlines()
+    [_, second] = json.loads(shell("show", "sku=000000", "--json")[1])
+    assert second["changed"] == ["products.retailer_product_id"]
+
+
+def test_what_comes_with_a_value_stays_on_its_line(shell: Shell) -> None:
+    """A changed name that has line breaks and escapes ends no line and moves no cursor."""
+    pacsv.write_csv(products(1), "catalog.csv")
+    shell("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
+    names = ["a\nrefused: \x1b[2J\u202eb"]
+    pacsv.write_csv(products(1, name=names, quantity=[2]), "catalog.csv")
+    accepted = ("--accept", "odd_character")
+    _, out, _ = shell("plan", "catalog.csv", *NO_MAPPING, *accepted)
+    assert "000000  name  Product 0 → a\\nrefused: \\x1b[2J⟨U+202E⟩b" in out
+
+
+def test_a_plan_is_written_as_a_page(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """`--html` writes one page with every row; where it can't, nothing is planned."""
+    code, out, _ = shell("plan", catalog, *NO_MAPPING, "--html", "plan.html")
+    page = Path("plan.html").read_text(encoding="utf-8")
+    assert (code, "12 links to make" in out) == (0, True)
+    assert all(f"{i:06d}" in page for i in range(12))
+    assert box.api_key not in page
+    code, _, err = shell("plan", catalog, *NO_MAPPING, "--html", "nowhere/plan.html")
+    assert (code, "nowhere/plan.html can't be written" in " ".join(err.split())) == (1, True)
+    code, _, err = shell("plan", catalog, *NO_MAPPING, "--html", catalog)
+    assert (code, "catalog" in err) == (1, True)
 
 
 def test_rows_that_share_a_link_are_told(shell: Shell) -> None:
@@ -299,7 +361,22 @@ def test_a_terminal_is_asked_even_when_the_output_is_piped(
     code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
     assert code == 1
     assert "Make 12 links?" in err
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--limit", "5")
+    assert "5 of 12 links to make (the run's limit)" in err
+    assert "Make 5 of 12 links?" in err
     assert box.audit().requests == 0
+
+
+def test_the_question_is_about_what_the_run_does(settings: Settings) -> None:
+    """Links in doubt, links to make of how many, links that move; never about 0 links."""
+    request = PlanRequest(catalog=products(3), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan:
+        figures = dataclasses.replace(plan.figures, doubts=24)
+        some = plan.within(2).figures
+    assert _to_do(figures, "link") == ["settle 24 links in doubt", "make 3 links"]
+    assert _to_do(dataclasses.replace(figures, limit=0), "link") == ["settle 24 links in doubt"]
+    assert _to_do(some, "link") == ["make 2 of 3 links"]
+    assert _to_do(dataclasses.replace(some, limit=7), "link") == ["make 3 links"]
 
 
 def test_approved_is_not_called_refused(shell: Shell, catalog: str) -> None:

@@ -78,6 +78,9 @@ def test_a_no_sends_nothing(
     code, _, err = shell("qr", "one.parquet", "--identifier", "shelf")
     assert "Make 1 QR code? [y/N]:" in err
     assert (code, err.endswith("Nothing was sent.\n")) == (1, True)
+    monkeypatch.setattr(sys, "stdin", answering("n\n"))
+    _, _, err = shell("qr", "links.parquet", "--identifier", "shelf", "--limit", "2")
+    assert "Make 2 of 3 QR codes? [y/N]:" in err
     assert box.audit().qr_codes == 0
 
 

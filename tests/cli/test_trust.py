@@ -120,7 +120,9 @@ def test_nightly_jobs_go_on_in_fresh_containers(
     monkeypatch.delenv("INCARTS_API_BASE_URL")
     forget(monkeypatch, "second")
     assert strange(*APPLY, "--yes")[0] == 0
-    assert "by the ledger incarts-ledger.db" in strange("doctor")[1]
+    told = strange("doctor")[1]
+    assert "by the ledger incarts-ledger.db" in told
+    assert "ledger: ok  incarts-ledger.db (mode 0" in told
     assert strange("ledger", "backup", "copy.db")[0] == 0
     forget(monkeypatch, "third")
     assert strange("verify", "--ledger", "copy.db")[0] == 0

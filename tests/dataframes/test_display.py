@@ -16,6 +16,7 @@ import incarts_pipeline as ip
 from incarts_pipeline.dataframes.result import LinksResult
 from incarts_pipeline.errors import CatalogError, PublishError
 from incarts_pipeline.sandbox import Sandbox
+from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.settings import Settings
 from tests.support.displayed import SCRIPT
 from tests.support.parsed_html import parsed
@@ -119,11 +120,38 @@ def test_links_are_found_by_place_and_by_key(settings: Settings) -> None:
         ({}, "Which link"),
         ({"row": 7}, "No row has catalog_row=7"),
         ({"sku": "x"}, "No row has sku='x'"),
+        ({"sku": "0000001"}, 'Did you mean "000001"'),
         ({"colour": "x"}, "no column 'colour'"),
+        ({"SKU": "000001"}, "no column 'SKU'.*Did you mean \"sku\""),
+        ({"short_linc": "x"}, 'Did you mean "short_link"'),
         ({"link_set": "summer"}, "Several links"),
     ):
         with pytest.raises(CatalogError, match=said):
             result.link(**wanted)
+
+
+def test_links_begin_with_what_people_look_for(settings: Settings) -> None:
+    """Status, link and code come first, alone and behind the caller's own columns."""
+    result, first = write(settings), ["status", "short_link", "qr_image_url"]
+    assert list(result.links.columns[:3]) == first
+    own = len(frame(3).columns)
+    assert list(result.to_pandas().columns[own : own + 3]) == first
+    assert sorted(result.links.columns) == sorted(LINKS.names)
+
+
+def test_a_plan_tells_values_and_writes_a_page(settings: Settings) -> None:
+    """What changed is told while the plan is open and once it is closed; its page needs it open."""
+    write(settings)
+    changed = frame(3).assign(quantity=[2, 2, 1])
+    with ip.plan_links(changed, link_set="summer", unique_key="sku", settings=settings) as plan:
+        page = plan.report("plan.html").read_text(encoding="utf-8")
+    assert "ic-rows" in page
+    line = "  000000  products[0].quantity  1 → 2"
+    assert line in repr(plan).splitlines()
+    assert "  2 of 2 products.quantity: 1 → 2" in repr(plan).splitlines()
+    assert "products[0].quantity 1 → 2" in parsed(plan._repr_html_()).text
+    with pytest.raises(CatalogError, match="closed"):
+        plan.report("again.html")
 
 
 def test_row_without_link_has_no_code(settings: Settings) -> None:

@@ -11,7 +11,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from incarts_pipeline.display import link_card, plan_card, qr_sheet, result_card
+from incarts_pipeline.display import (
+    link_card,
+    plan_card,
+    problem_groups,
+    qr_sheet,
+    result_card,
+)
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.ledger.queries import Label
 from incarts_pipeline.models import Action, NoteCode, ProblemCode, Reason, Status
@@ -133,12 +139,16 @@ def test_plan_card_reads_in_order(made: World) -> None:
         "45% of the 60 links",
         f'write_links(plan, approve="{digest}")',
         f"--approve {digest}",
+        "reject1",
+        "number_like_id",
+        "550098461.0",
         "create10no link yet",
         "replace27content changed",
-        "changed: products",
+        "27 of 27: only products.quantity",
+        "27 of 27 products.quantity: 1 → 2",
+        "products[0].quantity 1 → 2",
         "hold3changed, but the link is pinned",
         "reject3breaks a rule",
-        "550098461.0",
         "scopes needed",
         "links:write × 37",
     ]
@@ -152,7 +162,7 @@ def test_plan_card_shows_three_examples_of_each_action(made: World) -> None:
     seen = parsed(plan_card(made.plan))
     [replaced] = [c for c in made.plan.figures.counts if c.action is Action.REPLACE]
     assert replaced.rows > 3
-    assert seen.text.count("changed: products") == 6  # three replaced, three held
+    assert seen.text.count("products[0].quantity 1 → 2") == 6  # three replaced, three held
     assert seen.has(IMAGE)
 
 
@@ -165,6 +175,41 @@ def test_plan_card_says_that_nothing_stands_in_the_way(offline: Settings) -> Non
         text = parsed(plan_card(plan)).text
     assert "No guard stands in the way." in text
     assert "The catalog has no rows." in text
+
+
+def test_plan_card_names_all_broken_rules(offline: Settings) -> None:
+    """Eleven rows of four kinds can't be linked: the verdict says so, and each kind is there."""
+    ids = ["1"] * 289 + ["5.50E+08"] * 3 + ["x y"] * 3 + ["#N/A"] * 3 + [None] * 2
+    table = pa.table(
+        {
+            "sku": [f"{i:03d}" for i in range(len(ids))],
+            "name": [f"Product {i}" for i in range(len(ids))],
+            "retailer": ["walmart"] * len(ids),
+            "intent": ["add_to_cart"] * len(ids),
+            "retailer_product_id": ids,
+        }
+    )
+    request = PlanRequest(catalog=table, link_set="s", unique_key=("sku",))
+    with plan_catalog(request, offline) as plan:
+        codes = {group.code for group in problem_groups(plan)}
+        card = plan_card(plan)
+    text = parsed(card).text
+    assert "289 links to make; 11 rows can't be linked. No guard stands in the way." in text
+    assert '<div class="ic-note ic-good"' not in card
+    assert len(codes) == 4
+    assert all(code in text for code in codes)
+    assert text.index("can't be linked") < text.index("spreadsheet_error")
+
+
+def test_plan_card_says_of_how_many_links_a_run_makes_some(offline: Settings) -> None:
+    """A run with a limit makes 1 of 2 links, and takes the time of one."""
+    columns = {"sku": ["1", "2"], "name": ["a", "b"], "retailer": ["walmart"] * 2}
+    columns |= {"intent": ["custom_url"] * 2, "custom_url": ["https://in2carts.com/a"] * 2}
+    request = PlanRequest(catalog=pa.table(columns), link_set="s", unique_key=("sku",))
+    with plan_catalog(request, offline) as plan:
+        text = parsed(plan_card(plan.within(1))).text
+    assert "links to make1 of 2" in text
+    assert "1 of 2 links to make." in text
 
 
 def test_result_card_says_what_failed_and_what_to_do(made: World) -> None:

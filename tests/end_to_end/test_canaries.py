@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,16 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
+from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.cli import main
 from incarts_pipeline.dagster import IncartsResource, build_incarts_links_asset
 from incarts_pipeline.dataframes import plan_links, write_links
-from incarts_pipeline.outgoing import secrets
+from incarts_pipeline.errors import IncartsError
+from incarts_pipeline.mapping import load_mapping
+from incarts_pipeline.outgoing import keep_secret, secrets
+from incarts_pipeline.plan import load_plan
+from incarts_pipeline.settings import own_file
+from incarts_pipeline.settings.key_sources import _asked
 from tests.support.canaries import SPELLINGS, found_in, leaks_below, server, spelled
 from tests.support.runs import products
 
@@ -148,6 +155,50 @@ def test_no_answer_brings_the_key_back(go: Go, secret: str) -> None:
     assert_hidden(printed, secret)
 
 
+def given_by(source: str, secret: str) -> dict[str, str]:
+    """Return the environment that gives the key in another way; its file is `key`."""
+    place = Path("key").absolute()
+    place.write_text(secret)
+    place.chmod(0o600)
+    given = {"INCARTS_API_KEY": ""}
+    if source == "file":
+        return given | {"INCARTS_API_KEY_FILE": "key"}
+    if source == "own file":
+        own_file().parent.mkdir(parents=True, exist_ok=True)
+        own_file().write_text(f'api_key_file = "{place}"\n')
+        own_file().chmod(0o600)
+        return given
+    ends = {"command": "0", "broken command": "f'refused: {key}'"}[source]
+    Path("helper.py").write_text(
+        f"import sys; key = open({str(place)!r}).read(); print(key);"
+        f"print(key, file=sys.stderr); sys.exit({ends})"
+    )
+    return given | {"INCARTS_API_KEY_COMMAND": f"{sys.executable} {Path('helper.py').absolute()}"}
+
+
+@pytest.mark.parametrize("source", ["file", "own file", "command", "broken command"])
+def test_the_key_is_hidden_wherever_it_comes_from(go: Go, secret: str, source: str) -> None:
+    """A key of a file or command is kept out of everything, also of what is kept about hosts."""
+    pacsv.write_csv(products(2), "catalog.csv")
+    given = given_by(source, secret)
+    said = [spell for _, spell in spelled(secret)]
+    with server(lambda number, _: answer("message", said[number % len(said)], number)) as base_url:
+        run = ["--unique-key", "sku", "--link-set", "s", "-o", "links.parquet", "--yes"]
+        Path("incarts.toml").write_text(f'base_url = "{base_url}"\n')
+        given["INCARTS_API_BASE_URL"] = ""
+        printed = go("apply", "catalog.csv", *run, **given)
+        printed += go("doctor", **given) + go("trust", base_url, **given)
+        printed += go("doctor", "--json", **given) + go("trust", "--json", **given)
+        printed += go("apply", "catalog.csv", *run, **given)
+        printed += go("trust", base_url, "--withdraw", **given)
+    _asked.cache_clear()
+    assert_hidden(printed, secret, "key")
+    assert leaks_below(Path(f"{Path.cwd()}-state"), secret, set()) == []
+    if source != "broken command":
+        assert "nobody has said" in printed
+        assert "rejected" in printed
+
+
 FIELDS = ("sku", "name", "retailer", "intent", "retailer_product_id", "custom_url", "public_name")
 
 
@@ -191,6 +242,9 @@ def test_no_cell_with_the_key_is_sent_or_shown(go: Go, secret: str) -> None:
 VARIABLES = (
     "API_BASE_URL",
     "API_KEY_FILE",
+    "API_KEY_COMMAND",
+    "API_KEY_KEYRING",
+    "TRUSTED_HOSTS",
     "PROJECT_ID",
     "LEDGER",
     "IDEMPOTENCY_WINDOW",
@@ -248,6 +302,9 @@ COMMANDS = (
     ["show", "sku={}"],
     ["review", "adopt", "{}", "lnk_1"],
     ["review", "recreate", "{}", "--yes"],
+    ["trust", "{}"],
+    ["trust", "https://{}"],
+    ["trust", "{}.example", "--withdraw"],
     ["import", "{}"],
     ["verify", "{}"],
     ["qr", "{}"],
@@ -347,6 +404,19 @@ def test_frames_and_cards_show_no_key(
         told += [repr(result), result._repr_html_()]
     out, err = capsys.readouterr()
     assert_hidden("\n".join([*told, out, err]).replace("\t", " "), secret)
+
+
+@pytest.mark.parametrize(
+    "call", [load_mapping, load_plan, open_catalog], ids=lambda one: one.__name__
+)
+def test_what_is_behind_an_error_shows_no_key(
+    monkeypatch: pytest.MonkeyPatch, secret: str, call: Callable[[str], object]
+) -> None:
+    """A traceback, in a notebook or a log, has the texts of other libraries' errors as well."""
+    keep_secret(secret)
+    with pytest.raises(IncartsError) as caught:
+        call(secret)
+    assert [one for one in traceback.format_exception(caught.value) if found_in(one, secret)] == []
 
 
 def test_dagster_stores_no_key(

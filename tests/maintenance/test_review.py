@@ -239,7 +239,8 @@ def test_history_of_a_row(run: Run, box: Sandbox, settings: Settings) -> None:
     run(products(2, quantity=[1, 5]))
     first, second = row_history({"sku": "000001"}, settings)
     assert (first.action, first.state, first.links[0].in_use) == ("create", State.DONE, False)
-    assert (second.action, list(second.changed)) == ("replace", ["products"])
+    assert (second.action, list(second.changed)) == ("replace", ["products.quantity"])
+    assert [str(one) for one in second.differences] == ["products[0].quantity  1 → 5"]
     assert [one.http_status for one in second.attempts] == [500, 201]
     assert second.links[0].in_use
     assert row_history("000001", settings, link_set="other") == []

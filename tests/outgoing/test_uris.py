@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from incarts_pipeline.api.transport import proxy_for
+from incarts_pipeline.api.proxy import proxy_for
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.outgoing import has_credentials, keep_credentials, safe, uri_place
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import pyarrow.csv as pacsv
 import pytest
 
 from incarts_pipeline.dataframes import plan_links, write_links
-from incarts_pipeline.errors import CatalogError, PublishError, RefusedError, SettingsError
+from incarts_pipeline.errors import (
+    CatalogError,
+    MissingExtraError,
+    PublishError,
+    RefusedError,
+    SettingsError,
+)
 from incarts_pipeline.pipeline import (
     apply_plan,
     apply_qr_codes,
@@ -241,9 +248,8 @@ def test_keys_are_files_of_the_right_mode() -> None:
 def test_a_key_that_others_may_read_signs_nothing(keys: tuple[str, str], loose: int) -> None:
     """The way out is said."""
     Path("approver.key").chmod(loose)
-    with pytest.raises(SettingsError, match="can be read by others") as told:
+    with pytest.raises(SettingsError, match=r"type `chmod 600 approver\.key`"):
         signed(b"plan", "approver.key")
-    assert told.value.fix == "Run `chmod 600 approver.key`."
 
 
 def test_what_is_no_key_is_named(keys: tuple[str, str]) -> None:
@@ -283,3 +289,19 @@ def test_openssh_reads_our_keys_and_we_read_its(keys: tuple[str, str]) -> None:
     assert ours.split()[:2] == keys[0].split()
     signature = signed(b"plan", "theirs.key")
     assert (signer_of(b"plan", signature),) == public_keys("theirs.key.pub")
+
+
+def test_a_missing_package_names_its_extra(
+    settings: Settings, catalog: str, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, plans that nobody signed go on working."""
+    saved(settings, catalog)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    assert carried_out(settings) == 0
+    for needs in (
+        lambda: new_keys("more.key"),
+        lambda: carried_out(settings, require_signature="k"),
+    ):
+        with pytest.raises(MissingExtraError) as told:
+            needs()
+        assert told.value.fix == "pip install 'incarts-pipeline[sign]'"

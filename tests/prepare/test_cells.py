@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import unicodedata
 from typing import Any
@@ -193,7 +194,7 @@ def test_codes_have_no_hidden_characters(character: str, place: int) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["👩\u200d🚀", "می\u200cخواهم", "\u05d0\u200f!", "Donau\u00addampfer", "❤\ufe0f", "a\tb",
+    ["👩\u200d🚀", "می\u200cخواهم", "\u05d0\u200f!", "Donau\u00addampfer", "❤\ufe0f",
      "क्\u200dष", "🏴\U000e0067\U000e007f", "\ufeffCoffee"],
 )  # fmt: skip
 def test_names_have_what_scripts_and_emoji_need(name: str) -> None:
@@ -205,6 +206,17 @@ def test_names_have_what_scripts_and_emoji_need(name: str) -> None:
 def test_names_have_no_overrides_and_controls(character: str) -> None:
     """They turn a text around, or are a sign that it was read in the wrong encoding."""
     assert told(row(name=f"Caf{character}é"), "suspicion") == {("name", "odd_character")}
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\r\nb", "a\u2028b", "a\x0bb"])
+def test_tabs_and_line_breaks_of_names_are_noted(name: str) -> None:
+    """The link keeps them, and the row says which it is and where; it is sent all the same."""
+    made = row(name=name)
+    [note] = made["problems"]
+    assert (note["severity"], note["field"], note["code"]) == ("note", "name", "tab_or_break")
+    assert f"U+{ord(name[1]):04X}" in note["message"]
+    assert "as its character 7" in note["message"]
+    assert json.loads(made["body"])["name"] == f"Acme {name}"
 
 
 def test_odd_spaces_are_shown() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from incarts_pipeline.api.transport import make_transport, proxy_for
+from incarts_pipeline.api.proxy import proxy_for
+from incarts_pipeline.api.transport import make_transport
 from incarts_pipeline.errors import IncartsError, MachineError, SettingsError, told_in
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.text import Surface

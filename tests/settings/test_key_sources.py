@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -101,6 +103,36 @@ def test_mounted_secrets_go_on_working(tmp_path: Path, monkeypatch: pytest.Monke
     os.chown(file, 12345, 12345)
     with pytest.raises(SettingsError, match="others may read"):
         load_settings(api_key_file=tmp_path / "key")
+
+
+MOUNTS = """
+import pathlib, subprocess
+from incarts_pipeline.errors import SettingsError
+from incarts_pipeline.settings import load_settings
+
+file = pathlib.Path("mount/key")
+subprocess.run(["mount", "-t", "tmpfs", "none", "mount"], check=True)
+file.write_text("ic_live_0123456789abcdef")
+file.chmod(0o444)
+for more in ("rw", "ro"):
+    subprocess.run(["mount", "-o", f"remount,{more}", "mount"], check=True)
+    try:
+        print(more, "read", len(load_settings(api_key_file=file).known_key()))
+    except SettingsError as error:
+        print(more, "refused", "others may read" in str(error))
+"""
+
+
+def test_a_read_only_mount_is_a_secret_of_the_container() -> None:
+    """At 0444 it is refused on a mount that we could write to, and read on one that we can't."""
+    own = ["unshare", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*own, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody have mounts of his own")
+    Path("mount").mkdir()
+    ran = subprocess.run(
+        [*own, sys.executable, "-c", MOUNTS], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split("\n") == ["rw refused True", "ro read 24", ""]
 
 
 def test_a_pipe_has_no_mode_to_speak_of() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import stat
 from pathlib import Path
 
 import dagster as dg
@@ -100,6 +101,7 @@ def test_what_is_kept_is_a_proof() -> None:
     keep_trusted(given)
     (file,) = Path(f"{Path.cwd()}-state").rglob("hosts/*.json")
     assert KEY not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     for content in (
         file.read_text().replace(given.proof, forged.proof),
         file.read_text().replace(given.proof, "ü"),

@@ -1,5 +1,7 @@
 """Execution of one notebook, in a kernel of its own: `python -m tests.support.execute_notebook`.
 
+Where a second path is given, cells may fail, and the notebook is stored there with its output.
+
 It runs in a process apart from the tests', in which every warning is an error: Jupyter's client
 leaves sockets to the garbage collector. Kernel and client talk over files, because ports that are
 free when they are chosen may be taken when the kernel starts.
@@ -19,7 +21,7 @@ from nbclient import NotebookClient
 _SECONDS = 120  # for each cell
 
 
-def main(path: Path) -> None:
+def main(path: Path, stored: Path | None = None) -> None:
     """Run a notebook in its own folder; raises with the cell and its traceback where one fails."""
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory(prefix="nb-") as folder:
@@ -32,9 +34,12 @@ def main(path: Path) -> None:
             notebook,
             timeout=_SECONDS,
             km=kernel,
+            allow_errors=stored is not None,
             resources={"metadata": {"path": str(path.parent)}},
         ).execute()
+    if stored is not None:
+        nbformat.write(notebook, stored)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

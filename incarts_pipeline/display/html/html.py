@@ -7,6 +7,8 @@ rather than `markupsafe`, which trusts whoever says `Markup(…)`; here nobody c
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Iterator
@@ -139,17 +141,30 @@ def fragment(card: Element) -> str:
     return f"<style>{STYLE}</style>{render(card)}"
 
 
-def page(title: str, content: Element) -> str:
-    """Return a whole document that loads nothing."""
+def page(title: str, content: Element, script: str = "") -> str:
+    """Return a whole document that loads nothing, and runs no script but our own.
+
+    Args:
+        title: what it is called.
+        content: what it shows.
+        script: text of ours, never of a catalog; the policy lets just this one run, by its hash.
+    """
+    allowed = f"; script-src 'sha256-{_sha256(script)}'" if script else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}{allowed}">'
         '<meta name="referrer" content="no-referrer">'
         '<meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_escape(safe(title))}</title><style>{PAGE_STYLE}</style></head>"
-        f'<body class="incarts-page">{render(content)}</body></html>\n'
+        f'<body class="incarts-page">{render(content)}'
+        + (f"<script>{script}</script>" if script else "")
+        + "</body></html>\n"
     )
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _parts(element: Element) -> Iterator[str]:

@@ -5,32 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from incarts_pipeline.display.html.html import Child, Element, el, said
+from incarts_pipeline.display.tones import TONES
 from incarts_pipeline.models import Action, Status
 from incarts_pipeline.text import Surface, spelled
-
-# Colour repeats what the word says, and never says it alone.
-TONES: dict[Action | Status, str] = {
-    Action.CREATE: "ic-good",
-    Action.REPLACE: "ic-info",
-    Action.REUSE: "ic-info",
-    Action.REKEY: "ic-info",
-    Action.UNCHANGED: "ic-calm",
-    Action.SETTLE: "ic-warn",
-    Action.HOLD: "ic-warn",
-    Action.REJECT: "ic-bad",
-    Action.SKIP: "ic-calm",
-    Status.CREATED: "ic-good",
-    Status.REPLACED: "ic-info",
-    Status.REUSED: "ic-info",
-    Status.REKEYED: "ic-info",
-    Status.UNCHANGED: "ic-calm",
-    Status.HELD: "ic-warn",
-    Status.IN_DOUBT: "ic-bad",
-    Status.REJECTED: "ic-bad",
-    Status.PENDING: "ic-warn",
-    Status.SKIPPED: "ic-calm",
-}
-
 
 _COLUMNS = {
     "rows": "ic-num",
@@ -43,19 +20,24 @@ _COLUMNS = {
 
 def badge(name: Action | Status) -> Element:
     """Show an action or a status in its colour."""
-    return el("span", name.value.replace("_", " "), class_=f"ic-badge {TONES[name]}")
+    return el("span", name.value.replace("_", " "), class_=f"ic-badge {tone(name)}")
 
 
-def bar(n: int, most: int, tone: str) -> Element:
+def tone(name: Action | Status) -> str:
+    """Return the class that has the colour of an action or a status."""
+    return f"ic-{TONES[name].name.lower()}"
+
+
+def bar(n: int, most: int, name: Action | Status) -> Element:
     """Show a count as a bar beside its number; a reader without styles loses nothing."""
     width = f"width:{100 * n / max(most, 1):.1f}%"
     inner = el("span", style=width) if n else None
-    return el("span", inner, class_=f"ic-bar {tone}", aria_hidden="true")
+    return el("span", inner, class_=f"ic-bar {tone(name)}", aria_hidden="true")
 
 
-def note(tone: str, *children: Child) -> Element:
+def note(colour: str, *children: Child) -> Element:
     """Show something to take notice of."""
-    return el("div", *children, class_=f"ic-note {tone}", role="note")
+    return el("div", *children, class_=f"ic-note {colour}", role="note")
 
 
 def warned(warnings: Iterable[str]) -> Iterator[Element]:

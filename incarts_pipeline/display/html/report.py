@@ -12,8 +12,8 @@ from incarts_pipeline.display import remedies
 from incarts_pipeline.display.html.chart import Series, latencies, milliseconds, over_time
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.display.html.html import Child, Element, el, page, said
-from incarts_pipeline.display.html.parts import TONES, badge, bar, facts, note, number, table
-from incarts_pipeline.display.html.plan_card import in_order, needs, plan_facts, verdict
+from incarts_pipeline.display.html.parts import facts, note, number, table
+from incarts_pipeline.display.html.plan_card import counts_table, needs, plan_facts, verdict
 from incarts_pipeline.display.html.result_card import (
     endings,
     failure_table,
@@ -114,19 +114,7 @@ def _planned(run: Reported) -> Iterator[Element]:
         )
     else:
         yield verdict(figures)
-    counts = in_order(figures)
-    most = max((count.rows for count in counts), default=0)
-    rows = (
-        (
-            badge(count.action),
-            number(count.rows),
-            bar(count.rows, most, TONES[count.action]),
-            remedies.REASONS[count.reason].meaning,
-            said(count.link_set),
-        )
-        for count in counts
-    )
-    yield table(("action", "rows", "", "why", "link set"), rows, label="Rows by action")
+    yield counts_table(figures)
     yield from needs(figures)
 
 

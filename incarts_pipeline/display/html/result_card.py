@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from incarts_pipeline.display.html.failures import COLUMNS as FAILURE_COLUMNS, Group, failure_groups
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, said, short_link
 from incarts_pipeline.display.html.parts import (
-    TONES,
     badge,
     bar,
     facts,
@@ -114,7 +113,7 @@ def status_table(counts: Mapping[tuple[Status, Reason], int]) -> Element:
     listed = sorted(counts.items(), key=lambda item: (_ORDER.index(item[0][0]), -item[1]))
     most = max(counts.values(), default=0)
     rows = (
-        (badge(status), number(n), bar(n, most, TONES[status]), REASONS[reason].meaning)
+        (badge(status), number(n), bar(n, most, status), REASONS[reason].meaning)
         for (status, reason), n in listed
     )
     return table(("status", "rows", "", "why"), rows, label="Rows by status")

@@ -84,6 +84,11 @@ font-size:12px;margin:0 6px 4px 0;background:var(--panel)}
 R li{list-style:none;margin:2px 0;padding:0}
 R ul.ic-examples{margin-top:2px;font-size:12.5px;color:var(--muted)}
 R ul.ic-examples bdi{color:var(--fg)}
+R .ic-pattern{color:var(--fg);font-weight:600}
+R ul.ic-changes{margin:0 0 3px 12px;overflow-wrap:anywhere}
+R ul.ic-changes code{background:none;border:0;padding:0;color:var(--muted);font-size:11.5px}
+R ul.ic-changes bdi.ic-old{color:var(--bad)}
+R ul.ic-changes bdi.ic-new{color:var(--good);font-weight:600}
 R .ic-link{display:flex;flex-wrap:wrap;gap:18px;align-items:flex-start;margin-top:10px}
 R .ic-link dl{display:grid;grid-template-columns:auto 1fr;gap:5px 14px;flex:1 1 300px;
 font-size:13px}
@@ -128,7 +133,15 @@ R .ic-cell b{font-weight:600;font-size:9pt;overflow:hidden;display:-webkit-box;
 -webkit-line-clamp:3;-webkit-box-orient:vertical}
 R .ic-cell .ic-whole{white-space:normal;font-size:8.5pt}
 R .ic-cell small{font-size:8.5pt}
-@media (max-width:560px){R.ic-doc{padding:16px 12px}}
+R .ic-search{position:sticky;top:0;z-index:1;background:var(--bg);padding:8px 0;display:flex;
+flex-wrap:wrap;gap:4px 12px;align-items:center}
+R .ic-search input{font:inherit;color:inherit;background:var(--panel);padding:7px 12px;
+border:1px solid var(--line);border-radius:8px;flex:1 1 260px;min-width:0;max-width:460px}
+R .ic-rows table{margin-top:0}
+R .ic-rows td:nth-child(2){color:var(--muted);white-space:nowrap}
+R .ic-rows ul.ic-changes{margin-left:0}
+@media (max-width:560px){R.ic-doc{padding:16px 12px}
+R .ic-rows td:nth-child(2),R .ic-rows th:nth-child(2){display:none}}
 @page{margin:11mm}
 @media print{R{--fg:#000;--muted:#444;--bg:#fff;--panel:#f4f4f4;--line:#ccc;--link:#000;
 --good:#177245;--warn:#8a5a00;--bad:#b42318;--info:#2f5fc4;--calm:#7b8696;
@@ -137,7 +150,7 @@ R.ic-doc{max-width:none;padding:0}body.incarts-page{background:#fff}
 R .ic-plots{grid-template-columns:1fr 1fr}
 R .ic-sheet{display:block;font-size:0;margin-top:4mm}
 R .ic-cell{display:inline-flex;vertical-align:top;margin:0 3mm 4mm 0}
-R figure,R tr,R .ic-note{break-inside:avoid}R h2{break-after:avoid}}
+R .ic-search{display:none}R figure,R tr,R .ic-note{break-inside:avoid}R h2{break-after:avoid}}
 """
 # `:is` weighs as much as its heaviest argument; no element has the id `_`.
 _ROOT = ":is(#_,.incarts)"

@@ -183,6 +183,25 @@ def test_plan_mode_sends_nothing(
     assert box.requests() == []
 
 
+def test_a_plan_says_values_and_the_runs_own_number(
+    materialize: Materialize, instance: dg.DagsterInstance
+) -> None:
+    """What changed is a table of old and new, with its pattern, and a limit's calls are counted."""
+    materialize(links_asset())
+    ids = [str(500_001 + i) for i in range(30)]
+    asset = links_asset(write_catalog(products(30, retailer_product_id=ids)))
+    materialize(asset, config={"mode": "plan", "limit": 7})
+    [seen] = instance.fetch_observations(KEY, limit=5).records
+    assert seen.asset_observation is not None
+    told = str(seen.asset_observation.metadata["plan"].value).splitlines()
+    assert "- 30 of 30 products.retailer_product_id: +1" in [
+        line.replace("\\", "") for line in told
+    ]
+    assert any(line.startswith("| 000000 |") and "| 500000 | 500001 |" in line for line in told)
+    refused = failure_of(materialize(asset))
+    assert "000000  products[0].retailer_product_id  500000 → 500001" in refused
+
+
 def test_limit_leaves_rows_pending_and_the_next_run_goes_on(
     materialize: Materialize, box: Sandbox
 ) -> None:
@@ -372,11 +391,10 @@ def test_key_is_nowhere(environment: None, box: Sandbox, instance: dg.DagsterIns
     job = defs.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(instance=instance, run_config={"loggers": QUIET})
     assert result.success
-    bound = IncartsResource(api_key=box.api_key)
     records = [str(record) for record in instance.all_logs(result.run_id)]
     run = instance.get_run_by_id(result.run_id)
     snapshot = instance.get_job_snapshot(run.job_snapshot_id)  # type: ignore[union-attr, arg-type]
-    texts = [repr(resource), repr(bound), str(run), str(snapshot), repr(bound.settings()), *records]
+    texts = [repr(resource), str(run), str(snapshot), repr(resource.settings()), *records]
     assert [text for text in texts if box.api_key in text] == []
 
 

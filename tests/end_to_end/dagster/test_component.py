@@ -16,7 +16,6 @@ from dagster.components.testing import create_defs_folder_sandbox
 from dagster_defs.definitions import defs as load_definitions
 from incarts_pipeline.dagster import (
     IncartsLinksComponent,
-    IncartsResource,
     build_incarts_links_asset,
     build_incarts_links_job,
 )
@@ -163,4 +162,3 @@ def test_component_takes_no_key() -> None:
     """In YAML it would be a literal, or a template that becomes one, and the UI would show it."""
     names = {one.name for one in fields(IncartsLinksComponent)}
     assert [name for name in names if "key" in name] == ["unique_key"]
-    assert IncartsResource.model_fields["api_key"].repr is False

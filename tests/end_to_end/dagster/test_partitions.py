@@ -149,3 +149,30 @@ def test_column_needs_partitions() -> None:
     """A column without partitions is refused when the code location loads."""
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="partitions_def"):
         links_asset(shops(), partition_column="shop")
+
+
+ODD = ["..", ".", "a/b", "a%2Fb", "../x", "CON", "con.txt", "x" * 300, "x" * 301, "é", "_x", "a."]
+
+
+def test_no_partition_leaves_its_folder(materialize: Materialize) -> None:
+    """Whatever its key, it is written to a folder of its own, within that of the output."""
+    spec = dg.AssetSpec(KEY, partitions_def=dg.StaticPartitionsDefinition(ODD))
+    catalog = write_catalog(products(len(ODD), shop=list(ODD)))
+    asset = links_asset(catalog, spec=spec, partition_column="shop", output="in/out/links.parquet")
+    for key in ODD:
+        assert materialize(asset, partition_key=key).success
+    found = [file.relative_to("in/out") for file in Path().rglob("links.parquet")]
+    assert {len(file.parts) for file in found} == {2}
+    rows = [pq.read_table(Path("in/out") / file)["sku"].to_pylist() for file in found]
+    assert sorted(rows) == [[f"{i:06d}"] for i in range(len(ODD))]
+
+
+def test_partitions_that_some_disks_mix_up(materialize: Materialize, box: Sandbox) -> None:
+    """Keys that differ in case alone are refused by name before anything is sent."""
+    spec = dg.AssetSpec(KEY, partitions_def=dg.StaticPartitionsDefinition(["us", "US", "eu"]))
+    catalog = write_catalog(products(3, shop=["us", "US", "eu"]))
+    asset = links_asset(catalog, spec=spec, partition_column="shop")
+    failure = failure_of(materialize(asset, partition_key="US"))
+    assert "'US' and 'us' differ in case alone" in failure
+    assert box.audit().requests == 0
+    assert materialize(asset, partition_key="eu").success

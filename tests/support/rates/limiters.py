@@ -336,6 +336,7 @@ LIMITERS = {
     "bucket 1000/h burst 1000": lambda: Bucket(1000 / 3600, 1000),
     "8 in flight": lambda: InFlight(8, 0.12),
     "4 in flight": lambda: InFlight(4, 0.12),
+    "20 in flight": lambda: InFlight(20, 0.5),
     "4 replicas of 150/60 s": lambda: Replicas(*(Fixed(150, 60) for _ in range(4))),
     "4 replicas of 12/s": lambda: Replicas(*(Bucket(12, 24) for _ in range(4))),
     "1 % by chance": lambda: Noisy(Unlimited(100), 0.01),

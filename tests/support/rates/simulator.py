@@ -15,7 +15,7 @@ from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Pacer
 from incarts_pipeline.rate_limit.signals import NO_HINTS, Hints, Outcome, Signal
 from incarts_pipeline.rate_limit.worker import Slots
-from tests.support.rates.limiters import Limiter
+from tests.support.rates.limiters import InFlight, Limiter
 
 Hint = Callable[[float, bool], Hints]
 
@@ -99,6 +99,7 @@ class Simulation:
         self.result = Result()
         self.rows, self._failing, self._failures_count = rows, failing, failures_count
         self.limiter, self._hint = limiter, hint
+        self._works = limiter.seconds if isinstance(limiter, InFlight) else 0.0
         self.shared = pacer if isinstance(pacer, Shared) else None
         self._pacer = pacer
         self._dice = random.Random(seed)
@@ -191,12 +192,14 @@ class Simulation:
                     outcome=Outcome.UNKNOWN if fails else outcome, hints=self._hint(at, accepted)
                 )
 
-            def leave(then: float) -> None:
+            def done(then: float) -> None:
                 if accepted:
                     self.limiter.leave()
-                self._answer(worker, sent, signal, then)
+                self._at(then + back, lambda later: self._answer(worker, sent, signal, later))
 
-            self._at(at + back, leave)
+            # What limits requests in flight holds them while they are at work.
+            works = self._dice.uniform(0.5, 1.5) * self._works if accepted else 0.0
+            self._at(at + works, done)
 
         self._at(sent + there, arrive)
 

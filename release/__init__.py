@@ -1,0 +1,1 @@
+"""Release: the pinned versions, and what is published."""
