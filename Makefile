@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The theme would tell of its successor in every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 PYTHONS := 3.11 3.12 3.13
-BENCHMARKS := prepare ledger rate transports nightly
+BENCHMARKS := startup prepare ledger rate transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.

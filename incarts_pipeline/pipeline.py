@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -52,21 +52,15 @@ from incarts_pipeline.plan import (
 )
 from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, request_schema
 from incarts_pipeline.prepare.prepare import prepare
-from incarts_pipeline.publish import Output, Owner, Published, check_output
-from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import PlanSettings, Settings, host_of, trusted_host
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.telemetry import run_ended, span, traced
-from incarts_pipeline.write import (
-    RunMetrics,
-    WriteOptions,
-    WriteResult,
-    carry_out,
-    left_over,
-    with_unrecorded,
-)
+
+if TYPE_CHECKING:
+    from incarts_pipeline.publish import Published
+    from incarts_pipeline.write import RunMetrics, WriteOptions, WriteResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +191,17 @@ async def apply_plan(
         LedgerError: the ledger can't be used; nothing was sent.
         PublishError: the table can't be written; what was answered is in the ledger.
     """
+    # Who only plans doesn't wait for what sends and publishes.
+    from incarts_pipeline.publish import Output, Owner, check_output
+    from incarts_pipeline.publish.publish import publish
+    from incarts_pipeline.write import (
+        RunMetrics,
+        WriteOptions,
+        carry_out,
+        left_over,
+        with_unrecorded,
+    )
+
     began = time.monotonic()
     options = options or WriteOptions()
     refuse(plan.figures, options.approved)
@@ -205,7 +210,11 @@ async def apply_plan(
         check_signer(plan.signed_by, known.require_signature)
     ledger, target = known.ledger, Output(links=str(output))
     view = LedgerReader(ledger, base_url=known.base_url)
-    owner = _owner(plan, known.base_url)
+    owner = Owner(
+        base_url=known.base_url,
+        project_id=plan.options.project_id,
+        link_sets=plan.options.link_sets,
+    )
     read = (*plan.read, *paths_read(settings))
     check_apart(target.paths_of(plan.kind), read)
     check_output(plan.kind, target, view, owner)
@@ -227,23 +236,23 @@ async def apply_plan(
                 stop or Stop(),
                 clock,
             )
+        passing(Place.BEFORE_PUBLISH)
+        try:
+            with span("incarts.publish"):
+                published = await asyncio.to_thread(
+                    publish,
+                    plan,
+                    target,
+                    ledger=ledger,
+                    set_ids=set_ids,
+                    left=left_over(written, options),
+                    facts=owner.facts
+                    | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
+                )
+        except PublishError as error:
+            raise with_unrecorded(error, written) from error
     finally:
-        engine.dispose()
-    passing(Place.BEFORE_PUBLISH)
-    try:
-        with span("incarts.publish"):
-            published = await asyncio.to_thread(
-                publish,
-                plan,
-                target,
-                ledger=ledger,
-                set_ids=set_ids,
-                left=left_over(written, options),
-                facts=owner.facts
-                | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
-            )
-    except PublishError as error:
-        raise with_unrecorded(error, written) from error
+        engine.dispose()  # last: whoever closes the file as the last one brings its log into it
     seconds = time.monotonic() - began
     run_ended(
         run_id=written.run_id,
@@ -275,11 +284,6 @@ def _begin(plan: Plan, connection: sa.Connection) -> tuple[dict[str, int], int]:
     for rows in plan.moved_rows(set_ids):
         join_partition(connection, rows, options.partition or "")
     return set_ids, sequence
-
-
-def _owner(plan: Plan, base_url: str) -> Owner:
-    options = plan.options
-    return Owner(base_url=base_url, project_id=options.project_id, link_sets=options.link_sets)
 
 
 def _facts(plan: Plan, ledger_id: str, sequence: int, run_id: str) -> dict[str, str]:

@@ -255,9 +255,16 @@ def _holds_text(kind: pa.DataType) -> bool:
 
 
 def _first_undecodable(column: pa.Array) -> int:
-    for row, value in enumerate(column):
+    """Return the row of the first text that is none, by halves, as Arrow only says that it's there.
+
+    Python's values would show it too, but without pandas there are none for nanoseconds.
+    """
+    first, end = 0, len(column)
+    while end - first > 1:
+        middle = (first + end) // 2
         try:
-            value.as_py()
-        except UnicodeDecodeError:
-            return row
-    return 0
+            column.take(pa.array(range(first, middle))).validate(full=True)
+            first = middle
+        except pa.ArrowInvalid:
+            end = middle
+    return first

@@ -24,6 +24,7 @@ from incarts_pipeline.errors import (
 )
 from incarts_pipeline.outgoing import shown_lines
 from incarts_pipeline.text import Surface
+from incarts_pipeline.write import less_garbage_collection
 
 app = typer.Typer(
     name="incarts",
@@ -59,12 +60,28 @@ def _options(
         log_records.start(log_format)
 
 
+class _NoPandas:
+    """Import hook that finds no pandas.
+
+    pyarrow imports it with the first array if it is there, and can do without: half a second for
+    nothing, as no frame comes into the shell.
+    """
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        """Raise ModuleNotFoundError for pandas, and leave everything else to other hooks."""
+        if name == "pandas":
+            raise ModuleNotFoundError("the shell does without pandas", name=name)
+
+
 def main() -> None:
     """Run the command line and exit with the documented code."""
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _NoPandas)
     screen.prepare()
     log_records.start()
     try:
-        with told_in(Surface.SHELL):
+        with less_garbage_collection(), told_in(Surface.SHELL):
             code = _run()
         sys.exit(code)
     except IncartsError as error:

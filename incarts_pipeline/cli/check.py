@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,17 +25,11 @@ from incarts_pipeline.cli.options import (
     UniqueKeyOpt,
     settings_for,
 )
-from incarts_pipeline.maintenance import Checked, check_destinations
-from incarts_pipeline.plan import PlanRequest
-from incarts_pipeline.prepare import Reach
 from incarts_pipeline.text import counted
 
-_MEANING = {
-    Reach.OK: "answers with a page",
-    Reach.DEAD: "404, 410, or no such host",
-    Reach.UNCLEAR: "another answer, or none: look at it",
-    Reach.PRIVATE: "only its own network can open it; --private asks for it too",
-}
+if TYPE_CHECKING:
+    from incarts_pipeline.maintenance import Checked
+
 _SHOWN = 20
 
 
@@ -62,6 +56,9 @@ def check(
     as_json: JsonOpt = False,
 ) -> None:
     """Ask for each URL that links would lead to, once, and say which are dead. Makes no link."""
+    from incarts_pipeline.maintenance import check_destinations
+    from incarts_pipeline.plan import PlanRequest
+
     request = PlanRequest(
         catalog=catalog,
         mapping=mapping,
@@ -97,13 +94,23 @@ def _answer(result: Checked) -> CheckAnswer:
 
 
 def _not_ok(result: Checked) -> list[Destination]:
+    from incarts_pipeline.prepare import Reach
+
     rows = result.table.to_pylist()
     return [Destination(**row) for row in rows if row["verdict"] != Reach.OK]
 
 
 def _tables(result: Checked) -> None:
+    from incarts_pipeline.prepare import Reach
+
+    meaning = {
+        Reach.OK: "answers with a page",
+        Reach.DEAD: "404, 410, or no such host",
+        Reach.UNCLEAR: "another answer, or none: look at it",
+        Reach.PRIVATE: "only its own network can open it; --private asks for it too",
+    }
     columns = ("URLs", "verdict", "which means")
-    counts = [(f"{n:,}", one.value, _MEANING[one]) for one, n in result.counts.items() if n]
+    counts = [(f"{n:,}", one.value, meaning[one]) for one, n in result.counts.items() if n]
     screen.tell_table("Destinations", columns, counts, right=columns[:1])
     odd = _not_ok(result)
     for row in odd[:_SHOWN]:

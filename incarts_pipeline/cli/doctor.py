@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from incarts_pipeline.api import Probe, client_of
-from incarts_pipeline.api.probe import probe
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import Check, DoctorAnswer, GivenSetting
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import IncartsError, LedgerForeignError, UntrustedHostError
-from incarts_pipeline.ledger import LedgerReader
-from incarts_pipeline.settings import Settings, host_of, kept_hosts, key_fingerprint
 from incarts_pipeline.system import at_home
+
+if TYPE_CHECKING:
+    from incarts_pipeline.api import Probe
+    from incarts_pipeline.settings import Settings
 
 _MARKS = {
     True: ("ok", "green"),
@@ -90,6 +90,11 @@ class _Doctor:
         self.checks.append(Check(check=name, ok=ok, message=message))
 
     def _ask(self, settings: Settings) -> None:
+        import asyncio
+
+        from incarts_pipeline.api import client_of
+        from incarts_pipeline.api.probe import probe
+
         async def asked() -> Probe:
             async with client_of(settings) as client:
                 return await probe(client)
@@ -101,6 +106,8 @@ class _Doctor:
 
 
 def _key_line(settings: Settings) -> str:
+    from incarts_pipeline.settings import key_fingerprint
+
     key, file = settings.known_key(), settings.api_key_file
     told = f"{key_fingerprint(key)}" if key is not None else ""
     if settings.api_key_command is not None:
@@ -118,6 +125,8 @@ def _mode(file: Path) -> str:
 
 
 def _host_line(settings: Settings) -> str:
+    from incarts_pipeline.settings import host_of, kept_hosts, key_fingerprint
+
     word = settings.trusted_by()
     host = host_of(settings.base_url or "")
     key = settings.known_key()
@@ -128,6 +137,8 @@ def _host_line(settings: Settings) -> str:
 
 
 def _ledger_line(settings: Settings) -> str:
+    from incarts_pipeline.ledger import LedgerReader
+
     view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
@@ -138,6 +149,8 @@ def _ledger_line(settings: Settings) -> str:
 
 def _sources(settings: Settings) -> list[GivenSetting]:
     """Return each setting that isn't a default, what it is, and where it stands."""
+    from incarts_pipeline.settings import key_fingerprint
+
     values = settings.model_dump(exclude={"api_key"})
     key = settings.known_key()
     values["api_key"] = key_fingerprint(key) if key is not None else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from incarts_pipeline.cli import running, screen, show
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.options import (
     AcceptOpt,
     AllowEmptyOpt,
@@ -40,24 +40,13 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.display.reporting import apply_and_report, check_places, write_plan_page
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Rekeyed
-from incarts_pipeline.pipeline import plan_catalog, plan_saved
-from incarts_pipeline.plan import (
-    SUFFIX,
-    Plan,
-    PlanRequest,
-    SavedPlan,
-    load_plan,
-    refuse,
-    save_plan,
-    sign_plan,
-)
-from incarts_pipeline.publish import exists
-from incarts_pipeline.settings import Settings
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
+
+if TYPE_CHECKING:
+    from incarts_pipeline.plan import Plan, PlanRequest, SavedPlan
+    from incarts_pipeline.settings import Settings
 
 OutputOpt = Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")]
 YesOpt = Annotated[
@@ -105,6 +94,9 @@ def plan(
     as_json: JsonOpt = False,
 ) -> None:
     """Say what would happen, and why. Sends nothing."""
+    from incarts_pipeline.cli import show
+    from incarts_pipeline.plan import PlanRequest, save_plan, sign_plan
+
     settings = settings_for(ledger, target, max_rps)
     request = PlanRequest(
         catalog=catalog,
@@ -128,7 +120,10 @@ def plan(
     saved = _saved(request)
     if saved is None and sign is not None and out is None:
         raise MappingError("Only a plan file is signed.", fix="Name one with --out.")
-    check_places(None, html)
+    if html is not None:
+        from incarts_pipeline.display.reporting import check_places, write_plan_page
+
+        check_places(None, html)
     with _planned(request, settings, saved) as made:
         if saved is not None and sign is not None:
             out = out or Path(catalog)
@@ -199,6 +194,11 @@ def apply(
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
+    from incarts_pipeline.cli import running, show
+    from incarts_pipeline.display.reporting import apply_and_report, check_places
+    from incarts_pipeline.plan import SUFFIX, PlanRequest, refuse
+    from incarts_pipeline.publish import exists
+
     settings = settings_for(
         ledger, target, max_rps, rate, wait=wait, require_signature=require_signature
     )
@@ -233,6 +233,8 @@ def apply(
     settings.for_calls()
     check_places(output, report)
     if adopt and exists(output):
+        from incarts_pipeline.maintenance.import_links import import_links
+
         import_links(output, settings)
     with _planned(request, settings, _saved(request)) as whole:
         made = whole.within(limit)
@@ -295,6 +297,8 @@ def rekey(
 
 def _planned(request: PlanRequest, settings: Settings, saved: SavedPlan | None) -> Plan:
     """Plan a catalog, or again what a plan file says."""
+    from incarts_pipeline.pipeline import plan_catalog, plan_saved
+
     return plan_catalog(request, settings) if saved is None else plan_saved(saved, settings)
 
 
@@ -304,6 +308,8 @@ def _saved(request: PlanRequest) -> SavedPlan | None:
     Raises:
         MappingError: it was given together with what it fixes.
     """
+    from incarts_pipeline.plan import SUFFIX, PlanRequest, load_plan
+
     if not str(request.catalog).endswith(SUFFIX):
         return None
     if dataclasses.replace(request, catalog="") != PlanRequest(catalog=""):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import Attempt, Chapter, MadeLink, ShowAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.cli.show import change_of
 from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import MappingError
-from incarts_pipeline.ledger import HistoryEntry, Try
-from incarts_pipeline.ledger.history import Made
-from incarts_pipeline.maintenance import review
 from incarts_pipeline.text import clock_time
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger import HistoryEntry, Try
+    from incarts_pipeline.ledger.history import Made
 
 # The ledger knows what was sent; how a catalog's row stands, a run says in its table.
 _NEVER_SENT = "If the catalog has it, its `problems` in links.parquet say why."
@@ -33,7 +33,9 @@ def show(
     as_json: JsonOpt = False,
 ) -> None:
     """Tell one row's history: its links, every attempt, and what changed."""
-    chapters = review.row_history(_row(row), settings_for(ledger, target), link_set=link_set)
+    from incarts_pipeline.maintenance import row_history
+
+    chapters = row_history(_row(row), settings_for(ledger, target), link_set=link_set)
     if as_json:
         screen.tell_json(ShowAnswer(entries=[_chapter(one) for one in chapters]))
     else:
@@ -42,6 +44,8 @@ def show(
 
 
 def _chapter(entry: HistoryEntry) -> Chapter:
+    from incarts_pipeline.cli.show import change_of
+
     fields = {one.name: getattr(entry, one.name) for one in dataclasses.fields(entry)}
     return Chapter(
         **fields

@@ -9,7 +9,6 @@ import typer
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import ImportAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.text import counted
 
 
@@ -30,6 +29,8 @@ def import_(
     as_json: JsonOpt = False,
 ) -> None:
     """Take over links that exist already, or rebuild a ledger from published tables."""
+    from incarts_pipeline.maintenance.import_links import import_links
+
     settings = settings_for(ledger, target)
     found = import_links(source, settings, link_set=link_set, unique_key=tuple(unique_key or ()))
     if as_json:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from incarts_pipeline.cli import screen, show
+from incarts_pipeline import suggest
+from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import Guess, InitAnswer
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
@@ -26,20 +27,13 @@ from incarts_pipeline.cli.options import (
     settings_for,
 )
 from incarts_pipeline.errors import MappingError, UndecidedError
-from incarts_pipeline.mapping import Preset, preset_named
-from incarts_pipeline.pipeline import plan_catalog
-from incarts_pipeline.plan import NamedPath, Plan, PlanRequest, check_apart, paths_read
-from incarts_pipeline.settings import Settings
-from incarts_pipeline.suggest import (
-    PLACEHOLDER,
-    Answers,
-    Suggestion,
-    flow,
-    preset_text,
-    shown,
-    suggestion_of,
-)
 from incarts_pipeline.text import Option, OptionText
+
+if TYPE_CHECKING:
+    from incarts_pipeline.mapping import Preset
+    from incarts_pipeline.plan import Plan
+    from incarts_pipeline.settings import Settings
+    from incarts_pipeline.suggest import Answers, Suggestion
 
 # Stands for a project in a plan that nobody can carry out.
 _NO_PROJECT = "no-project-yet"
@@ -87,6 +81,10 @@ def init(
     as_json: JsonOpt = False,
 ) -> None:
     """Look at any table, write a mapping for it with a comment on each guess, and plan it."""
+    from incarts_pipeline.mapping import preset_named
+    from incarts_pipeline.pipeline import plan_catalog
+    from incarts_pipeline.plan import PlanRequest
+
     platform = None if preset is None else preset_named(preset)
     if show_it or catalog is None:
         _show_preset(platform)
@@ -106,9 +104,9 @@ def init(
         "records": records,
         "query": query,
     }
-    answers = Answers(link_set=link_set, unique_key=tuple(unique_key or ()), page=url)
+    answers = suggest.Answers(link_set=link_set, unique_key=tuple(unique_key or ()), page=url)
     choose = _choose if asks else None
-    made = suggestion_of(catalog, reading, platform, choose=choose).answered(answers)
+    made = suggest.suggestion_of(catalog, reading, platform, choose=choose).answered(answers)
     if asks:
         made = made.answered(_ask(made, answers))
     made.save(out)
@@ -124,7 +122,7 @@ def _show_preset(preset: Preset | None) -> None:
     """Print what a preset stands for; raises MappingError when none is named."""
     if preset is None:
         raise _no_table()
-    for line in preset_text(preset).splitlines():
+    for line in suggest.preset_text(preset).splitlines():
         screen.say_whole(line)
 
 
@@ -145,6 +143,8 @@ def _check_place(
         RefusedError: it is a file that is read.
         MappingError: there is one, and nobody said that it may go; or there is no such folder.
     """
+    from incarts_pipeline.plan import NamedPath, check_apart, paths_read
+
     check_apart([NamedPath(what="mapping", path=str(out))], paths_read(settings, catalog=catalog))
     if not out.parent.is_dir():
         raise MappingError(
@@ -172,7 +172,7 @@ def _choose(undecided: UndecidedError) -> str:
 
 def _ask(made: Suggestion, given: Answers) -> Answers:
     """Ask what the table can't tell: each question says what it means for later."""
-    return Answers(
+    return suggest.Answers(
         link_set=None if given.link_set else _ask_link_set(made),
         unique_key=() if given.unique_key else _ask_key(made),
         page=None if given.page else _ask_page(made),
@@ -195,7 +195,7 @@ def _ask_key(made: Suggestion) -> tuple[str, ...]:
     screen.say(f"What is a row, today and next year? {key.doubt or ''}".strip(), err=True)
     listed = [key.value, *key.others]
     for number, one in enumerate(listed, 1):
-        screen.say(f"  {number}  {shown(one)}", err=True)
+        screen.say(f"  {number}  {suggest.shown(one)}", err=True)
     said: str = screen.prompt("A number, or columns' names with commas", default="1")
     if said.strip().isdecimal() and 1 <= int(said) <= len(listed):
         chosen = listed[int(said) - 1]
@@ -214,7 +214,7 @@ def _ask_page(made: Suggestion) -> str | None:
         if shop
         else "A product's page, with columns in braces, like https://www.your-shop.com/p/{sku}"
     )
-    guess = "" if PLACEHOLDER in page.value else page.value
+    guess = "" if suggest.PLACEHOLDER in page.value else page.value
     screen.say(f"Where do the links go? {page.value} {page.doubt}", err=True)
     said: str = screen.prompt(question, default=guess, show_default=bool(guess))
     return None if said.strip() in ("", guess) else said.strip()
@@ -231,7 +231,7 @@ def _tell(made: Suggestion, out: Path) -> None:
     """Print what was found."""
     columns = ("key", "guess", "why")
     rows = [
-        (one.field.removeprefix("link."), flow(one.value), one.why)
+        (one.field.removeprefix("link."), suggest.flow(one.value), one.why)
         for one in made.findings
         if not one.is_offer
     ]
@@ -243,6 +243,8 @@ def _tell(made: Suggestion, out: Path) -> None:
 def _tell_plan(
     plan: Plan, made: Suggestion, out: Path, settings: Settings, catalog: str, *, as_json: bool
 ) -> None:
+    from incarts_pipeline.cli import show
+
     if as_json:
         screen.tell_json(_answer(made, out, plan))
         return
@@ -255,6 +257,8 @@ def _tell_plan(
 
 
 def _answer(made: Suggestion, out: Path, plan: Plan) -> InitAnswer:
+    from incarts_pipeline.cli import show
+
     return InitAnswer(
         mapping=str(out),
         platform=made.preset.name if made.preset is not None else None,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import RunningRun, SetCounts, StatusAnswer, StopAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.ledger import LivingRun, Overview
-from incarts_pipeline.ledger.overview import OPEN_STATES
-from incarts_pipeline.maintenance import ledger_overview, stop_runs
 from incarts_pipeline.models import KINDS, LINKS
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger import LivingRun, Overview
 
 
 def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Count what the ledger holds, and check that it is intact."""
+    from incarts_pipeline.maintenance import ledger_overview
+
     settings = settings_for(ledger, target)
     found = ledger_overview(settings)
     if as_json:
@@ -28,6 +31,8 @@ def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
 
 
 def _status_answer(found: Overview) -> StatusAnswer:
+    from incarts_pipeline.ledger.overview import OPEN_STATES
+
     return StatusAnswer(
         ledger=found.facts,
         sets=[
@@ -75,6 +80,8 @@ def _status_tables(found: Overview, file: Path) -> None:
 
 def stop(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Ask running processes to finish what is in flight, publish, and end."""
+    from incarts_pipeline.maintenance import stop_runs
+
     asked = stop_runs(settings_for(ledger, target))
     if as_json:
         screen.tell_json(StopAnswer(asked=_running(asked)))

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from incarts_pipeline.cli import screen
-from incarts_pipeline.plan import new_keys
 
 app = typer.Typer(help="Keys that plans are signed with.", no_args_is_help=True)
 
@@ -25,6 +24,8 @@ def new(
     ],
 ) -> None:
     """Make a pair of ed25519 keys: one signs plans, the other checks them."""
+    from incarts_pipeline.plan import new_keys
+
     line = new_keys(file)
     screen.say(f"{file}: the private key, for whoever approves plans alone")
     screen.say(f"{file}.pub: the public key, for --require-signature: {line}")

@@ -11,7 +11,6 @@ import typer
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import BackupAnswer, LedgerCheckAnswer, RestoreAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.maintenance import backup_ledger, check_ledger, restore_ledger
 from incarts_pipeline.text import counted
 
 app = typer.Typer(
@@ -28,6 +27,8 @@ def backup(
     as_json: JsonOpt = False,
 ) -> None:
     """Copy the ledger to a new file, also while something runs, and check the copy."""
+    from incarts_pipeline.maintenance import backup_ledger
+
     made = backup_ledger(destination, settings_for(ledger, target))
     if as_json:
         screen.tell_json(BackupAnswer(file=str(made.file), rows=made.rows))
@@ -44,6 +45,8 @@ def restore(
     as_json: JsonOpt = False,
 ) -> None:
     """Put a backup in the ledger's place; what was sent since it was made is held."""
+    from incarts_pipeline.maintenance import restore_ledger
+
     settings = settings_for(ledger, target)
     if not yes and sys.stdin.isatty():
         screen.confirm(
@@ -73,6 +76,8 @@ def restore(
 @app.command()
 def check(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
     """Check the file, that each row has its link, and each body its hash; exit 1 if not."""
+    from incarts_pipeline.maintenance import check_ledger
+
     settings = settings_for(ledger, target)
     found = check_ledger(settings)
     if as_json:

@@ -13,7 +13,6 @@ import typer
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.errors import MappingError, SettingsError
-from incarts_pipeline.settings import parse_duration
 from incarts_pipeline.text import suggest
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ def _switches(given: Mapping[str, str | None]) -> SandboxConfig:
     """Return the switches that the options ask for; raises MappingError."""
     with _needed():
         from incarts_pipeline.sandbox import SandboxConfig, config_from_options
+        from incarts_pipeline.settings import parse_duration
     try:
         window = str(parse_duration(given["idempotency_window"] or "24h"))
         limit = given["limit"]

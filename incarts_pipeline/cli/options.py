@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from incarts_pipeline.catalog import FORMATS
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.models import Rekeyed, Status
-from incarts_pipeline.settings import Settings, load_settings, parse_duration
+
+if TYPE_CHECKING:
+    from incarts_pipeline.settings import Settings
 
 CatalogArg = Annotated[
     str,
@@ -105,6 +107,8 @@ def settings_for(
     require_signature: str | None = None,
 ) -> Settings:
     """Load the settings, with what the command line overrides."""
+    from incarts_pipeline.settings import load_settings
+
     given: dict[str, Any] = {
         "ledger": ledger,
         "max_rps": max_rps,
@@ -119,6 +123,8 @@ def settings_for(
 
 def seconds_of(duration: str | None) -> float | None:
     """Return the seconds of a duration that may not be given; raises SettingsError."""
+    from incarts_pipeline.settings import parse_duration
+
     return parse_duration(duration) if duration else None
 
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from incarts_pipeline.cli import running, show
 from incarts_pipeline.cli.options import (
     DelimiterOpt,
     EncodingOpt,
@@ -30,8 +29,6 @@ from incarts_pipeline.cli.options import (
     settings_for,
     statuses,
 )
-from incarts_pipeline.pipeline import apply_qr_codes, plan_qr_codes
-from incarts_pipeline.plan import QrRequest, refuse
 from incarts_pipeline.write import IfRunning, WriteOptions
 
 _WHAT = "QR code"
@@ -91,6 +88,10 @@ def qr(
     as_json: JsonOpt = False,
 ) -> None:
     """Make further QR codes of links, each once, and write qr_codes.parquet."""
+    from incarts_pipeline.cli import running, show
+    from incarts_pipeline.pipeline import apply_qr_codes, plan_qr_codes
+    from incarts_pipeline.plan import QrRequest, refuse
+
     settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = QrRequest(
         source=table,

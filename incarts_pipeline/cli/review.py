@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,13 +13,13 @@ from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import OpenCase, ReviewListAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
-from incarts_pipeline.file_writer import write_file
-from incarts_pipeline.ledger import Case
-from incarts_pipeline.maintenance import OpenCases, review
 from incarts_pipeline.models import QrCode
 from incarts_pipeline.text import clock_time, counted
 
-# What one command alone needs, it imports itself: the others don't wait for it.
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger import Case
+    from incarts_pipeline.maintenance import OpenCases
+
 app = typer.Typer(
     help="Settle what needs a person: links that may exist at Incarts.",
     no_args_is_help=True,
@@ -36,7 +36,9 @@ def list_cases(
     ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False
 ) -> None:
     """List what is in flight or in doubt; exit 3 when something needs a person."""
-    found = OpenCases(cases=review.open_cases(settings_for(ledger, target)))
+    from incarts_pipeline.maintenance import OpenCases, open_cases
+
+    found = OpenCases(cases=open_cases(settings_for(ledger, target)))
     if as_json:
         screen.tell_json(_answer(found))
     else:
@@ -100,10 +102,12 @@ def evidence(
     target: TargetOpt = None,
 ) -> None:
     """Write all that Incarts' support needs into one JSON file; it holds no API key."""
+    from incarts_pipeline.file_writer import write_file
+    from incarts_pipeline.maintenance.review import evidence as gathered
     from incarts_pipeline.plan import NamedPath, check_apart, paths_read
 
     settings = settings_for(ledger, target)
-    found = review.evidence(settings, keys=keys or ())
+    found = gathered(settings, keys=keys or ())
     if not found.cases and str(output) != "-":
         screen.say("nothing is in doubt: there is nothing to ask")
         return
@@ -150,6 +154,8 @@ def recreate(
     target: TargetOpt = None,
 ) -> None:
     """Give operations up that have no link: the next run makes a new one for each row."""
+    from incarts_pipeline.maintenance import review
+
     if not yes and sys.stdin.isatty():
         screen.confirm(
             "If one of these links exists after all, its row gets a second one. Has Incarts "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.run_answers import (
@@ -21,7 +22,6 @@ from incarts_pipeline.cli.run_answers import (
     RunAnswer,
     StatusCount,
 )
-from incarts_pipeline.differences import Difference
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
@@ -33,10 +33,13 @@ from incarts_pipeline.display import (
     problem_groups,
 )
 from incarts_pipeline.models import Action, Reason, Status
-from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import ChangedRows, Plan, PlanFigures
 from incarts_pipeline.text import counted
-from incarts_pipeline.write import End
+
+if TYPE_CHECKING:
+    from incarts_pipeline.differences import Difference
+    from incarts_pipeline.pipeline import RunResult
+    from incarts_pipeline.plan import ChangedRows, Plan, PlanFigures
+    from incarts_pipeline.write import End
 
 Line = Sequence[screen.Part]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,14 +11,9 @@ from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import KeyHost, TrustAnswer
 from incarts_pipeline.cli.options import JsonOpt, TargetOpt, settings_for
 from incarts_pipeline.errors import SettingsError, UntrustedHostError
-from incarts_pipeline.settings import (
-    TrustedHost,
-    keep_trusted,
-    kept_hosts,
-    named_host,
-    trusted_host,
-    withdraw,
-)
+
+if TYPE_CHECKING:
+    from incarts_pipeline.settings import TrustedHost
 
 _UNASKED = frozenset({"--yes", "-y", "--json"})
 
@@ -34,6 +29,14 @@ def trust(
     as_json: JsonOpt = False,
 ) -> None:
     """Say that the API key is for a host, whatever file names it; or list what was said."""
+    from incarts_pipeline.settings import (
+        keep_trusted,
+        kept_hosts,
+        named_host,
+        trusted_host,
+        withdraw,
+    )
+
     if host is None:
         if take_back:
             raise typer.BadParameter("--withdraw needs the host.")
@@ -62,6 +65,8 @@ def agrees(error: UntrustedHostError) -> bool:
 
     `--yes` answers the questions of a command, not this one.
     """
+    from incarts_pipeline.settings import TrustedHost, keep_trusted
+
     if not sys.stdin.isatty() or _UNASKED.intersection(sys.argv):
         return False
     screen.say_lines(error.message, err=True)

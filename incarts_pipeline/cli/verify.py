@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 
-from incarts_pipeline.cli import running, screen, show
+from incarts_pipeline.cli import screen, show
 from incarts_pipeline.cli.answers import VerifyAnswer
 from incarts_pipeline.cli.options import (
     JsonOpt,
@@ -22,18 +20,11 @@ from incarts_pipeline.cli.options import (
     seconds_of,
     settings_for,
 )
-from incarts_pipeline.maintenance import Verdict, Verification, VerifyRequest
-from incarts_pipeline.maintenance.verify import verify as read_back
 from incarts_pipeline.text import counted
 
-_MEANING = {
-    Verdict.OK: "as it was sent",
-    Verdict.DRIFTED: "differs from what was sent; see differences",
-    Verdict.GONE: "Incarts has it no more, or doesn't show it to this key",
-    Verdict.INACTIVE: "its status is not active",
-    Verdict.UNREADABLE: "Incarts answered, but not with the link",
-    Verdict.NOT_CHECKED: "not read; run again to go on",
-}
+if TYPE_CHECKING:
+    from incarts_pipeline.maintenance import Verification
+
 _SHOWN = 20
 
 
@@ -63,6 +54,10 @@ def verify(
     as_json: JsonOpt = False,
 ) -> None:
     """Read links back (scope links:read) and report what is not as it was sent."""
+    from incarts_pipeline.cli import running
+    from incarts_pipeline.maintenance import VerifyRequest
+    from incarts_pipeline.maintenance.verify import verify as read_back
+
     settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = VerifyRequest(
         links=links, link_sets=tuple(link_set or ()), only=tuple(only or ()), sample=sample
@@ -94,14 +89,30 @@ def _answer(result: Verification) -> VerifyAnswer:
 
 
 def _tables(result: Verification) -> None:
+    from incarts_pipeline.maintenance import Verdict
+
+    meaning = {
+        Verdict.OK: "as it was sent",
+        Verdict.DRIFTED: "differs from what was sent; see differences",
+        Verdict.GONE: "Incarts has it no more, or doesn't show it to this key",
+        Verdict.INACTIVE: "its status is not active",
+        Verdict.UNREADABLE: "Incarts answered, but not with the link",
+        Verdict.NOT_CHECKED: "not read; run again to go on",
+    }
     columns = ("links", "verdict", "which means")
-    rows = [(f"{n:,}", one.value, _MEANING[one]) for one, n in result.counts.items() if n]
+    rows = [(f"{n:,}", one.value, meaning[one]) for one, n in result.counts.items() if n]
     screen.tell_table("Links read back", columns, rows, right=columns[:1])
     for line in _lines(result):
         screen.say(*line)
 
 
 def _lines(result: Verification) -> Iterator[Sequence[screen.Part]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from incarts_pipeline.cli import show
+    from incarts_pipeline.maintenance import Verdict
+
     quiet = [Verdict.OK.value, Verdict.NOT_CHECKED.value]
     odd = result.table.filter(pc.invert(pc.is_in(result.table["verdict"], pa.array(quiet))))
     yield from (_line(row) for row in odd.slice(0, _SHOWN).to_pylist())

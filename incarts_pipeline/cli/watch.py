@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,10 @@ from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import FailedAttempt, WatchAnswer, WatchedRun
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.clock import from_micros
-from incarts_pipeline.maintenance import Watched, watch_ledger
 from incarts_pipeline.text import duration
+
+if TYPE_CHECKING:
+    from incarts_pipeline.maintenance import Watched
 
 _SECONDS = 2.0  # between two looks
 _LOOK_SHARE = 10  # times as long as a look takes: a large ledger is looked at less often
@@ -27,6 +29,8 @@ def watch(
     as_json: JsonOpt = False,
 ) -> None:
     """Show all runs on a ledger: pace, limit, doubts, last errors. Live in a terminal."""
+    from incarts_pipeline.maintenance import watch_ledger
+
     settings = settings_for(ledger, target)
     found = watch_ledger(settings)
     if as_json:

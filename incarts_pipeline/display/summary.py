@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from incarts_pipeline.display.remedies import REASONS, of_forbidden
 from incarts_pipeline.models import SUSPICIONS, Action, Reason, Severity, Status
-from incarts_pipeline.pipeline import RunResult
-from incarts_pipeline.plan import Plan, PlanFigures, queries
+from incarts_pipeline.plan import queries
 from incarts_pipeline.text import counted, duration
+
+if TYPE_CHECKING:
+    from incarts_pipeline.pipeline import RunResult
+    from incarts_pipeline.plan import Plan, PlanFigures
 
 COUNTED_FROM_0 = "Rows are counted from 0; row 0 is the first below a header."
 

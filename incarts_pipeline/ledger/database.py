@@ -6,6 +6,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,10 +26,13 @@ from incarts_pipeline.sqlite import explain, write_ahead
 from incarts_pipeline.text import Option, OptionText
 
 
-def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
+def open_engine(
+    path: Path, *, read_only: bool = False, pool: type[sa.Pool] = sa.pool.QueuePool
+) -> sa.Engine:
     """Return an engine on the file: WAL, `synchronous=FULL`, one immediate transaction at a time.
 
-    Dispose of it when its work is done, which closes the file.
+    Dispose of it when its work is done, which closes the file; one with a `NullPool` has it open
+    only within a transaction.
 
     Raises:
         LedgerError: the file can't be opened; one that isn't there is not made.
@@ -52,9 +56,7 @@ def open_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
             raise
         return connection
 
-    engine = sa.create_engine(
-        "sqlite://", creator=connect, poolclass=sa.pool.QueuePool, hide_parameters=True
-    )
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=pool, hide_parameters=True)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -88,12 +90,18 @@ def transaction(engine: sa.Engine, path: Path, *, marked: bool = True) -> Iterat
 @contextmanager
 def once(path: Path, *, read_only: bool = False) -> Iterator[sa.Connection]:
     """Open the ledger for one transaction; raises as `transaction` does."""
-    engine = open_engine(path, read_only=read_only)
-    try:
-        with transaction(engine, path) as connection:
-            yield connection
-    finally:
-        engine.dispose()
+    with transaction(_closing_engine(path, read_only=read_only), path) as connection:
+        yield connection
+
+
+@lru_cache(maxsize=16)
+def _closing_engine(path: Path, *, read_only: bool) -> sa.Engine:
+    """Return an engine that leaves no file open: what is kept is the text of its statements.
+
+    A run opens the ledger for a dozen single transactions, and to make an engine and translate
+    their statements takes longer than to carry them out.
+    """
+    return open_engine(path, read_only=read_only, pool=sa.pool.NullPool)
 
 
 def prepare_file(

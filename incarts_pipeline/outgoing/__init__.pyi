@@ -5,6 +5,7 @@ from .children import (
 )
 from .columns import (
     column_without_secrets as column_without_secrets,
+    columns_without_secrets as columns_without_secrets,
     rows_with_secrets as rows_with_secrets,
 )
 from .keys import (

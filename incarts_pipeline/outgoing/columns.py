@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from incarts_pipeline.outgoing.secrets import holds_secret, searched_pattern, without_secrets
+
+_TOGETHER = 16_000_000  # bytes of texts that are looked through at once
 
 
 def rows_with_secrets(texts: pa.Array) -> list[int]:
@@ -33,6 +37,29 @@ def column_without_secrets(column: pa.Array) -> pa.Array:
     if not _has_text(kind) or not _any_secret(column):
         return column
     return pa.array(_clean(column.to_pylist()), kind)
+
+
+def columns_without_secrets(columns: Sequence[pa.Array]) -> list[pa.Array]:
+    """Return columns of one table as `column_without_secrets` does each."""
+    texts = [text for column in columns for text in _texts(column)]
+    few = sum(text.nbytes for text in texts) < _TOGETHER
+    if few and texts and not rows_with_secrets(pa.concat_arrays(texts)):
+        return list(columns)
+    return [column_without_secrets(column) for column in columns]
+
+
+def _texts(column: pa.Array) -> Iterator[pa.StringArray]:
+    """Yield the texts of a column, by themselves or within lists and structs."""
+    kind = column.type
+    if pt.is_string(kind):
+        yield column
+    elif pt.is_large_string(kind):
+        yield column.cast(pa.string())
+    elif pt.is_list(kind):
+        yield from _texts(column.flatten())
+    elif pt.is_struct(kind):
+        for child in column.flatten():
+            yield from _texts(child)
 
 
 def _has_text(kind: pa.DataType) -> bool:

@@ -79,15 +79,18 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
         RefusedError: says which two; nothing was written.
         PublishError: no file can have such a path, or it is a symbolic link.
     """
-    for at, path in enumerate(written):
+    for path in written:
         if "\0" in path.path:
             raise PublishError(
                 f"The {path.what} can't be written to {uri_place(path.path)!r}, "
                 "which has a NUL in it.",
                 fix="Correct the path.",
             )
-        for other in (*read, *written[:at]):
-            if _same(_real(path.path), _real(other.path)) or _is_part(path, other):
+    taken = [(other, _real(other.path)) for other in read]
+    for path in written:
+        place = _real(path.path)
+        for other, its_place in taken:
+            if _same(place, its_place) or _is_part(place, other, its_place):
                 raise RefusedError(
                     f"The {path.what} can't be written to {uri_place(path.path)}: that is "
                     f"the {other.what}, {uri_place(other.path)}.",
@@ -97,6 +100,7 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
         if "://" not in path.path:
             check_link(Path(path.path), path.what)
         _check_kind(path)
+        taken.append((path, place))
 
 
 def _ledger(ledger: Path) -> Iterator[NamedPath]:
@@ -138,8 +142,8 @@ def _same(one: str, other: str) -> bool:
         return False
 
 
-def _is_part(written: NamedPath, other: NamedPath) -> bool:
-    """Say whether a catalog that is a folder or a glob would hold a file."""
+def _is_part(written: str, other: NamedPath, place: str) -> bool:
+    """Say whether a catalog that is a folder or a glob, at a place, would hold a file."""
     if not other.is_catalog or Path(other.path).is_file():
         return False
-    return would_read(_real(other.path), _real(written.path), other.catalog_format)
+    return would_read(place, written, other.catalog_format)

@@ -13,7 +13,7 @@ from pyarrow import fs
 from incarts_pipeline.errors import PublishError, reason_of
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.file_writer import check_writable, new_file, staged_file
-from incarts_pipeline.outgoing import column_without_secrets, keep_credentials, uri_place
+from incarts_pipeline.outgoing import columns_without_secrets, keep_credentials, uri_place
 from incarts_pipeline.publish.freshness import sha256_of
 from incarts_pipeline.schemas import DISTINCT
 
@@ -107,10 +107,7 @@ def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: BinaryIO)
     repeating = [name for name in schema.names if name not in DISTINCT]
     with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as writer:
         for batch in batches:
-            columns = [
-                _clean(column.cast(field.type), field.name)
-                for column, field in zip(batch.columns, schema, strict=True)
-            ]
+            columns = _clean(batch.cast(schema))
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
     file.flush()
     sha256 = sha256_of(Path(file.name))
@@ -118,8 +115,12 @@ def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: BinaryIO)
     return sha256
 
 
-def _clean(column: pa.Array, name: str) -> pa.Array:
-    return column if name in _OURS else column_without_secrets(column)
+def _clean(batch: pa.RecordBatch) -> list[pa.Array]:
+    """Return a batch's columns without the secrets that others may have put into them."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    others = [name for name in columns if name not in _OURS]
+    found = columns_without_secrets([columns[name] for name in others])
+    return list((columns | dict(zip(others, found, strict=True))).values())
 
 
 def _check_writable(filesystem: fs.FileSystem, path: str, shown: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +17,11 @@ from incarts_pipeline.outgoing import logger_of
 logger = logger_of(__name__)
 
 
-def stands(ledger: Path, file: Path | None, made_from: str | None = None) -> bool:
+def stands(ledger: Path, file: Path | None, made_from: Callable[[], str] | None = None) -> bool:
     """Say whether a file is, byte for byte, what was published from the ledger as it is now.
 
-    With `made_from`, it must have been made from just that beside the ledger. None stands for a
+    With `made_from`, it must have been made from just that beside the ledger, which is asked for
+    when it is known what it was made from. None stands for a
     file on an object store, which would have to be fetched to see that nobody changed it.
     """
     if file is None or not (file.is_file() and ledger.is_file()):
@@ -27,7 +29,7 @@ def stands(ledger: Path, file: Path | None, made_from: str | None = None) -> boo
     try:
         with once(ledger, read_only=True) as connection:
             found = noted(connection, str(file))
-        if found is None or made_from not in (None, found.made_from):
+        if found is None or (made_from is not None and found.made_from != made_from()):
             return False
         return sha256_of(file) == found.sha256
     except (LedgerError, OSError):  # whoever needs the ledger or the file says what is wrong

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -55,42 +57,72 @@ def publish(
     """
     workspace, is_catalog = plan.workspace, plan.kind.is_catalog
     history = History(set_ids=set_ids, partition=plan.options.partition)
-    if is_catalog:
-        _publish_history(ledger, history, output.history, facts)
     load_left_over(workspace, left)
     table = TABLES[plan.kind]
     keys = key_columns(plan.key_fields, table.columns)
     schema = pa.schema([*(f.with_name(name) for name, f in keys.items()), *table.columns])
     query = queries.rows(keys, table.select, schema.names)
     code = [query, str(schema), queries.LATEST, queries.MISSING_ROWS, str(MISSING)]
-    data = [workspace.requests_digest, *(workspace.digest(one) for one in queries.INPUTS)]
-    made_from = _made_from([*code, *data, left.reason.value], history, facts)
+
+    @cache
+    def made_from() -> str:
+        data = [workspace.requests_digest, *(workspace.digest(one) for one in queries.INPUTS)]
+        return _made_from([*code, *data, left.reason.value], history, facts)
+
     files = [local_file(target) for target in output.rows_of(plan.kind)]
-    if all(stands(ledger, file, made_from) for file in files):
-        return _kept(output, files)
-    with Noting(ledger, *files) as noting:
+    past = _stale_history(ledger, history, output.history, facts) if is_catalog else None
+    standing = all(stands(ledger, file, made_from) for file in files)
+    # All in one: each note of its own would be two more transactions.
+    with Noting(ledger, *([past.file] if past else []), *([] if standing else files)) as noting:
+        if past is not None:
+            _write_history(ledger, history, past, output.history, facts, noting)
+        if standing:
+            return _kept(output, files)
         workspace.load_links(ledger, set_ids, history.partition)
+        did = workspace.db.execute(queries.DONE_BY, {"run": facts["run_id"]}).fetchall()
+        # What this run did is told in other words by the next one, which did nothing.
+        lasting = _NOT_TO_KEEP if did else made_from()
         if is_catalog:
             # One after the other: an open stream holds on to the memory of its joins.
             gone = workspace.stream(queries.MISSING_ROWS, _BATCH)
             schema_gone = MISSING.with_metadata(metadata_of(facts))
-            noting.made(files[-1], made_from, write_table(gone, schema_gone, output.missing))
+            noting.made(files[-1], lasting, write_table(gone, schema_gone, output.missing))
             del gone
         counts, sha256 = write_rows(
             workspace, query, left.reason, facts, schema, output.links, plan.kind.id_column
         )
-        # What this run did is told in other words by the next one, which did nothing.
-        did = workspace.db.execute(queries.DONE_BY, {"run": facts["run_id"]}).fetchall()
-        noting.made(files[0], _NOT_TO_KEEP if did else made_from, sha256)
+        noting.made(files[0], lasting, sha256)
     return Published(output=output, counts=counts, made_by=facts["run_id"])
 
 
-def _publish_history(ledger: Path, history: History, target: str, facts: Mapping[str, str]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StaleHistory:
+    """A history to write anew: its file, None on an object store, and what it is made from."""
+
+    file: Path | None
+    made_from: str
+
+
+def _stale_history(
+    ledger: Path, history: History, target: str, facts: Mapping[str, str]
+) -> _StaleHistory | None:
+    """Say which history is to be written; keep the one that stands, and return None."""
     file = local_file(target)
     made_from = _made_from([history.query.sql, str(HISTORY)], history, facts)
-    if stands(ledger, file, made_from):
+    if stands(ledger, file, lambda: made_from):
         keep(file)
-        return
+        return None
+    return _StaleHistory(file=file, made_from=made_from)
+
+
+def _write_history(
+    ledger: Path,
+    history: History,
+    stale: _StaleHistory,
+    target: str,
+    facts: Mapping[str, str],
+    noting: Noting,
+) -> None:
     schema = HISTORY.with_metadata(metadata_of(facts))
     least = _links_to_keep(target, history, facts)  # before the ledger is read, which only grows
 
@@ -102,9 +134,9 @@ def _publish_history(ledger: Path, history: History, target: str, facts: Mapping
             f"what only the file knows with `incarts import {target}`.",
         )
 
-    with Noting(ledger, file) as noting, reading(ledger) as connection:
+    with reading(ledger) as connection:
         links = _at_least(least, "link_id", history.batches(connection), too_few)
-        noting.made(file, made_from, write_table(links, schema, target))
+        noting.made(stale.file, stale.made_from, write_table(links, schema, target))
 
 
 def _links_to_keep(target: str, history: History, facts: Mapping[str, str]) -> int:

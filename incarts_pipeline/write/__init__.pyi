@@ -1,5 +1,6 @@
 from .attempts import AttemptResult as AttemptResult, Attempts as Attempts
 from .circuit_breaker import Circuits as Circuits, End as End, EndKind as EndKind
+from .garbage_collection import less_garbage_collection as less_garbage_collection
 from .metrics import Latencies as Latencies, RunMetrics as RunMetrics, Timeline as Timeline
 from .options import SAMPLE_PER as SAMPLE_PER, IfRunning as IfRunning, WriteOptions as WriteOptions
 from .result import (

@@ -95,6 +95,15 @@ def test_wrong_utf8_is_found(tmp_path: Path) -> None:
     assert (caught.value.row, caught.value.column) == (70_000, "sku")
 
 
+def test_wrong_utf8_inside_of_others_is_found(tmp_path: Path) -> None:
+    """Also in a list, where it isn't the only text that is none, by the first row."""
+    texts = pa.array([b"ok"] * 40 + [b"\xff"] * 3).view(pa.string())
+    lists = pa.ListArray.from_arrays(pa.array([0, 0, 39, 42, 43], pa.int32()), texts)
+    with pytest.raises(CatalogError) as caught:
+        rows_of(write(tmp_path / "a.parquet", skus=lists))
+    assert (caught.value.row, caught.value.column) == (2, "skus")
+
+
 def test_nested_and_odd_types_become_plain(tmp_path: Path) -> None:
     """Views, large and dictionary types become the few plain ones, inside of others as well."""
     kind = pa.struct([("l", pa.large_list(pa.large_string()))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import pandas as pd  # noqa: F401 - if it is there, the shell doesn't hide it from pyarrow
 import pyarrow.csv as pacsv
 import pytest
 

@@ -9,39 +9,80 @@ import sys
 from pathlib import Path
 
 import click
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.cli.commands import ENTRIES
-from tests.support.shell import commands_of
+from tests.support.processes import NO_MAPPING
+from tests.support.runs import products
+from tests.support.shell import Shell, commands_of
 
-# Packages that take a twentieth of a second or more to load.
-HEAVY = frozenset(
+# Packages that take long to load, and what each kind of command may load of them.
+_HEAVY = frozenset(
     {
-        *("aiohttp", "adbc_driver_manager", "duckdb", "httpx", "numpy", "pandas", "pyarrow"),
-        *("pydantic", "pydantic_settings", "sqlalchemy", "starlette", "tenacity", "uvicorn"),
+        *("adbc_driver_manager", "aiohttp", "asyncio", "duckdb", "httpx", "numpy", "pandas"),
+        *("pyarrow", "pydantic", "sqlalchemy", "starlette", "tenacity", "uvicorn", "yaml"),
     }
 )
-# Runs the shell, and says on standard error which modules there are in the end.
-LOADED = """
-import sys
-from incarts_pipeline.cli import main
-try:
-    main()
-finally:
-    sys.stderr.write("loaded: " + " ".join({name.partition(".")[0] for name in sys.modules}))
+_LEDGER = frozenset({"asyncio", "pydantic", "sqlalchemy"})
+_PLAN = _LEDGER | {"duckdb", "numpy", "pyarrow", "yaml"}
+_CALLS = _PLAN | {"aiohttp", "httpx", "tenacity"}
+_OPTIONS_OF_ALL = """
+import click, typer
+from incarts_pipeline.cli.app import app
+root = typer.main.get_command(app)
+for name in root.commands:
+    assert root.resolve_command(click.Context(root), [name])[1].params is not None
 """
+_TELLING = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write("loaded: " + " ".join(sys.modules)))
+"""
+_RUN = "from incarts_pipeline.cli import main; main()"
 
 
-def loaded_by(*arguments: str) -> frozenset[str]:
-    """Return what `incarts` with these arguments loads of the heavy packages."""
-    command = [sys.executable, "-c", LOADED, *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    _, found, names = ran.stderr.rpartition("loaded: ")
-    assert found, ran.stderr
-    return HEAVY & frozenset(names.split())
+def loaded_by(code: str, *arguments: str) -> frozenset[str]:
+    """Return what a process of its own has loaded of the heavy packages once the code has run."""
+    command = [sys.executable, "-c", _TELLING + code, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    _, told, names = ran.stderr.rpartition("loaded: ")
+    assert (ran.returncode, told) == (0, "loaded: "), ran.stderr
+    return _HEAVY.intersection(names.split())
+
+
+def test_no_command_loads_anything_for_its_options() -> None:
+    """Help, the version and completion wait for nothing that only the work needs."""
+    assert loaded_by(_OPTIONS_OF_ALL) == set()
+
+
+@pytest.mark.parametrize(
+    ("may_load", "command"),
+    [
+        (_LEDGER, "status"),
+        pytest.param(_LEDGER, "stop", marks=pytest.mark.slow),
+        pytest.param(_LEDGER, "show sku=000001", marks=pytest.mark.slow),
+        pytest.param(_LEDGER, "review list", marks=pytest.mark.slow),
+        pytest.param(_LEDGER, "ledger check", marks=pytest.mark.slow),
+        (_PLAN, "plan catalog.csv --unique-key sku --link-set test"),
+        pytest.param(
+            _CALLS,
+            "apply catalog.csv -o links.parquet --unique-key sku --link-set test",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(_CALLS - {"tenacity"}, "doctor", marks=pytest.mark.slow),
+    ],
+    ids=lambda told: told.split(" -")[0] if isinstance(told, str) else "",
+)
+def test_what_a_command_loads(
+    may_load: frozenset[str], command: str, catalog: str, shell: Shell
+) -> None:
+    """A command loads what it needs: none pandas, and only those that call Incarts aiohttp."""
+    assert shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)[0] == 0
+    assert loaded_by(_RUN, *command.split()) <= may_load
 
 
 def test_the_overview_says_what_each_command_says() -> None:
@@ -69,6 +110,20 @@ def test_a_mistyped_command_is_answered_with_the_nearest() -> None:
     ran = CliRunner().invoke(app, ["stauts"])
     assert ran.exit_code == 2
     assert ran.output.count("'status'") == 1
+
+
+@pytest.mark.slow
+def test_nanoseconds_need_no_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is none is told by its row, though Python has no value for what is beside it."""
+    monkeypatch.setenv("INCARTS_PROJECT_ID", "demo")
+    moments = pa.array([1, 2], pa.timestamp("ns"))
+    texts = pa.array([b"ok", b"\xff"]).view(pa.string())
+    nested = pa.StructArray.from_arrays([moments, texts], names=["at", "text"])
+    table = products(2).append_column("seen", nested)
+    pq.write_table(table, "catalog.parquet")
+    command = [sys.executable, "-c", _RUN, "plan", "catalog.parquet", *NO_MAPPING]
+    told = subprocess.run(command, capture_output=True, text=True).stderr
+    assert "Row 1 of catalog.parquet (the first is 0) has bytes in the column 'seen'" in told
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

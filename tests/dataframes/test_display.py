@@ -207,7 +207,7 @@ def test_report_of_a_run_that_fails(
     def broken(*_: object, **__: object) -> None:
         raise PublishError("The disk is full.", fix="Make room.")
 
-    monkeypatch.setattr("incarts_pipeline.pipeline.publish", broken)
+    monkeypatch.setattr("incarts_pipeline.publish.publish.publish", broken)
     with pytest.raises(PublishError, match="full"):
         ip.write_links(
             frame(),

@@ -13,7 +13,8 @@ from incarts_pipeline.errors import (
     LedgerForeignError,
     LedgerLockedError,
 )
-from incarts_pipeline.ledger.database import prepare_file
+from incarts_pipeline.ledger.database import once, prepare_file, read_facts
+from incarts_pipeline.ledger.ledger_file import file_id, place_of
 from incarts_pipeline.ledger.queries import ensure_sets
 from incarts_pipeline.ledger.reader import LedgerReader
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
@@ -28,6 +29,23 @@ def test_file_is_durable(engine: sa.Engine) -> None:
     assert row(engine, "PRAGMA journal_mode") == ("wal",)
     assert row(engine, "PRAGMA synchronous") == (2,)
     assert row(engine, "SELECT value FROM meta WHERE name = 'base_url'") == (HOST,)
+
+
+def test_a_single_transaction_leaves_no_file_open(engine: sa.Engine) -> None:
+    """What was opened for one transaction is closed behind it, and the file's next one is read."""
+    file = file_id(FILE)
+    engine.dispose()
+    assert file is not None
+    for read_only in (False, True):
+        with once(FILE, read_only=read_only) as connection:
+            assert read_facts(connection)["base_url"] == HOST
+            assert place_of(file) == str(FILE.resolve())
+        assert place_of(file) is None
+    for name in (FILE.name, f"{FILE.name}.witness"):
+        Path(name).rename(f"old-{name}")
+    prepare_file(FILE, "http://127.0.0.1:1").dispose()
+    with once(FILE, read_only=True) as connection:
+        assert read_facts(connection)["base_url"] == "http://127.0.0.1:1"
 
 
 def test_another_host_is_refused(engine: sa.Engine) -> None:

@@ -9,6 +9,7 @@ from incarts_pipeline.outgoing import (
     MASK,
     SHAPE,
     column_without_secrets,
+    columns_without_secrets,
     holds_secret,
     keep_secret,
     rows_with_secrets,
@@ -88,6 +89,21 @@ def test_columns_are_searched_as_texts_are() -> None:
     nested = pa.array([[{"field": "name", "message": f"it is {UNSHAPED}"}], None])
     assert column_without_secrets(nested).to_pylist()[0][0]["message"] == f"it is {MASK}"
     assert column_without_secrets(nested.slice(1)) == nested.slice(1)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_columns_are_searched_together_as_one_by_one(at: int) -> None:
+    """A secret in one of many columns, of whatever kind, is masked there, and nothing else is."""
+    kinds = (pa.string(), pa.large_string(), pa.list_(pa.string()), pa.struct([("a", pa.string())]))
+
+    def table(text: str) -> list[pa.Array]:
+        values = [["", None], ["x", None], [["y", None], None], [{"a": "z"}, None]]
+        values[at][0] = (text, text, [text], {"a": text})[at]
+        columns = [pa.array(column, kind) for column, kind in zip(values, kinds, strict=True)]
+        return [*columns, pa.array([1, 2])]
+
+    assert columns_without_secrets(table("fine")) == table("fine")
+    assert columns_without_secrets(table(f"it is {UNSHAPED}")) == table(f"it is {MASK}")
 
 
 def test_json_is_cleaned_whole() -> None:

@@ -315,8 +315,8 @@ def test_a_change_while_a_file_is_made(run: Run) -> None:
     assert not freshness.stands(LEDGER, file)
     with freshness.Noting(LEDGER, file) as noting:
         noting.made(file, "test", freshness.sha256_of(file))
-    assert freshness.stands(LEDGER, file, "test")
-    assert not freshness.stands(LEDGER, file, "another test")
+    assert freshness.stands(LEDGER, file, lambda: "test")
+    assert not freshness.stands(LEDGER, file, lambda: "another test")
 
 
 def test_two_runs_that_make_one_file(run: Run) -> None:
@@ -331,7 +331,7 @@ def test_two_runs_that_make_one_file(run: Run) -> None:
         first.made(file, "first", freshness.sha256_of(file))
     assert not freshness.stands(LEDGER, file)
     file.write_bytes(b"second")
-    assert freshness.stands(LEDGER, file, "second")
+    assert freshness.stands(LEDGER, file, lambda: "second")
 
 
 def test_an_old_ledger_knows_only_its_own_files(run: Run, tmp_path: Path) -> None:
