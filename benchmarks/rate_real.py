@@ -41,7 +41,7 @@ def one_run(box: Sandbox, folder: Path, name: str, processes: int, seconds: floa
                 box,
                 "apply",
                 str(file),
-                f"--output=links-{i}.parquet",
+                f"--output=links-{name}-{i}.parquet",
                 "--unique-key=sku",
                 f"--link-set={name}-{i}",
                 "--yes",

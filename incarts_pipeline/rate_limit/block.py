@@ -14,6 +14,7 @@ _FIRST_GAP = 0.1  # seconds
 _GROWTH, _GROWTH_TOLD = 2.0, 4.0  # of the gap; the higher one where a time was told
 _FAST_UNTIL = 1.0  # seconds blocked, until which gaps grow like that
 _SHARE, _SHARE_LATER, _LATER = 0.25, 0.5, 60.0  # of the time blocked, and from when on
+_CLOSE, _CLOSE_FROM = 0.01, 900.0  # of the time blocked, and from when on: no ban is so long
 _LATE = 0.02  # seconds after a predicted instant: what is early is refused
 
 
@@ -44,6 +45,7 @@ class Block:
     hinted: float | None = None  # when a hint said to come back, as it was told
     waited_for: str = ""
     watched_from: float = 0.0  # since when somebody has been trying
+    close_gap: float = 0.0  # until the next try, after a guess came too early; doubled each time
     longest_gap: float = 0.0  # between two tries of which the second was refused
 
     def ask(self, now: float) -> float:
@@ -81,7 +83,9 @@ class Block:
             return
         self.canary_at, self.waited_for = now + self._gap(now, told=told), ""
         near = min((guess.at for guess in ahead), default=self.canary_at)
-        self.canary_at = min(self.canary_at, near + _LATE)
+        if near < self.canary_at:
+            # Windows that begin with the clock end some time after what is guessed: not much.
+            self.canary_at, self.close_gap = near + _LATE, _CLOSE * (near - self.began)
 
     def _gap(self, now: float, *, told: bool) -> float:
         """Return a gap that grows: a bucket is open after a moment, a window after an hour."""
@@ -89,4 +93,8 @@ class Block:
         if blocked < _FAST_UNTIL or self.tries < 2:
             return float(self.first_gap * (_GROWTH_TOLD if told else _GROWTH) ** self.tries)
         share = _SHARE if blocked < _LATER else _SHARE_LATER
-        return max(blocked * (1.0 if told else share), _FIRST_GAP)
+        gap = max(blocked * (1.0 if told else share), _FIRST_GAP)
+        if blocked < _CLOSE_FROM or not self.close_gap:
+            return gap
+        close, self.close_gap = self.close_gap, _GROWTH * self.close_gap
+        return min(gap, close)

@@ -29,6 +29,7 @@ _LEAST_LONG = 1.0  # seconds; what gives again sooner gives evenly enough
 _TRIAL, _TRIAL_PACE = 4, 5.0  # requests that a reset window lets through at once; so many a second
 _POLL = 0.005  # seconds between looks while as many are under way as may be
 _SPENT = "no requests left in this window, as a header says"
+_FEW = 20  # acknowledgements of which a rate says less than the one before
 _LOW = 1.11  # times the pace: a climb that ends so early was none, as more was in hand
 PATIENCE = 900.0  # seconds of nothing but refusals
 
@@ -262,6 +263,7 @@ class RateController(Course):
             self.trial_count = self.models.history.total
             self.next_at = sent_at + 1.0 / min(self.speed, _TRIAL_PACE)
             self.models.keep()
+            self.chance.strays = []  # of another window
         elif self._is_stray(block):
             if self.phase is Phase.PROBE and self.was_clean and not self._is_noise():
                 # It doesn't refuse by chance, or the cruise would have met that: it gives no more.
@@ -285,7 +287,8 @@ class RateController(Course):
 
     def _learn(self, block: Block, sent_at: float, now: float, *, is_long: bool) -> None:
         is_full = isinstance(self.models.best(), Window) and self.models.explains(block)
-        self.models.unblocked(block, sent_at, is_long=is_long, rate=self.speed)
+        rode = block.began - self.since if self.phase is Phase.CRUISE else 0.0
+        self.models.unblocked(block, sent_at, is_long=is_long, rate=self.speed, rode=rode)
         is_alone = not block.tries and not is_long and not is_full
         if self.phase in (Phase.PROBE, Phase.CLIMB) and is_alone and self._is_noise():
             return
@@ -313,7 +316,8 @@ class RateController(Course):
             models.flow.restart(block.began, models.history.total, self.sustained)
         best = models.best()
         if isinstance(best, Flow) and models.quiet is None and not best.is_settled:
-            if self.phase is Phase.CRUISE and best.assumed is not None and best.count < 20:
+            rides = is_long or self.phase is Phase.CRUISE
+            if rides and best.assumed is not None and best.count < _FEW:
                 self._cruise(now)
             else:
                 self._measure(best, now)

@@ -166,7 +166,7 @@ class Course:
 
     def _cruise(self, now: float, last: float | None = None) -> None:
         """Go on just below the limit; after a probe the rest grows with what the probe cost."""
-        rate, best = self.models.rate() or self.rate, self.models.best()
+        rate, best = self.models.rate() or self.rate, self.models.pacing()
         length = best.length if isinstance(best, Window) else None
         longest = 1.5 * max(length or 0.0, _REST / 1.5)
         if self.models.quiet is not None:
@@ -189,7 +189,7 @@ class Course:
 
     def _probe(self, now: float) -> None:
         """Try whether there is more, if more could be used."""
-        rate, best = self.models.rate() or self.rate, self.models.best()
+        rate, best = self.models.rate() or self.rate, self.models.pacing()
         if self.ceiling is not None and rate >= self.ceiling:
             self.since = now
             return
@@ -206,7 +206,7 @@ class Course:
 
     def _look_at_probe(self, elapsed: float, now: float) -> None:
         """Climb when the server gives more than is explained; give up after a while."""
-        best, rate = self.models.best(), self.models.rate() or self.rate
+        best, rate = self.models.pacing(), self.models.rate() or self.rate
         accepted = self.models.history.total - self.since_count
         lasts = 2.0 * _SOON
         if isinstance(best, Window) and best.length is not None:
@@ -222,7 +222,12 @@ class Course:
         else:
             more = accepted - rate * elapsed > self.slack + MARGIN
         if not more:
-            if elapsed > lasts:
+            is_clean = isinstance(best, Flow) and not self._hits() and self._used(elapsed)
+            if elapsed > lasts and is_clean:
+                # It met nothing: then it goes on until it tells.
+                self.slack -= accepted - rate * elapsed
+                self._go(Phase.PROBE, self.rate * _UP, now)
+            elif elapsed > lasts:
                 self._cruise(now, self.rest)
         elif self.rate == self.ceiling and isinstance(best, Flow):
             best.restart(rate=self.rate)
@@ -239,7 +244,7 @@ class Course:
         self._go(Phase.CLIMB, self.rate * self.up, now)
 
     def _step_seconds(self) -> float:
-        best = self.models.best()
+        best = self.models.pacing()
         length = best.length if isinstance(best, Window) else None
         return max(length / _UP_WINDOWS, 1.0) if length else _UP_AFTER
 

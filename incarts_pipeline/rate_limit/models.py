@@ -21,6 +21,7 @@ TOLD = ("retry-after", "reset")  # how the names of guesses begin that headers t
 PROVEN = 1.0  # standing of a model from which it is waited for alone
 MARGIN = 3.0  # requests by which counts may be wrong
 _FULL = 0.95  # of a budget, from which a refusal is no surprise
+_RODE = 3.0  # windows that were ridden, after which a longer block is another limit's
 _OVERFULL = 1.2  # times a budget: what let so many through has another one, or another length
 _QUOTA = 900.0  # seconds; a window of more than that is a budget, not a pace
 _QUIET, _QUIET_TRIES, _LONGEST_QUIET = 20.0, 4, 600.0  # seconds without a try that ended a block
@@ -68,15 +69,20 @@ class Models:
         self.in_force = name(found)
         return found
 
+    def pacing(self) -> Window | Flow | None:
+        """Return the model whose rate is to be kept to: the best one, or a slower second limit."""
+        best = self.best()
+        if best is None or not self.outer:
+            return best
+        far = max(self.outer, key=lambda one: one.standing)
+        if far.length is None or far.length > _QUOTA or far.rate is None:
+            return best
+        return far if far.rate < (best.rate or 0.0) else best
+
     def rate(self) -> float | None:
         """Return what may be sent for good, None while nothing is known."""
-        best = self.best()
-        rates = [best.rate] if best is not None else []
-        if self.outer:
-            far = max(self.outer, key=lambda one: one.standing)
-            if far.length is not None and far.length <= _QUOTA:
-                rates.append(far.rate)
-        return min((rate for rate in rates if rate is not None), default=None)
+        one = self.pacing()
+        return None if one is None else one.rate
 
     def learned(self, burst: float | None) -> Learned | None:
         """Return what a later controller may begin with."""
@@ -135,7 +141,7 @@ class Models:
 
     def excess(self, now: float) -> bool:
         """Say whether the window in force holds more than it should."""
-        best = self.best()
+        best = self.pacing()
         if not isinstance(best, Window) or best.length is None:
             return False
         return best.held(self.history, now) > best.budget * 1.01 + MARGIN
@@ -198,10 +204,12 @@ class Models:
         for one in self.outer:
             one.accepted(at)
 
-    def unblocked(self, block: Block, passed: float, *, is_long: bool, rate: float) -> None:
+    def unblocked(
+        self, block: Block, passed: float, *, is_long: bool, rate: float, rode: float
+    ) -> None:
         """Take in a block that ended when a canary that left at `passed` was accepted.
 
-        `rate` is the pace that met it.
+        `rate` is the pace that met it, `rode` the seconds for which the limit was ridden before.
         """
         for way, at in block.guesses.items():
             if way.startswith(TOLD):
@@ -212,7 +220,7 @@ class Models:
             return
         if self._is_ban(block, passed, rate):
             return
-        tier = self._tier(passed - block.began)
+        tier = self._tier(passed - block.began, rode)
         for one in tier:
             one.saw(self.history, block.began, block.last_refused, passed)
             one.budget = self.told.snapped(one.budget)
@@ -268,14 +276,15 @@ class Models:
             elif opens > passed + 1.0 or opens < block.last_refused - 1.0:
                 one.judge(right=False)
 
-    def _tier(self, seconds: float) -> list[Window]:
+    def _tier(self, seconds: float, rode: float) -> list[Window]:
         """Return the windows that a block of so many seconds is about."""
-        best = self.best()
-        inner = best is not None and best.standing >= PROVEN
+        best, other = self.best(), False
         if isinstance(best, Flow):
-            other = inner and best.is_settled
-        else:
-            other = inner and best is not None and seconds > 1.5 * (best.length or 0.0)
+            known = best.is_settled or (best.assumed is not None and bool(self.outer))
+            other = best.standing >= PROVEN and known
+        elif best is not None and best.length is not None:
+            inner = best.standing >= PROVEN or rode > _RODE * best.length
+            other = inner and seconds > 1.5 * best.length
         if other and not self.outer:
             self.outer = _guesses_of_windows()
             first = self.history.first

@@ -123,7 +123,7 @@ def test_nightly_jobs_go_on_in_fresh_containers(
     told = strange("doctor")[1]
     assert "by the ledger incarts-ledger.db" in told
     assert "ledger: ok  incarts-ledger.db (" in told
-    assert ", mode 0600)" in told
+    assert "(mode 0600, " in told
     assert strange("ledger", "backup", "copy.db")[0] == 0
     forget(monkeypatch, "third")
     assert strange("verify", "--ledger", "copy.db")[0] == 0

@@ -16,6 +16,7 @@ from tests.support.rates.limiters import LIMITERS, InFlight
 from tests.support.rates.simulator import Simulation
 
 WARM, LONG = 300.0, 1_200.0  # seconds
+HOUR, HOURS = 3_600.0, 10_800.0  # seconds, where a limit is of an hour
 
 
 class Bound(NamedTuple):
@@ -36,7 +37,7 @@ BOUNDS = {
     "bucket 5/s burst 2": Bound(0.95, 0.01),
     "10 per 1 s": Bound(0.95, 0.01),
     "30 per 60 s": Bound(0.95, 0.01),
-    "20/s + 600/60 s": Bound(0.95, 0.01, early=90),
+    "20/s + 600/60 s": Bound(0.95, 0.012, early=90),
     "fixed 250/25 s": Bound(0.98, 0.005),
     "anchored 450/45 s": Bound(0.99, 0.005),
     "fixed 900/90 s": Bound(0.98, 0.005),
@@ -47,6 +48,12 @@ BOUNDS = {
     "1 % by chance": Bound(0.93, 0.013, early=400),
     "4 in flight": Bound(0.9, 0.01),
     "20 in flight": Bound(0.9, 0.01),
+}
+STACKED = {"10/s + 5000/h": Bound(0.97, 0.01), "100/min + 1000/h": Bound(0.97, 0.03)}
+BANNED = {
+    "600/60 s, ban": Bound(0.7, 0.01),
+    "600/60 s, ban that tries prolong": Bound(0.9, 0.01),
+    "bucket 50/s, ban that tries prolong": Bound(0.98, 0.01),
 }
 QUICK = ("fixed 600/60 s", "sliding log 600/60 s", "bucket 60/min burst 60")
 COUNTED = ("fixed 600/60 s", "anchored 600/60 s", "sliding log 600/60 s", "bucket 50/s burst 100")
@@ -80,6 +87,26 @@ def test_a_limit_is_found_and_ridden(limit: str) -> None:
 def test_each_kind_of_limit(limit: str) -> None:
     """The other kinds, lengths and bursts, without any hint."""
     check(limit, "none", 1, BOUNDS[limit])
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize("limit", STACKED)
+def test_two_limits_at_once(limit: str) -> None:
+    """A limit of an hour behind one of a second or a minute: both are ridden, hour after hour."""
+    limiter, bound = LIMITERS[limit](), STACKED[limit]
+    result = Simulation(limiter, Shared(RateController(100.0))).run(HOURS)
+    assert result.use(limiter.rate, HOUR, HOURS) >= bound.use
+    assert result.refusals(HOUR) <= bound.refused
+    assert sum(at <= HOUR for at in result.refused) <= 120
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize("limit", BANNED)
+def test_bans_are_waited_for(limit: str) -> None:
+    """Three refusals ban for a minute, and trying may prolong that."""
+    check(limit, "none", 1, BANNED[limit])
 
 
 @pytest.mark.slow

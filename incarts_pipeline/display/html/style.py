@@ -149,7 +149,7 @@ R .ic-rows td:nth-child(2){color:var(--muted);white-space:nowrap}
 R .ic-rows ul.ic-changes{margin-left:0}
 @media screen and (max-width:560px){R figure.ic-wide{overflow-x:auto}
  R figure.ic-wide svg{min-width:900px}}
-@media (max-width:560px){R.ic-doc{padding:16px 12px}
+@media (max-width:560px){R.ic-doc{padding:16px 12px}R.ic-doc td,R.ic-doc th{overflow-wrap:anywhere}
 R .ic-rows td:nth-child(2),R .ic-rows th:nth-child(2){display:none}
 R .ic-rows th:first-child{width:80px}R .ic-rows th:last-child{width:46%}}
 @page{margin:11mm}
