@@ -53,8 +53,8 @@ def _make(folder: Path) -> None:
     """Make the demo's folder with its catalog and mapping; never over what somebody has."""
     if folder.exists():
         raise PublishError(
-            f"{folder} is there already, and the demo writes over nothing.",
-            fix="Name another folder: `incarts demo demo-2`.",
+            f"{folder} exists already.",
+            fix="Name another folder: `incarts demo demo-2`. The demo writes over nothing.",
         )
     folder.mkdir(parents=True)
     for name in FILES:

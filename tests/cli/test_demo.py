@@ -38,5 +38,5 @@ def test_demo_writes_over_nothing(shell: Shell) -> None:
     Path("mine").mkdir()
     code, _, err = shell("demo", "mine")
     assert code == 1
-    assert "mine is there already" in err
+    assert "mine exists already" in err
     assert list(Path("mine").iterdir()) == []
