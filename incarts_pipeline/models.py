@@ -86,6 +86,7 @@ class Reason(StrEnum):
     LOOKS_REKEYED = "looks_rekeyed"  # a new row has the content of one that left the catalog
     LOOKS_LIKE_GTIN = "looks_like_gtin"  # an item id has a GTIN's length and check digit
     LOOKS_ROUNDED = "looks_rounded"  # an item id of 16 digits or more ends in a zero
+    NOT_ONE_ID = "not_one_id"  # an item id with a sign of an address, or of a list of ids
     LOOKS_EMPTY = "looks_empty"  # a name, or a part of a key, that may stand for nothing: NA, -
     LOOKS_CONVERTED = "looks_converted"  # a key as spreadsheets write numbers, dates or truth
     ODD_CHARACTER = "odd_character"  # a name with a control character, or garbled: U+FFFD
@@ -109,9 +110,9 @@ class Reason(StrEnum):
 
 # Suspicions: reasons that hold a row until `accept` names them, and codes of its problems as well.
 SUSPICIONS = frozenset({
-    Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.LOOKS_EMPTY, Reason.LOOKS_CONVERTED,
-    Reason.ODD_CHARACTER, Reason.LOST_ZEROS, Reason.PRIVATE_HOST, Reason.PLACEHOLDER_IN_URL,
-    Reason.NOT_HTTPS, Reason.NON_ASCII_HOST, Reason.DEAD_DESTINATION,
+    Reason.LOOKS_LIKE_GTIN, Reason.LOOKS_ROUNDED, Reason.NOT_ONE_ID, Reason.LOOKS_EMPTY,
+    Reason.LOOKS_CONVERTED, Reason.ODD_CHARACTER, Reason.LOST_ZEROS, Reason.PRIVATE_HOST,
+    Reason.PLACEHOLDER_IN_URL, Reason.NOT_HTTPS, Reason.NON_ASCII_HOST, Reason.DEAD_DESTINATION,
 })  # fmt: skip
 
 

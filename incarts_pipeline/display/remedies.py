@@ -79,6 +79,10 @@ REASONS: Mapping[Reason, Fix] = {
         meaning="held: an item id looks rounded, as spreadsheets do from the 16th digit on",
         fix=_accept(Reason.LOOKS_ROUNDED, f"Take the ids from their source again; {_AS_TEXT}"),
     ),
+    Reason.NOT_ONE_ID: Fix(
+        meaning="held: an item id looks like an address, or like several ids",
+        fix=_accept(Reason.NOT_ONE_ID, "Take the one id out of it: extract, or split."),
+    ),
     Reason.LOOKS_EMPTY: Fix(
         meaning="held: a name or a part of a key may stand for an empty cell",
         fix=_accept(Reason.LOOKS_EMPTY, "Fill the cell in, or leave it empty."),

@@ -24,6 +24,8 @@ _DIGITS = r"^\p{Nd}+$"  # of any script
 _WITH_FRACTION = r"^(?P<meant>[0-9]+)[.,]0+$"
 _GROUPED = rf"^[0-9]{{1,3}}(?:{_GROUPING}[0-9]{{3}}){{2,}}$"
 _SCIENTIFIC = r"^(?P<first>[0-9])[.,](?P<rest>[0-9]+)[eE]\+?0*(?P<exponent>[0-9]+)$"
+# Of an address, or between several ids; in the URL of a cart they would mean something else.
+_NOT_ONE = r"(?i)://|^www\.|^/|^\w.*[?&=;|,]"
 _WHITE_SPACE = r"[\p{Z}\t-\r\x{85}]"
 # An id of eight digits is too common for a check digit, right in one of ten, to say anything.
 _GTIN_DIGITS = (12, 13, 14)
@@ -49,6 +51,15 @@ def check_product_id(ids: pa.StringArray, field: str, findings: Findings) -> Non
     numbers = pc.match_substring_regex(ids, _NUMBER_LIKE)
     _tell_numbers(ids, true_rows(numbers), field, findings)
     _tell_foreign(ids, field, findings)
+    findings.add(
+        pc.and_not(pc.match_substring_regex(ids, _NOT_ONE), numbers),
+        field,
+        Reason.NOT_ONE_ID,
+        '"',
+        ids,
+        '" looks like an address, or like several ids; take the one id out of it (extract, split), '
+        "or accept not_one_id if it is one.",
+    )
     findings.add(
         pc.and_not(pc.match_substring_regex(ids, _WHITE_SPACE), numbers),
         field,

@@ -54,6 +54,23 @@ def test_check_digits_are_those_of_gs1(ids: list[str | None]) -> None:
         assert ("looks_rounded" in told) == (len(digits) >= 16 and digits[0] == 0)
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "https://www.walmart.com/ip/Tuna/12345678?x=1",
+        "www.walmart.com/ip/12345678",
+        "/ip/12345678",
+        "12345678?selected=true",
+        "550098461;550098462",
+        "550098461|550098462",
+        "A-1,A-2",
+    ],
+)
+def test_addresses_and_lists_are_no_ids(cell: str) -> None:
+    """They would be put into the address of a cart as they are."""
+    assert codes(cell, "550A", "AB/12-3.e_4:5") == [["not_one_id"], [], []]
+
+
 @pytest.mark.parametrize("cell", ["TRUE", "false", "５５０", "٥٥٠", "5５0"])
 def test_truth_and_digits_of_other_scripts_are_no_ids(cell: str) -> None:
     """What a cell of another type, or a keyboard of another script, makes of an id is refused."""

@@ -72,6 +72,7 @@ def test_named_commands_and_options_exist() -> None:
         unknown = [word for word in words if not word.startswith("-")]
         assert not isinstance(command, click.Group) or not unknown, f"{page}: incarts {words}"
         known = {option for parameter in command.params for option in parameter.opts}
+        known |= {"--help", "-h"}
         for word in words:
             assert not word.startswith("-") or word in known, f"{page}: {word} of {command.name}"
 
