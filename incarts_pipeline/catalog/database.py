@@ -22,6 +22,14 @@ from incarts_pipeline.text import suggest_file
 _SQLITE = b"SQLite format 3\0"
 _DUCKDB, _DUCKDB_AT = b"DUCK", 8  # its mark, and where in the file it stands
 _HEAD = 16  # bytes
+# A query, or a view that came with the file, reads this database alone: no other file, nothing over
+# a network, no code that DuckDB would fetch for it; and nothing in it can change that.
+_ALONE: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "lock_configuration": True,
+}
 
 # Gives the stream of a query, or only its columns.
 _Run = Callable[[bool], AbstractContextManager[pa.RecordBatchReader]]
@@ -31,7 +39,7 @@ def open_query(source: str, query: str, options: ReadOptions) -> Catalog:
     """Open what a query finds; it runs anew each time that its rows are read.
 
     Args:
-        source: the database's file, which is opened to be read only.
+        source: the database's file, which is opened to be read only, and nothing but it.
         query: one SELECT. With ORDER BY, rows have the same numbers each time.
         options: of these only the batch size counts.
 
@@ -86,7 +94,7 @@ def _run(path: Path, query: str) -> _Run:
 
 def _check_select(query: str) -> None:
     """Refuse whatever isn't one SELECT: others change the database, or write files."""
-    with duckdb.connect() as parser:
+    with duckdb.connect(config=_ALONE) as parser:
         try:
             kinds = [one.type for one in parser.extract_statements(query)]
         except duckdb.Error as error:
@@ -99,7 +107,7 @@ def _check_select(query: str) -> None:
 
 @contextmanager
 def _duckdb(path: Path, query: str, *, only_columns: bool) -> Iterator[pa.RecordBatchReader]:
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with duckdb.connect(str(path), read_only=True, config=_ALONE) as connection:
         found: Any = connection.sql(query)
         yield pa.RecordBatchReader.from_stream(found.limit(0) if only_columns else found)
 

@@ -22,8 +22,13 @@ from incarts_pipeline.system import own_folder
 from incarts_pipeline.text import suggest
 
 FILE_NAME = "incarts.toml"
-# What sends a key somewhere, or says what is one: nothing that came with a project may.
-OWN_ONLY = ("api_key_file", "api_key_command", "api_key_keyring", "trusted_hosts")
+# What sends a key somewhere, says what is one, or whose plans are carried out: nothing that came
+# with a project may.
+OWN_ONLY = (
+    *("api_key_file", "api_key_command", "api_key_keyring", "trusted_hosts"),
+    "require_signature",
+)
+_CHOSEN = {"require_signature": "whose plans are carried out"}
 
 _BYTES = 256 * 1024  # a file has a page at most
 
@@ -167,6 +172,6 @@ def _check_own_only(
         if (name := spelled.get(given.lower())) is not None:
             raise SettingsError(
                 f"{path} has {name}, which only a person says: whoever wrote that file would "
-                "choose where an API key goes.",
+                f"choose {_CHOSEN.get(name, 'where an API key goes')}.",
                 fix=f"Remove it; export {variables[name]}, or write it into {own_file()}.",
             )

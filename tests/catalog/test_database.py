@@ -59,6 +59,26 @@ def test_only_one_select_runs(database: Path, query: str, message: str) -> None:
     assert len(rows_of(database, query="SELECT * FROM products")) == 3
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT content FROM read_text('{secret}')",
+        "SELECT * FROM '{secret}'",
+        "SELECT * FROM glob('/**')",
+        "SELECT * FROM read_csv('https://stranger.example/x.csv')",
+        "SELECT * FROM products",
+    ],
+)
+def test_a_query_reads_its_database_alone(tmp_path: Path, query: str) -> None:
+    """Neither a query nor a view that came with the file opens another one, or a connection."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text("ic_live_key\n")
+    with duckdb.connect(str(tmp_path / "shop.db")) as made:
+        made.execute(f"CREATE VIEW products AS SELECT * FROM read_csv('{secret}')")
+    with pytest.raises(CatalogError, match="disabled by configuration"):
+        rows_of(tmp_path / "shop.db", query=query.format(secret=secret))
+
+
 def test_a_database_that_changes_is_noticed(database: Path) -> None:
     """Rows that come in between are another catalog."""
     catalog = open_catalog(database, query=QUERY)

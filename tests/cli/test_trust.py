@@ -232,6 +232,7 @@ OWN_ONLY = {
     "api_key_command": "INCARTS_API_KEY_COMMAND",
     "api_key_keyring": "INCARTS_API_KEY_KEYRING",
     "trusted_hosts": "INCARTS_TRUSTED_HOSTS",
+    "require_signature": "INCARTS_REQUIRE_SIGNATURE",
 }
 
 
