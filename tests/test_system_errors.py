@@ -222,3 +222,17 @@ def test_ways_in_raise_errors_of_ours(error: Exception) -> None:
         assert caught.value.fix
     with pytest.raises(KeyError):
         mistaken()
+
+
+def test_an_error_that_is_behind_itself_is_raised() -> None:
+    """What is raised again from itself, as somebody who adds to a message may do, still ends."""
+
+    @raising_ours
+    def added_to() -> None:
+        try:
+            raise CatalogError("it broke")
+        except CatalogError as error:
+            raise error from error
+
+    with pytest.raises(CatalogError, match="it broke"):
+        added_to()
