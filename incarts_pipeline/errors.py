@@ -96,7 +96,9 @@ def _ours_only() -> Iterator[None]:
 def _hide_causes(error: IncartsError) -> None:
     """Leave out what is behind an error where it says a secret: a traceback shows its text, too."""
     shown_one: BaseException | None = error
-    while shown_one is not None:
+    seen: set[int] = set()  # an error may come to stand behind itself
+    while shown_one is not None and id(shown_one) not in seen:
+        seen.add(id(shown_one))
         context = None if shown_one.__suppress_context__ else shown_one.__context__
         behind = shown_one.__cause__ or context
         if behind is not None and safe(str(behind)) != str(behind):

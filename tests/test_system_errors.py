@@ -222,3 +222,21 @@ def test_ways_in_raise_errors_of_ours(error: Exception) -> None:
         assert caught.value.fix
     with pytest.raises(KeyError):
         mistaken()
+
+
+def test_an_error_that_stands_behind_itself_is_raised() -> None:
+    """Whoever looks at what is behind an error comes to an end, however the errors are linked."""
+    one, other = IncartsError("one"), ValueError("other")
+
+    @raising_ours
+    def fails() -> None:
+        other.__cause__ = one
+        raise one from other
+
+    @raising_ours
+    def fails_alone() -> None:
+        raise one from one
+
+    for way_in in (fails, fails_alone):
+        with pytest.raises(IncartsError, match="one"):
+            way_in()
