@@ -250,7 +250,7 @@ async def apply_plan(
                     | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
                 )
         except PublishError as error:
-            raise with_unrecorded(error, written) from error
+            raise with_unrecorded(error, written) from error.__cause__
     finally:
         engine.dispose()  # last: whoever closes the file as the last one brings its log into it
     seconds = time.monotonic() - began

@@ -224,15 +224,19 @@ def test_ways_in_raise_errors_of_ours(error: Exception) -> None:
         mistaken()
 
 
-def test_an_error_that_is_behind_itself_is_raised() -> None:
-    """What is raised again from itself, as somebody who adds to a message may do, still ends."""
+def test_an_error_that_stands_behind_itself_is_raised() -> None:
+    """Whoever looks at what is behind an error comes to an end, however the errors are linked."""
+    one, other = IncartsError("one"), ValueError("other")
 
     @raising_ours
-    def added_to() -> None:
-        try:
-            raise CatalogError("it broke")
-        except CatalogError as error:
-            raise error from error
+    def fails() -> None:
+        other.__cause__ = one
+        raise one from other
 
-    with pytest.raises(CatalogError, match="it broke"):
-        added_to()
+    @raising_ours
+    def fails_alone() -> None:
+        raise one from one
+
+    for way_in in (fails, fails_alone):
+        with pytest.raises(IncartsError, match="one"):
+            way_in()
