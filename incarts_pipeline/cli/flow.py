@@ -132,6 +132,8 @@ def plan(
             save_plan(made, saved.request if saved else request, settings, out, sign=sign)
         if html is not None:
             write_plan_page(made, html)
+            if not as_json:
+                screen.say(f"a page for whoever approves: {html}", err=True)
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
             screen.say("carry it out with:")

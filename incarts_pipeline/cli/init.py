@@ -251,9 +251,13 @@ def _tell_plan(
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
         screen.say("planned without INCARTS_PROJECT_ID, as if no link had been made before")
-    command = shlex.join(["incarts", "apply", catalog, "--mapping", str(out)])
-    screen.say(f"read {out}, then:")
-    screen.say_whole(f"  {command} -o links.parquet")
+    given = shlex.join([catalog, "--mapping", str(out)])
+    if plan.figures.to_make:
+        screen.say(f"read {out}, then make a few links to look at:")
+        screen.say_whole(f"  incarts apply {given} -o links.parquet --limit 20")
+    else:
+        screen.say(f"no link would be made as it stands: correct {out}, then:")
+        screen.say_whole(f"  incarts plan {given}")
 
 
 def _answer(made: Suggestion, out: Path, plan: Plan) -> InitAnswer:

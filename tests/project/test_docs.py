@@ -149,6 +149,7 @@ def test_python_block_runs(
     newcomer: dict[str, str], box: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The README's Python code makes the links of a frame."""
+    Path("mapping.yaml").unlink()  # the first line makes one
     [code] = blocks("python")
     names: dict[str, Any] = {"frame": FRAME}
     exec(code, names)
