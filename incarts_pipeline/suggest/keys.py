@@ -131,6 +131,8 @@ def _told(key: KeyCount, counts: Counts, first_counts: bool) -> str:
     where = "" if counts.is_whole else f" of the first {counts.rows:,} rows"
     if key.distinct == key.rows:
         return f"Each of {counted(key.rows, 'row')}{where} has one of its own."
+    if key.distinct == key.filled:
+        return f"{counted(key.filled, 'row')} of {key.rows:,}{where} have one, each its own."
     rest = "the first of the rows that share one counts" if first_counts else _shared(key)
     return f"{counted(key.distinct, 'value')} in {counted(key.rows, 'row')}{where}; {rest}."
 

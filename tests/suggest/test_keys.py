@@ -58,6 +58,19 @@ def test_rows_that_share_a_key_may_ask_for_the_same_link() -> None:
     assert "ask for the same link" in found.why
 
 
+def test_rows_without_a_key_share_none() -> None:
+    """A cell that is empty is said to be that, not to be shared."""
+    rows = range(40)
+    found = key_of(
+        sku=[None if n == 7 else f"A{n}" for n in rows],
+        name=["Salt"] * 40,
+        link=[f"https://shop.example/{n % 39}" for n in rows],
+    )
+    assert found.value == ["sku"]
+    assert "39 rows of 40 have one, each its own" in found.why
+    assert "1 row without it" in (found.doubt or "")
+
+
 def test_a_key_that_lasts_no_longer_than_a_name_is_doubted() -> None:
     """Where only addresses or names are left, it says what happens when they change."""
     assert "?query" in (key_of().doubt or "")
