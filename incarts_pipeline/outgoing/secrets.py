@@ -20,7 +20,7 @@ SHORTEST = 8  # characters; a shorter one would be found in everyday words
 SHAPE = "ic_live_…"  # how a key is told of that nobody may see
 MASK = "[secret]"
 
-_MOST = 16  # live secrets: a process that lives for months sees keys rotated
+_MOST = 128  # credentials of URIs; keys are in use, and stay
 _LONGEST = 64  # characters that are looked for; whatever follows them is hidden as well
 _LAYERS = 6  # spellings of spellings
 _SHORT = 4  # a password of a URI may be shorter than a key; it is found as a whole word alone
@@ -43,7 +43,8 @@ _SPELLED = re.compile(
 class _Live:
     """The live secrets, and what of them to look for."""
 
-    secrets: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    passing: tuple[str, ...] = ()  # credentials of URIs, the last ones
     # In lower case, because hosts and headers are lowered on their way. Those with a key's shape
     # are apart: nearly no text has what they begin with.
     shaped: tuple[str, ...] = ()
@@ -55,21 +56,32 @@ class _Live:
 _live = _Live()
 
 
-def keep_secret(text: str) -> None:
+def keep_secret(text: str, *, passing: bool = False) -> None:
     """Let a text be seen nowhere from now on; one of fewer than four characters can't be hidden.
 
     Short ones are hidden where they stand as whole words. The mask's own word can't be either:
-    every text with a mask in it would have to give way.
+    every text with a mask in it would have to give way. Of the passing ones the last 128 are kept:
+    a process that lives for months reads from URIs that are signed anew each time.
     """
     global _live  # one name for the whole list: who looks while it changes sees the old one
     text = str.__str__(text)  # itself, also of one that shows itself to nobody
-    if len(text) < _SHORT or text in MASK or text in _live.secrets[-1:]:
+    live = _live
+    if len(text) < _SHORT or text in MASK or text in live.keys or text in live.passing[-1:]:
         return
-    kept = ([one for one in _live.secrets if one != text] + [text])[-_MOST:]
+    others = tuple(one for one in live.passing if one != text)
+    if passing:
+        _live = _known(live.keys, (*others, text)[-_MOST:])
+    else:
+        _live = _known((*live.keys, text), others)
+
+
+def _known(keys: tuple[str, ...], passing: tuple[str, ...]) -> _Live:
+    kept = (*keys, *passing)
     whole = [one for one in kept if len(one) >= SHORTEST]
     short = [re.escape(one) for one in kept if len(one) < SHORTEST]
-    _live = _Live(
-        secrets=tuple(kept),
+    return _Live(
+        keys=keys,
+        passing=passing,
         shaped=tuple(one.lower() for one in whole if _SHAPED.match(one)),
         lowered=tuple(one.lower() for one in whole if not _SHAPED.match(one)),
         # What has a key's shape is found by that, once it is encoded.
@@ -80,7 +92,7 @@ def keep_secret(text: str) -> None:
 
 def kept_secrets() -> tuple[str, ...]:
     """Return the live secrets, for who must know one again."""
-    return _live.secrets
+    return (*_live.keys, *_live.passing)
 
 
 def holds_secret(text: str) -> bool:
@@ -107,7 +119,7 @@ def without_secrets(text: str) -> str:
     if not holds_secret(text):
         return text
     live = _live
-    masked = _searching(live.secrets).sub(_mask, text)
+    masked = _searching(kept_secrets()).sub(_mask, text)
     if live.words is not None:
         masked = live.words.sub(MASK, masked)
     # Spelled in a way that the search doesn't know: better nothing than the secret.
@@ -116,7 +128,7 @@ def without_secrets(text: str) -> str:
 
 def searched_pattern() -> str:
     """Return the regular expression of RE2 that finds secrets, for whole columns of texts."""
-    return _pattern(_live.secrets)
+    return _pattern(kept_secrets())
 
 
 def _has(text: str) -> bool:

@@ -11,6 +11,7 @@ from incarts_pipeline.outgoing import (
     column_without_secrets,
     columns_without_secrets,
     holds_secret,
+    keep_credentials,
     keep_secret,
     rows_with_secrets,
     safe_content,
@@ -110,3 +111,11 @@ def test_json_is_cleaned_whole() -> None:
     """Names and values at any depth, also of credentials in URIs."""
     given = {UNSHAPED: [{"a": (UNSHAPED, 1, None)}], "to": "s3://u:p@b/x"}
     assert safe_content(given) == {MASK: [{"a": [MASK, 1, None]}], "to": "s3://…@b/x"}
+
+
+def test_no_number_of_uris_makes_a_key_known() -> None:
+    """Credentials of URIs come and go; a key stays hidden, and so do the latest credentials."""
+    for number in range(200):
+        keep_credentials(f"s3://b/x?secret_key=passing-{number:04}")
+    assert without_secrets(f"{UNSHAPED} passing-0199") == f"{MASK} {MASK}"
+    assert rows_with_secrets(pa.array([UNSHAPED, "passing-0198", "passing"])) == [0, 1]
