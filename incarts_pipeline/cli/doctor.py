@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -111,7 +112,7 @@ def _key_line(settings: Settings) -> str:
     key, file = settings.known_key(), settings.api_key_file
     told = f"{key_fingerprint(key)}" if key is not None else ""
     if settings.api_key_command is not None:
-        return f"{told}, printed by {settings.api_key_command.split()[0]}"
+        return f"{told}, printed by {_program(settings.api_key_command)}"
     if settings.api_key_keyring is not None:
         return f"{told}, kept in the keyring as {settings.api_key_keyring}"
     if file is not None:
@@ -153,12 +154,19 @@ def _sources(settings: Settings) -> list[GivenSetting]:
 
     values = settings.model_dump(exclude={"api_key"})
     key = settings.known_key()
+    if settings.api_key_command is not None:
+        values["api_key_command"] = f"{_program(settings.api_key_command)} …"
     values["api_key"] = key_fingerprint(key) if key is not None else None
     return [
         GivenSetting(setting=name, value=_told(values[name]), source=settings.sources[name])
         for name in type(settings).model_fields
         if name in settings.sources
     ]
+
+
+def _program(command: str) -> str:
+    """Return the program of a command alone: what stands behind it may be a password."""
+    return shlex.split(command)[0]
 
 
 def _told(value: object) -> str:

@@ -3,7 +3,8 @@ r"""Secrets in texts: the live ones, known since they were read, and whatever ha
 A server may send a secret back in any spelling: JSON's `\/` and `\u002B`, percent-encoding, HTML's
 entities, base64, hexadecimal digits, UTF-16, invisible characters between its own, and several of
 these at once. So a text is first asked whether it holds one, undoing one layer of spelling after
-the other; only then is it searched for the place. Pure, but for the list of live secrets.
+the other, and unpacking what is packed; only then is it searched for the place. Pure, but for the
+list of live secrets.
 """
 
 from __future__ import annotations
@@ -12,19 +13,28 @@ import base64
 import html.entities
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote
+
+from incarts_pipeline.outgoing.characters import UNSEEN
+from incarts_pipeline.outgoing.packed import PACKED_ASCII, packed_places, unpacked
 
 SHORTEST = 8  # characters; a shorter one would be found in everyday words
 SHAPE = "ic_live_…"  # how a key is told of that nobody may see
 MASK = "[secret]"
 
-_MOST = 16  # live secrets: a process that lives for months sees keys rotated
+_MOST = 64  # credentials of URIs; keys are in use, and stay
 _LONGEST = 64  # characters that are looked for; whatever follows them is hidden as well
-_LAYERS = 6  # spellings of spellings
+_LAYERS = 12  # spellings of spellings; no honest text has so many
+_DEPTH = 3  # packed texts in packed texts
+_UNPACKED = 4_000_000  # characters that are unpacked of one text; one with more gives way whole
 _SHORT = 4  # a password of a URI may be shorter than a key; it is found as a whole word alone
-_INVISIBLE = "\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
+# What has a glyph in Arabic, Syriac, Kaithi or hieroglyphs is shown, and means nothing in a key.
+_INVISIBLE = (
+    UNSEEN + "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001343f"
+)
 # Behind a letter it may be the end of a word, like `basic_live_view`; not with digits in it.
 _SHAPED = re.compile(
     r"(?<![a-z0-9])ic_(?:live|test)_[a-z0-9_+/=~-]{3}"
@@ -33,8 +43,8 @@ _SHAPED = re.compile(
 )
 _UNSEEN = re.compile(f"[{_INVISIBLE}]")
 _SPELLED = re.compile(
-    r"\\+(?:u\{?0*([0-9a-f]{2})\}?|x([0-9a-f]{2})|([0-7]{3})|(.))"
-    rf"|(?:%[0-9a-f]{{2}})+|&(?:\#x?[0-9a-f]+|[a-z]+);?|[\x00{_INVISIBLE}]",
+    r"(?:\\+|%)u\{?0*([0-9a-f]{2})\}?|\\+(?:x([0-9a-f]{2})|x\{0*([0-9a-f]{2})\}|([0-7]{2,3})|(.))"
+    r"|(?:%(?:25)*[0-9a-f]{2})+|&(?:amp;)*(?:\#x?[0-9a-f]+|[a-z]+);?",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -43,7 +53,8 @@ _SPELLED = re.compile(
 class _Live:
     """The live secrets, and what of them to look for."""
 
-    secrets: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    passing: tuple[str, ...] = ()  # credentials of URIs, the last ones
     # In lower case, because hosts and headers are lowered on their way. Those with a key's shape
     # are apart: nearly no text has what they begin with.
     shaped: tuple[str, ...] = ()
@@ -55,21 +66,32 @@ class _Live:
 _live = _Live()
 
 
-def keep_secret(text: str) -> None:
+def keep_secret(text: str, *, passing: bool = False) -> None:
     """Let a text be seen nowhere from now on; one of fewer than four characters can't be hidden.
 
     Short ones are hidden where they stand as whole words. The mask's own word can't be either:
-    every text with a mask in it would have to give way.
+    every text with a mask in it would have to give way. Of the passing ones the last 64 are kept:
+    a process that lives for months reads from URIs that are signed anew each time.
     """
     global _live  # one name for the whole list: who looks while it changes sees the old one
     text = str.__str__(text)  # itself, also of one that shows itself to nobody
-    if len(text) < _SHORT or text in MASK or text in _live.secrets[-1:]:
+    live = _live
+    if len(text) < _SHORT or text in MASK or text in live.keys or text in live.passing[-1:]:
         return
-    kept = ([one for one in _live.secrets if one != text] + [text])[-_MOST:]
+    others = tuple(one for one in live.passing if one != text)
+    if passing:
+        _live = _known(live.keys, (*others, text)[-_MOST:])
+    else:
+        _live = _known((*live.keys, text), others)
+
+
+def _known(keys: tuple[str, ...], passing: tuple[str, ...]) -> _Live:
+    kept = (*keys, *passing)
     whole = [one for one in kept if len(one) >= SHORTEST]
     short = [re.escape(one) for one in kept if len(one) < SHORTEST]
-    _live = _Live(
-        secrets=tuple(kept),
+    return _Live(
+        keys=keys,
+        passing=passing,
         shaped=tuple(one.lower() for one in whole if _SHAPED.match(one)),
         lowered=tuple(one.lower() for one in whole if not _SHAPED.match(one)),
         # What has a key's shape is found by that, once it is encoded.
@@ -80,26 +102,12 @@ def keep_secret(text: str) -> None:
 
 def kept_secrets() -> tuple[str, ...]:
     """Return the live secrets, for who must know one again."""
-    return _live.secrets
+    return (*_live.keys, *_live.passing)
 
 
 def holds_secret(text: str) -> bool:
     """Say whether a text has a live secret, or what has a key's shape, in any spelling."""
-    for _ in range(_LAYERS):
-        if "\0" in text:  # UTF-16, or what is left of it
-            text = text.replace("\0", "")
-        if _has(text):
-            return True
-        # Without what a spelling of other characters begins with, it says no more than it shows.
-        if not ("\\" in text or "%" in text or "&" in text) and (
-            text.isascii() or not _UNSEEN.search(text)
-        ):
-            return False
-        plain = _SPELLED.sub(_character, text)
-        if plain == text:
-            return False
-        text = plain
-    return False
+    return _holds(text, _DEPTH)
 
 
 def without_secrets(text: str) -> str:
@@ -107,16 +115,53 @@ def without_secrets(text: str) -> str:
     if not holds_secret(text):
         return text
     live = _live
-    masked = _searching(live.secrets).sub(_mask, text)
+    masked = _searching(None).sub(_mask, _without_packed(text))
+    for secret in sorted(kept_secrets(), key=len, reverse=True):
+        if len(secret) >= SHORTEST:
+            masked = _searching(secret).sub(MASK, masked)
     if live.words is not None:
         masked = live.words.sub(MASK, masked)
     # Spelled in a way that the search doesn't know: better nothing than the secret.
     return MASK if holds_secret(masked) else masked
 
 
+def _holds(text: str, depth: int) -> bool:
+    packed: list[str] = []
+    for _ in range(_LAYERS):
+        if "\0" in text:  # UTF-16, or what is left of it
+            text = text.replace("\0", "")
+        if _has(text):
+            return True
+        if depth and (found := unpacked(text)):
+            packed.append(found)
+        plain = text if text.isascii() and text.isprintable() else _UNSEEN.sub("", text)
+        # Without what a spelling of other characters begins with, it says no more than it shows.
+        if "\\" in plain or "%" in plain or "&" in plain:
+            plain = _SPELLED.sub(_character, plain)
+        if plain == text:
+            break
+        text = plain
+    else:
+        return True
+    if sum(map(len, packed)) > _UNPACKED:
+        return True
+    return any(_holds(one, depth - 1) for one in dict.fromkeys(packed))
+
+
+def _without_packed(text: str) -> str:
+    """Return a text with a mask for each packed text that holds a secret."""
+    held = [(a, b) for a, b in packed_places(text) if _holds(unpacked(text[a:b]), _DEPTH - 1)]
+    parts, end = [], 0
+    for first, last in sorted(held):
+        if first >= end:
+            parts += [text[end:first], MASK]
+        end = max(end, last)
+    return "".join((*parts, text[end:]))
+
+
 def searched_pattern() -> str:
     """Return the regular expression of RE2 that finds secrets, for whole columns of texts."""
-    return _pattern(_live.secrets)
+    return _pattern(kept_secrets())
 
 
 def _has(text: str) -> bool:
@@ -143,10 +188,10 @@ def _character(found: re.Match[str]) -> str:
     """Return the character that a spelling of it stands for."""
     if found[0].startswith("&"):
         return html.unescape(found[0])
-    if found[0].startswith("%"):
+    unicode, hexadecimal, braced, octal, itself = found.groups()
+    if found[0].startswith("%") and not unicode:
         return unquote(found[0])
-    unicode, hexadecimal, octal, itself = found.groups()
-    if digits := unicode or hexadecimal:
+    if digits := unicode or hexadecimal or braced:
         return chr(int(digits, 16))
     return chr(int(octal, 8)) if octal else itself or ""
 
@@ -173,33 +218,56 @@ _SHAPES_ENCODED = tuple(
 )
 
 
-@lru_cache(maxsize=4)
-def _searching(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(_pattern(secrets))
+@lru_cache(maxsize=256)
+def _searching(secret: str | None) -> re.Pattern[str]:
+    """Return what finds one secret, or with none whatever has a key's shape."""
+    if secret is None:
+        return re.compile(_either([_shape(_BETWEEN)], _SHAPES_ENCODED))
+    return re.compile(_either([_secret(secret, _BETWEEN)], tuple(_encodings(secret))))
 
 
 @lru_cache(maxsize=4)
 def _pattern(secrets: tuple[str, ...]) -> str:
-    """Return what finds the secrets, in the syntax that Python and RE2 share."""
-    more = r"(?:[\x00\w\\%&#;=+/.~-]|[^\x00-\x7f…])"
-    kinds = f"(?:{_spelled('live')}|{_spelled('test')})"
-    shape = _BETWEEN.join((_spelled("ic_"), kinds, _spelled("_")))
-    found = [f"(?P<shape>(?i:{shape}){_BETWEEN}{more}{{3,}})"]
+    """Return what finds the secrets, and what only a search by itself can see through."""
     codes = [*_SHAPES_ENCODED]
-    for secret in sorted(secrets, key=len, reverse=True):
+    found = [_shape(""), *_SEEN_THROUGH]
+    for secret in secrets:
         if len(secret) >= SHORTEST:
-            rest = f"{more}*" if len(secret) > _LONGEST else ""
-            found.append(f"(?i:{_spelled(secret[:_LONGEST])}){rest}")
+            found.append(_secret(secret, ""))
             codes += _encodings(secret)
-    found.append(f"(?:{'|'.join(map(re.escape, sorted(codes, key=len, reverse=True)))}){more}*")
-    return "|".join(found)
+        else:
+            found.append(re.escape(secret))
+    return _either(found, codes)
 
 
-_BETWEEN = rf"(?:[\x00{_INVISIBLE}]|\\+u0000|%00)*"
+_MORE = r"(?:[\x00\w\\%&#;=+/.~-]|[^\x00-\x7f…])"
+_BETWEEN = rf"(?:[{_INVISIBLE}]|\\+u0000|%00)*"
+_SEEN_THROUGH = (
+    f"[{_INVISIBLE}]",
+    r"%(?:25|u00)|&amp;(?:amp;|#)|\\+(?:u00|x\{|U0000)",
+    *PACKED_ASCII,
+)
 
 
-def _spelled(text: str) -> str:
-    return _BETWEEN.join(map(_spellings, text))
+def _shape(between: str) -> str:
+    kinds = f"(?:{_spelled('live', between)}|{_spelled('test', between)})"
+    shape = between.join((_spelled("ic_", between), kinds, _spelled("_", between)))
+    return f"(?P<shape>(?i:{shape}){between}{_MORE}{{3,}})"
+
+
+def _secret(secret: str, between: str) -> str:
+    rest = f"{_MORE}*" if len(secret) > _LONGEST else ""
+    return f"(?i:{_spelled(secret[:_LONGEST], between)}){rest}"
+
+
+def _either(found: list[str], codes: Iterable[str]) -> str:
+    """Return the syntax that Python and RE2 share."""
+    encoded = "|".join(map(re.escape, sorted(codes, key=len, reverse=True)))
+    return "|".join((*found, f"(?:{encoded}){_MORE}*"))
+
+
+def _spelled(text: str, between: str) -> str:
+    return between.join(map(_spellings, text))
 
 
 @lru_cache(maxsize=512)
@@ -212,8 +280,8 @@ def _spellings(character: str) -> str:
     itself = character if character.isalnum() else rf"\x{digits}"
     names = "".join(f"|{name}" for name in sorted(_ENTITIES[character]))
     return (
-        rf"(?:{slash}*{itself}|{slash}+(?:u00{digits}|u\{{0*{digits}\}}|x{digits}|{code:03o})"
-        rf"|%(?:25)*{digits}|&(?:amp;)*(?:#x0*{digits}|#0*{code}{names});?)"
+        rf"(?:{slash}*{itself}|{slash}+(?:u(?:0000)?00{digits}|[ux]\{{0*{digits}\}}|x{digits}|0?{code:o})"
+        rf"|%(?:25)*(?:u00)?{digits}|&(?:amp;)*(?:#x0*{digits}|#0*{code}{names});?)"
     )
 
 

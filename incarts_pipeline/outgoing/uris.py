@@ -54,12 +54,12 @@ def keep_credentials(uri: str) -> str:
     user, _ = _user_of(scheme, rest)
     name, _, password = user.partition(":")
     for secret in (password, name if len(name) >= SHORTEST else ""):
-        keep_secret(secret)
-        keep_secret(unquote(secret))
+        keep_secret(secret, passing=True)
+        keep_secret(unquote(secret), passing=True)
     for name, value in _options(rest.partition("?")[2]):
         if _is_secret(scheme, name):
-            keep_secret(value)
-            keep_secret(unquote(value))
+            keep_secret(value, passing=True)
+            keep_secret(unquote(value), passing=True)
     return uri
 
 

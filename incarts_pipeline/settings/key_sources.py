@@ -37,9 +37,16 @@ _SECONDS = 60.0  # some ask a person for a fingerprint or a touch
 _SAID = 200  # characters of what a command complains about; the end says most
 _MOUNTED = Path("/run/secrets")  # where containers have what their runtime gives them
 _USER = "api_key"
+_AWS = 40  # characters of a secret of AWS, which may begin with a slash
 
-# A word of a complaint that may be a token, and no path or name of an option.
-_TOKEN = re.compile(r"(?<![\w/.-])(?=[\w+=~-]*\d)(?=[\w+=~-]*[A-Za-z])[\w+=~-]{16,}")
+# Words of a complaint; a path, or the name of an option, is told as it is.
+_WORD = re.compile(r"[\w+=~/-]+(?:\.+[\w+=~/-]+)*")
+_PATH = re.compile(r"(?:~|\.{1,2})?/")
+_OPTION = re.compile(r"--?[a-z][a-z0-9]{0,14}(?:-[a-z0-9]{1,15})*")
+_MIXED = r"(?=[^/.]*\d)(?=[^/.]*[A-Za-z])"
+_TOKEN = re.compile(rf"{_MIXED}[\w+=~-]{{16,}}")
+# A slash in a token of base64, as AWS has them, makes no path of it.
+_BASE64 = re.compile(r"(?=.*\d)(?=.*[A-Z])(?=.*[a-z])[\w+=/-]{16,}")
 
 _asking = Lock()  # a person is not asked twice because two threads came at once
 
@@ -210,7 +217,16 @@ def _complaint(printed: SecretBytes, said: SecretBytes) -> str:
     told = lines[-1]
     for word in printed.decode(errors="replace").split():
         told = told.replace(word, MASK)
-    return f": {_TOKEN.sub('…', shown(told))[-_SAID:]}"
+    return f": {_WORD.sub(_without_token, shown(told))[-_SAID:]}"
+
+
+def _without_token(found: re.Match[str]) -> str:
+    word = found[0]
+    if _OPTION.fullmatch(word):
+        return word
+    if _PATH.match(word) and not (len(word) == _AWS and _BASE64.fullmatch(word)):
+        return _TOKEN.sub("…", word)
+    return "…" if _TOKEN.search(word) or _BASE64.fullmatch(word) else word
 
 
 def _failed(problem: str, wanted: str) -> SettingsError:

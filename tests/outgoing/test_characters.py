@@ -21,6 +21,13 @@ from incarts_pipeline.text import LINE_BREAK, Option, OptionText, Surface, joine
         ("\u202egnp", "⟨U+202E⟩gnp"),
         ("a\u200bb\ufeff", "a⟨U+200B⟩b⟨U+FEFF⟩"),
         ("\ud800", "⟨U+D800⟩"),
+        ("SKU\ufe0f1\ufe00\u2800", "SKU⟨U+FE0F⟩1⟨U+FE00⟩⟨U+2800⟩"),
+        ("1\ufe0f", "1⟨U+FE0F⟩"),
+        ("\u2764\ufe0f\ufe0f", "\u2764\ufe0f⟨U+FE0F⟩"),
+        (
+            "Love \u2764\ufe0f \u263a\ufe0e 1\ufe0f\u20e3",
+            "Love \u2764\ufe0f \u263a\ufe0e 1\ufe0f\u20e3",
+        ),
         ("Café 海苔 زيت 🛒 &nbsp;\u00a0", "Café 海苔 زيت 🛒 &nbsp;\u00a0"),
     ],
 )

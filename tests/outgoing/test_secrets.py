@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Callable
+
 import pyarrow as pa
 import pytest
 
@@ -11,6 +15,7 @@ from incarts_pipeline.outgoing import (
     column_without_secrets,
     columns_without_secrets,
     holds_secret,
+    keep_credentials,
     keep_secret,
     rows_with_secrets,
     safe_content,
@@ -110,3 +115,67 @@ def test_json_is_cleaned_whole() -> None:
     """Names and values at any depth, also of credentials in URIs."""
     given = {UNSHAPED: [{"a": (UNSHAPED, 1, None)}], "to": "s3://u:p@b/x"}
     assert safe_content(given) == {MASK: [{"a": [MASK, 1, None]}], "to": "s3://…@b/x"}
+
+
+def test_no_number_of_uris_makes_a_key_known() -> None:
+    """Credentials of URIs come and go; a key stays hidden, and so do the latest credentials."""
+    for number in range(200):
+        keep_credentials(f"s3://b/x?secret_key=passing-{number:04}")
+    assert without_secrets(f"{UNSHAPED} passing-0199") == f"{MASK} {MASK}"
+    assert rows_with_secrets(pa.array([UNSHAPED, "passing-0198", "passing"])) == [0, 1]
+
+
+def _coded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+PACKED: dict[str, Callable[[str], str]] = {
+    "base64 twice": lambda s: _coded(_coded(s.encode()).encode()),
+    "base64 of UTF-16": lambda s: _coded(s.encode("utf-16-le")),
+    "base64 of another case": lambda s: _coded(s.upper().encode()),
+    "base64 of hexadecimal": lambda s: _coded(s.encode().hex().encode()),
+    "base64 of percent": lambda s: _coded("".join(f"%{ord(c):02x}" for c in s).encode()),
+    "base64 of base64 for URLs": lambda s: _coded(base64.urlsafe_b64encode(b"?" + s.encode())),
+    "base64 in lines": lambda s: re.sub(r"(.{12})", "\\1\\n", _coded(s.encode())),
+    "base64 in a path": lambda s: f"https://in2.com/{_coded(s.encode('utf-16-be'))}",
+    "hexadecimal of base64": lambda s: _coded(s.encode()).encode().hex(),
+    "hexadecimal of UTF-16": lambda s: s.encode("utf-16-be").hex(),
+    "hexadecimal with colons": lambda s: s.encode().hex(":"),
+    "hexadecimal with spaces": lambda s: s.encode().hex(" "),
+    "hexadecimal numbers": lambda s: ", ".join(f"0x{ord(c):02x}" for c in s),
+    "percent u": lambda s: "".join(f"%u{ord(c):04X}" for c in s),
+    "braces": lambda s: "".join(f"\\x{{{ord(c):02x}}}" for c in s),
+    "entities many times": lambda s: "".join(f"&{'amp;' * 7}#{ord(c)};" for c in s),
+    "percent many times": lambda s: "".join(f"%{'25' * 7}{ord(c):02x}" for c in s),
+}
+UNSEEN_ONES = "\x01\x07\x7f\x85\u034f\u061c\u115f\u17b4\u180b\u180e\u2028\u202e\u2065\u206a\u2800"
+UNSEEN_ONES += "\u3164\ufe00\ufe0f\uffa0\ufff9\U0001d173\U000e0001\U000e0100\u0600\n"
+
+
+@pytest.mark.parametrize("secret", [SHAPED, UNSHAPED])
+@pytest.mark.parametrize("packing", PACKED)
+def test_a_secret_is_hidden_however_it_is_packed(secret: str, packing: str) -> None:
+    """Base64 and digits are unpacked before it is said that they hold nothing."""
+    text = f'before "{PACKED[packing](secret)}" behind'
+    masked = without_secrets(text)
+    assert holds_secret(text)
+    assert not holds_secret(masked)
+    assert PACKED[packing](secret)[-16:] not in masked
+    assert rows_with_secrets(pa.array(["fine", text])) == [1]
+
+
+@pytest.mark.parametrize("secret", [SHAPED, UNSHAPED])
+def test_no_unseen_character_hides_a_secret(secret: str) -> None:
+    """Whatever a screen doesn't show may stand between a secret's characters."""
+    for one in UNSEEN_ONES:
+        text = f"before {one.join(secret)} behind"
+        assert not holds_secret(without_secrets(text)), hex(ord(one))
+        assert without_secrets(text) != text, hex(ord(one))
+        assert rows_with_secrets(pa.array([text])) == [0], hex(ord(one))
+
+
+def test_what_never_ends_to_be_spelled_gives_way() -> None:
+    """A text that is still spelled after twelve layers isn't told."""
+    assert without_secrets("&" + "amp;" * 40 + "x") == MASK
+    assert without_secrets("&" + "amp;" * 5 + "x") == "&" + "amp;" * 5 + "x"
+    assert without_secrets(_coded(bytes(range(256)))) == _coded(bytes(range(256)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -307,3 +308,26 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(MissingExtraError, match=r"incarts-pipeline\[keyring\]"):
         load_settings(api_key_keyring="incarts").known_key()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "hvs.CAESIJ2Qm8Vv1fXk9TqLr4s8WcZb3N",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE1KEY",
+        "/JalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPL1KEY",
+        "K7MD/aRq9/ENGb/PxR",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+        "-CAESIJ2Qm8Vv1fXk9TqLr4s",
+        "/v1/CAESIJ2Qm8Vv1fXk9TqLr4s",
+        "token=s.CAESIJ2Qm8Vv1fXk9TqLr4s",
+    ],
+)
+def test_a_token_of_any_kind_is_kept_back(token: str) -> None:
+    """What stands around or within a token makes it no path; options and paths are told."""
+    kept = "in /etc/vault1.d/config2.hcl for --use-oauth2-credentials"
+    with pytest.raises(SettingsError) as caught:
+        load_settings(api_key_command=command(f"exit('{token} {kept}')")).known_key()
+    told = str(caught.value)
+    assert kept in told
+    assert not any(part in told for part in re.split("[/.]", token) if len(part) > 5)

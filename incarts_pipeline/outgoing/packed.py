@@ -1,0 +1,74 @@
+r"""Packed texts: base64 and hexadecimal digits in a text, and what comes out of them.
+
+Base64 may be the standard one or that for URLs, without padding, broken into lines, or begin
+anywhere in a run of its characters; hexadecimal digits may have `:`, spaces, commas or `0x` between
+them. What comes out is text with a NUL beside each character where it was UTF-16.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator
+
+_BREAK = r"(?:\\+[nrt]|[\r\n][ \t]*)"
+_CODE = "[A-Za-z0-9+/_-]"
+_BASE64 = re.compile(rf"{_CODE}{{8,}}+(?:{_BREAK}+{_CODE}+)*")
+_DIGIT = "0-9A-Fa-f"
+_HEX = re.compile(rf"[{_DIGIT}][{_DIGIT}\s:,;xnrt\\-]{{14,}}[{_DIGIT}]")
+_SHORTEST = 16  # characters: what a secret of eight is at least, in any alignment
+_BROKEN = re.compile(_BREAK)
+_NO_DIGITS = re.compile(rf"0x|[^{_DIGIT}]")
+_WORD = re.compile(rb"[\x20-\x7e\0]{8}")
+_NO_UTF8 = re.compile(rb"(?:^|[\0-\x7f])[\x80-\xbf]|[\xc0-\xff](?:[^\x80-\xbf]|$)")
+_SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+# In base64 of ASCII each byte's first bit, which is none, stands in another one of four characters.
+_GROUP = "".join(
+    f"[{''.join(sign for value, sign in enumerate(_SIGNS) if not value & bit)}]"
+    for bit in (32, 8, 2)
+)
+# Syntax of RE2 as well, for whole columns: nearly no id or address has it.
+PACKED_ASCII = (
+    rf"(?:{_GROUP}[A-Za-z0-9+/_-]){{3}}",
+    rf"(?:[0-7][{_DIGIT}](?:[\s:,;-]|0x)*){{8}}",
+    r"\\[nrt][A-Za-z0-9+/]",
+)
+_STANDARD = str.maketrans("-_", "+/")
+
+
+def unpacked(text: str) -> str:
+    """Return what the packed texts in a text say, one behind the other; mostly nothing."""
+    parts = [part for run in _BASE64.findall(text) for part in _of_base64(run)]
+    parts += [part for run in _HEX.findall(text) for part in _of_hex(run)]
+    return "\n\n".join(filter(None, parts))
+
+
+def packed_places(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where packed texts may be, from the first to behind the last character."""
+    for pattern in (_BASE64, _HEX):
+        for found in pattern.finditer(text):
+            yield found.span()
+
+
+def _of_base64(run: str) -> Iterator[str]:
+    if len(run) < _SHORTEST:
+        return
+    code = _BROKEN.sub("", run) if "\\" in run or "\n" in run or "\r" in run else run
+    code = code.translate(_STANDARD)
+    for first in range(4):
+        rest = code[first:]
+        yield _text(binascii.a2b_base64(rest + "A" * (-len(rest) % 4)))
+
+
+def _of_hex(run: str) -> Iterator[str]:
+    digits = _NO_DIGITS.sub("", run)
+    if len(digits) < _SHORTEST:
+        return
+    for first in range(2):
+        yield _text(bytes.fromhex(digits[first : len(digits) - (len(digits) - first) % 2]))
+
+
+def _text(raw: bytes) -> str:
+    """Return bytes as text; nothing where they are noise, as nearly always."""
+    text = _WORD.search(raw) or raw.isascii() or not _NO_UTF8.search(raw)
+    return raw.decode("utf-8", "ignore") if text and raw.strip(b"\0") else ""
