@@ -253,7 +253,7 @@ class Limits:
     max_quantity: int = 9_999
     max_body_bytes: int = 262_144
     max_url_characters: int = 2_048
-    max_line_bytes: int = 8_388_608  # of JSON lines
+    max_line_bytes: int = 8_388_608  # of JSON lines, and of a text in Parquet
     max_columns: int = 5_000  # of a catalog, with what is inside of objects
     max_mapping_bytes: int = 65_536  # of a mapping's YAML
 

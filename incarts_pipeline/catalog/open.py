@@ -50,7 +50,7 @@ def open_catalog(
             (`shop.products`), of the element in XML; the only one that they can be.
         query: one SELECT, for a source that is the file of a DuckDB or SQLite database.
         batch_rows: the most rows in one batch.
-        max_line_bytes: how long a line of JSON lines may be.
+        max_line_bytes: how long a line of JSON lines, or a text in Parquet, may be.
         max_columns: how many columns a file may have.
 
     Raises:

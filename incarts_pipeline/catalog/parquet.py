@@ -15,6 +15,12 @@ from incarts_pipeline.catalog.arrow_types import Faults, usable_columns
 from incarts_pipeline.catalog.catalog import Catalog, cannot_read
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.paths import Located
+from incarts_pipeline.catalog.repeated_text import (
+    as_dictionaries,
+    check_cells,
+    in_parts,
+    repeated_columns,
+)
 from incarts_pipeline.catalog.width import check_width
 from incarts_pipeline.errors import CatalogError
 
@@ -30,7 +36,7 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
 
     Args:
         located: the files, and the folder whose `key=value` parts are columns.
-        options: of these only the batch size and the number of columns count.
+        options: of these only the batch size, the number of columns and the length of a text count.
 
     Raises:
         CatalogError: a file can't be read, or there are too many columns.
@@ -38,7 +44,10 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
     try:
         schema, faults = _merged(located)
         check_width(located.name, len(schema) + len(faults), options.max_columns)
-        raw = _dataset(located, schema)
+        repeated = repeated_columns(located).intersection(
+            field.name for field in schema if pt.is_string(field.type) or pt.is_binary(field.type)
+        )
+        raw = _dataset(located, as_dictionaries(schema, repeated), repeated)
         # Impala, Hive and older Spark write text as bytes without a mark. A guess by the first rows
         # is enough: the catalog checks every row, and names the one that isn't text.
         unmarked = [field.name for field in schema if pt.is_binary(field.type)]
@@ -52,8 +61,12 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
         read = raw.to_batches(
             batch_size=options.batch_rows, batch_readahead=2, fragment_readahead=1
         )
+        row = 0
         for batch in read:
-            yield _as_text(batch, final) if text else batch
+            check_cells(batch, row, located.name, options.max_line_bytes)
+            row += batch.num_rows
+            for part in in_parts(batch, schema):
+                yield _as_text(part, final) if text else part
 
     return Catalog(
         located.name,
@@ -65,14 +78,14 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
     )
 
 
-def _dataset(located: Located, schema: pa.Schema) -> ds.Dataset:
+def _dataset(located: Located, schema: pa.Schema, repeated: frozenset[str]) -> ds.Dataset:
     keys = _partition_keys(located)
     # By a list of files, not a folder: what is hidden or of another kind is left out already, and a
     # glob keeps the partitions below its fixed part.
     factory = ds.FileSystemDatasetFactory(
         located.filesystem,
         list(located.paths),
-        ds.ParquetFileFormat(),
+        ds.ParquetFileFormat(dictionary_columns=repeated),
         ds.FileSystemFactoryOptions(
             partition_base_dir=located.base or "",
             partitioning=ds.HivePartitioning(
@@ -159,7 +172,8 @@ def _decodable(raw: ds.Dataset, names: list[str]) -> frozenset[str]:
 
 def _is_utf8(column: pa.ChunkedArray) -> bool:
     try:
-        column.cast(pa.string())
+        for chunk in column.chunks:
+            (chunk.dictionary if pt.is_dictionary(chunk.type) else chunk).cast(pa.string())
     except pa.ArrowInvalid:
         return False
     return True

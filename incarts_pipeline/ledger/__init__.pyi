@@ -42,7 +42,7 @@ from .history import (
 )
 from .integrity import counts_of as counts_of, damage as damage
 from .journal import Journal as Journal
-from .ledger_file import check_file as check_file
+from .ledger_file import check_beside as check_beside, check_file as check_file
 from .limits import (
     known_rates as known_rates,
     load_rate as load_rate,

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from incarts_pipeline.errors import LedgerError, RefusedError, reason_of
@@ -13,6 +14,9 @@ from incarts_pipeline.file_writer import make_empty
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _OPEN_FILES = Path("/proc/self/fd")
+
+_LOGS = ("-wal", "-shm", "-journal")  # what SQLite has beside a database
+_BESIDE = (*_LOGS, "-pace", *(f"-pace{log}" for log in _LOGS), ".witness", ".sent")
 
 FileId = tuple[int, int]  # device and inode
 
@@ -31,11 +35,14 @@ def is_there(path: Path) -> bool:
 def check_file(path: Path) -> None:
     """Refuse a file whose log can't stay beside it, or that has a second name.
 
+    So are files beside it that lead elsewhere, for which see `check_beside`.
+
     Raises:
         RefusedError: as said; a file that isn't there is none of these.
         LedgerError: there can be no such file, or nobody may look at it.
     """
     try:
+        check_beside(path)
         found = path.stat()
     except FileNotFoundError:
         return
@@ -61,6 +68,26 @@ def check_file(path: Path) -> None:
             "and is lost with it.",
             "Mount the folder that the ledger is in, not the file.",
         )
+
+
+def check_beside(ledger: Path) -> None:
+    """Refuse files beside a ledger that are symbolic links, or no regular files.
+
+    SQLite and whoever else opens them would change what they lead to.
+
+    Raises:
+        RefusedError: as said.
+        OSError: nobody may look there; ValueError for a NUL in the path.
+    """
+    for file in (beside(ledger, suffix) for suffix in _BESIDE):
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(file.lstat().st_mode):
+                raise _refused(
+                    f"{file}, beside the ledger, is a symbolic link or no regular file, and "
+                    "nothing is read or written through one.",
+                    "Look who made it. Put the file that it leads to in its place if that is the "
+                    "ledger's own; otherwise delete the link.",
+                )
 
 
 def _refused(message: str, fix: str) -> RefusedError:

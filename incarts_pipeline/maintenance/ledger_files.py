@@ -16,6 +16,7 @@ from incarts_pipeline.errors import LedgerDamagedError, LedgerError, RefusedErro
 from incarts_pipeline.file_writer import check_link, put_in_place, take_after
 from incarts_pipeline.ledger import (
     Process,
+    check_beside,
     check_facts,
     check_file,
     copy_database,
@@ -152,6 +153,7 @@ def _copied(source: Path, part: Path) -> dict[str, int]:
         raise LedgerError(f"There is no file {source}.", fix="Give the path of a ledger's file.")
     _remove(part)
     with _removed_if_failed(part):
+        check_beside(source)
         with once(source, read_only=True) as connection:
             if not read_facts(connection):
                 raise LedgerError(f"{source} is no ledger.", fix="Give a ledger's file.")

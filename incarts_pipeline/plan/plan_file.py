@@ -194,7 +194,7 @@ def load_plan(path: str | Path) -> SavedPlan:
         MissingExtraError: it is signed, and the package that checks signatures isn't installed.
     """
     try:
-        content = json.loads(read_small(Path(path), _MOST_BYTES))
+        content = json.loads(read_small(Path(path), _MOST_BYTES), object_pairs_hook=_each_once)
         if content.get("format") in _EARLIER:
             raise ValueError("an earlier version wrote it, and its digest covers less than today's")
         if content.get("format") != _FORMAT:
@@ -237,6 +237,16 @@ def load_plan(path: str | Path) -> SavedPlan:
     return SavedPlan(
         request=request, file=plan_path(path), content=content, signed_by=signer, **facts
     )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that says a key twice: who reads the file may see the other value."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"it has the key {key!r} twice in one object")
+        found[key] = value
+    return found
 
 
 def _edited(path: str | Path, why: str) -> RefusedError:

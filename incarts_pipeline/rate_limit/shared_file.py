@@ -8,6 +8,7 @@ reboot, or when the file is damaged, pacing begins anew from that.
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -16,6 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.rate_limit.leases import Lease, Report, Shared
 from incarts_pipeline.rate_limit.limit import Wait
@@ -33,8 +35,9 @@ _KEEP = "INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)"
 
 
 def pace_path(ledger: Path) -> Path:
-    """Return the path of a ledger's pace file."""
-    return ledger.with_name(f"{ledger.name}-pace")
+    """Return the path of a ledger's pace file, beside the ledger's own where that is a link."""
+    real = ledger.resolve()
+    return real.with_name(f"{real.name}-pace")
 
 
 class PaceFile:
@@ -98,11 +101,13 @@ class PaceFile:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:  # damaged: nothing is in it that can't be learned again
-            for end in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+            for file in _files(self._path):
+                file.unlink(missing_ok=True)
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        for file in _files(self._path):
+            _check_own(file)
         make_empty(self._path, like=self._ledger)
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -135,6 +140,8 @@ def waiting_now(ledger: Path, clock: Clock) -> dict[str, Wait]:
     path = pace_path(ledger)
     if not path.exists():
         return {}
+    for file in _files(path):
+        _check_own(file)
     found: dict[str, Wait] = {}
     with suppress(sqlite3.Error):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -151,6 +158,22 @@ def waiting_now(ledger: Path, clock: Clock) -> dict[str, Wait]:
                 if wait is not None:
                     found[name.split()[0]] = wait
     return found
+
+
+def _files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
+
+
+def _check_own(file: Path) -> None:
+    """Refuse a link: SQLite would change the file that it leads to."""
+    with suppress(FileNotFoundError):
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise LedgerError(
+                f"{file} is a link (symbolic or hard) or no regular file, and nothing is read or "
+                "written through one.",
+                fix="Look who made it, and delete it.",
+            )
 
 
 def _restored(state: str) -> Shared | None:

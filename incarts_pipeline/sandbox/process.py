@@ -45,7 +45,9 @@ class SandboxProcess:
         return self._process.pid
 
     def __enter__(self) -> SandboxProcess:
-        command = [sys.executable, "-m", "incarts_pipeline.sandbox", "--port", str(self._port)]
+        # -P keeps the working folder, whose modules are anybody's, off the program's import path.
+        command = [sys.executable, "-P", "-m", "incarts_pipeline.sandbox"]
+        command += ["--port", str(self._port)]
         # All switches in one line, so that a new one needs nothing here; not among the arguments,
         # which every user of the machine can read, since the API keys are in it.
         command += ["--config", "-"]

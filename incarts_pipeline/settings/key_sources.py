@@ -150,13 +150,22 @@ def _arguments(command: str) -> list[str]:
         named, *others = shlex.split(command)
     except ValueError:  # no closing quote, or nothing at all
         raise _failed("it is no command.", "be a program with its arguments") from None
-    found = named if "/" in named else shutil.which(named)
+    found = str(at_home(named)) if "/" in named else shutil.which(named)
     if found is None:
         raise _failed(f"there is no program {named!r}.", "name one in PATH")
     # A relative one would be whatever lies in the working folder.
-    if not at_home(found).is_absolute():
+    if not Path(found).is_absolute():
         raise _failed(f"{named!r} is in no fixed place.", "begin with the whole path")
-    return [str(at_home(found)), *others]
+    if "/" not in named and _is_in_working_folder(Path(found)):
+        raise _failed(f"{named!r} is {found}, in the working folder.", "begin with the whole path")
+    return [found, *others]
+
+
+def _is_in_working_folder(program: Path) -> bool:
+    """Say whether a program, or the link to it, lies in or below the working folder."""
+    working = Path.cwd().resolve()
+    folder = program.parent.resolve()
+    return folder.is_relative_to(working) or program.resolve().is_relative_to(working)
 
 
 def _printed(arguments: list[str]) -> SecretBytes:

@@ -185,6 +185,45 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound on memory is Linux's")
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+def test_text_that_is_repeated_is_read_in_parts(kind: pa.DataType) -> None:
+    """A megabyte that stands in each of 20,000 rows would be 20 GB at once."""
+    values = pa.array(["x" * 1_000_000, "y"], pa.string()).cast(kind)
+    some = pa.array([0] * 20_000 + [1], pa.int32())
+    table = pa.table(
+        {"sku": map(str, range(20_001)), "a": pa.DictionaryArray.from_arrays(some, values)}
+    )
+    pq.write_table(table, "repeated.parquet", store_schema=False)
+    assert Path("repeated.parquet").stat().st_size < 2_000_000
+    bounded = CHILD.replace(
+        "for _ in open_catalog(name).batches():",
+        "for _, _ in zip(range(3), open_catalog(name).batches()):",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", bounded, "repeated.parquet"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert json.loads(ran.stdout or "[]") == ["repeated.parquet", "read"], ran.stderr[-2_000:]
+
+
+def test_a_cell_has_a_bound() -> None:
+    """The error has row and column, wherever the text is, and the bound can be raised."""
+    for name, values in {
+        "plain": ["a", "x" * 2_000],
+        "repeated": ["a"] * 70_000 + ["x" * 2_000],
+    }.items():
+        pq.write_table(pa.table({"a": values}), f"{name}.parquet")
+        with pytest.raises(
+            CatalogError, match=r"more than 1,000 bytes in 'a'.*max_line_bytes"
+        ) as caught:
+            list(open_catalog(f"{name}.parquet", max_line_bytes=1_000).batches())
+        assert (caught.value.row, caught.value.column) == (len(values) - 1, "a")
+        assert sum(b.num_rows for b in open_catalog(f"{name}.parquet").batches()) == len(values)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the bound on memory is Linux's")
 def test_bombs_end_in_little_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from incarts_pipeline.errors import (
     LedgerDamagedError,
     LedgerForeignError,
     LedgerLockedError,
+    RefusedError,
 )
 from incarts_pipeline.ledger.database import once, prepare_file, read_facts
 from incarts_pipeline.ledger.ledger_file import file_id, place_of
 from incarts_pipeline.ledger.queries import ensure_sets
 from incarts_pipeline.ledger.reader import LedgerReader
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
+from incarts_pipeline.maintenance.ledger_files import restore_ledger
 from incarts_pipeline.models import QR_CODES, State
+from incarts_pipeline.settings import load_settings
 from tests.support.ledgers import FILE, HOST, call, ours, row, send, settle
 from tests.support.old_ledgers import VERSION_1, VERSION_5, schema_of
 from tests.support.sqlite_files import opened
@@ -118,3 +122,28 @@ def test_locked_file_is_named(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
             prepare_file(FILE, HOST)
     finally:
         other.close()
+
+
+@pytest.mark.parametrize(
+    "end", ["-wal", "-shm", "-journal", "-pace", "-pace-wal", "-pace-shm", ".witness", ".sent"]
+)
+@pytest.mark.parametrize("way", ["made", "opened", "read", "copied"])
+def test_links_beside_the_ledger_are_refused(
+    engine: sa.Engine, tmp_path: Path, end: str, way: str
+) -> None:
+    """Nothing is written to what they lead to, also where there is no ledger yet."""
+    engine.dispose()
+    ledger = Path("new.db") if way == "made" else FILE
+    victim = tmp_path / "victim"
+    victim.touch()
+    link = ledger.with_name(ledger.name + end)
+    link.unlink(missing_ok=True)
+    link.symlink_to(victim)
+    ways: dict[str, Callable[[], object]] = {
+        "read": lambda: LedgerReader(FILE),
+        "copied": lambda: restore_ledger(FILE, load_settings(ledger="other.db")),
+    }
+    with pytest.raises(RefusedError, match="beside the ledger, is a symbolic link") as caught:
+        ways.get(way, lambda: prepare_file(ledger, HOST))()
+    assert caught.value.guard == "unsafe_ledger"
+    assert (link.is_symlink(), victim.read_bytes()) == (True, b"")

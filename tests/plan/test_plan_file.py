@@ -247,3 +247,13 @@ def test_a_plan_file_goes_on_past_a_doubt_of_a_missing_row(
     assert carry_out(settings, path, limit=2).exit_code() == 4
     assert carry_out(settings, path).exit_code() == 0
     assert (box.audit().links, box.audit().duplicates) == (5 + (4 if had_link else 3), 0)
+
+
+@pytest.mark.parametrize("said", ['"format": "x", ', '"mapping": {"sku": 1, "sku": 2}, '])
+def test_a_key_that_stands_twice(settings: Settings, catalog: str, said: str) -> None:
+    """Of two values one reader sees the first and another the last: the file is refused."""
+    path = Path(saved(settings, catalog))
+    path.write_text(path.read_text().replace("{", "{" + said, 1))
+    name = "sku" if "sku" in said else "format"
+    with pytest.raises(CatalogError, match=f"has the key '{name}' twice"):
+        load_plan(path)

@@ -206,3 +206,32 @@ def test_known_limit_is_what_a_fresh_state_begins_with(tmp_path: Path) -> None:
     file = pace_file(tmp_path / "ledger", clock, learned=learned)
     lease = file.exchange(wants("one"))
     assert (lease.learned, lease.pace) == (learned, pytest.approx(50.0, rel=0.01))
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_link_to_another_file_is_refused(tmp_path: Path, end: str, hard: bool) -> None:
+    """Neither a database elsewhere gets a table, nor is another file taken for a damaged pace."""
+    clock, ledger, victim = SetClock(), tmp_path / "ledger", tmp_path / "victim"
+    with opened(victim) as connection:
+        connection.execute("CREATE TABLE mine (a)")
+    before = victim.read_bytes()
+    pace_path(ledger).touch()
+    link = Path(f"{pace_path(ledger)}{end}")
+    link.unlink(missing_ok=True)
+    if hard:
+        link.hardlink_to(victim)
+    else:
+        link.symlink_to(victim)
+    with pytest.raises(LedgerError, match="is a link"):
+        pace_file(ledger, clock).exchange(wants("a"))
+    with pytest.raises(LedgerError, match="is a link"):
+        waiting_now(ledger, clock)
+    assert victim.read_bytes() == before
+
+
+def test_a_ledger_that_is_a_link_has_one_pace(tmp_path: Path) -> None:
+    """It lies beside the ledger's own file, under whatever name that was opened."""
+    (tmp_path / "ledger").touch()
+    (tmp_path / "link").symlink_to("ledger")
+    assert pace_path(tmp_path / "link") == pace_path(tmp_path / "ledger")

@@ -336,3 +336,12 @@ def test_environment_is_one_line() -> None:
     assert environment(SandboxConfig(), "http://127.0.0.1:1", "t0k").endswith(
         " INCARTS_SANDBOX_TOKEN=t0k"
     )
+
+
+def test_modules_of_the_working_folder_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file there that is called as a module of ours or of Python's is not imported."""
+    for name in ("json.py", "argparse.py", "incarts_pipeline.py"):
+        Path(name).write_text("open('run', 'w')\nraise SystemExit('run')\n")
+    with SandboxProcess() as box:
+        assert box.pid
+    assert not Path("run").exists()

@@ -259,6 +259,25 @@ def test_a_path_with_the_working_folder_in_it(monkeypatch: pytest.MonkeyPatch) -
         load_settings(api_key_command="key.sh").known_key()
 
 
+@pytest.mark.parametrize("place", ["key.sh", "bin/key.sh", "elsewhere"])
+def test_a_whole_path_into_the_working_folder(
+    place: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PATH leads there by a whole path or a link: only who names the whole path means it."""
+    program = Path("bin/key.sh" if place == "elsewhere" else place).absolute()
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\necho {KEY}\n")
+    program.chmod(0o700)
+    folder = program.parent
+    if place == "elsewhere":
+        folder = tmp_path_factory.mktemp("elsewhere")
+        (folder / "key.sh").symlink_to(program)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    with pytest.raises(SettingsError, match="in the working folder"):
+        load_settings(api_key_command="key.sh").known_key()
+    assert key_of(load_settings(api_key_command=str(program))) == KEY
+
+
 # Keyrings.
 
 
