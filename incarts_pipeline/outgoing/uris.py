@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from incarts_pipeline.outgoing.secrets import SHORTEST, keep_secret
@@ -11,7 +12,19 @@ HIDDEN = "…"
 
 # Of a path that was made of a URI, `s3:/bucket/x`, too. A user and a password may have any
 # character when somebody has pasted them as they are, so they reach to the last `@`.
-_URI = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}):(/{1,3})([^\s\"'<>`]+)", re.IGNORECASE)
+_URI = re.compile(r"\b([a-z][a-z0-9+.-]{1,100}):(/{1,3})([^\s\"'<>`]+)", re.IGNORECASE)
+# A password with a quotation mark or a space in it, pasted as it is, ends no URI.
+_PASSWORD = re.compile(
+    r"(\b[a-z][a-z0-9+.-]{1,100}:[/\\]{1,3}|(?<![:/\w])//)[^\s\"'<>`/\\@:]*:(?!\s|\d{1,5}(?:\W|$))"
+    r"[^@\r\n]{1,200}@(?=[\w\[])",
+    re.IGNORECASE,
+)
+_BARE = re.compile(
+    r"(?!(?:mailto|xmpp|acct|sips?):)[^\s/@:]+:(?![/\\])[^\s@]+@[\w.-]+(?::\d+)?(?:/.*)?"
+)
+_OPTION = re.compile(
+    r"(?P<mark>&amp;|[?&#;])(?P<name>[^=&#;?]+)=(?P<value>(?:(?![#;][^=&#;?]+=)[^&])*)"
+)
 _STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "wasb", "wasbs", "hdfs"})
 _NAMED_BY_USER = frozenset({"abfs", "abfss", "wasb", "wasbs"})  # container@account
 # Options that may be shown; whatever else a store's URI has may be a token.
@@ -20,7 +33,7 @@ _HARMLESS = frozenset(
 )
 _SIGNS = re.compile(
     r"(?:^|[-_])(?:sig|signature|token|secret|password|passwd|pwd|credentials?|key|apikey|auth"
-    r"|authorization)(?:$|[-_])|signature$|token$|secret$|password$|accesskey|accessid$|apikey$",
+    r"|authorization|jwt|sas|pass|hdnea|jsessionid|sessionid)(?:$|[-_])|signature$|token$|secret$|password$|accesskey|accessid$|apikey$|^code$",
     re.IGNORECASE,
 )
 _PORT = re.compile(r"[^:/@]*:\d{1,5}(?:/|$)")
@@ -28,12 +41,14 @@ _PORT = re.compile(r"[^:/@]*:\d{1,5}(?:/|$)")
 
 def without_credentials(text: str) -> str:
     """Return a text whose URIs have neither user and password nor tokens."""
+    if ("@" in text and "/" in text) or "\\" in text:
+        text = _PASSWORD.sub(rf"\1{HIDDEN}@", text)
     return _URI.sub(_hidden, text) if ":/" in text else text
 
 
 def has_credentials(uri: str) -> bool:
     """Say whether a URI carries a user with a password, or a token."""
-    return without_credentials(uri) != uri
+    return without_credentials(uri) != uri or _BARE.fullmatch(uri) is not None
 
 
 def uri_place(uri: str) -> str:
@@ -56,10 +71,9 @@ def keep_credentials(uri: str) -> str:
     for secret in (password, name if len(name) >= SHORTEST else ""):
         keep_secret(secret, passing=True)
         keep_secret(unquote(secret), passing=True)
-    for name, value in _options(rest.partition("?")[2]):
-        if _is_secret(scheme, name):
-            keep_secret(value, passing=True)
-            keep_secret(unquote(value), passing=True)
+    for option in _tokens(scheme, rest):
+        keep_secret(option["value"], passing=True)
+        keep_secret(unquote(option["value"]), passing=True)
     return uri
 
 
@@ -67,13 +81,11 @@ def _hidden(found: re.Match[str]) -> str:
     scheme, slashes, rest = found.groups()
     user, is_there = _user_of(scheme, rest)
     shown = f"{HIDDEN}@{rest[len(user) + 1 :]}" if is_there else rest
-    path, mark, query = shown.partition("?")
-    if mark and any(_is_secret(scheme, name) and value for name, value in _options(query)):
-        query = "&".join(
-            f"{name}={HIDDEN}" if _is_secret(scheme, name) and value else part
-            for part, (name, value) in zip(query.split("&"), _options(query), strict=True)
-        )
-    return f"{scheme}:{slashes}{path}{mark}{query}"
+    parts, end = [f"{scheme}:{slashes}"], 0
+    for option in _tokens(scheme, shown):
+        parts += [shown[end : option.start("value")], HIDDEN]
+        end = option.end()
+    return "".join((*parts, shown[end:]))
 
 
 def _user_of(scheme: str, rest: str) -> tuple[str, bool]:
@@ -91,12 +103,17 @@ def _user_of(scheme: str, rest: str) -> tuple[str, bool]:
     return ("", False) if is_host or not user else (user, True)
 
 
-def _options(query: str) -> list[tuple[str, str]]:
-    return [part.partition("=")[::2] for part in query.split("&")] if query else []
+def _tokens(scheme: str, rest: str) -> Iterator[re.Match[str]]:
+    """Yield the options that may be tokens: of the query, of the path, behind the `#`."""
+    query = rest.find("?")
+    for option in _OPTION.finditer(rest):
+        of_store = scheme if 0 <= query <= option.start() else ""
+        if option["value"] and _is_secret(of_store, option["name"]):
+            yield option
 
 
 def _is_secret(scheme: str, name: str) -> bool:
-    plain = unquote(name).lower()
+    plain = unquote(name).lower().rstrip("[]")
     if scheme.lower() in _STORES:
         return plain not in _HARMLESS
     return _SIGNS.search(plain) is not None

@@ -36,7 +36,7 @@ def checked_base_url(url: str) -> str:
     url = url.strip()
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.query or parts.fragment or "@" in parts.netloc:
+    if parts.query or parts.fragment or "@" in (parts.netloc or url):
         raise ValueError("a base URL has no query, fragment or credentials")
     if parts.scheme not in ("http", "https") or not host or re.search(r"\s", url):
         raise ValueError(f"{url!r} is not an http(s) URL")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from incarts_pipeline.api.proxy import proxy_for
-from incarts_pipeline.errors import SettingsError
+from incarts_pipeline.errors import IncartsError, SettingsError
 from incarts_pipeline.outgoing import has_credentials, keep_credentials, safe, uri_place
+from incarts_pipeline.settings import load_settings
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,24 @@ from incarts_pipeline.outgoing import has_credentials, keep_credentials, safe, u
         ("https://a/x?X-Amz-Signature=1&page=2", "https://a/x?X-Amz-Signature=…&page=2"),
         ("postgresql://u:p?w@h/db", "postgresql://…@h/db"),
         ("https://token@github.com/x", "https://…@github.com/x"),
+        ("s3://AKIA:se'cretPW1@bucket/x", "s3://…@bucket/x"),
+        ('s3://AKIA:se"cretPW1@bucket/x', "s3://…@bucket/x"),
+        ("s3://AKIA:se cretPW1@bucket/x", "s3://…@bucket/x"),
+        ("s3://AKIA:se<cr`et@PW1@bucket/x", "s3://…@bucket/x"),
+        ("//user:passw0rd1@host/x", "//…@host/x"),
+        ("https:\\\\user:passw0rd1@host", "https:\\\\…@host"),
+        ("averyveryverylongscheme+x://u:passw0rd1@h/x", "averyveryverylongscheme+x://…@h/x"),
+        ("https://h/x#access_token=abc", "https://h/x#access_token=…"),
+        ("https://h/x?a=1#b=2&access_token=abc", "https://h/x?a=1#b=2&access_token=…"),
+        ("https://h/x?jwt=ey.J&b=1", "https://h/x?jwt=…&b=1"),
+        ("https://h/x?code=abc", "https://h/x?code=…"),
+        ("https://h/x?sas=abc", "https://h/x?sas=…"),
+        ("https://h/x?pass=abc", "https://h/x?pass=…"),
+        ("https://h/x?se=1;sig=abc", "https://h/x?se=1;sig=…"),
+        ("https://h/x?se=1&amp;sig=abc&amp;b=2", "https://h/x?se=1&amp;sig=…&amp;b=2"),
+        ("https://h/x;jsessionid=ABC", "https://h/x;jsessionid=…"),
+        ("https://h/x?access_token[]=abc", "https://h/x?access_token[]=…"),
+        ("s3://b/x?secret_key=a;bc", "s3://b/x?secret_key=…"),
     ],
 )
 def test_what_is_shown_of_a_uri(uri: str, seen: str) -> None:
@@ -35,6 +54,11 @@ def test_what_is_shown_of_a_uri(uri: str, seen: str) -> None:
         "https://host:8443/a@b",
         "https://shop.example/?utm_source=x&color=red",
         "s3://bucket/a@b/x?region=eu&endpoint_override=localhost",
+        "https://shop.example/?promo_code=x#size=2",
+        "s3://bucket/dt=1;x=2/y",
+        '{"to": "https://a.example:8443/x", "by": "bob@shop.example"}',
+        "see https://a.example: ask bob@shop.example",
+        "mailto:bob@shop.example",
         "file:///tmp/x.csv",
         "catalog.csv",
     ],
@@ -71,3 +95,11 @@ def test_a_proxys_password_is_hidden_however_it_is_written(
     except SettingsError as error:
         told = str(error)
     assert "Pr0xy-pass" not in safe(f"{told} Pr0xy-pass")
+
+
+def test_a_user_with_a_password_needs_no_scheme() -> None:
+    """What was given as a base URL is told without its password, whatever it lacks."""
+    assert has_credentials("user:Base-pass1@host:3128")
+    with pytest.raises(IncartsError) as caught:
+        load_settings(base_url="user:Base-pass1@host:3128", api_key="x" * 20, project_id="p")
+    assert "Base-pass1" not in str(caught.value)
