@@ -92,6 +92,7 @@ WRITERS: dict[str, tuple[Write, str, bool]] = {
 # Those that have no place of the caller's: tested below, or by the module that is named.
 OTHERS = {
     "cli/review.py": "test_evidence",
+    "cli/demo_run.py": "tests/cli/test_demo.py: into a new folder of its own",
     "plan/signature.py": "tests/plan/test_signature.py",
     "publish/publish.py": "calls write_table",
     "dagster/component.py": "tests/end_to_end/dagster: the scaffold of a new project",

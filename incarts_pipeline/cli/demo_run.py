@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import webbrowser
@@ -58,7 +57,7 @@ def _make(folder: Path) -> None:
         )
     folder.mkdir(parents=True)
     for name in FILES:
-        shutil.copyfile(Path(__file__).with_name("demo_files") / name, folder / name)
+        write_file(folder / name, (Path(__file__).with_name("demo_files") / name).read_bytes())
 
 
 def _settings(box: Sandbox, ledger: Path) -> Settings:

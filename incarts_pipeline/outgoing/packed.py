@@ -34,6 +34,9 @@ PACKED_ASCII = (
     r"\\[nrt][A-Za-z0-9+/]",
 )
 _STANDARD = str.maketrans("-_", "+/")
+# What a run must have before it is unpacked, which ids nearly never have: each answer has some.
+_PERHAPS_BASE64 = re.compile(rf"(?:{_GROUP}[A-Za-z0-9+/]){{3}}")
+_PERHAPS_HEX = re.compile(rf"(?:[0-7][{_DIGIT}]){{8}}")
 
 
 def unpacked(text: str) -> str:
@@ -55,6 +58,8 @@ def _of_base64(run: str) -> Iterator[str]:
         return
     code = _BROKEN.sub("", run) if "\\" in run or "\n" in run or "\r" in run else run
     code = code.translate(_STANDARD)
+    if not _PERHAPS_BASE64.search(code):
+        return
     for first in range(4):
         rest = code[first:]
         yield _text(binascii.a2b_base64(rest + "A" * (-len(rest) % 4)))
@@ -62,7 +67,7 @@ def _of_base64(run: str) -> Iterator[str]:
 
 def _of_hex(run: str) -> Iterator[str]:
     digits = _NO_DIGITS.sub("", run)
-    if len(digits) < _SHORTEST:
+    if len(digits) < _SHORTEST or not _PERHAPS_HEX.search(digits):
         return
     for first in range(2):
         yield _text(bytes.fromhex(digits[first : len(digits) - (len(digits) - first) % 2]))
