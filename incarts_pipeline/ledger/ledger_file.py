@@ -23,7 +23,7 @@ FileId = tuple[int, int]  # device and inode
 
 def beside(ledger: Path, suffix: str) -> Path:
     """Return a file beside the ledger's own, where SQLite has its log too."""
-    real = ledger.resolve()
+    real = Path(os.path.realpath(ledger))  # which raises nothing for a link to itself
     return real.with_name(f"{real.name}{suffix}")
 
 

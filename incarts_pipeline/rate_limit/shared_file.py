@@ -7,6 +7,7 @@ reboot, or when the file is damaged, pacing begins anew from that.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -36,7 +37,7 @@ _KEEP = "INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)"
 
 def pace_path(ledger: Path) -> Path:
     """Return the path of a ledger's pace file, beside the ledger's own where that is a link."""
-    real = ledger.resolve()
+    real = Path(os.path.realpath(ledger))  # which raises nothing for a link to itself
     return real.with_name(f"{real.name}-pace")
 
 
