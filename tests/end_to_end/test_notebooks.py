@@ -61,6 +61,6 @@ def test_notebook_is_committed_clean(path: Path) -> None:
 def test_notebooks_are_named_on_the_front_page() -> None:
     """The documentation's front page has them all, in their order."""
     text = page("index.md")
-    places = [text.index(f"`notebooks/{path.name}`") for path in NOTEBOOKS]
+    places = [text.index(f"(notebooks/{path.stem}.md)") for path in NOTEBOOKS]
     assert len(places) == 4
     assert places == sorted(places)
