@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from incarts_pipeline.display.remedies import REASONS, of_forbidden
 from incarts_pipeline.models import SUSPICIONS, Action, Reason, Severity, Status
-from incarts_pipeline.plan import queries
+from incarts_pipeline.plan import figure_queries
 from incarts_pipeline.text import counted, duration
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
     # Grouping reads all requests, so it is asked first whether there is anything to group.
     if not {count.reason for count in made.figures.counts} & {Reason.INVALID, *SUSPICIONS}:
         return []
-    query = queries.PROBLEMS.format(row=made.kind.row_number)
+    query = figure_queries.PROBLEMS.format(row=made.kind.row_number)
     asked = {"suspicions": [code.value for code in SUSPICIONS], "most": most}
     names = ("field", "code", "rows", "row", "key", "message")
     return [

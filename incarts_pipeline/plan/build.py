@@ -15,7 +15,14 @@ from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import LedgerReader, Replay
 from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
-from incarts_pipeline.plan import changes, guards, held_keys, queries
+from incarts_pipeline.plan import (
+    changes,
+    digest_queries,
+    figure_queries,
+    guards,
+    held_keys,
+    queries,
+)
 from incarts_pipeline.plan.changed_rows import ChangedRows, changed_rows, replaced_lines
 from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
 from incarts_pipeline.plan.examples import missing_lines
@@ -285,8 +292,8 @@ def as_saved(plan: Plan, digest: str) -> Plan | None:
     if figures.digest != digest:
         sets = plan.ledger.set_ids(plan.options.project_id, plan.options.link_sets, plan.kind)
         workspace.load_begun(plan.ledger.path, sets, digest)
-        workspace.db.execute(queries.BEGUN)
-        workspace.db.execute(queries.BEGUN_MISSING)
+        workspace.db.execute(digest_queries.BEGUN)
+        workspace.db.execute(digest_queries.BEGUN_MISSING)
         if _digest(workspace, plan.kind, plan.options, "begun_") != digest:
             return None
         figures = replace(figures, digest=digest)
@@ -314,13 +321,13 @@ def _figures(planning: Planning) -> PlanFigures:
         Count(link_set=s, action=Action(a), reason=Reason(r), rows=n, calls=calls)
         for s, a, r, n, calls in db.execute(queries.COUNTS).fetchall()
     ]
-    found = db.execute(queries.MISSING_COUNTS).fetchall() if kind.is_catalog else []
-    made = db.execute(queries.CALLS_BY_KIND).fetchall()
+    found = db.execute(figure_queries.MISSING_COUNTS).fetchall() if kind.is_catalog else []
+    made = db.execute(figure_queries.CALLS_BY_KIND).fetchall()
     scopes = guards.scopes_needed(kind, made)
     allowed = options.scopes
     lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
     calls = sum(count.calls for count in counts)
-    [(doubts,)] = db.execute(queries.DOUBTS).fetchall()
+    [(doubts,)] = db.execute(figure_queries.DOUBTS).fetchall()
     newly_missing = {s: new for s, _, new in found}
     changed = changed_rows(planning.workspace, kind)
     return PlanFigures(
@@ -349,7 +356,7 @@ def _held(planning: Planning) -> list[str]:
     db, codes = planning.workspace.db, [code.value for code in SUSPICIONS]
     [(n, pairs)] = db.execute(queries.LOOK_REKEYED).fetchall()
     [(lost,)] = db.execute("SELECT COUNT(*) FROM held").fetchall()
-    held = db.execute(queries.SUSPECTED, {"suspicions": codes}).fetchall()
+    held = db.execute(figure_queries.SUSPECTED, {"suspicions": codes}).fetchall()
     return [
         *([guards.looks_rekeyed(n, pairs)] if n else []),
         *([guards.look_wrong(held)] if held else []),
@@ -363,7 +370,7 @@ def _set_figures(
     newly_missing: Mapping[str, int],
     changed: Sequence[ChangedRows],
 ) -> list[SetFigures]:
-    live = dict(planning.workspace.db.execute(queries.LIVE).fetchall())
+    live = dict(planning.workspace.db.execute(figure_queries.LIVE).fetchall())
     complete = planning.ledger.complete_sets()
     calls: dict[tuple[str, Action], int] = {}
     rows: dict[str, int] = {}
@@ -390,8 +397,8 @@ def _set_figures(
 def _digest(workspace: Workspace, kind: Kind, options: PlanOptions, prefix: str = "") -> str:
     """Return the digest of what is decided, or of what `begun_` tables say was decided."""
     db, decision = workspace.db, f"{prefix}decision"
-    [(staying,)] = db.execute(queries.STAYING.format(table=decision)).fetchall()
-    rows = RowSum(rows=staying) + row_sum(db, queries.DECIDED.format(table=decision))
+    [(staying,)] = db.execute(digest_queries.STAYING.format(table=decision)).fetchall()
+    rows = RowSum(rows=staying) + row_sum(db, digest_queries.DECIDED.format(table=decision))
     if kind.is_catalog:
-        rows += row_sum(db, queries.LEFT.format(table=f"{prefix}missing"))
+        rows += row_sum(db, digest_queries.LEFT.format(table=f"{prefix}missing"))
     return digest_of({"kind": kind.name, **options.facts()}, rows)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from incarts_pipeline.differences import Difference
 from incarts_pipeline.ledger import LedgerReader, links_used_for
 from incarts_pipeline.models import Kind, Reason
-from incarts_pipeline.plan import change_queries, queries
+from incarts_pipeline.plan import change_queries, figure_queries
 from incarts_pipeline.plan.workspace import Workspace
 
 _SHOWN = 3  # differences of one row in a line
@@ -63,8 +63,8 @@ class Example:
 
 
 def examples_of(workspace: Workspace, kind: Kind, **asked: str | int | None) -> list[Example]:
-    """Return the first rows that `queries.EXAMPLES` finds for its parameters."""
-    query = queries.EXAMPLES.format(row=kind.row_number)
+    """Return the first rows that `figure_queries.EXAMPLES` finds for its parameters."""
+    query = figure_queries.EXAMPLES.format(row=kind.row_number)
     rows = workspace.db.execute(query, asked).fetchall()
     found = differences_of(workspace, [row[:2] for row in rows])
     return [_example(row[:1] + row[2:], *found.get(row[:2], ((), 0))) for row in rows]
@@ -72,7 +72,7 @@ def examples_of(workspace: Workspace, kind: Kind, **asked: str | int | None) -> 
 
 def missing_lines(workspace: Workspace, ledger: LedgerReader, link_set: str) -> list[str]:
     """Return the first links of a set whose row left the catalog, as lines."""
-    rows = workspace.db.execute(queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
+    rows = workspace.db.execute(figure_queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
     op_ids = [op_id for _, op_id in rows]
     links = ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
     return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]

@@ -13,7 +13,7 @@ from incarts_pipeline.catalog import Fingerprint
 from incarts_pipeline.identity import group_hashes, qr_content_hash
 from incarts_pipeline.ledger import Call, Content, KeyChange, LedgerReader, Move, ReplayRule
 from incarts_pipeline.models import Action, Kind, Policy, Reason, Rekeyed
-from incarts_pipeline.plan import queries
+from incarts_pipeline.plan import digest_queries, queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.named_paths import NamedPath
@@ -119,7 +119,7 @@ class Plan:
 
     def requests_sha256(self) -> str:
         """Return the SHA-256 of all that the catalog asks for, in whatever order its rows are."""
-        return self.workspace.digest(queries.REQUESTS)
+        return self.workspace.digest(digest_queries.REQUESTS)
 
     def within(self, limit: int | None) -> Self:
         """Return the plan as a run carries it out that makes at most `limit` calls."""

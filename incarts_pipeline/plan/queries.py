@@ -300,8 +300,6 @@ SELECT op_id, state, run_id, first_sent_at, first_sent_boot, boot_id, api_key_fi
 FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review')
 """
 
-DOUBTS = "SELECT COUNT(*) FROM doubt WHERE may_settle"
-
 # A code can't be changed, and its link can't have its identifier twice: what was made under it on
 # this link is the code, whatever name or metadata is asked for today.
 KEEP_MADE = """
@@ -339,40 +337,6 @@ FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
 LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_set) USING (link_set)
 """
 
-# The first rows with an action; the first problem says what is wrong with a rejected one, or odd
-# about one that is held for it.
-EXAMPLES = """
-SELECT link_set, catalog_row, {row}, row_key, reason, body, problems[1].message AS problem,
-       CASE WHEN reason IN ('looks_rekeyed', 'rekeyed') THEN was_key END AS was_key
-FROM judged
-WHERE action = $action AND reason = COALESCE($reason, reason)
-  AND link_set = COALESCE($link_set, link_set)
-ORDER BY catalog_row LIMIT $n
-"""
-
-# Rows that break a rule, and rows that are held as suspicious, by field and code, the most first; a
-# row counts in each of its groups.
-PROBLEMS = """
-SELECT problem.severity, problem.field, problem.code, COUNT(DISTINCT catalog_row) AS n,
-       MIN({row}) AS first_row, ARG_MIN(row_key, {row}) AS row_key,
-       ARG_MIN(problem.message, {row}) AS message
-FROM (
-    SELECT *, UNNEST(problems) AS problem FROM judged
-    WHERE action = 'reject' AND reason = 'invalid'
-       OR action = 'hold' AND LIST_CONTAINS($suspicions, reason)
-)
-WHERE problem.severity <> 'note'
-GROUP BY ALL
-ORDER BY problem.severity, n DESC, problem.field, problem.code LIMIT $most
-"""
-
-# How many rows are held for each suspicion.
-SUSPECTED = """
-SELECT reason, COUNT(*) FROM decision
-WHERE action = 'hold' AND LIST_CONTAINS($suspicions, reason)
-GROUP BY reason ORDER BY COUNT(*) DESC, reason
-"""
-
 COUNTS = f"""
 SELECT link_set, action, reason, SUM(n)::BIGINT AS n, SUM(calls)::BIGINT AS calls
 FROM (
@@ -383,10 +347,6 @@ FROM (
 )
 GROUP BY ALL HAVING SUM(n) > 0 ORDER BY ALL
 """  # noqa: S608 - our own text
-
-CALLS_BY_KIND = """
-SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
-"""
 
 # Rows of the link set that the catalog no longer has, each with whether that is new.
 MISSING = """
@@ -402,32 +362,6 @@ SELECT DISTINCT link_set, row_key FROM compared WHERE catalog_row IS NOT NULL AN
 
 # Links whose row left the catalog since the last run.
 NEWLY_MISSING = "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
-
-MISSING_EXAMPLES = """
-SELECT row_key, op_id FROM missing WHERE link_set = $name AND is_missing = 0
-ORDER BY row_key LIMIT 3
-"""
-
-# How many rows left the catalog, and how many since the last run; less those that move to another
-# key and, as new ones, those that may.
-MISSING_COUNTS = """
-WITH taken AS (
-    SELECT link_set, content_hash AS link_hash, COUNT(DISTINCT row_key) AS n,
-           COUNT(DISTINCT row_key) FILTER (action = 'rekey') AS moved
-    FROM decision WHERE reason IN ('looks_rekeyed', 'rekeyed') GROUP BY ALL
-), gone AS (
-    SELECT link_set, link_hash, COUNT(*) AS n, COUNT(*) FILTER (is_missing = 0) AS newly
-    FROM missing GROUP BY ALL
-)
-SELECT link_set, SUM(GREATEST(gone.n - COALESCE(moved, 0), 0))::BIGINT AS kept,
-       SUM(GREATEST(newly - COALESCE(taken.n, 0), 0))::BIGINT
-FROM gone LEFT JOIN taken USING (link_set, link_hash)
-GROUP BY link_set HAVING kept > 0
-"""
-
-LIVE = """
-SELECT link_set, COUNT(*) FROM own_ledger_row WHERE is_missing = 0 GROUP BY link_set
-"""
 
 # Rows of the catalog that are new to their partition.
 MOVED = """
@@ -463,47 +397,3 @@ FROM ranked
 JOIN request
     ON request.link_set = ranked.link_set AND request.catalog_row = ranked.catalog_row
 """
-
-# What a plan file had said of each row, now that its runs have come to some of them. A row that is
-# still to be made stands as it is: what will be sent must be what the file said.
-BEGUN = """
-CREATE OR REPLACE TABLE begun_decision AS
-WITH said AS (
-    SELECT DISTINCT link_set, row_key, content_hash, action, CASE action
-               WHEN 'create' THEN 'new' WHEN 'replace' THEN 'changed'
-               WHEN 'reuse' THEN 'changed_back' WHEN 'rekey' THEN 'rekeyed'
-               ELSE 'answer_unknown' END AS reason
-    FROM begun WHERE action <> 'moved'
-), earlier AS (
-    SELECT request.link_set, request.catalog_row, request.row_key, request.content_hash,
-           said.action, said.reason
-    FROM request JOIN said USING (link_set, row_key, content_hash)
-    ANTI JOIN (SELECT * FROM decision WHERE action IN ('create', 'replace', 'reuse', 'rekey')) AS d
-        ON d.link_set = request.link_set AND d.catalog_row = request.catalog_row
-)
-SELECT * FROM earlier
-UNION ALL
-SELECT link_set, catalog_row, row_key, content_hash, action, reason
-FROM decision ANTI JOIN earlier USING (link_set, catalog_row)
-"""
-
-# The rows that had left the catalog then: without those whose first link came home since, and with
-# those whose link has moved.
-BEGUN_MISSING = """
-CREATE OR REPLACE TABLE begun_missing AS
-SELECT link_set, row_key FROM missing
-ANTI JOIN (SELECT * FROM begun WHERE is_first) USING (link_set, row_key)
-UNION ALL
-SELECT link_set, row_key FROM begun WHERE action = 'moved'
-"""
-
-# What a digest looks at. Rows that stay as they are count only by number: which they are follows
-# from the ledger, and from those that left.
-DECIDED = "SELECT action, reason, link_set, row_key, content_hash FROM {table}"
-LEFT = """
-SELECT 'missing' AS action, 'missing' AS reason, link_set, row_key, NULL::BLOB AS content_hash
-FROM {table}
-"""
-# All that a catalog asks for: a row that stays as it is, too.
-REQUESTS = "SELECT link_set, row_key, content_hash FROM request"
-STAYING = "SELECT (SELECT COUNT(*) FROM request) - (SELECT COUNT(*) FROM {table})"
