@@ -13,6 +13,7 @@ from incarts_pipeline.dagster import metadata as md
 from incarts_pipeline.dagster.checks import Findings, content_version, rejects_of
 from incarts_pipeline.dagster.config import LinksConfig, Mode
 from incarts_pipeline.dagster.failures import failure_of, together, unfinished
+from incarts_pipeline.dagster.ledger_mark import check_ledger
 from incarts_pipeline.dagster.sources import (
     DuckDbTable,
     catalog_of,
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from incarts_pipeline.pipeline import RunResult
     from incarts_pipeline.plan import Plan, PlanRequest
     from incarts_pipeline.settings import Settings
-
-# How many materializations are looked through for the last from the same Incarts: mostly one.
-_PAGE = 20
-_MOST_PAGES = 50
 
 
 @dataclass(frozen=True)
@@ -91,14 +88,14 @@ class LinksRun:
         settings = settings_of()
         if self.config.mode is Mode.plan:
             # A plan from an older ledger would promise links that exist.
-            self._check_ledger(settings)
+            check_ledger(self.context.instance, self.key, settings, self._output)
             self._plan_only(settings, value)
         # `can_subset` lets somebody run the checks alone.
         elif self.key not in self.context.selected_asset_keys:
             yield from self._look_only(settings, value)
         else:
             settings.for_calls()
-            self._check_ledger(settings)
+            check_ledger(self.context.instance, self.key, settings, self._output)
             yield from self._write(settings, value)
 
     @property
@@ -155,55 +152,6 @@ class LinksRun:
         yield from self._checks(findings)
 
     # Writing.
-
-    def _check_ledger(self, settings: Settings) -> None:
-        """Refuse a ledger that is older than the last materialization, or gone since.
-
-        The ledger's folder, with the output in it, may have been rolled back as a whole: then only
-        Dagster knows.
-        """
-        from incarts_pipeline.errors import RefusedError
-        from incarts_pipeline.ledger import LedgerReader
-        from incarts_pipeline.publish import check_newest
-
-        facts = self._last_mark(settings.base_url)
-        if facts is None:
-            return
-        told_by = f"The last materialization of {self.key.to_user_string()}"
-        ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
-        try:
-            if ledger.path is None:
-                raise RefusedError(
-                    f"{told_by} was made from a ledger ({facts['ledger_id']}), and there is no "
-                    f"{settings.ledger}. Going on would make links again that exist.",
-                    fix="Take over what was published with "
-                    f"`incarts import {self._output}`, or put a backup in place with "
-                    "`incarts ledger restore BACKUP`.",
-                    guard="rolled_back",
-                )
-            check_newest(told_by, self._output, facts, ledger)
-        except RefusedError as error:
-            error.fix = f"{error.fix} To begin anew on purpose, wipe the asset's materializations."
-            raise
-
-    def _last_mark(self, base_url: str | None) -> Mapping[str, Any] | None:
-        """Return how far the ledger of this Incarts had come at the last materialization from it.
-
-        Not just the last of all: a run against another Incarts between would hide it.
-        """
-        instance, cursor = self.context.instance, None
-        for _ in range(_MOST_PAGES):
-            page = instance.fetch_materializations(self.key, limit=_PAGE, cursor=cursor)
-            for record in page.records:
-                made = record.asset_materialization
-                mark = made.metadata.get(md.LEDGER) if made is not None else None
-                facts = mark.value if isinstance(mark, dg.JsonMetadataValue) else None
-                if isinstance(facts, dict) and facts.get("base_url") == base_url:
-                    return facts
-            if not page.has_more:
-                break
-            cursor = page.cursor
-        return None
 
     def _write(self, settings: Settings, value: Any) -> Iterator[Any]:
         from incarts_pipeline.errors import IncartsError
