@@ -52,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "$(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; \
 	  exit 1; }
-	@echo "Installing into $(VENV); this takes a minute or two the first time."
+	@echo "Installing into $(VENV); this takes two to three minutes the first time."
 	@$(BIN)/python -m pip install -qq --no-deps --require-hashes -r constraints.txt
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@

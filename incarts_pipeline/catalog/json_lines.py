@@ -84,7 +84,7 @@ class JsonColumns:
         try:
             table = _read_json(part, self._schema, "error")
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return None
+            return None  # what is wrong or new is found by the slower way
         return table if table.num_rows == part.rows else None
 
     def _take(self, part: Block, table: pa.Table, most_columns: int) -> None:

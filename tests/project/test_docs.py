@@ -102,6 +102,7 @@ def test_drill_for_a_restore(
 def test_the_example_of_a_test_passes(run: Run, box: Sandbox) -> None:
     """The test that shows how tests read is one."""
     [code] = blocks("python", CONTRIBUTING)
+    assert "    assert " in code  # by which the call below shows something
     names: dict[str, Any] = {"Run": Run, "Sandbox": Sandbox, "Status": Status, "products": products}
     exec(code, names)
     names["test_padded_ids_are_refused"](run, box)
