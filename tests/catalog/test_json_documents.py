@@ -148,6 +148,7 @@ def test_compression_and_several_files(tmp_path: Path) -> None:
     assert rows_of(tmp_path) == ROWS
 
 
+@pytest.mark.slow
 def test_small_files_that_unpack_to_much_stay_small(tmp_path: Path) -> None:
     """A text without end fills no memory: reading ends where no record is that long."""
     file = tmp_path / "bomb.json.gz"

@@ -52,6 +52,7 @@ def test_the_commonest_pattern_is_said_in_words(pairs: list[Pair], told: str) ->
     assert commonest(pairs) == told
 
 
+@pytest.mark.slow
 @given(TEXT, TEXT)
 def test_each_proposal_holds_for_the_change_that_it_is_made_from(
     old: str | None, new: str | None

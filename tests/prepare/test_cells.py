@@ -267,6 +267,7 @@ def test_no_float_is_an_id(number: float, written: Any) -> None:
     assert text.isdecimal() or not math.isfinite(number) or row(item=text)["body"] is None
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.from_regex(r"[A-Z0-9]{2,8}", fullmatch=True),

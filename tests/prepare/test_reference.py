@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pytest
 import rfc8785
 from hypothesis import event, given, settings, strategies as st
 
@@ -111,6 +112,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(ROWS, st.integers(1, 12))
 def test_bodies_are_those_of_the_reference(rows: list[dict[str, Any]], size: int) -> None:
     """Whatever the texts, bodies, hashes and the rows that have any are the plain reference's."""
@@ -173,6 +175,7 @@ STRUCTS = st.none() | st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(STRUCTS, min_size=1, max_size=6))
 def test_structs_are_those_of_the_reference(values: list[Any]) -> None:

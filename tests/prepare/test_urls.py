@@ -177,6 +177,7 @@ SCHEMES = st.sampled_from(["https", "http", "HTTPS", "ftp", ""])
 TAILS = st.sampled_from(["", "/", "/p", "/{x}", "/ a", "?a=null", "/null", "#x", "\\p", "/%7Bx%7D"])
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(SCHEMES, HOSTS, TAILS) | st.none(), max_size=12))
 def test_urls_are_judged_alike_whatever_stands_beside_them(

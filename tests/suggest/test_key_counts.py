@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, strategies as st
 
 from incarts_pipeline.suggest.key_counts import Content, count_keys
@@ -22,6 +23,7 @@ def filled(value: str | None) -> bool:
     return value is not None and value.strip() != ""
 
 
+@pytest.mark.slow
 @given(ROWS, st.integers(1, 7))
 def test_counts_are_those_of_plain_python(
     rows: list[tuple[str | None, str | None, str | None]], size: int
