@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -22,7 +24,7 @@ from incarts_pipeline.errors import (
     UntrustedHostError,
     told_in,
 )
-from incarts_pipeline.outgoing import shown_lines
+from incarts_pipeline.outgoing import SecretKey, shown_lines
 from incarts_pipeline.text import Surface
 from incarts_pipeline.write import less_garbage_collection
 
@@ -80,6 +82,7 @@ def main() -> None:
         sys.meta_path.insert(0, _NoPandas)
     screen.prepare()
     log_records.start()
+    SecretKey(os.environ.get("INCARTS_API_KEY", "").strip())  # hidden from here on
     try:
         with less_garbage_collection(), told_in(Surface.SHELL):
             code = _run()
@@ -127,6 +130,11 @@ def _asking_for_hosts(command: Callable[[], Any]) -> Any:
 
 
 def _tell(message: str, fix: str | None = None) -> None:
+    from incarts_pipeline.settings import load_settings  # only here: it takes a while
+
+    # The key may be in a file that the command has not come to, and be what it complains about.
+    with suppress(IncartsError):
+        load_settings()
     if log_records.are_json():
         log_records.tell(message, fix)
         return

@@ -42,11 +42,11 @@ def trust(
             raise typer.BadParameter("--withdraw needs the host.")
         _tell(kept_hosts(), as_json=as_json)
         return
+    key = settings_for(target=target).known_key()
     try:
         named = named_host(host)
     except ValueError as error:
         raise SettingsError(f"{error}.", fix="Write it like api.incarts.example.") from None
-    key = settings_for(target=target).known_key()
     if take_back:
         _tell(withdraw(named, key), as_json=as_json)
         return

@@ -322,6 +322,22 @@ def test_the_key_as_an_argument_is_not_shown(go: Go, secret: str, command: list[
     assert_hidden(printed, secret, "catalog.csv")
 
 
+@pytest.mark.parametrize("command", [["--{}"], ["plan", "catalog.csv", "--refuse-over", "{}"]])
+def test_a_key_in_a_file_is_not_shown_before_it_is_needed(
+    go: Go, secret: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key's file is read for an error that comes before all settings."""
+    pacsv.write_csv(products(2), "catalog.csv")
+    file = Path("key")
+    file.write_text(secret)
+    file.chmod(0o600)
+    monkeypatch.delenv("INCARTS_API_KEY")
+    monkeypatch.setenv("INCARTS_API_KEY_FILE", str(file.absolute()))
+    printed = go(*(part.format(secret) for part in command))
+    file.unlink()
+    assert_hidden(printed, secret, "catalog.csv")
+
+
 MAPPING = """link_set: s
 unique_key: [sku]
 link:
