@@ -16,7 +16,7 @@ from .resolved import (
     PlanSettings as PlanSettings,
     ResolvedSettings as ResolvedSettings,
 )
-from .settings import MOST as MOST, Settings as Settings
+from .settings import MOST as MOST, TRY_IT as TRY_IT, Settings as Settings
 from .spellings import parse_duration as parse_duration
 from .trusted_hosts import (
     FACT as FACT,

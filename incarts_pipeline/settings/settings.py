@@ -61,6 +61,11 @@ MOST = 256
 R = TypeVar("R", bound=ResolvedSettings)
 
 _CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
+# What to do without an account.
+TRY_IT = (
+    "Without an account, `incarts demo` shows the whole flow, and `incarts sandbox` prints what to "
+    "export for a local Incarts, to try a table of your own."
+)
 _KEY = "INCARTS_API_KEY"
 ARGUMENT = "an option or argument"
 
@@ -276,6 +281,9 @@ class Settings(BaseSettings):
             fix += f" Making links also needs {_variables(rest)}."
         if in_file:
             fix += f" {FILE_NAME}, or a target in it, may also have {' and '.join(in_file)}."
+        # Whoever has set nothing at all has no account yet, perhaps.
+        if all(found[name] is None for name in _CALLS):
+            fix += f" {TRY_IT}"
         raise SettingsError(f"Not set: {_variables(missing)}.", fix=fix)
 
 
