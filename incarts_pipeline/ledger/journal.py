@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,9 +94,10 @@ class Journal:
         result: T = await self._ask(_Job(work=work))
         return result
 
-    async def mark_sent(self, sent: Sent) -> bool:
-        """Record an attempt before it leaves; False when the operation is no longer ours."""
-        return bool(await self._ask(_Job(sent=sent)))
+    async def mark_sent(self, sent: Sequence[Sent]) -> Sequence[bool]:
+        """Record attempts before they leave; False for each whose operation is no longer ours."""
+        marked: Sequence[bool] = await self._ask(_Job(sent=sent))
+        return marked
 
     def record(self, outcome: Outcome) -> None:
         """Record an answer with the next group, without waiting for it."""
@@ -174,17 +176,20 @@ class Journal:
         if self._unrecorded:
             write_outcomes(connection, self._run_id, self._unrecorded)
         results = [(job, self._done(job.work, connection)) for job in group if job.work]
-        if sent := [(job, job.sent) for job in group if job.sent]:
-            marks = self._marked(connection, [mark for _, mark in sent])
-            results += zip((job for job, _ in sent), marks, strict=True)
+        flights = [(job, job.sent) for job in group if job.sent is not None]
+        results += self._marked(connection, flights) if flights else []
         return results
 
-    def _marked(self, connection: sa.Connection, sent: list[Sent]) -> Sequence[bool | LedgerError]:
-        """Mark attempts as sent, unless the next run would not see it."""
+    def _marked(
+        self, connection: sa.Connection, flights: Sequence[tuple[_Job, Sequence[Sent]]]
+    ) -> list[tuple[_Job, Any]]:
+        """Mark the attempts of all flights as sent, unless the next run would not see it."""
         if moved := self.moved:
-            return [moved] * len(sent)
+            return [(job, moved) for job, _ in flights]
+        sent = [one for _, flight in flights for one in flight]
         self._witness.keep_keys(one.operation.idempotency_key for one in sent)
-        return write_sent(connection, self._run_id, sent)
+        ours = iter(write_sent(connection, self._run_id, sent))
+        return [(job, list(islice(ours, len(flight)))) for job, flight in flights]
 
     def _close(self) -> None:
         try:
@@ -261,7 +266,7 @@ class _Job:
     def __init__(
         self,
         *,
-        sent: Sent | None = None,
+        sent: Sequence[Sent] | None = None,
         outcome: Outcome | None = None,
         work: Callable[[sa.Connection], Any] | None = None,
     ) -> None:

@@ -76,7 +76,8 @@ class Sending:
             return AttemptResult.SETTLED
         sent = self._next_attempt(now)
         try:
-            if not await sender.journal.mark_sent(sent):
+            [is_ours] = await sender.journal.mark_sent([sent])
+            if not is_ours:
                 return AttemptResult.SETTLED  # another run has taken the operation over
         except LedgerError as error:
             slot.throttle.end_for_ledger(error)
