@@ -151,7 +151,7 @@ class Journal:
 
     def _commit(self, group: list[_Job]) -> None:
         outcomes = [*self._unrecorded, *(job.outcome for job in group if job.outcome)]
-        if outcomes:
+        for _ in outcomes:
             passing(Place.ANSWERED)
         self._unrecorded = outcomes
         try:
@@ -166,7 +166,7 @@ class Journal:
             self._disconnect()
             self._fail(group, error)
             return
-        if outcomes:
+        for _ in outcomes:
             passing(Place.RECORDED)
         self._broken = None
         self._resolve([(job.future, result) for job, result in results])
