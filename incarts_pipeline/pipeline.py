@@ -54,7 +54,7 @@ from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, requ
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import PlanSettings, Settings, host_of, trusted_host
+from incarts_pipeline.settings import LedgerPlace, PlanSettings, Settings, host_of, trusted_host
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.telemetry import run_ended, span, traced
 
@@ -75,7 +75,7 @@ class RunResult:
     written: WriteResult
     published: Published
     seconds: float
-    ledger: Path | None = None
+    ledger: LedgerPlace | None = None
     approved: str | None = None
     project_id: str
     kind: Kind = LINKS
@@ -337,15 +337,18 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             guard="another_target",
         )
     plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
-    same = as_saved(plan, saved.digest)
-    if same is None or (not changes and plan.requests_sha256() != saved.requests):
+    try:
+        same = as_saved(plan, saved.digest)
+        if same is None or (not changes and plan.requests_sha256() != saved.requests):
+            raise RefusedError(
+                f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
+                f"{plan.figures.digest}, not {saved.digest}.",
+                fix="Look at it again with `incarts plan`.",
+                guard="plan_moved",
+            )
+    except BaseException:
         plan.close()
-        raise RefusedError(
-            f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
-            f"{plan.figures.digest}, not {saved.digest}.",
-            fix="Look at it again with `incarts plan`.",
-            guard="plan_moved",
-        )
+        raise
     signer = None if changes else saved.signed_by
     return dataclasses.replace(same, read=(*same.read, saved.file), signed_by=signer)
 

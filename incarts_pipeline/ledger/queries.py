@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.models import LINKS, Kind
@@ -100,6 +101,10 @@ def set_ids_of(
     return {row[0]: row[1] for row in rows}
 
 
+# Another run may make the same one just now.
+_NEW_SET = postgresql.insert(tables.link_set).on_conflict_do_nothing()
+
+
 def ensure_sets(
     connection: sa.Connection,
     project_id: str,
@@ -115,7 +120,7 @@ def ensure_sets(
         if name not in known
     ]
     if fresh:
-        connection.execute(sa.insert(tables.link_set), fresh)
+        connection.execute(_NEW_SET, fresh)
     found = set_ids_of(connection, project_id, names, kind)
     if key_columns:
         connection.execute(

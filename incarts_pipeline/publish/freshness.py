@@ -13,11 +13,14 @@ from typing import Self
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger import Note, confirm, note, noted, once
 from incarts_pipeline.outgoing import logger_of
+from incarts_pipeline.settings import LedgerPlace
 
 logger = logger_of(__name__)
 
 
-def stands(ledger: Path, file: Path | None, made_from: Callable[[], str] | None = None) -> bool:
+def stands(
+    ledger: LedgerPlace, file: Path | None, made_from: Callable[[], str] | None = None
+) -> bool:
     """Say whether a file is, byte for byte, what was published from the ledger as it is now.
 
     With `made_from`, it must have been made from just that beside the ledger, which is asked for
@@ -42,7 +45,7 @@ class Noting:
     A ledger that can't be written just now is no reason not to publish: the next run writes again.
     """
 
-    def __init__(self, ledger: Path, *files: Path | None) -> None:
+    def __init__(self, ledger: LedgerPlace, *files: Path | None) -> None:
         self._ledger = ledger
         self._places = [str(file) for file in files if file is not None]
         self._mark: str | None = None

@@ -26,6 +26,7 @@ from incarts_pipeline.publish.output import Output, Published, facts_of, metadat
 from incarts_pipeline.publish.ownership import existing, is_damaged, link_sets
 from incarts_pipeline.publish.tables import TABLES
 from incarts_pipeline.schemas import HISTORY, MISSING, OUTPUT_VERSION
+from incarts_pipeline.settings import LedgerPlace
 from incarts_pipeline.write import LeftOver
 
 try:
@@ -42,7 +43,7 @@ def publish(
     plan: Plan,
     output: Output,
     *,
-    ledger: Path,
+    ledger: LedgerPlace,
     set_ids: Mapping[str, int],
     left: LeftOver,
     facts: Mapping[str, str],
@@ -104,7 +105,7 @@ class _StaleHistory:
 
 
 def _stale_history(
-    ledger: Path, history: History, target: str, facts: Mapping[str, str]
+    ledger: LedgerPlace, history: History, target: str, facts: Mapping[str, str]
 ) -> _StaleHistory | None:
     """Say which history is to be written; keep the one that stands, and return None."""
     file = local_file(target)
@@ -116,7 +117,7 @@ def _stale_history(
 
 
 def _write_history(
-    ledger: Path,
+    ledger: LedgerPlace,
     history: History,
     stale: _StaleHistory,
     target: str,
