@@ -337,15 +337,18 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
             guard="another_target",
         )
     plan = plan_catalog(dataclasses.replace(saved.request, **changes), settings)
-    same = as_saved(plan, saved.digest)
-    if same is None or (not changes and plan.requests_sha256() != saved.requests):
+    try:
+        same = as_saved(plan, saved.digest)
+        if same is None or (not changes and plan.requests_sha256() != saved.requests):
+            raise RefusedError(
+                f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
+                f"{plan.figures.digest}, not {saved.digest}.",
+                fix="Look at it again with `incarts plan`.",
+                guard="plan_moved",
+            )
+    except BaseException:
         plan.close()
-        raise RefusedError(
-            f"The catalog or the ledger has moved since {saved.made_at}: the plan is now "
-            f"{plan.figures.digest}, not {saved.digest}.",
-            fix="Look at it again with `incarts plan`.",
-            guard="plan_moved",
-        )
+        raise
     signer = None if changes else saved.signed_by
     return dataclasses.replace(same, read=(*same.read, saved.file), signed_by=signer)
 

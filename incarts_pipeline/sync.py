@@ -135,6 +135,18 @@ class Stop:
         """Whether the end was asked for."""
         return self._event.is_set()
 
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Ask for the end when a block takes longer than that; a stop may serve several runs."""
+        if seconds is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self.request, Reason.OUT_OF_TIME)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     async def wait(self) -> None:
         """Wait until the end is asked for."""
         await self._event.wait()

@@ -31,6 +31,21 @@ def test_works_inside_a_running_loop() -> None:
     assert asyncio.run(notebook()) == 42
 
 
+def test_a_time_that_is_over_ends_no_later_run() -> None:
+    """A stop may serve two runs: what the first had for its time is not the second's."""
+
+    async def work(stop: Stop) -> bool:
+        with stop.within(0.01):
+            pass
+        await asyncio.sleep(0.05)
+        before = stop.requested
+        with stop.within(0.01):
+            await stop.wait()
+        return before
+
+    assert run_blocking(work) is False
+
+
 def test_errors_come_through() -> None:
     """An error of the work is raised as it is."""
 

@@ -24,7 +24,7 @@ from incarts_pipeline.errors import (
     UntrustedHostError,
     told_in,
 )
-from incarts_pipeline.outgoing import SecretKey, shown_lines
+from incarts_pipeline.outgoing import keep_secret, shown_lines
 from incarts_pipeline.text import Surface
 from incarts_pipeline.write import less_garbage_collection
 
@@ -82,7 +82,7 @@ def main() -> None:
         sys.meta_path.insert(0, _NoPandas)
     screen.prepare()
     log_records.start()
-    SecretKey(os.environ.get("INCARTS_API_KEY", "").strip())  # hidden from here on
+    keep_secret(os.environ.get("INCARTS_API_KEY", "").strip())  # hidden from here on
     try:
         with less_garbage_collection(), told_in(Surface.SHELL):
             code = _run()

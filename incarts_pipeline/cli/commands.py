@@ -61,7 +61,7 @@ ENTRIES = (
     Entry(
         name="rekey",
         place="flow:rekey",
-        says="Move links to rows whose key was spelled anew. Makes no link.",
+        says="Move links to rows whose key was spelled anew; what is in doubt is settled first.",
     ),
     Entry(
         name="import",

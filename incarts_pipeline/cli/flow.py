@@ -272,7 +272,7 @@ def rekey(
     target: TargetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
-    """Move links to rows whose key was spelled anew. Makes no link."""
+    """Move links to rows whose key was spelled anew; what is in doubt is settled first."""
     apply(
         catalog,
         output,

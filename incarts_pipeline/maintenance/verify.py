@@ -183,8 +183,6 @@ async def verify(
     targets = await asyncio.to_thread(_targets, request, known.project_id, ledger)
     metrics, stop = metrics or RunMetrics(), stop or Stop()
     metrics.planned += len(targets)
-    if max_duration is not None:
-        asyncio.get_running_loop().call_later(max_duration, stop.request, Reason.OUT_OF_TIME)
     run_id, fingerprint = new_run_id(), key_fingerprint(known.api_key)
     learned = ledger.read(lambda connection: load_rate(connection, fingerprint))
     most = known.max_in_flight
@@ -195,10 +193,11 @@ async def verify(
         ) as throttle,
     ):
         reader = _Reader(client, throttle)
-        batches = [
-            await reader.page(await asyncio.to_thread(_load, ledger, page))
-            for page in _pages(targets)
-        ]
+        with stop.within(max_duration):
+            batches = [
+                await reader.page(await asyncio.to_thread(_load, ledger, page))
+                for page in _pages(targets)
+            ]
     await asyncio.to_thread(_dispute, ledger.file, reader.disputed, clock)
     table = pa.Table.from_batches(batches, schema=VERIFIED)
     if output is not None:

@@ -45,14 +45,25 @@ class SetFigures:
 class Refusal:
     """One guard's verdict; `approvable` ones are let through by the plan's digest.
 
-    `changes` are lines on what it stands against, which a plan says beside it anyway.
+    `extent` is the number that the guard compares, of `link_set` or of the whole plan. `changes`
+    are lines on what it stands against, which a plan says beside it anyway.
     """
 
     guard: str
     message: str
     fix: str
+    extent: float
+    link_set: str | None = None
     approvable: bool = True
     changes: Sequence[str] = ()
+
+    def is_within(self, others: Sequence[Refusal]) -> bool:
+        """Say whether who let the others through has let this one through, too."""
+        return any(
+            (self.guard, self.link_set) == (other.guard, other.link_set)
+            and self.extent <= other.extent
+            for other in others
+        )
 
     def told(self) -> OptionText:
         """Return the message with the lines on what changes, for who doesn't see the plan."""
@@ -77,6 +88,7 @@ def refusals(
                     f"{new:,} new links would be made, ", _REFUSE_OVER, f" is {refuse_over:,}."
                 ),
                 fix=OptionText("Look at the plan; raise ", _REFUSE_OVER, ", or approve it."),
+                extent=new,
             )
         )
     if missing_scopes:
@@ -85,6 +97,7 @@ def refusals(
                 guard=SCOPE_GUARD,
                 message=f"The API key lacks scopes that are needed: {', '.join(missing_scopes)}.",
                 fix="Use a key that has them, or correct INCARTS_SCOPES.",
+                extent=len(missing_scopes),
                 approvable=False,
             )
         )
@@ -105,6 +118,8 @@ def _of_set(figures: SetFigures, *, allow_empty: bool) -> list[Refusal]:
                     Option(name="allow_empty", value=True),
                     " if it is meant.",
                 ),
+                extent=figures.live,
+                link_set=figures.link_set,
                 approvable=False,
             )
         ]
@@ -127,6 +142,8 @@ def _share(figures: SetFigures) -> list[Refusal]:
             message=_lines(told, figures.missing_examples),
             changes=figures.changes,
             fix="If the change is meant, approve this plan.",
+            extent=touched / figures.live,
+            link_set=figures.link_set,
         )
     ]
 
@@ -147,6 +164,8 @@ def _growth(figures: SetFigures) -> list[Refusal]:
             f"has {figures.live:,}; the guard is at {_GROWTH} times as many.",
             fix="Check that it is the right catalog and link set, and that its keys are spelled as "
             "before. If so much is new, approve this plan.",
+            extent=figures.create / figures.live,
+            link_set=figures.link_set,
         )
     ]
 

@@ -88,7 +88,7 @@ class Writer:
         self._set_ids = set_ids
         self._run_id = run_id
         self._options = options
-        self._approved = {refusal.guard for refusal in plan.figures.refusals}
+        self._approved = plan.figures.refusals
         self._me = Process.current()
         self._kept_rate: Learned | None = sender.throttle.rate.learned
         self._busy: list[Call] = []
@@ -106,14 +106,10 @@ class Writer:
         """
         await self._journal.run(self._begin)
         lease = asyncio.create_task(self._keep_lease())
-        if self._options.max_duration is not None:
-            asyncio.get_running_loop().call_later(
-                self._options.max_duration, self._stop.request, Reason.OUT_OF_TIME
-            )
         try:
             # Whatever happens from here on, the run's end is recorded: else others would wait for
             # its lease to lapse.
-            with less_garbage_collection():
+            with less_garbage_collection(), self._stop.within(self._options.max_duration):
                 await self._work()
         finally:
             lease.cancel()
@@ -144,7 +140,8 @@ class Writer:
         # Doubts come first: what a row needs is known only once it is known what it has.
         if await self._settle_doubts():
             await self._plan_again()
-        await self._record_contents()
+        if self._throttle.circuits.end is None:  # what is wrong with the plan is not to be kept
+            await self._record_contents()
         await self._reuse_links()
         await self._rekey_links()
         # Counted only now, as settled doubts may have changed what is called for.
@@ -185,7 +182,7 @@ class Writer:
         """
         self._plan = await asyncio.to_thread(replan, self._plan, self._clock.now())
         for refusal in self._plan.figures.refusals:
-            if refusal.guard not in self._approved:
+            if not refusal.is_within(self._approved):
                 self._throttle.end(
                     EndKind.REFUSED,
                     OptionText("Now that what was in doubt is settled: ", refusal.told()),
@@ -360,10 +357,12 @@ class Writer:
     async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
         outcome = self._stop.reason.value if self._stop.reason else self._outcome()
-        now = self._clock.now()
+        circuits, now = self._throttle.circuits, self._clock.now()
         try:
-            missing, back = self._plan.missing_changes(self._set_ids)
-            await self._journal.run(lambda c: mark_missing(c, missing, back, now))
+            # The guard that ended the run must see the same rows again.
+            if circuits.end is None or circuits.end.kind is not EndKind.REFUSED:
+                missing, back = self._plan.missing_changes(self._set_ids)
+                await self._journal.run(lambda c: mark_missing(c, missing, back, now))
             await self._save_rate()
             await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
         except Exception:

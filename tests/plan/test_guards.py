@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from incarts_pipeline.plan.guards import SetFigures, refusals
+from incarts_pipeline.plan.guards import Refusal, SetFigures, refusals
 
 
 def guards(refuse_over: int | None = None, allow_empty: bool = False, **figures: int) -> list[str]:
@@ -75,3 +75,22 @@ def test_missing_scopes_can_not_be_approved() -> None:
     )
     assert not refusal.approvable
     assert "retailers:walmart" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("link_set", "replace", "within"),
+    [("a", 100, True), ("a", 95, True), ("a", 101, False), ("b", 100, False)],
+)
+def test_what_was_let_through_lets_through_no_more(
+    link_set: str, replace: int, within: bool
+) -> None:
+    """A yes to a third of one set's links is none to more of them, nor to another set's."""
+
+    def refused(link_set: str, replace: int) -> Refusal:
+        figures = SetFigures(
+            link_set=link_set, rows=300, live=300, create=0, replace=replace, newly_missing=0
+        )
+        [only] = refusals([figures], refuse_over=None, allow_empty=False, missing_scopes=[])
+        return only
+
+    assert refused(link_set, replace).is_within([refused("a", 100)]) is within

@@ -272,6 +272,23 @@ def test_guards_are_asked_again_once_doubts_are_settled(run: Run, box: Sandbox) 
     assert (box.audit().links, box.audit().duplicates) == (2 * n, 0)
 
 
+@pytest.mark.slow
+def test_a_guard_that_trips_after_doubts_trips_again(run: Run, box: Sandbox) -> None:
+    """Rows that left aren't taken for missing by the run that the guard ended."""
+    n = 30
+    in_doubt(box, run, products(n), "quantity")
+    others = products(2 * n).slice(n)
+    for _ in range(2):
+        told = ""
+        try:
+            end = run(others).written.end
+            told = end.message if end is not None else ""
+        except RefusedError as error:
+            told = error.message
+        assert "go missing (30)" in told
+    assert box.audit().links == n
+
+
 def test_run_that_ends_before_its_calls_is_published(run: Run, box: Sandbox) -> None:
     """A doubt meets a 401, so no call is looked at: the table is there, with a limit too."""
     in_doubt(box, run, products(1), "500000")
