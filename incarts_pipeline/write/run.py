@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -51,6 +52,7 @@ from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText, counted
 from incarts_pipeline.write.attempts import Attempts
+from incarts_pipeline.write.calls_ahead import calls_ahead
 from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
 from incarts_pipeline.write.metrics import RunMetrics
@@ -232,13 +234,12 @@ class Writer:
 
     async def _make(self, batches: Iterator[list[Call]]) -> None:
         """Claim calls a batch at a time and send those that are ours."""
-        async with self._attempts() as begun:
-            while not self._stop.requested:
-                # In a thread: the query is long, and requests go out meanwhile.
-                found = await asyncio.to_thread(lambda: list(islice(batches, 1)))
-                if not found:
+        ahead = calls_ahead(batches, self._throttle.rate)
+        async with self._attempts() as begun, aclosing(ahead):
+            async for calls in ahead:
+                if self._stop.requested:
                     return
-                await begun.begin([*map(self._sender.sending, await self._claim(found[0]))])
+                await begun.begin([*map(self._sender.sending, await self._claim(calls))])
 
     async def _claim(self, calls: list[Call]) -> list[Operation]:
         """Record that this run is about to send these calls; return those that it may send."""
