@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Dispute, Proof, State
 from incarts_pipeline.outgoing import logger_of
 
@@ -78,6 +79,7 @@ def links_of_others(connection: sa.Connection, new: Sequence[NewLink]) -> Mappin
     answered: dict[str, list[NewLink]] = {}
     for one in new:
         answered.setdefault(one.link_id, []).append(one)
+    database_of(connection).reserve_links(connection, answered)
     is_known = connection.scalar(_ANY_HOLDER, {"answered": json.dumps(list(answered))})
     if not is_known and len(answered) == len(new):
         return {}  # as it nearly always is
