@@ -40,6 +40,11 @@ class Stamp:
 class Clock:
     """The machine's clocks; tests pass their own."""
 
+    @property
+    def error(self) -> float:
+        """The seconds by which the wall clock may be off the one that stamps were made by."""
+        return 0.0
+
     def now(self) -> Stamp:
         """Return this instant on both clocks."""
         return Stamp(wall=time.time(), boot=_boot_seconds(), boot_id=machine_boot_id())

@@ -222,6 +222,18 @@ class LedgerDamagedError(LedgerError):
     """The ledger file is not intact."""
 
 
+class LedgerForgottenError(LedgerError):
+    """The ledger's database went back to an earlier state while a run had it open.
+
+    Another server took over, say, which had not heard of all. `groups` counts what the run had been
+    told was on disk, and is not.
+    """
+
+    def __init__(self, message: str, *, fix: str | None = None, groups: int = 0) -> None:
+        super().__init__(message, fix=fix)
+        self.groups = groups
+
+
 class PublishError(IncartsError):
     """links.parquet can't be written; what was answered is in the ledger."""
 

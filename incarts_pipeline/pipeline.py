@@ -20,6 +20,7 @@ from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     LedgerReader,
     ReplayRule,
+    clock_of,
     ensure_sets,
     existing_ledger,
     join_partition,
@@ -151,7 +152,7 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         kind=LINKS,
         ledger=ledger,
         options=options,
-        now=(clock or Clock()).now(),
+        now=clock_of(known.ledger, clock or Clock()).now(),
         read=paths_read(
             settings,
             catalog=request.catalog,
@@ -419,7 +420,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
         kind=QR_CODES,
         ledger=ledger,
         options=_options(request, known, ledger),
-        now=(clock or Clock()).now(),
+        now=clock_of(known.ledger, clock or Clock()).now(),
         read=paths_read(settings, catalog=request.source, catalog_format=request.catalog_format),
     )
 

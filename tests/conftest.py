@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,8 +25,9 @@ from incarts_pipeline.pipeline import (
 )
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
-from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.settings import DatabasePlace, LedgerPlace, Settings, as_place, load_settings
 from incarts_pipeline.write.options import WriteOptions
+from tests.support import postgres
 from tests.support.displayed import World, world
 from tests.support.paths import ROOT
 from tests.support.runs import Make, Run, run_until
@@ -42,6 +45,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1_200))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A PostgreSQL server for all tests that want one; without the package they are skipped."""
+    if postgres.programs() is None or importlib.util.find_spec("psycopg") is None:
+        pytest.skip("PostgreSQL or psycopg isn't installed")
+    with postgres.server() as one:
+        yield one
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture
+def database(postgres_server: postgres.Server) -> DatabasePlace:
+    """A ledger's place in a database of its own, where no ledger is yet."""
+    import psycopg
+
+    name = f"db{next(_databases)}"
+    with psycopg.connect(postgres_server.uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    found = as_place(postgres_server.uri(name))
+    assert isinstance(found, DatabasePlace)
+    return found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerPlace:
+    """A place for a ledger, of each kind; nothing is there yet."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    found: LedgerPlace = request.getfixturevalue("database")
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -95,13 +132,19 @@ def box(close_later: Callable[[ExitStack], None]) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def settings(box: Sandbox, tmp_path: Path) -> Settings:
+def ledger(tmp_path: Path) -> LedgerPlace:
+    """The place of the ledger, a file; a folder's conftest may have others."""
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def settings(box: Sandbox, ledger: LedgerPlace) -> Settings:
     """Settings for the sandbox, without a rate ceiling."""
     return load_settings(
         base_url=box.base_url,
         api_key=box.api_key,
         project_id=box.project_id,
-        ledger=tmp_path / "ledger.db",
+        ledger=ledger,
         max_rps=None,
         rate="fixed:none",
     )

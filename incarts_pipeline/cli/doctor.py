@@ -54,7 +54,7 @@ class _Doctor:
     def __init__(self) -> None:
         self.checks: list[Check] = []
 
-    def at_settings(self, ledger: Path | None, target: str | None) -> Settings | None:
+    def at_settings(self, ledger: str | None, target: str | None) -> Settings | None:
         """Look at the settings, and at all that they name; return them when they are complete."""
         found: list[Settings] = []
 
@@ -138,11 +138,13 @@ def _host_line(settings: Settings) -> str:
 
 
 def _ledger_line(settings: Settings) -> str:
-    from incarts_pipeline.ledger import LedgerReader
+    from incarts_pipeline.ledger import LedgerReader, health_of
 
     view = LedgerReader(settings.ledger, base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
+    if not isinstance(view.path, Path):
+        return f"{view.path} ({', '.join([view.ledger_id, *health_of(view.path)])})"
     mode = _mode(view.path)
     open_to = "" if mode.endswith("00") else f"; others may read it: `chmod 600 {view.file}*`"
     return f"{view.file} (mode {mode}, {view.ledger_id}{open_to})"
@@ -152,7 +154,7 @@ def _sources(settings: Settings) -> list[GivenSetting]:
     """Return each setting that isn't a default, what it is, and where it stands."""
     from incarts_pipeline.settings import key_fingerprint
 
-    values = settings.model_dump(exclude={"api_key"})
+    values = {name: getattr(settings, name) for name in settings.sources if name != "api_key"}
     key = settings.known_key()
     if settings.api_key_command is not None:
         values["api_key_command"] = f"{_program(settings.api_key_command)} …"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +14,7 @@ from incarts_pipeline.models import KINDS, LINKS
 
 if TYPE_CHECKING:
     from incarts_pipeline.ledger import LivingRun, Overview
+    from incarts_pipeline.settings import LedgerPlace
 
 
 def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt = False) -> None:
@@ -61,7 +61,7 @@ def _running(runs: Mapping[str, LivingRun]) -> list[RunningRun]:
     ]
 
 
-def _status_tables(found: Overview, file: Path) -> None:
+def _status_tables(found: Overview, ledger: LedgerPlace) -> None:
     shown = found.shown_states()
     texts = ("project", "link set")
     counts = ("links", "missing", *(state.value.replace("_", " ") for state in shown))
@@ -70,7 +70,7 @@ def _status_tables(found: Overview, file: Path) -> None:
         numbers = (one.links, one.missing, *(one.states.get(state, 0) for state in shown))
         name = one.link_set + ("" if one.kind == LINKS.name else f", {KINDS[one.kind].noun}s")
         rows.append((one.project_id, name, *(f"{number:,}" for number in numbers)))
-    title = f"{file} for {found.facts['base_url']}"
+    title = f"{ledger} for {found.facts['base_url']}"
     screen.tell_table(title, [*texts, *counts], rows, right=counts)
     for line in found.lines():
         screen.say(line)

@@ -72,7 +72,9 @@ AcceptOpt = Annotated[
     list[str] | None,
     typer.Option("--accept", help="Let a suspicion through, by its code; repeatable."),
 ]
-LedgerOpt = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.")]
+LedgerOpt = Annotated[
+    str | None, typer.Option("--ledger", help="The ledger's file, or the URI of its database.")
+]
 TargetOpt = Annotated[str | None, typer.Option("--target", help="A target of incarts.toml.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 RateOpt = Annotated[
@@ -98,7 +100,7 @@ FailOnOpt = Annotated[
 
 
 def settings_for(
-    ledger: Path | None = None,
+    ledger: str | None = None,
     target: str | None = None,
     max_rps: str | None = None,
     rate: str | None = None,

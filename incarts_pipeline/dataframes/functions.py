@@ -216,7 +216,7 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
 
 
 def _settings(planning: Planning) -> Settings:
-    given = {} if planning.ledger is None else {"ledger": Path(planning.ledger)}
+    given: dict[str, Any] = {} if planning.ledger is None else {"ledger": planning.ledger}
     if planning.settings is None:
         return load_settings(target=planning.target, **given)
     if planning.target is not None:

@@ -130,7 +130,7 @@ class LinksPlan:
         """
         self._check_open()
         if self._carried_out:
-            self.plan = replan(self.plan, Clock().now())
+            self.plan = replan(self.plan, self.plan.ledger.clock(Clock()).now())
         self._carried_out = True
 
     def close(self) -> None:

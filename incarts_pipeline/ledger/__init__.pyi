@@ -27,7 +27,11 @@ from .current_links import (
 )
 from .database import (
     check_facts as check_facts,
+    clock_of as clock_of,
+    health_of as health_of,
+    is_there as is_there,
     keep_word as keep_word,
+    lock_sets as lock_sets,
     migrate as migrate,
     once as once,
     open_engine as open_engine,
@@ -52,6 +56,7 @@ from .limits import (
 from .link_owners import dispute as dispute
 from .lost_keys import hold_lost as hold_lost, hold_unless_newest as hold_unless_newest
 from .overview import Overview as Overview
+from .paces import paces_at as paces_at, waits_at as waits_at
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted
 from .queries import (
     GroupHashes as GroupHashes,
@@ -92,7 +97,6 @@ from .runs import (
 from .sqlite.ledger_file import (
     check_beside as check_beside,
     check_file as check_file,
-    is_there as is_there,
 )
 from .sqlite.moved import copy_database as copy_database
 from .sqlite.witness import mark_of as mark_of, write_mark as write_mark

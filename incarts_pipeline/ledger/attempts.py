@@ -194,17 +194,18 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
     An answer with the link of another row leaves a doubt instead.
     """
     outcomes = _without_links_of_others(connection, outcomes)
-    changed = database_of(connection).run_many(
-        connection, _OUTCOME, [_outcome_values(o, run_id) for o in outcomes]
-    )
     attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
-    if attempts:
-        database_of(connection).run_many(connection, _ATTEMPT, attempts)
     links = [
         (o, o.answer.made) for o in outcomes if o.answer is not None and o.answer.made is not None
     ]
-    if links:
-        _write_links(connection, run_id, links)
+    changed, *_ = database_of(connection).run_all(
+        connection,
+        [
+            (_OUTCOME, [_outcome_values(o, run_id) for o in outcomes]),
+            (_ATTEMPT, attempts),
+            *_links_and_rows(run_id, links),
+        ],
+    )
     if links and changed < len(outcomes):  # something was done already: by the same link?
         _raise_alarm(connection, [o.operation.op_id for o, _ in links])
 
@@ -284,17 +285,14 @@ _ROW = Statement(
 )
 
 
-def _write_links(
-    connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link | QrCode]]
-) -> None:
-    database_of(connection).run_many(
-        connection,
-        _LINK,
-        [
-            link_values(o.operation.op_id, k, run_id, o.at, o.answer.proof if o.answer else None)
-            for o, k in links
-        ],
-    )
+def _links_and_rows(
+    run_id: str, links: Sequence[tuple[Outcome, Link | QrCode]]
+) -> list[tuple[Statement, list[dict[str, Any]]]]:
+    """Return what keeps links, and what lets their rows use them."""
+    made = [
+        link_values(o.operation.op_id, k, run_id, o.at, o.answer.proof if o.answer else None)
+        for o, k in links
+    ]
     used = [
         tables.row_values(
             (o.operation.set_id, o.operation.row_key),
@@ -307,8 +305,7 @@ def _write_links(
         for o, k in links
         if not o.operation.for_history
     ]
-    if used:
-        database_of(connection).run_many(connection, _ROW, used)
+    return [(_LINK, made), (_ROW, used)]
 
 
 def link_values(

@@ -29,7 +29,7 @@ def _columns(names: str) -> pa.Schema:
 ROWS = Query(
     sql="""
 SELECT row_key, op_id, content_hash, missing_since IS NOT NULL AS is_missing
-FROM row WHERE set_id = ?
+FROM row WHERE set_id = ?1
 """,
     schema=_columns("row_key op_id content_hash is_missing"),
 )
@@ -38,7 +38,7 @@ _UNLINKED = """
 SELECT op_id, row_key, content_hash, state, generation, action, run_id, first_sent_at,
        first_sent_boot, boot_id, api_key_fingerprint, idempotency_key, attempts, http_status,
        correlation_id, error_code, error_message, settled_at, settled_run_id
-FROM operation INDEXED BY {index}
+FROM operation {index}
 WHERE set_id = ?1 AND ({states})
 """
 # Operations that have no link, or a disputed one: open, refused or given up. In two halves, as each
@@ -47,8 +47,8 @@ UNLINKED = Query(
     sql=" UNION ALL ".join(
         _UNLINKED.format(index=index, states=" OR ".join(f"state = '{state}'" for state in states))
         for index, states in (
-            ("one_open_operation_per_row", OPEN_STATES),
-            ("operation_closed", CLOSED_STATES),
+            ("{index_of_open}", OPEN_STATES),
+            ("{index_of_closed}", CLOSED_STATES),
         )
     ),
     schema=_columns(
@@ -65,7 +65,7 @@ SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
 FROM operation
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-WHERE operation.set_id = ? AND operation.state = 'done' AND row.op_id IS NULL
+WHERE operation.set_id = ?1 AND operation.state = 'done' AND row.op_id IS NULL
 GROUP BY operation.row_key, operation.content_hash
 """,
     schema=_columns("row_key content_hash op_id"),
@@ -75,8 +75,7 @@ GROUP BY operation.row_key, operation.content_hash
 PAST_OF = Query(
     sql="""
 SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
-FROM json_each(?1) AS wanted
-CROSS JOIN operation ON operation.set_id = ?2 AND operation.row_key = wanted.value
+FROM {wanted} JOIN operation ON operation.set_id = ?2 AND operation.row_key = wanted.value
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
 WHERE operation.state = 'done' AND row.op_id IS NULL
@@ -100,12 +99,12 @@ SELECT row.row_key, row.content_hash,
 FROM row JOIN operation ON operation.op_id = row.op_id CROSS JOIN began
 WHERE row.set_id = ?1 AND row.run_id IN (SELECT run_id FROM own)
 UNION
-SELECT row_key, content_hash, action, 0 FROM operation CROSS JOIN began
+SELECT row_key, content_hash, action, FALSE FROM operation CROSS JOIN began
 WHERE set_id = ?1 AND intended_at >= began.at
   AND state IN ('sent', 'in_doubt', 'needs_review', 'rejected')
   AND COALESCE(settled_run_id, run_id) IN (SELECT run_id FROM own)
 UNION
-SELECT row_key, content_hash, state, 0 FROM operation
+SELECT row_key, content_hash, state, FALSE FROM operation
 WHERE set_id = ?1 AND state = 'moved' AND settled_run_id IN (SELECT run_id FROM own)
 """,
     schema=_columns("row_key content_hash action is_first"),
@@ -128,7 +127,7 @@ SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
 FROM row
 JOIN operation ON operation.op_id = row.op_id
 JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
-WHERE row.set_id = ?
+WHERE row.set_id = ?1
 """,
     schema=_columns(
         "link_id op_id row_key content_hash idempotency_key generation action attempts http_status "
@@ -141,23 +140,25 @@ WHERE row.set_id = ?
 # Which QR codes of a set were made, the newest one of each link and identifier.
 MADE_CODES = Query(
     sql="""
-SELECT row_key, for_link_id, content_hash, MAX(op_id) AS op_id FROM operation
-WHERE set_id = ? AND state = 'done' GROUP BY row_key, for_link_id
+SELECT row_key, for_link_id, content_hash, op_id FROM operation WHERE op_id IN (
+    SELECT MAX(op_id) FROM operation
+    WHERE set_id = ?1 AND state = 'done' GROUP BY row_key, for_link_id
+)
 """,
     schema=_columns("row_key for_link_id content_hash op_id"),
 )
 
 # The partition that each row of a set was last seen in.
 MEMBERS = Query(
-    sql='SELECT row_key, "partition" FROM member WHERE set_id = ?',
+    sql='SELECT row_key, "partition" FROM member WHERE set_id = ?1',
     schema=_columns("row_key partition"),
 )
 
 # Everything that was ever sent for a set, with its links. In columns that are never null, links
 # that were imported have an empty text or hash for what nobody knows; to others that is a null.
 _HISTORY = """
-SELECT ? AS link_set, operation.row_key, link.link_id,
-       row.op_id IS NOT NULL AND row.link_id IS link.link_id AS is_current,
+SELECT ?1 AS link_set, operation.row_key, link.link_id,
+       COALESCE(row.link_id = link.link_id, FALSE) AS is_current,
        CASE operation.state WHEN 'sent' THEN 'in_doubt' ELSE operation.state END AS state,
        NULLIF(operation.retailer, '') AS retailer, NULLIF(operation.intent, '') AS intent,
        operation.action, short_link, short_id, target_url, qr_code_id, qr_image_url,
@@ -166,8 +167,8 @@ SELECT ? AS link_set, operation.row_key, link.link_id,
            SELECT MIN(followed.link_id) FROM link AS followed
            WHERE followed.op_id = operation.follows_op_id
        ) AS replaces_link_id,
-       NULLIF(LOWER(HEX(operation.content_hash)), '') AS content_hash,
-       CAST(body.body AS TEXT) AS body, operation.idempotency_key, operation.generation,
+       NULLIF({{content_hash_as_hex}}, '') AS content_hash,
+       {{body_as_text}} AS body, operation.idempotency_key, operation.generation,
        operation.correlation_id, operation.attempts, operation.http_status, operation.error_code,
        operation.first_sent_at, link.created_at AS link_created_at,
        COALESCE(link.received_at, operation.settled_at) AS received_at,
@@ -178,11 +179,11 @@ LEFT JOIN link ON link.op_id = operation.op_id
 LEFT JOIN body ON body.op_id = operation.op_id
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-WHERE operation.set_id = ? AND operation.state <> 'intended' {partition}
+WHERE operation.set_id = ?2 AND operation.state <> 'intended' {partition}
 ORDER BY operation.row_key, operation.op_id
 """
 _OF_PARTITION = """AND operation.row_key IN (
-    SELECT row_key FROM member WHERE set_id = operation.set_id AND "partition" = ?
+    SELECT row_key FROM member WHERE set_id = operation.set_id AND "partition" = ?3
 )"""
 
 

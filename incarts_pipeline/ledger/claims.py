@@ -135,7 +135,8 @@ def claim_calls(
     """Record the intent to send each call, or say why not; one answer per call, in order."""
     store = database_of(connection)
     store.locked(connection, {call.set_id for call in calls})
-    by_row, pointers = _read_rows(connection, calls, _OPERATIONS_TO_CLAIM)
+    _hold_abandoned(connection, calls, {*living, run_id})
+    by_row, pointers = _read_rows(connection, calls)
     answers: list[tuple[Claim, Operation | None]] = []
     dropped: list[int] = []
     taken: list[dict[str, Any]] = []
@@ -178,7 +179,7 @@ def lost_calls(
 
     Claimed, each becomes an operation that needs review. The set of a call may be unknown here.
     """
-    by_row, pointers = _read_rows(connection, calls, _OPERATIONS)
+    by_row, pointers = _read_rows(connection, calls)
     keys: dict[str, Call] = {}
     for call in calls:
         row = (call.set_id, call.row_key)
@@ -201,8 +202,23 @@ def _key_of(call: Call, generation: int) -> str:
     )
 
 
+def _hold_abandoned(
+    connection: sa.Connection, calls: Sequence[Call], at_work: Collection[str]
+) -> None:
+    """Lock open operations that no living run is at, before they are read.
+
+    A run whose lease has ended may be about to mark one as sent, or to record its answer: that
+    comes before or after the claim, not in between. What living runs have is theirs, and not
+    waited for.
+    """
+    for set_id in sorted({call.set_id for call in calls}):
+        keys = [call.row_key for call in calls if call.set_id == set_id]
+        asked = {"set_id": set_id, "row_keys": keys, "at_work": list(at_work)}
+        connection.execute(_ABANDONED, asked).all()
+
+
 def _read_rows(
-    connection: sa.Connection, calls: Sequence[Call], operations: sa.Select[Any]
+    connection: sa.Connection, calls: Sequence[Call]
 ) -> tuple[dict[tuple[int, str], list[Any]], dict[tuple[int, str], int]]:
     """Return the operations and the link in use of each call's row.
 
@@ -216,7 +232,7 @@ def _read_rows(
             "set_id": set_id,
             "row_keys": [call.row_key for call in calls if call.set_id == set_id],
         }
-        for o in connection.execute(operations, of_these):
+        for o in connection.execute(_OPERATIONS, of_these):
             by_row.setdefault((set_id, o.row_key), []).append(o)
         for r in connection.execute(_POINTERS, of_these):
             pointers[set_id, r.row_key] = r.op_id
@@ -227,9 +243,16 @@ _KEYS: sa.BindParameter[Any] = sa.bindparam("row_keys", expanding=True)
 _OPERATIONS = sa.select(tables.operation).where(
     _O.set_id == sa.bindparam("set_id"), _O.row_key.in_(_KEYS)
 )
-# A run whose lease has ended may be about to mark one as sent, or record an answer: it comes before
-# or after the claim, not in between.
-_OPERATIONS_TO_CLAIM = _OPERATIONS.with_for_update()
+_ABANDONED = (
+    sa.select(_O.op_id)
+    .where(
+        tables.IS_OPEN,
+        _O.set_id == sa.bindparam("set_id"),
+        _O.row_key.in_(_KEYS),
+        sa.or_(_O.run_id.is_(None), _O.run_id.not_in(sa.bindparam("at_work", expanding=True))),
+    )
+    .with_for_update()
+)
 _POINTERS = sa.select(tables.row.c.row_key, tables.row.c.op_id).where(
     tables.row.c.set_id == sa.bindparam("set_id"), tables.row.c.row_key.in_(_KEYS)
 )
@@ -356,7 +379,7 @@ def claim_doubts(
         )
         .order_by(_O.first_sent_at, _O.op_id)
         .limit(_DOUBTS_AT_ONCE)
-        .with_for_update(of=tables.operation)  # see `_OPERATIONS_TO_CLAIM`
+        .with_for_update(of=tables.operation)  # see `_hold_abandoned`
     ).all()
     if found:
         connection.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
@@ -78,6 +79,37 @@ def reading(place: LedgerPlace, *, large: bool | None = None) -> AbstractContext
         LedgerError: it can't be read.
     """
     return store_at(place).reading(large=large)
+
+
+def clock_of(place: LedgerPlace, own: Clock) -> Clock:
+    """Return the clock that decides how old something in the ledger is.
+
+    Raises:
+        LedgerError: its database isn't reached.
+    """
+    return store_at(place).clock(own)
+
+
+def lock_sets(connection: sa.Connection, set_ids: Collection[int]) -> None:
+    """Wait until no other transaction claims or moves rows of link sets, and keep it so.
+
+    What is read after it, as whether another run lives, is what all others have left.
+    """
+    database_of(connection).locked(connection, set_ids)
+
+
+def is_there(place: LedgerPlace) -> bool:
+    """Say whether there is a ledger; raises LedgerError when its database isn't reached."""
+    return store_at(place).is_there()
+
+
+def health_of(place: LedgerPlace) -> list[str]:
+    """Return what is to be known of how safe what is written to the ledger is.
+
+    Raises:
+        LedgerError: it is not safe.
+    """
+    return store_at(place).health()
 
 
 @lru_cache(maxsize=16)

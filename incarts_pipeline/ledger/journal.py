@@ -10,16 +10,17 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.errors import LedgerError, LedgerForgottenError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.ledger.forgotten import Group, Memory, write_forgotten
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.settings import LedgerPlace
@@ -38,10 +39,18 @@ class Journal:
     Raises, from every awaited method:
         LedgerError: the record is not on disk; what depends on it must not be sent.
 
-    `run` raises what its work does, too: then that work alone is undone.
+    `run` raises what its work does, too: then that work alone is undone. While it is done, no other
+    run claims rows of the link sets `set_ids`.
     """
 
-    def __init__(self, engine: sa.Engine, place: LedgerPlace, run_id: str) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        place: LedgerPlace,
+        run_id: str,
+        set_ids: Collection[int] = (),
+    ) -> None:
+        self._set_ids = set_ids
         self._store = store_at(place)
         self._writer = self._store.writer(engine, run_id)
         self._run_id = run_id
@@ -50,6 +59,9 @@ class Journal:
         self._unrecorded: list[Outcome] = []
         self._broken: LedgerError | None = None
         self._lost: LedgerError | None = None
+        self._memory = Memory()
+        self._forgotten: LedgerForgottenError | None = None
+        self._gone: list[Group] = []  # what is forgotten, and not written again yet
         self._thread = threading.Thread(target=self._work, name="incarts-ledger", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -149,9 +161,15 @@ class Journal:
             passing(Place.ANSWERED)
         self._unrecorded = outcomes
         try:
-            results = self._writer.write(partial(self._written, group))
+            if self._forgotten is not None:
+                raise self._forgotten
+            results = self._write(group)
             self._unrecorded = []
             self._writer.written()  # before anybody is told, and so before anything leaves
+        except LedgerForgottenError as error:
+            self._write_forgotten(error)
+            self._fail(group, error)
+            return
         except Exception as error:  # whatever it was, nobody may count on what is in the group
             self._fail(group, error)
             return
@@ -160,11 +178,52 @@ class Journal:
         self._broken = None
         self._resolve([(job.future, result) for job, result in results])
 
+    def _write(self, group: list[_Job]) -> list[tuple[_Job, Any]]:
+        """Write a group; a piece of work that fails by itself is left out, and all else repeated.
+
+        So there is no need to be able to undo each piece alone, which would cost each of them two
+        words with the database.
+        """
+        failed: list[tuple[_Job, Any]] = []
+        while True:
+            left = [job for job in group if all(job is not odd for odd, _ in failed)]
+            try:
+                results = self._writer.write(partial(self._written, left))
+            except _WorkError as error:
+                failed.append((error.job, error.told))
+                continue
+            if self._writer.may_forget:
+                sent = [one for job in left for one in job.sent or ()]
+                self._memory.add(Group(sent, self._unrecorded))
+            return [*failed, *results]
+
+    def _write_forgotten(self, error: LedgerForgottenError) -> None:
+        """Bring back what the database has forgotten, and what was answered since."""
+        if self._forgotten is None:
+            self._forgotten = error
+            self._gone = self._memory.last(error.groups)
+        groups = [*self._gone, Group([], self._unrecorded)]
+        try:
+            left = self._writer.write_anew(
+                lambda connection: write_forgotten(connection, self._run_id, groups)
+            )
+        except LedgerError as again:  # the next answers, or the end, try it again
+            text = "What the ledger has forgotten could not be written to it: %s"
+            logger.error(text, again, extra={"run_id": self._run_id})
+            return
+        self._gone, self._unrecorded = [], []
+        for one in left:
+            text = "The ledger has forgotten the link set of %s, which may have a link"
+            logger.critical(text, one.idempotency_key, extra={"run_id": self._run_id})
+
     def _written(self, group: list[_Job], connection: sa.Connection) -> list[tuple[_Job, Any]]:
         """Write a group: answers first, since an operation's next attempt may be in it too."""
+        if self._set_ids and any(job.work for job in group):
+            # Before anything else is locked: two runs would wait for each other.
+            self._store.locked(connection, self._set_ids)
         if self._unrecorded:
             write_outcomes(connection, self._run_id, self._unrecorded)
-        results = [(job, self._done(job.work, connection)) for job in group if job.work]
+        results = [(job, self._done(job, job.work, connection)) for job in group if job.work]
         flights = [(job, job.sent) for job in group if job.sent is not None]
         results += self._marked(connection, flights) if flights else []
         return results
@@ -181,29 +240,33 @@ class Journal:
         return [(job, list(islice(ours, len(flight)))) for job, flight in flights]
 
     def _close(self) -> None:
+        if self._forgotten is not None and (self._gone or self._unrecorded):
+            self._write_forgotten(self._forgotten)
         try:
             self._lost = self._writer.close()
         except LedgerError as error:
             text = "The ledger could not be closed as it should: %s"
             logger.error(text, error, extra={"run_id": self._run_id})
 
-    def _done(self, work: Callable[[sa.Connection], Any], connection: sa.Connection) -> Any:
-        """Return the result of a piece of work, or the error that is its own: undoes it alone.
+    def _done(
+        self, job: _Job, work: Callable[[sa.Connection], Any], connection: sa.Connection
+    ) -> Any:
+        """Return the result of a piece of work.
 
         Raises:
+            _WorkError: the error is its own.
             sqlalchemy.exc.DBAPIError: the ledger can't be written, which concerns the whole group.
         """
         try:
-            with connection.begin_nested():
-                return work(connection)
+            return work(connection)
         except sa.exc.IntegrityError as error:
             told = self._store.explain(error)
             told.__cause__ = error
-            return told
-        except sa.exc.DBAPIError:
+            raise _WorkError(job, told) from error
+        except self._store.errors:
             raise
         except Exception as error:
-            return error
+            raise _WorkError(job, error) from error
 
     def _fail(self, group: list[_Job], error: Exception) -> None:
         """Tell whoever waits that nothing was recorded; the answers are kept for the next try."""
@@ -233,6 +296,13 @@ def _resolve_all(results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:
 def _is_urgent(jobs: list[_Job]) -> bool:
     """Say whether anybody waits for one of them."""
     return any(job.outcome is None for job in jobs)
+
+
+class _WorkError(Exception):
+    """A piece of work that failed, and the error that is told to whoever waits for it."""
+
+    def __init__(self, job: _Job, told: Exception) -> None:
+        self.job, self.told = job, told
 
 
 class _Job:

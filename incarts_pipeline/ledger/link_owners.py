@@ -5,7 +5,6 @@ Only the ledger knows all ids, so it looks before it keeps one, in the transacti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,13 +49,6 @@ _HOLDERS = (
     .join(tables.operation, _O.op_id == _K.op_id)
     .where(_K.link_id.in_(_IDS))
 )
-# One parameter for all ids, so that the statement is the same for each group.
-_ANSWERED = sa.func.json_each(sa.bindparam("answered")).table_valued("value")
-_ANY_HOLDER: sa.Select[Any] = (
-    sa.select(sa.literal_column("1"))
-    .select_from(_ANSWERED.join(tables.link, _K.link_id == _ANSWERED.c.value))
-    .limit(1)
-)
 _OPERATIONS = sa.select(*_COLUMNS).where(_O.op_id.in_(_IDS))
 
 
@@ -79,8 +71,7 @@ def links_of_others(connection: sa.Connection, new: Sequence[NewLink]) -> Mappin
     answered: dict[str, list[NewLink]] = {}
     for one in new:
         answered.setdefault(one.link_id, []).append(one)
-    database_of(connection).reserve_links(connection, answered)
-    is_known = connection.scalar(_ANY_HOLDER, {"answered": json.dumps(list(answered))})
+    is_known = database_of(connection).reserve_links(connection, answered)
     if not is_known and len(answered) == len(new):
         return {}  # as it nearly always is
     holders: dict[str, list[_Owner]] = {}

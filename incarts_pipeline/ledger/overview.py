@@ -13,6 +13,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.limits import known_rates
 from incarts_pipeline.ledger.restore import IMPORTED
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import KINDS, Proof, State
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.rate_limit import Learned
@@ -123,7 +124,7 @@ def overview(
         .having(sa.func.count() > 1)
         .subquery()
     )
-    check = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
+    check = list(database_of(connection).damage(connection, quick=True))
     return Overview(
         facts=facts,
         sets=[_set(connection, s, states.get(s.set_id, {})) for s in sets],
@@ -131,7 +132,7 @@ def overview(
         rates=known_rates(connection),
         waiting=waiting,
         two_links=connection.scalar(sa.select(sa.func.count()).select_from(twice)) or 0,
-        damage="" if check == ["ok"] else "; ".join(check),
+        damage="; ".join(check),
     )
 
 

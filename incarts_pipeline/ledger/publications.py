@@ -16,6 +16,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.store import database_of
 
 _P = tables.published.c
 FORGET = f"DELETE FROM {tables.published.name}"  # noqa: S608 - our own names
@@ -30,6 +31,7 @@ class Note(NamedTuple):
 
 def note(connection: sa.Connection, places: Sequence[str]) -> str:
     """Note that files are about to be made from the ledger as it is; return the notes' mark."""
+    database_of(connection).alone(connection)
     mark = uuid.uuid4().hex
     fresh = [{"place": place, "mark": mark, "made_from": None, "sha256": None} for place in places]
     connection.execute(tables.replacing(tables.published), fresh)

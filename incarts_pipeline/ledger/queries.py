@@ -9,6 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.models import LINKS, Kind, Proof, State
@@ -251,6 +254,19 @@ def known_keys(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
     return _known(connection, tables.operation.c.idempotency_key, keys)
 
 
+class _Listed(GenericFunction[str]):
+    """The texts of a JSON list, each a row with its `value`."""
+
+    name = "json_each"
+    inherit_cache = True
+
+
+@compiles(_Listed, "postgresql")
+def _listed(element: _Listed, compiler: SQLCompiler, **how: Any) -> str:
+    [texts] = element.clauses
+    return f"json_array_elements_text(CAST({compiler.process(texts, **how)} AS json))"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """A row that has or had a link, and where the link leads, as far as that was answered."""
@@ -278,7 +294,7 @@ def holders_of(connection: sa.Connection, link_ids: Sequence[str]) -> list[Holde
 
 def _known(connection: sa.Connection, column: sa.Column[str], values: Sequence[str]) -> set[str]:
     # One parameter instead of thousands, each of which would cost SQLAlchemy more than SQLite.
-    asked = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    asked = _Listed(json.dumps(list(values))).table_valued("value")
     return set(connection.scalars(sa.select(column).where(column.in_(sa.select(asked.c.value)))))
 
 

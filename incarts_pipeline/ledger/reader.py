@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.clock import Stamp
+from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger.claims import Call, lost_calls
-from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
+from incarts_pipeline.ledger.database import check_facts, clock_of, lift, once, read_facts
 from incarts_pipeline.ledger.limits import load_rate
 from incarts_pipeline.ledger.lost_keys import has_lost
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
@@ -51,6 +51,10 @@ class LedgerReader:
             if int(self.facts["schema_version"]) < SCHEMA_VERSION:
                 lift(path)
                 self.facts = self.read(read_facts)
+
+    def clock(self, own: Clock) -> Clock:
+        """Return the clock that decides how old something in the ledger is."""
+        return clock_of(self.file, own)
 
     @property
     def ledger_id(self) -> str:

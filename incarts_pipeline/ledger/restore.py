@@ -201,6 +201,8 @@ class _Chunk:
 
     def write(self) -> None:
         """Insert what is new."""
+        new = [one["link_id"] for one in self._links]
+        database_of(self._connection).reserve_links(self._connection, new)
         for statement, values in (
             (sa.insert(tables.operation), self._operations),
             (sa.insert(tables.body), self._bodies),

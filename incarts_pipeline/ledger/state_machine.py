@@ -122,11 +122,12 @@ class ReplayRule:
 
     window: float
     api_key_fingerprint: str | None  # None: whose key will be used is not known yet
+    clock_error: float = 0.0  # seconds by which the clock may be off, beside the margin
 
     @property
     def margin(self) -> float:
         """The seconds by which clocks may be off, and requests late."""
-        return min(300.0, self.window / 5)
+        return min(300.0, self.window / 5) + self.clock_error
 
     @property
     def deadline(self) -> float:
@@ -148,8 +149,10 @@ class ReplayRule:
         return Replay.ALLOWED if age < self.deadline else Replay.TOO_OLD
 
 
-def replay_rule(settings: Settings | ResolvedSettings) -> ReplayRule:
+def replay_rule(settings: Settings | ResolvedSettings, clock_error: float = 0.0) -> ReplayRule:
     """Return when what is in doubt may be sent again by a client with the settings' key.
+
+    `clock_error` is by how many seconds the clock may be off that its age is told by.
 
     Whoever sends takes it from the settings that it sends with: a plan may have been made with
     other ones, or without a key.
@@ -158,4 +161,5 @@ def replay_rule(settings: Settings | ResolvedSettings) -> ReplayRule:
     return ReplayRule(
         window=settings.idempotency_window,
         api_key_fingerprint=key_fingerprint(key) if key else None,
+        clock_error=clock_error,
     )

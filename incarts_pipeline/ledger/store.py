@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
+from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger.bulk_read import Reading
 from incarts_pipeline.ledger.statements import Statement
@@ -24,13 +25,23 @@ STORE = "incarts_store"  # the execution option in which an engine has it
 class RunWriter(Protocol):
     """The connection of one run; used by one thread at a time."""
 
+    may_forget: bool  # whether `write` may raise LedgerForgottenError
+
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in a transaction, and return its result once that is on disk.
 
         `work` may be run more than once, until a transaction of it holds.
 
         Raises:
-            LedgerError: it is known not to be on disk; or whatever `work` raises, undone.
+            LedgerForgottenError: the database went back to an earlier state.
+            LedgerError: it is not known to be on disk; or whatever `work` raises, undone.
+        """
+
+    def write_anew(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in a transaction of a ledger that has forgotten what was written before.
+
+        Raises:
+            LedgerError: it is not on disk.
         """
 
     def written(self) -> None:
@@ -151,11 +162,24 @@ class Store(Protocol):
         lifting, of the ledger itself.
         """
 
+    def alone(self, connection: sa.Connection) -> None:
+        """Wait until no other transaction is changing what is published, and keep it so."""
+
+    def clock(self, own: Clock) -> Clock:
+        """Return the clock that decides how old something is; `own` is this machine's.
+
+        Raises:
+            LedgerError: the database isn't reached.
+        """
+
     def new_ids(self, connection: sa.Connection, count: int) -> Sequence[int]:
         """Return ids for new operations, in rising order, that nobody else gets."""
 
-    def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> None:
-        """Wait until no other transaction is about to keep one of some link ids, and keep it so."""
+    def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> bool:
+        """Say whether any of some link ids may be known already, before one is kept.
+
+        Another transaction that is about to keep one of them is waited for, or waits.
+        """
 
     def keep_keys(self, connection: sa.Connection, keys: Sequence[str]) -> None:
         """Note keys that get a link without being sent, before the transaction is on disk.
@@ -169,8 +193,20 @@ class Store(Protocol):
     ) -> int:
         """Execute a statement for many rows; return how many it changed in all."""
 
-    def damage(self, connection: sa.Connection) -> Iterator[str]:
-        """Yield in words what the database itself finds wrong with the ledger."""
+    def health(self) -> list[str]:
+        """Return what is to be known of how safe what is written is.
+
+        Raises:
+            LedgerError: it is not safe.
+        """
+
+    def run_all(
+        self, connection: sa.Connection, parts: Sequence[tuple[Statement, Sequence[Any]]]
+    ) -> list[int]:
+        """Execute statements on different tables, each for its rows; return what each changed."""
+
+    def damage(self, connection: sa.Connection, *, quick: bool = False) -> Iterator[str]:
+        """Yield in words what the database itself finds wrong; `quick` without its indexes."""
 
 
 def database_of(connection: sa.Connection | sa.Engine) -> Store:

@@ -16,6 +16,11 @@ SCHEMA_VERSION = 7
 OPEN_STATES = ("intended", "sent", "in_doubt", "needs_review")
 CLOSED_STATES = ("rejected", "abandoned")
 
+# Moments and ids need eight bytes, which SQLite's integers have anyhow; texts are compared and
+# sorted by their bytes, which is what SQLite does.
+BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+TEXT = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+
 metadata = sa.MetaData()
 
 # name → value: ledger_id, base_url, schema_version, recipe, sequence, commits (`witness`), and for
@@ -23,19 +28,19 @@ metadata = sa.MetaData()
 meta = sa.Table(
     "meta",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
     sqlite_with_rowid=False,
 )
 
 link_set = sa.Table(
     "link_set",
     metadata,
-    sa.Column("set_id", sa.Integer, primary_key=True),
-    sa.Column("project_id", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("key_columns", sa.Text),  # the unique key's columns, a JSON list
-    sa.Column("kind", sa.Text, nullable=False),  # what its operations make, a `models.Kind`
+    sa.Column("set_id", BIG, primary_key=True),
+    sa.Column("project_id", TEXT, nullable=False),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("key_columns", TEXT),  # the unique key's columns, a JSON list
+    sa.Column("kind", TEXT, nullable=False),  # what its operations make, a `models.Kind`
     sa.UniqueConstraint("project_id", "name", "kind"),
 )
 
@@ -43,9 +48,9 @@ link_set = sa.Table(
 rate = sa.Table(
     "rate",
     metadata,
-    sa.Column("api_key_fingerprint", sa.Text, primary_key=True),
-    sa.Column("learned", sa.Text, nullable=False),
-    sa.Column("learned_at", sa.Integer, nullable=False),
+    sa.Column("api_key_fingerprint", TEXT, primary_key=True),
+    sa.Column("learned", TEXT, nullable=False),
+    sa.Column("learned_at", BIG, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -53,55 +58,55 @@ rate = sa.Table(
 run = sa.Table(
     "run",
     metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("link_sets", sa.Text, nullable=False),
-    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("run_id", TEXT, primary_key=True),
+    sa.Column("link_sets", TEXT, nullable=False),
+    sa.Column("host", TEXT, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("pid_namespace", sa.Text, nullable=False),
-    sa.Column("process_started", sa.Text, nullable=False),
-    sa.Column("boot_id", sa.Text, nullable=False),
-    sa.Column("started_at", sa.Integer, nullable=False),
-    sa.Column("lease_until", sa.Integer, nullable=False),
+    sa.Column("pid_namespace", TEXT, nullable=False),
+    sa.Column("process_started", TEXT, nullable=False),
+    sa.Column("boot_id", TEXT, nullable=False),
+    sa.Column("started_at", BIG, nullable=False),
+    sa.Column("lease_until", BIG, nullable=False),
     sa.Column("stop_requested", sa.Boolean, nullable=False, default=False),
-    sa.Column("approved", sa.Text),
-    sa.Column("ended_at", sa.Integer),
-    sa.Column("outcome", sa.Text),
+    sa.Column("approved", TEXT),
+    sa.Column("ended_at", BIG),
+    sa.Column("outcome", TEXT),
 )
 
 # One row per idempotency key: everything that was ever meant to be sent.
 operation = sa.Table(
     "operation",
     metadata,
-    sa.Column("op_id", sa.Integer, primary_key=True),
-    sa.Column("idempotency_key", sa.Text, nullable=False, unique=True),
+    sa.Column("op_id", BIG, primary_key=True),
+    sa.Column("idempotency_key", TEXT, nullable=False, unique=True),
     sa.Column("set_id", sa.ForeignKey("link_set.set_id"), nullable=False),
-    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("row_key", TEXT, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("retailer", sa.Text, nullable=False),
-    sa.Column("intent", sa.Text, nullable=False),
+    sa.Column("action", TEXT, nullable=False),
+    sa.Column("retailer", TEXT, nullable=False),
+    sa.Column("intent", TEXT, nullable=False),
     sa.Column("content_hash", sa.LargeBinary, nullable=False),
     sa.Column("destination_hash", sa.LargeBinary, nullable=False),
     sa.Column("tracking_hash", sa.LargeBinary, nullable=False),
     sa.Column("label_hash", sa.LargeBinary, nullable=False),
     sa.Column("recipe", sa.Integer, nullable=False),
-    sa.Column("follows_op_id", sa.Integer),  # whose link this one replaces
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Text),  # who has claimed it
+    sa.Column("follows_op_id", BIG),  # whose link this one replaces
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("run_id", TEXT),  # who has claimed it
     sa.Column("epoch", sa.Integer, nullable=False, default=0),  # +1 for each claim
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("first_sent_at", sa.Integer),  # of the oldest attempt that may have taken effect
+    sa.Column("first_sent_at", BIG),  # of the oldest attempt that may have taken effect
     sa.Column("first_sent_boot", sa.Float),
-    sa.Column("boot_id", sa.Text),
-    sa.Column("api_key_fingerprint", sa.Text),
+    sa.Column("boot_id", TEXT),
+    sa.Column("api_key_fingerprint", TEXT),
     sa.Column("http_status", sa.Integer),
-    sa.Column("correlation_id", sa.Text),
-    sa.Column("error_code", sa.Text),
-    sa.Column("error_message", sa.Text),
-    sa.Column("intended_at", sa.Integer, nullable=False),
-    sa.Column("settled_at", sa.Integer),
-    sa.Column("settled_run_id", sa.Text),
-    sa.Column("for_link_id", sa.Text),  # whose QR code it makes; null when it makes a link
+    sa.Column("correlation_id", TEXT),
+    sa.Column("error_code", TEXT),
+    sa.Column("error_message", TEXT),
+    sa.Column("intended_at", BIG, nullable=False),
+    sa.Column("settled_at", BIG),
+    sa.Column("settled_run_id", TEXT),
+    sa.Column("for_link_id", TEXT),  # whose QR code it makes; null when it makes a link
 )
 # SQLite compares with each in turn, where a list would be made anew for every row that is written.
 # A query that says it in these words can be answered from the index of what is open.
@@ -113,6 +118,7 @@ sa.Index(
     operation.c.row_key,
     unique=True,
     sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
 )
 # To go with it where the open ones of some sets are wanted: SQLite, which doesn't know how few are
 # open, would rather go through all of a set's operations. The plus keeps it from looking a set up.
@@ -124,6 +130,7 @@ sa.Index(
     operation.c.set_id,
     operation.c.row_key,
     sqlite_where=IS_CLOSED,
+    postgresql_where=IS_CLOSED,
 )
 sa.Index("operation_by_row", operation.c.set_id, operation.c.row_key, operation.c.content_hash)
 
@@ -140,15 +147,15 @@ attempt = sa.Table(
     metadata,
     sa.Column("op_id", sa.ForeignKey("operation.op_id"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("correlation_id", sa.Text, nullable=False),
-    sa.Column("echoed_id", sa.Text),
-    sa.Column("sent_at", sa.Integer, nullable=False),
-    sa.Column("answered_at", sa.Integer),
-    sa.Column("kind", sa.Text),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("correlation_id", TEXT, nullable=False),
+    sa.Column("echoed_id", TEXT),
+    sa.Column("sent_at", BIG, nullable=False),
+    sa.Column("answered_at", BIG),
+    sa.Column("kind", TEXT),
     sa.Column("http_status", sa.Integer),
-    sa.Column("error_code", sa.Text),
-    sa.Column("error_message", sa.Text),
+    sa.Column("error_code", TEXT),
+    sa.Column("error_message", TEXT),
     sqlite_with_rowid=False,
 )
 
@@ -159,18 +166,18 @@ link = sa.Table(
     "link",
     metadata,
     sa.Column("op_id", sa.ForeignKey("operation.op_id"), primary_key=True),
-    sa.Column("link_id", sa.Text, primary_key=True, index=True),
-    sa.Column("short_link", sa.Text),
-    sa.Column("short_id", sa.Text),
-    sa.Column("target_url", sa.Text),
-    sa.Column("qr_code_id", sa.Text),
-    sa.Column("qr_image_url", sa.Text),
-    sa.Column("encoded_url", sa.Text),
-    sa.Column("created_at", sa.Integer),
-    sa.Column("received_at", sa.Integer, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("proof", sa.Text),  # a `models.Proof`; null where nobody looked
-    sa.Column("status", sa.Text),  # as Incarts told it when it answered
+    sa.Column("link_id", TEXT, primary_key=True, index=True),
+    sa.Column("short_link", TEXT),
+    sa.Column("short_id", TEXT),
+    sa.Column("target_url", TEXT),
+    sa.Column("qr_code_id", TEXT),
+    sa.Column("qr_image_url", TEXT),
+    sa.Column("encoded_url", TEXT),
+    sa.Column("created_at", BIG),
+    sa.Column("received_at", BIG, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("proof", TEXT),  # a `models.Proof`; null where nobody looked
+    sa.Column("status", TEXT),  # as Incarts told it when it answered
     sqlite_with_rowid=False,
 )
 
@@ -179,13 +186,13 @@ row = sa.Table(
     "row",
     metadata,
     sa.Column("set_id", sa.ForeignKey("link_set.set_id"), primary_key=True),
-    sa.Column("row_key", sa.Text, primary_key=True),
+    sa.Column("row_key", TEXT, primary_key=True),
     sa.Column("op_id", sa.ForeignKey("operation.op_id"), nullable=False),
     sa.Column("content_hash", sa.LargeBinary, nullable=False),
-    sa.Column("link_id", sa.Text, nullable=False),
-    sa.Column("changed_at", sa.Integer, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("missing_since", sa.Integer),
+    sa.Column("link_id", TEXT, nullable=False),
+    sa.Column("changed_at", BIG, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("missing_since", BIG),
     sqlite_with_rowid=False,
 )
 
@@ -194,8 +201,8 @@ member = sa.Table(
     "member",
     metadata,
     sa.Column("set_id", sa.ForeignKey("link_set.set_id"), primary_key=True),
-    sa.Column("row_key", sa.Text, primary_key=True),
-    sa.Column("partition", sa.Text, nullable=False),
+    sa.Column("row_key", TEXT, primary_key=True),
+    sa.Column("partition", TEXT, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -204,9 +211,9 @@ member = sa.Table(
 published = sa.Table(
     "published",
     metadata,
-    sa.Column("place", sa.Text, primary_key=True),
-    sa.Column("mark", sa.Text, nullable=False),
-    sa.Column("made_from", sa.Text),
+    sa.Column("place", TEXT, primary_key=True),
+    sa.Column("mark", TEXT, nullable=False),
+    sa.Column("made_from", TEXT),
     sa.Column("sha256", sa.LargeBinary),
     sqlite_with_rowid=False,
 )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from incarts_pipeline.api import client_of, is_given_id
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ApiError, NotFoundError, RefusedError
-from incarts_pipeline.ledger import Case, MadeLink, bodies_of, existing_ledger, once, review
+from incarts_pipeline.ledger import (
+    Case,
+    MadeLink,
+    bodies_of,
+    clock_of,
+    existing_ledger,
+    once,
+    review,
+)
 from incarts_pipeline.maintenance.compare import differences
 from incarts_pipeline.maintenance.review import cases_to_settle, open_cases
 from incarts_pipeline.models import Link, QrCode
@@ -30,7 +38,7 @@ def adopt(
     chosen = settings or load_settings()
     [case] = open_cases(chosen, keys=[key])
     made = _found(link_id, case, chosen, unchecked=unchecked)
-    now = Clock().now()
+    now = clock_of(chosen.ledger, Clock()).now()
     with once(existing_ledger(chosen).file) as connection:
         [case] = cases_to_settle(connection, chosen, [key])
         review.adopt(connection, case.op_id, made, now)

@@ -25,6 +25,7 @@ from incarts_pipeline.ledger import (
     UNKNOWN_GROUPS,
     Entry,
     Restored,
+    clock_of,
     ensure_sets,
     go_on_from,
     hold_unless_newest,
@@ -98,7 +99,8 @@ def import_links(
             set_ids = ensure_sets(connection, known.project_id, sets, names, kind)
             if published is None:
                 check_owners(connection, set_ids, entries)
-            restored = restore(connection, set_ids, entries, Clock().now())
+            now = clock_of(known.ledger, Clock()).now()
+            restored = restore(connection, set_ids, entries, now)
             # Now that what is published is known: the rest of what was sent may exist, too.
             hold_unless_newest(connection, known.ledger)
             go_on_from(connection, "sequence", _sequence_of(published, read_facts(connection)))

@@ -35,7 +35,7 @@ from incarts_pipeline.ledger import (
     transaction,
     write_mark,
 )
-from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.settings import LedgerPlace, Settings, load_settings
 from incarts_pipeline.sqlite import explain
 
 _LOGS = ("-wal", "-shm", "-journal")  # what SQLite has beside a database
@@ -85,7 +85,7 @@ def backup_ledger(destination: str | Path, settings: Settings | None = None) -> 
             guard="backup_exists",
         )
     part = target.with_name(f"{target.name}.part")
-    rows = _copied(ledger.file, part)
+    rows = _copied(_file_of(ledger.file), part)
     put_in_place(part, target)
     return LedgerFile(file=target, rows=rows)
 
@@ -99,7 +99,7 @@ def restore_ledger(backup: str | Path, settings: Settings | None = None) -> Rest
         LedgerError: the backup is damaged, another host's, or can't be put there.
     """
     chosen, source = settings or load_settings(), Path(backup)
-    place = Path(chosen.ledger)
+    place = _file_of(chosen.ledger)
     check_file(place)
     _check_nobody_runs(place)
     part = place.resolve().with_name(f"{place.name}.restoring")
@@ -134,6 +134,23 @@ def check_ledger(settings: Settings | None = None) -> list[str]:
         LedgerError: there is no ledger, or it can't be read.
     """
     return existing_ledger(settings or load_settings()).read(lambda c: list(damage(c)))
+
+
+def _file_of(ledger: LedgerPlace) -> Path:
+    """Return the file of a ledger; a database's own tools back it up.
+
+    Raises:
+        RefusedError: it has none.
+    """
+    if isinstance(ledger, Path):
+        return ledger
+    raise RefusedError(
+        f"The ledger {ledger} is a schema of a database, and no file.",
+        fix=f"Back it up with `pg_dump --schema={ledger.schema}`, and put it back with "
+        "`pg_restore`; then take over what was published since with `incarts import "
+        "links.parquet`.",
+        guard="ledger_in_database",
+    )
 
 
 def _check_nobody_runs(ledger: Path) -> None:

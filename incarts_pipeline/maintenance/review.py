@@ -16,6 +16,7 @@ from incarts_pipeline.ledger import (
     Case,
     HistoryEntry,
     Process,
+    clock_of,
     entries_of,
     existing_ledger,
     key_columns,
@@ -89,6 +90,7 @@ def recreate(keys: Sequence[str], settings: Settings | None = None) -> list[Case
         LedgerError: the ledger can't be used.
     """
     chosen = settings or load_settings()
+    now = clock_of(chosen.ledger, Clock()).now()
     with once(existing_ledger(chosen).file) as connection:
         found = cases_to_settle(connection, chosen, keys)
         for case in found:
@@ -98,7 +100,7 @@ def recreate(keys: Sequence[str], settings: Settings | None = None) -> list[Case
                     fix="Run `incarts apply` again; only what needs review can be recreated.",
                     guard="still_in_doubt",
                 )
-            review.recreate(connection, case.op_id, Clock().now())
+            review.recreate(connection, case.op_id, now)
     return found
 
 
@@ -147,7 +149,7 @@ def cases_to_settle(
 
 
 def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -> list[Case]:
-    now = Clock().now()
+    now = clock_of(settings.ledger, Clock()).now()
     living = living_runs(connection, Process.current(), now)
     found = review.cases(connection, replay_rule(settings), now, list(living), keys)
     unknown = set(keys) - {case.idempotency_key for case in found if case.run_id is None}

@@ -7,12 +7,13 @@ from incarts_pipeline.ledger import (
     LivingRun,
     Overview,
     Process,
+    clock_of,
     existing_ledger,
     once,
     request_stop,
+    waits_at,
 )
 from incarts_pipeline.ledger.overview import overview
-from incarts_pipeline.rate_limit import waiting_now
 from incarts_pipeline.settings import Settings, load_settings
 
 
@@ -25,8 +26,8 @@ def ledger_overview(settings: Settings | None = None) -> Overview:
         LedgerError: there is no ledger, or it can't be read.
     """
     settings = settings or load_settings()
-    view, clock = existing_ledger(settings), Clock()
-    waiting = {key: str(wait) for key, wait in waiting_now(settings.ledger, clock).items()}
+    view, clock = existing_ledger(settings), clock_of(settings.ledger, Clock())
+    waiting = {key: str(wait) for key, wait in waits_at(settings.ledger, clock).items()}
     return view.read(lambda connection: overview(connection, view.facts, clock.now(), waiting))
 
 
@@ -38,5 +39,7 @@ def stop_runs(settings: Settings | None = None) -> dict[str, LivingRun]:
     Raises:
         LedgerError: there is no ledger, or it can't be written.
     """
-    with once(existing_ledger(settings or load_settings()).file) as connection:
-        return request_stop(connection, Process.current(), Clock().now())
+    place = existing_ledger(settings or load_settings()).file
+    now = clock_of(place, Clock()).now()
+    with once(place) as connection:
+        return request_stop(connection, Process.current(), now)

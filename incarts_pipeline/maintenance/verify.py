@@ -43,7 +43,13 @@ from incarts_pipeline.publish import (
     write_table,
 )
 from incarts_pipeline.schemas import VERIFIED
-from incarts_pipeline.settings import CallSettings, Settings, key_fingerprint, load_settings
+from incarts_pipeline.settings import (
+    CallSettings,
+    LedgerPlace,
+    Settings,
+    key_fingerprint,
+    load_settings,
+)
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.write import (
     AttemptResult,
@@ -179,6 +185,7 @@ async def verify(
         check_replaceable(str(output), VERIFIED)
     existing_ledger(settings)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
+    clock = ledger.clock(clock)
     targets = await asyncio.to_thread(_targets, request, known.project_id, ledger)
     metrics, stop = metrics or RunMetrics(), stop or Stop()
     metrics.planned += len(targets)
@@ -285,7 +292,7 @@ def _load(ledger: LedgerReader, page: Sequence[Target]) -> list[MadeLink]:
     return ledger.read(lambda connection: links_made(connection, page))
 
 
-def _dispute(file: Path, found: Sequence[tuple[int, str]], clock: Clock) -> None:
+def _dispute(file: LedgerPlace, found: Sequence[tuple[int, str]], clock: Clock) -> None:
     """Let the ledger know which links can't be trusted, so that the next plan holds their rows."""
     if not found:
         return

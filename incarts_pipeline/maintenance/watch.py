@@ -15,14 +15,16 @@ from incarts_pipeline.ledger import (
     Process,
     RunActivity,
     activity_of,
+    clock_of,
     existing_ledger,
     known_rates,
     living_runs,
     replay_rule,
     review,
+    waits_at,
 )
 from incarts_pipeline.maintenance.case_groups import OpenCases
-from incarts_pipeline.rate_limit import Learned, waiting_now
+from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import LedgerPlace, Settings, load_settings
 from incarts_pipeline.text import clock_time, counted, duration
 
@@ -78,7 +80,8 @@ def watch_ledger(settings: Settings | None = None, *, clock: Clock | None = None
     Raises:
         LedgerError: there is no ledger, or it can't be read.
     """
-    chosen, clock = settings or load_settings(), clock or Clock()
+    chosen = settings or load_settings()
+    clock = clock_of(chosen.ledger, clock or Clock())
     view, now = existing_ledger(chosen), clock.now()
     ledger = chosen.ledger
 
@@ -91,7 +94,7 @@ def watch_ledger(settings: Settings | None = None, *, clock: Clock | None = None
             activity=activity_of(connection, living, now),
             cases=OpenCases(cases=found),
             rates=known_rates(connection),
-            waiting={key: str(wait) for key, wait in waiting_now(ledger, clock).items()},
+            waiting={key: str(wait) for key, wait in waits_at(ledger, clock).items()},
         )
 
     return view.read(look)

@@ -104,6 +104,8 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
 
 
 def _ledger(ledger: LedgerPlace) -> Iterator[NamedPath]:
+    if not isinstance(ledger, Path):
+        return
     yield NamedPath(what="ledger", path=str(ledger))
     for more in _BESIDE_LEDGER:
         yield NamedPath(what="ledger's own file", path=_real(str(ledger)) + more)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from incarts_pipeline.errors import LedgerError
-from incarts_pipeline.ledger import Note, confirm, note, noted, once
+from incarts_pipeline.ledger import Note, confirm, is_there, note, noted, once
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.settings import LedgerPlace
 
@@ -27,9 +27,11 @@ def is_current(
     when it is known what it was made from. None means a file on an object store, which would have
     to be fetched to see that nobody changed it.
     """
-    if file is None or not (file.is_file() and ledger.is_file()):
+    if file is None or not file.is_file():
         return False
     try:
+        if not is_there(ledger):
+            return False
         with once(ledger, read_only=True) as connection:
             found = noted(connection, str(file))
         if found is None or (made_from is not None and found.made_from != made_from()):

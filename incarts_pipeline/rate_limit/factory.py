@@ -10,15 +10,19 @@ from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Shared
 from incarts_pipeline.rate_limit.limit import Learned, Pacer
 from incarts_pipeline.rate_limit.memory import remember, remembered
+from incarts_pipeline.rate_limit.pace_state import OpenPace, pace_name
 from incarts_pipeline.rate_limit.shared import SharedRate
-from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name
 from incarts_pipeline.rate_limit.worker import Slots
 from incarts_pipeline.settings import ClientSettings, key_fingerprint
 
 
 @asynccontextmanager
 async def pacing(
-    settings: ClientSettings, run_id: str, learned: Learned | None, clock: Clock
+    settings: ClientSettings,
+    run_id: str,
+    learned: Learned | None,
+    clock: Clock,
+    open_pace: OpenPace,
 ) -> AsyncIterator[Pacer]:
     """Yield what says when to send; every run of the same key and ledger shares it.
 
@@ -41,8 +45,7 @@ async def pacing(
         return Shared(RateController(ceiling, known, learns=fixed is None))
 
     name = pace_name(fingerprint, fixed=fixed is not None)
-    file = PaceFile(settings.ledger, name, fresh, clock)
-    async with SharedRate(file, Slots(run_id, ceiling, known), clock) as rate:
+    async with SharedRate(open_pace(name, fresh), Slots(run_id, ceiling, known), clock) as rate:
         yield rate
         found = rate.learned
     if fixed is None and found is not None:

@@ -14,7 +14,7 @@ from typing import Self
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.rate_limit.limit import Learned, Wait
-from incarts_pipeline.rate_limit.shared_file import PaceFile
+from incarts_pipeline.rate_limit.pace_state import Pace
 from incarts_pipeline.rate_limit.signals import Signal
 from incarts_pipeline.rate_limit.worker import Slots
 
@@ -26,7 +26,7 @@ _SOON = 0.001  # seconds: less is no reason to wake up earlier
 class SharedRate:
     """A Pacer that leases its permits; an asynchronous context manager."""
 
-    def __init__(self, file: PaceFile, slots: Slots, clock: Clock) -> None:
+    def __init__(self, file: Pace, slots: Slots, clock: Clock) -> None:
         self._file, self._slots, self._clock = file, slots, clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pace")
         self._nudge = asyncio.Event()

@@ -12,21 +12,17 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-
-from pydantic import TypeAdapter, ValidationError
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.rate_limit.leases import Lease, Report, Shared
 from incarts_pipeline.rate_limit.limit import Wait
-from incarts_pipeline.settings import LedgerPlace
+from incarts_pipeline.rate_limit.pace_state import kept_state, restored_state, waits_of
 from incarts_pipeline.sqlite import explain, write_ahead
 
 _BUSY_SECONDS = 1.0
-_LAYOUT = 3  # of the states; one of another layout is learned anew
 _KEPT_SECONDS = 7 * 86_400
 _TABLE = """CREATE TABLE IF NOT EXISTS pace (
     name TEXT NOT NULL, boot_id TEXT NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL,
@@ -36,7 +32,7 @@ _FIND = "SELECT version, state FROM pace WHERE name = ? AND boot_id = ?"
 _KEEP = "INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)"
 
 
-def pace_path(ledger: LedgerPlace) -> Path:
+def pace_path(ledger: Path) -> Path:
     """Return the path of a ledger's pace file, beside the ledger's own where that is a link."""
     real = Path(os.path.realpath(ledger))  # which raises nothing for a link to itself
     return real.with_name(f"{real.name}-pace")
@@ -51,9 +47,7 @@ class PaceFile:
         fresh: returns the state to begin with when there is none yet.
     """
 
-    def __init__(
-        self, ledger: LedgerPlace, name: str, fresh: Callable[[], Shared], clock: Clock
-    ) -> None:
+    def __init__(self, ledger: Path, name: str, fresh: Callable[[], Shared], clock: Clock) -> None:
         self._ledger, self._path = ledger, pace_path(ledger)
         self._name, self._fresh, self._clock = name, fresh, clock
         self._boot_id = clock.now().boot_id
@@ -89,11 +83,11 @@ class PaceFile:
             "",
         )
         # Nobody else wrote since, so what is in memory needs no parsing.
-        shared = self._shared if version == self._version else _restored(state)
+        shared = self._shared if version == self._version else restored_state(state)
         if shared is None:
             shared = self._fresh()
         lease = shared.exchange(report, self._clock.monotonic())
-        state = _states().dump_json(shared).decode()
+        state = kept_state(shared)
         wall = self._clock.now().wall
         connection.execute(_KEEP, (self._name, self._boot_id, version + 1, state, wall))
         self._shared, self._version = shared, version + 1
@@ -134,34 +128,22 @@ class PaceFile:
         self._connection, self._shared, self._version = None, None, 0
 
 
-def pace_name(api_key_fingerprint: str, *, fixed: bool) -> str:
-    """Return the name under which the processes of a key share their pace."""
-    return f"{api_key_fingerprint} {'fixed' if fixed else 'adaptive'} {_LAYOUT}"
-
-
-def waiting_now(ledger: LedgerPlace, clock: Clock) -> dict[str, Wait]:
+def waiting_now(ledger: Path, clock: Clock) -> dict[str, Wait]:
     """Return what the living processes of each API key wait for, by its fingerprint."""
     path = pace_path(ledger)
     if not path.exists():
         return {}
     for file in _files(path):
         _check_own(file)
-    found: dict[str, Wait] = {}
+    rows: list[tuple[str, str]] = []
     with suppress(sqlite3.Error):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            rows = connection.execute(
-                "SELECT name, state FROM pace WHERE boot_id = ?", (clock.now().boot_id,)
-            ).fetchall()
+            query = "SELECT name, state FROM pace WHERE boot_id = ?"
+            rows = connection.execute(query, (clock.now().boot_id,)).fetchall()
         finally:
             connection.close()
-        for name, state in rows:
-            shared, now = _restored(state), clock.monotonic()
-            if shared is not None and shared.is_at_work(now):
-                wait = shared.controller.waiting_for(now)
-                if wait is not None:
-                    found[name.split()[0]] = wait
-    return found
+    return waits_of(rows, clock.monotonic())
 
 
 def _files(path: Path) -> list[Path]:
@@ -178,16 +160,3 @@ def _check_own(file: Path) -> None:
                 "written through one.",
                 fix="Look who made it, and delete it.",
             )
-
-
-def _restored(state: str) -> Shared | None:
-    """Return a state that was written; None for none, or one of another version."""
-    try:
-        return _states().validate_json(state)
-    except ValidationError:
-        return None
-
-
-@cache
-def _states() -> TypeAdapter[Shared]:
-    return TypeAdapter(Shared)

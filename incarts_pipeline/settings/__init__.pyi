@@ -8,7 +8,11 @@ from .hosts import (
     named_host as named_host,
 )
 from .key_sources import check_private as check_private
-from .ledger_place import LedgerPlace as LedgerPlace
+from .ledger_place import (
+    DatabasePlace as DatabasePlace,
+    LedgerPlace as LedgerPlace,
+    as_place as as_place,
+)
 from .loading import load_settings as load_settings
 from .resolved import (
     CallSettings as CallSettings,

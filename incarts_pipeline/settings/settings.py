@@ -32,7 +32,7 @@ from incarts_pipeline.settings.api_key import no_key, stripped_key
 from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.files import FILE_NAME, own_file
 from incarts_pipeline.settings.hosts import checked_base_url, host_of, is_loopback_url
-from incarts_pipeline.settings.ledger_place import LedgerPlace
+from incarts_pipeline.settings.ledger_place import LedgerPlace, as_place
 from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
@@ -105,7 +105,9 @@ class Settings(BaseSettings):
     project_id: str | None = Field(
         None, min_length=1, max_length=128, validation_alias="INCARTS_PROJECT_ID"
     )
-    ledger: LedgerPlace = Field(Path("incarts-ledger.db"), validation_alias="INCARTS_LEDGER")
+    ledger: Annotated[LedgerPlace, BeforeValidator(as_place)] = Field(
+        Path("incarts-ledger.db"), validation_alias="INCARTS_LEDGER"
+    )
     idempotency_window: Annotated[_Finite, BeforeValidator(as_duration)] = Field(
         1500.0, validation_alias="INCARTS_IDEMPOTENCY_WINDOW"
     )

@@ -24,7 +24,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import fingerprint, logger_of
-from incarts_pipeline.settings.ledger_place import LedgerPlace
+from incarts_pipeline.settings.ledger_place import DatabasePlace, LedgerPlace
 from incarts_pipeline.system import own_folder
 
 logger = logger_of(__name__)
@@ -118,19 +118,39 @@ def is_kept(wanted: TrustedHost) -> bool | None:
 
 def is_in_ledger(wanted: TrustedHost, ledger: LedgerPlace) -> bool:
     """Say whether a ledger has the word, as runs leave it there; one that can't be read has not."""
+    name = FACT + wanted.fingerprint
+    found = _in_file(ledger, name) if isinstance(ledger, Path) else _in_database(ledger, name)
+    return found is not None and _is_proof(found, wanted)
+
+
+def _in_file(ledger: Path, name: str) -> str | None:
+    """Return a fact of a ledger; what is wrong with it is said by whoever uses it."""
     if not ledger.is_file():
-        return False
+        return None
     import sqlite3  # few settings are asked for this
 
     try:
         place = f"{ledger.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(place, uri=True, timeout=5)) as connection:
-            found = connection.execute(
-                "SELECT value FROM meta WHERE name = ?", (FACT + wanted.fingerprint,)
-            ).fetchone()
+            query = "SELECT value FROM meta WHERE name = ?"
+            found = connection.execute(query, (name,)).fetchone()
     except (sqlite3.Error, OSError, ValueError):
-        return False  # what is wrong with it is said by whoever uses it
-    return found is not None and _is_proof(str(found[0]), wanted)
+        return None
+    return None if found is None else str(found[0])
+
+
+def _in_database(ledger: DatabasePlace, name: str) -> str | None:
+    try:
+        import psycopg
+    except ModuleNotFoundError:
+        return None
+    try:
+        with closing(psycopg.connect(ledger.uri, connect_timeout=5)) as connection:
+            query = f'SELECT value FROM "{ledger.schema}".meta WHERE name = %s'  # noqa: S608
+            found = connection.execute(query.encode(), (name,)).fetchone()
+    except psycopg.Error:
+        return None
+    return None if found is None else str(found[0])
 
 
 def _is_proof(said: str, wanted: TrustedHost) -> bool:

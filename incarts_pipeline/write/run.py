@@ -28,6 +28,7 @@ from incarts_pipeline.ledger import (
     Claim,
     Journal,
     KeyChange,
+    LivingRun,
     Operation,
     Process,
     busy_elsewhere,
@@ -37,6 +38,7 @@ from incarts_pipeline.ledger import (
     has_open,
     learn,
     living_runs,
+    lock_sets,
     made_by_others,
     mark_missing,
     rekey,
@@ -125,7 +127,7 @@ class Writer:
     def _begin(self, connection: sa.Connection) -> None:
         now = self._clock.now()
         names = frozenset(self._set_ids)
-        living = living_runs(connection, self._me, now).values()
+        living = self._living(connection).values()
         others = [str(run) for run in living if run.link_sets & names]
         if others and self._options.if_running is IfRunning.FAIL:
             raise RefusedError(
@@ -181,8 +183,13 @@ class Writer:
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
-        living = living_runs(connection, self._me, self._clock.now())
+        living = self._living(connection)
         return claim_doubts(connection, list(self._set_ids.values()), self._run_id, living)
+
+    def _living(self, connection: sa.Connection) -> dict[str, LivingRun]:
+        """Return the living runs, while no other one begins or claims."""
+        lock_sets(connection, self._set_ids.values())
+        return living_runs(connection, self._me, self._clock.now())
 
     async def _plan_again(self) -> None:
         """Plan what is left now that doubts are settled; a guard that trips only now ends the run.
@@ -225,7 +232,7 @@ class Writer:
 
     def _rekey(self, moves: list[KeyChange], connection: sa.Connection) -> list[KeyChange]:
         now = self._clock.now()
-        living = living_runs(connection, self._me, now)
+        living = self._living(connection)
         return rekey(connection, moves, self._run_id, living, now)
 
     def _batches(self) -> Iterator[list[Call]]:
@@ -261,13 +268,12 @@ class Writer:
     def _claim_calls(
         self, calls: list[Call], connection: sa.Connection
     ) -> list[tuple[Claim, Operation | None]]:
-        now = self._clock.now()
         return claim_calls(
             connection,
             calls,
             self._run_id,
-            living_runs(connection, self._me, now),
-            now,
+            self._living(connection),
+            self._clock.now(),
             retry_rejected=self._plan.options.retry_rejected,
         )
 

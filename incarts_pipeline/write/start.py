@@ -10,6 +10,7 @@ from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.ledger import (
     Journal,
+    clock_of,
     load_rate,
     new_run_id,
     replay_rule,
@@ -42,9 +43,9 @@ async def carry_out(
         learned = load_rate(connection, key_fingerprint(settings.api_key))
     run_id = new_run_id()
     metrics.heard = answers_heard()
-    clock = clock or Clock()
+    clock = clock_of(settings.ledger, clock or Clock())
     most = options.max_in_flight or settings.max_in_flight
-    journal = Journal(engine, settings.ledger, run_id)
+    journal = Journal(engine, settings.ledger, run_id, list(set_ids.values()))
     told = telling_unrecorded(lambda: lines_of(journal.unrecorded))
     with records_of_run(run_id), told:
         try:
@@ -56,7 +57,10 @@ async def carry_out(
                 ) as throttle,
             ):
                 sender = Sender(
-                    client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
+                    client=client,
+                    journal=journal,
+                    throttle=throttle,
+                    rule=replay_rule(settings, clock.error),
                 )
                 return await Writer(plan, sender, set_ids, run_id, options).run()
         finally:

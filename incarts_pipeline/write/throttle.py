@@ -17,6 +17,7 @@ from types import TracebackType
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger import paces_at
 from incarts_pipeline.models import Answer, Reason, State
 from incarts_pipeline.rate_limit import Learned, Outcome, Pacer, pacing, signal_of
 from incarts_pipeline.settings import ClientSettings
@@ -219,7 +220,7 @@ async def open_throttle(
     `learned` is what the ledger knows of the rate limit; `most` caps how many requests may be under
     way, None leaves that to the pace.
     """
-    async with pacing(settings, run_id, learned, clock) as rate:
+    async with pacing(settings, run_id, learned, clock, paces_at(settings.ledger, clock)) as rate:
         yield Throttle(
             rate=rate,
             circuits=Circuits(),

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 
 from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.queries import ensure_sets
-from tests.support.ledgers import FILE, HOST
+from incarts_pipeline.settings import LedgerPlace
+from tests.support.ledgers import HOST
 
 
 @pytest.fixture
-def engine() -> Iterator[sa.Engine]:
-    """A fresh ledger with one link set."""
-    engine = prepare_file(FILE, HOST)
+def engine(place: LedgerPlace) -> Iterator[sa.Engine]:
+    """A fresh ledger with one link set, in each database."""
+    engine = prepare_file(place, HOST)
     with engine.begin() as connection:
         assert ensure_sets(connection, "demo", ["s"], ["sku"]) == {"s": 1}
     yield engine

@@ -42,6 +42,7 @@ def looks_at(engine: sa.Engine, work: Callable[[sa.Connection], object]) -> list
         ]
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "work",
     [

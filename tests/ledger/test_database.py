@@ -29,6 +29,12 @@ from tests.support.old_ledgers import VERSION_1, VERSION_5, schema_of
 from tests.support.sqlite_files import opened
 
 
+@pytest.fixture
+def place() -> Path:
+    """What is tested here is SQLite's own."""
+    return FILE
+
+
 def test_file_is_durable(engine: sa.Engine) -> None:
     """The ledger is in WAL mode with synchronous=FULL, and knows its host."""
     assert row(engine, "PRAGMA journal_mode") == ("wal",)

@@ -14,27 +14,28 @@ from incarts_pipeline.errors import (
     LedgerError,
     RefusedError,
 )
+from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Claim, Operation
-from incarts_pipeline.ledger.database import prepare_file
+from incarts_pipeline.ledger.database import once, prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.runs import Process, start_run
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
+from incarts_pipeline.settings import LedgerPlace
 from tests.support.ledgers import FILE, HOST, NOW, call, claim, ours, row, send
-from tests.support.sqlite_files import opened
 
 
-def journaled(engine: sa.Engine, work: Callable[[Journal], object]) -> None:
+def journaled(place: LedgerPlace, engine: sa.Engine, work: Callable[[Journal], object]) -> None:
     """Run an asynchronous piece of work with a journal."""
 
     async def run() -> None:
-        async with Journal(engine, FILE, "r1") as journal:
+        async with Journal(engine, place, "r1") as journal:
             await work(journal)  # type: ignore[misc]
 
     asyncio.run(run())
 
 
-def test_journal_is_durable_before_it_answers(engine: sa.Engine) -> None:
+def test_journal_is_durable_before_it_answers(place: LedgerPlace, engine: sa.Engine) -> None:
     """`mark_sent` returns only once another connection sees `sent`."""
     operations = [ours(engine, call(str(i))) for i in range(50)]
 
@@ -48,18 +49,17 @@ def test_journal_is_durable_before_it_answers(engine: sa.Engine) -> None:
                 at=NOW,
             )
             assert await journal.mark_sent([sent]) == [True]
-            with opened(f"file:{FILE}?mode=ro", uri=True) as reader:
-                [state] = reader.execute(
-                    "SELECT state FROM operation WHERE op_id = ?", (operation.op_id,)
-                ).fetchone()
-            assert state == "sent"
+            with once(place, read_only=True) as reader:
+                found = sa.select(tables.operation.c.state)
+                own = tables.operation.c.op_id == operation.op_id
+                assert reader.scalar(found.where(own)) == "sent"
 
         await asyncio.gather(*(one(operation) for operation in operations))
 
-    journaled(engine, work)
+    journaled(place, engine, work)
 
 
-def test_flight_is_marked_as_one(engine: sa.Engine) -> None:
+def test_flight_is_marked_as_one(place: LedgerPlace, engine: sa.Engine) -> None:
     """Each attempt has its own answer: one that another run has taken over is not marked."""
     operations = [ours(engine, call(str(i))) for i in range(3)]
     assert claim(engine, call("1"), run="r2", living=("r2",))[0] is Claim.OURS
@@ -72,12 +72,12 @@ def test_flight_is_marked_as_one(engine: sa.Engine) -> None:
         marked, none = await asyncio.gather(journal.mark_sent(flight), journal.mark_sent([]))
         assert (list(marked), list(none)) == ([True, False, True], [])
 
-    journaled(engine, work)
+    journaled(place, engine, work)
     query = "SELECT COUNT(*) FROM attempt JOIN operation USING (op_id) WHERE state = 'sent'"
     assert row(engine, query) == (2,)
 
 
-def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
+def test_journal_records_what_waits_when_it_closes(place: LedgerPlace, engine: sa.Engine) -> None:
     """Answers recorded without waiting are on disk after the journal has closed."""
     operation = ours(engine, call())
     send(engine, operation)
@@ -88,11 +88,11 @@ def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
             Outcome(operation=operation, state=State.DONE, at=NOW, number=1, answer=answer)
         )
 
-    journaled(engine, work)
+    journaled(place, engine, work)
     assert row(engine, "SELECT link_id FROM row") == ("lnk_9",)
 
 
-def test_one_jobs_error_is_its_own(engine: sa.Engine) -> None:
+def test_one_jobs_error_is_its_own(place: LedgerPlace, engine: sa.Engine) -> None:
     """A piece of work that fails is undone; what is recorded beside it is on disk."""
     first, second = ours(engine, call("1")), ours(engine, call("2"))
     send(engine, first)
@@ -120,14 +120,15 @@ def test_one_jobs_error_is_its_own(engine: sa.Engine) -> None:
         assert await marking == [True]
         assert (journal.broken, list(journal.unrecorded)) == (None, [])
 
-    journaled(engine, work)
+    journaled(place, engine, work)
     assert row(engine, "SELECT link_id FROM row") == ("lnk_1",)
     assert row(engine, "SELECT state FROM operation WHERE row_key = '2'") == ("sent",)
     assert row(engine, "SELECT COUNT(*) FROM run") == (0,)
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_journal_says_when_it_can_not_record(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    place: LedgerPlace, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A locked ledger fails the mark, keeps the answers, and records them once it can."""
     engine.dispose()
@@ -151,7 +152,7 @@ def test_journal_says_when_it_can_not_record(
         await journal.flush()
         assert list(journal.unrecorded) == []
 
-    journaled(quick, work)
+    journaled(place, quick, work)
     other.close()
     assert row(quick, "SELECT link_id FROM row") == ("lnk_1",)
     quick.dispose()

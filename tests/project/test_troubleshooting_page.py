@@ -220,7 +220,13 @@ def messages(*names: str) -> set[str]:
         ("The output can't be written", ("PublishError",)),
         (
             "The ledger can't be used",
-            ("LedgerError", "LedgerLockedError", "LedgerForeignError", "LedgerDamagedError"),
+            (
+                "LedgerError",
+                "LedgerLockedError",
+                "LedgerForeignError",
+                "LedgerDamagedError",
+                "LedgerForgottenError",
+            ),
         ),
     ],
 )

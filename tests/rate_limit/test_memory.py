@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.rate_limit.factory import pacing
+from incarts_pipeline.rate_limit.leases import Shared
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.rate_limit.memory import memory_path, remember, remembered
+from incarts_pipeline.rate_limit.shared_file import PaceFile
 from incarts_pipeline.settings import Settings, key_fingerprint
 
 URL, KEY = "https://someone@api.incarts.example:8443/base", "a1b2"
@@ -50,8 +54,12 @@ def test_another_ledger_starts_warm(settings: Settings) -> None:
     fingerprint = key_fingerprint(client.api_key)
     remember(client.base_url, fingerprint, LEARNED)
 
+    def alone(name: str, fresh: Callable[[], Shared]) -> PaceFile:
+        assert isinstance(client.ledger, Path)
+        return PaceFile(client.ledger, name, fresh, Clock())
+
     async def main() -> Learned | None:
-        async with pacing(client, "run", None, Clock()) as rate:
+        async with pacing(client, "run", None, Clock(), alone) as rate:
             rate.ask(Clock().monotonic())
             return rate.learned
 

@@ -15,8 +15,9 @@ from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Heard, Report, Shared
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
+from incarts_pipeline.rate_limit.pace_state import pace_name
 from incarts_pipeline.rate_limit.shared import SharedRate
-from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_name, pace_path, waiting_now
+from incarts_pipeline.rate_limit.shared_file import PaceFile, pace_path, waiting_now
 from incarts_pipeline.rate_limit.worker import Slots
 from tests.support.rates.answers import ACCEPTED, refused
 from tests.support.sqlite_files import opened

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, write_sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls
+from incarts_pipeline.ledger.database import once
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
+from incarts_pipeline.settings import LedgerPlace
 
 HOST = "https://api.incarts.example"
 NOW = Clock().now()
@@ -82,3 +86,10 @@ def row(engine: sa.Engine, query: str) -> tuple[object, ...]:
     """Return one row of a query."""
     with engine.begin() as connection:
         return tuple(connection.exec_driver_sql(query).one())
+
+
+def said(place: LedgerPlace, statement: str, **values: object) -> Sequence[tuple[Any, ...]]:
+    """Run a statement, with `:name` for each value, in a ledger of any kind; return its rows."""
+    with once(place) as connection:
+        found = connection.execute(sa.text(statement), values)
+        return [tuple(row) for row in found] if found.returns_rows else []

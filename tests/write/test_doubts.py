@@ -17,29 +17,24 @@ from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
-from incarts_pipeline.settings import Settings, key_fingerprint
+from incarts_pipeline.settings import LedgerPlace, Settings, key_fingerprint
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write.circuit_breaker import EndKind
 from tests.support.clocks import LaterClock
+from tests.support.ledgers import said
 from tests.support.runs import Run, apply_at, products, row
-from tests.support.sqlite_files import opened
 
 
-def operation() -> tuple[object, ...]:
+def operation(ledger: LedgerPlace) -> tuple[object, ...]:
     """Return the only operation's state, error code and number of attempts."""
-    with opened("ledger.db") as connection:
-        found = connection.execute("SELECT state, error_code, attempts FROM operation").fetchall()
-    [only] = found
-    return tuple(only)
+    [only] = said(ledger, "SELECT state, error_code, attempts FROM operation")
+    return only
 
 
-def operation_of(row_key: str) -> tuple[object, ...]:
+def operation_of(ledger: LedgerPlace, row_key: str) -> tuple[object, ...]:
     """Return the state of a row's only operation."""
-    with opened("ledger.db") as connection:
-        [only] = connection.execute(
-            "SELECT state FROM operation WHERE row_key = ?", (row_key,)
-        ).fetchall()
-    return tuple(only)
+    [only] = said(ledger, "SELECT state FROM operation WHERE row_key = :key", key=row_key)
+    return only
 
 
 @pytest.mark.parametrize(
@@ -77,7 +72,9 @@ def test_next_run_settles_a_doubt_first(run: Run, box: Sandbox) -> None:
     assert (box.audit().links, box.audit().second_bodies) == (1, 0)
 
 
-def test_old_doubt_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
+def test_old_doubt_needs_review(
+    ledger: LedgerPlace, settings: Settings, box: Sandbox, run: Run
+) -> None:
     """A doubt older than the window is never resent by itself; the row says so."""
     box.fail_next("error_after", times=50)
     run(products(1), until=1)
@@ -86,22 +83,27 @@ def test_old_doubt_needs_review(settings: Settings, box: Sandbox, run: Run) -> N
     result = apply_at(settings, LaterClock(3600))
     assert result.exit_code() == 3
     assert box.audit().requests == requests
-    assert operation()[:2] == ("needs_review", "too_old")
+    assert operation(ledger)[:2] == ("needs_review", "too_old")
     assert (row()["status"], row()["reason"]) == ("in_doubt", "needs_review")
     assert apply_at(settings, Clock()).written.requests == 0
 
 
-def test_changed_clock_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # a database has its own clock
+def test_changed_clock_needs_review(
+    ledger: LedgerPlace, settings: Settings, box: Sandbox, run: Run
+) -> None:
     """A wall clock an hour off against the boot clock makes the age worthless."""
     box.fail_next("error_after", times=50)
     run(products(1), until=1)
     requests = box.audit().requests
     apply_at(settings, LaterClock(-3600, boot=5))
     assert box.audit().requests == requests
-    assert operation()[:2] == ("needs_review", "clock_jumped")
+    assert operation(ledger)[:2] == ("needs_review", "clock_jumped")
 
 
-def test_rotated_key_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:
+def test_rotated_key_needs_review(
+    ledger: LedgerPlace, settings: Settings, box: Sandbox, run: Run
+) -> None:
     """A doubt under one API key isn't replayed under another."""
     box.fail_next("error_after", times=50)
     run(products(1), until=1)
@@ -111,7 +113,7 @@ def test_rotated_key_needs_review(settings: Settings, box: Sandbox, run: Run) ->
     changed = settings.model_copy(update={"api_key": SecretStr(other.key)})
     assert apply_at(changed, Clock()).written.requests == 0
     assert box.audit().requests == requests
-    assert operation()[:2] == ("needs_review", "key_rotated")
+    assert operation(ledger)[:2] == ("needs_review", "key_rotated")
 
 
 @pytest.mark.parametrize("planned_with", ["ic_sandbox_the_first_key", None])
@@ -129,33 +131,31 @@ def test_key_that_sends_decides_not_the_plans(
     rotated = settings.model_copy(update={"api_key": SecretStr(second.key)})
     with plan_catalog(request, settings.model_copy(update={"api_key": key})) as plan:
         run_blocking(lambda stop: apply_plan(plan, rotated, "links.parquet", stop=stop))
-    with opened("ledger.db") as connection:
-        found = connection.execute(
-            "SELECT state, error_code, api_key_fingerprint FROM operation ORDER BY row_key"
-        ).fetchall()
+    columns = "state, error_code, api_key_fingerprint"
+    found = said(settings.ledger, f"SELECT {columns} FROM operation ORDER BY row_key")
     assert found[0] == ("needs_review", "key_rotated", key_fingerprint(SecretStr(first.key)))
     assert found[1] == ("done", None, key_fingerprint(SecretStr(second.key)))
 
 
 @pytest.mark.slow
-def test_doubt_is_settled_though_its_row_left(run: Run, box: Sandbox) -> None:
+def test_doubt_is_settled_though_its_row_left(ledger: LedgerPlace, run: Run, box: Sandbox) -> None:
     """A row that left the catalog in doubt is settled all the same, and reported as missing."""
     box.fail_next("error_after", times=3, where="500001")
     run(products(2), until=2)
-    assert operation_of("000001")[0] == "in_doubt"
+    assert operation_of(ledger, "000001")[0] == "in_doubt"
     run(products(1))
-    assert operation_of("000001")[0] == "done"
+    assert operation_of(ledger, "000001")[0] == "done"
     run(products(1))
     [missing] = pq.read_table("links.missing.parquet").to_pylist()
     assert missing["row_key"] == "000001"
     assert (box.audit().links, box.audit().duplicates) == (2, 0)
 
 
-def test_change_follows_its_doubt_in_one_run(run: Run, box: Sandbox) -> None:
+def test_change_follows_its_doubt_in_one_run(ledger: LedgerPlace, run: Run, box: Sandbox) -> None:
     """A row that changed while in doubt is settled first, and then replaced in the same run."""
     box.fail_next("error_after", times=3, where="500000")
     run(products(1), until=1)
-    assert operation()[0] == "in_doubt"
+    assert operation(ledger)[0] == "in_doubt"
     result = run(products(1, quantity=[7]))
     assert result.exit_code() == 0
     changed = row()
@@ -185,12 +185,14 @@ def test_change_back_reuses_at_once_and_still_settles(run: Run, box: Sandbox) ->
 
 
 @pytest.mark.parametrize("status", [401, 422, 429])
-def test_doubt_is_sticky(run: Run, settings: Settings, box: Sandbox, status: int) -> None:
+def test_doubt_is_sticky(
+    ledger: LedgerPlace, run: Run, settings: Settings, box: Sandbox, status: int
+) -> None:
     """A 429, 401 or 422 on a replay leaves the row in doubt, as old as it was."""
     box.fail_next("lost_before", times=50)
     run(products(1), until=1)
     box.fail_next("lost_before", times=0)
-    first_sent = first_sent_at()
+    first_sent = first_sent_at(ledger)
     trouble: dict[str, object] = {
         401: {"keys": (ApiKey(key="ic_sandbox_another_key"),)},
         422: {"retailers": frozenset({"target"})},
@@ -199,8 +201,8 @@ def test_doubt_is_sticky(run: Run, settings: Settings, box: Sandbox, status: int
     box.reconfigure(**trouble)
     asyncio.run(use_up(settings))
     run(products(1), until=1)
-    assert operation()[0] == "in_doubt"
-    assert first_sent_at() == first_sent
+    assert operation(ledger)[0] == "in_doubt"
+    assert first_sent_at(ledger) == first_sent
     assert status in {one.status for one in box.requests()}
 
 
@@ -211,10 +213,9 @@ async def use_up(settings: Settings) -> None:
         await probe(client)
 
 
-def first_sent_at() -> int:
+def first_sent_at(ledger: LedgerPlace) -> int:
     """Return when the only operation's oldest doubtful attempt was sent."""
-    with opened("ledger.db") as connection:
-        [[at]] = connection.execute("SELECT first_sent_at FROM operation").fetchall()
+    [[at]] = said(ledger, "SELECT first_sent_at FROM operation")
     return int(at)
 
 

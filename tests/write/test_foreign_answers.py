@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline.api import client
+from incarts_pipeline.settings import Settings
+from tests.support.ledgers import said
 from tests.support.runs import Make, Run, products
-from tests.support.sqlite_files import opened
 from tests.support.swapping_server import SwappingServer, Trick, swapping
 
 ROWS = 120
@@ -101,15 +102,14 @@ def test_one_id_that_nothing_proves_is_disputed(run: Run) -> None:
     assert "link_disputed" in table["error_code"].to_pylist()
 
 
-def test_link_that_is_not_active_is_kept_and_told(run: Run) -> None:
+def test_link_that_is_not_active_is_kept_and_told(run: Run, settings: Settings) -> None:
     """The row has its link, with a note; what proves it is in the ledger."""
     with swapping(SwappingServer(trick=Trick.DISABLED)) as server:
         assert run(products(2), base_url=server.base_url).exit_code() == 0
     for row in pq.read_table("links.parquet").to_pylist():
         assert row["status"] == "created"
         assert [problem["code"] for problem in row["problems"]] == ["not_active"]
-    with opened("ledger.db") as connection:
-        found = connection.execute("SELECT DISTINCT proof, status FROM link").fetchall()
+    found = said(settings.ledger, "SELECT DISTINCT proof, status FROM link")
     assert found == [("echo+content", "disabled")]
 
 

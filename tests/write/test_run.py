@@ -24,8 +24,8 @@ from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.options import IfRunning
 from incarts_pipeline.write.run import Writer
 from incarts_pipeline.write.send import MOST_FAILURES
+from tests.support.ledgers import said
 from tests.support.runs import Run, products, row
-from tests.support.sqlite_files import opened
 
 
 def test_heartbeat_survives_a_ledger_that_was_locked(
@@ -153,10 +153,9 @@ def test_out_of_time(run: Run, box: Sandbox) -> None:
 def test_fail_if_running(run: Run, settings: Settings) -> None:
     """With --if-running fail, a living run on the same link set stops this one."""
     run(products(1))
-    with opened("ledger.db") as connection:
-        lease_until = round((time.time() + LEASE_SECONDS) * 1e6)
-        connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", (lease_until,))
-        connection.execute("UPDATE run SET boot_id = 'elsewhere'")
+    lease = round((time.time() + LEASE_SECONDS) * 1e6)
+    changes = "ended_at = NULL, boot_id = 'elsewhere', lease_until = :lease"
+    said(settings.ledger, f"UPDATE run SET {changes}", lease=lease)
     with pytest.raises(RefusedError, match="Another run"):
         run(products(2), if_running=IfRunning.FAIL)
     assert Path("links.parquet").exists()
@@ -166,12 +165,10 @@ def test_lease_of_a_clock_that_jumped(run: Run, settings: Settings, box: Sandbox
     """A lease that ends a day from now is nobody's: what its run left is settled at once."""
     run(products(1))
     tomorrow = round((time.time() + 86_400) * 1e6)
-    with opened("ledger.db") as connection:
-        connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", (tomorrow,))
-        connection.execute("UPDATE run SET boot_id = 'elsewhere'")
-        connection.execute("UPDATE operation SET state = 'sent'")
-        connection.execute("DELETE FROM row")
-        connection.execute("DELETE FROM link")
+    changes = "ended_at = NULL, boot_id = 'elsewhere', lease_until = :lease"
+    said(settings.ledger, f"UPDATE run SET {changes}", lease=tomorrow)
+    for statement in ("UPDATE operation SET state = 'sent'", "DELETE FROM row", "DELETE FROM link"):
+        said(settings.ledger, statement)
     assert len(open_cases(settings)) == 1
     again = run(products(2), output="other.parquet", if_running=IfRunning.FAIL)
     assert again.exit_code() == 0

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.errors import LedgerError
-from incarts_pipeline.ledger.bulk_read import Query, Reading
+from incarts_pipeline.ledger.bulk_read import Query, Reading, Words
 from incarts_pipeline.outgoing import environment_of_child
 from incarts_pipeline.sqlite import explain
 
@@ -31,6 +31,15 @@ _LARGE_BYTES = 32 * 1024 * 1024
 _BUSY_SECONDS = 10.0  # another process that closes the file may hold it for a moment
 _BATCH_ROWS = 20_000
 _EXIT_SECONDS = 5.0  # for a process that has nothing more to do
+
+
+WORDS = Words(
+    content_hash_as_hex="LOWER(HEX(operation.content_hash))",
+    body_as_text="CAST(body.body AS TEXT)",
+    wanted="json_each(?1) AS wanted CROSS",
+    index_of_open="INDEXED BY one_open_operation_per_row",
+    index_of_closed="INDEXED BY operation_closed",
+)
 
 
 def stored(query: Query) -> pa.Schema:
@@ -48,7 +57,7 @@ def sampled(query: Query) -> str:
     number of nulls.
     """
     sample = ", ".join(_SAMPLES[field.type] for field in stored(query))
-    return f"SELECT {sample} UNION ALL SELECT * FROM ({query.sql})"  # noqa: S608 - our own text
+    return f"SELECT {sample} UNION ALL SELECT * FROM ({query.text(WORDS)})"  # noqa: S608 - our own text
 
 
 _SAMPLES = {pa.string(): "''", pa.binary(): "x''", pa.float64(): "0.0", pa.int64(): "0"}
@@ -89,7 +98,7 @@ class _Here:
 
     def batches(self, query: Query, *parameters: str | int) -> Iterator[pa.RecordBatch]:
         own = stored(query)
-        with closing(self._connection.execute(query.sql, parameters)) as cursor:
+        with closing(self._connection.execute(query.text(WORDS), parameters)) as cursor:
             while rows := cursor.fetchmany(_BATCH_ROWS):
                 columns = zip(*rows, strict=True)
                 arrays = [pa.array(c, f.type) for c, f in zip(columns, own, strict=True)]

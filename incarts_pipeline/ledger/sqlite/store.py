@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,10 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.bulk_read import Reading
-from incarts_pipeline.ledger.sqlite.bulk_read import open_reading
 from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED, open_file
 from incarts_pipeline.ledger.sqlite.ledger_file import check_file, create_empty, is_there
 from incarts_pipeline.ledger.sqlite.migrations import MIGRATIONS
@@ -35,6 +36,14 @@ from incarts_pipeline.ledger.store import RunWriter
 from incarts_pipeline.sqlite import explain
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
+# One parameter for all ids, so that the statement is the same for each group.
+_ANSWERED = sa.func.json_each(sa.bindparam("answered")).table_valued("value")
+_ANY_HOLDER: sa.Select[Any] = (
+    sa.select(sa.literal_column("1"))
+    .select_from(_ANSWERED.join(tables.link, tables.link.c.link_id == _ANSWERED.c.value))
+    .limit(1)
+)
+_FEW = 3  # complaints of a quick look
 _MOST = 10  # complaints of each kind; one damaged page may have spoilt thousands
 
 
@@ -97,6 +106,8 @@ class SqliteStore:
         write_mark(self._path, connection.info["mark"])
 
     def reading(self, *, large: bool | None = None) -> AbstractContextManager[Reading]:
+        from incarts_pipeline.ledger.sqlite.bulk_read import open_reading  # loads pyarrow
+
         return open_reading(self._path, large=large)
 
     def writer(self, engine: sa.Engine, run_id: str) -> RunWriter:
@@ -109,8 +120,15 @@ class SqliteStore:
         first = 1 + (connection.scalar(sa.select(sa.func.max(tables.operation.c.op_id))) or 0)
         return range(first, first + count)
 
-    def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> None:
-        pass  # as for `locked`
+    def alone(self, connection: sa.Connection) -> None:
+        pass  # it is
+
+    def clock(self, own: Clock) -> Clock:
+        return own
+
+    def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> bool:
+        answered = {"answered": json.dumps(list(link_ids))}
+        return connection.scalar(_ANY_HOLDER, answered) is not None
 
     def keep_keys(self, connection: sa.Connection, keys: Sequence[str]) -> None:
         keep_keys(connection, keys)
@@ -130,10 +148,21 @@ class SqliteStore:
         text, values = _compiled(statement)
         return connection.exec_driver_sql(text, [values(row) for row in rows]).rowcount
 
-    def damage(self, connection: sa.Connection) -> Iterator[str]:
-        check = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
+    def run_all(
+        self, connection: sa.Connection, parts: Sequence[tuple[Statement, Sequence[Any]]]
+    ) -> list[int]:
+        return [self.run_many(connection, *part) if part[1] else 0 for part in parts]
+
+    def health(self) -> list[str]:
+        return []  # each connection asks for what makes it safe
+
+    def damage(self, connection: sa.Connection, *, quick: bool = False) -> Iterator[str]:
+        pragma = f"quick_check({_FEW})" if quick else f"integrity_check({_MOST})"
+        check = connection.exec_driver_sql(f"PRAGMA {pragma}").scalars().all()
         if check != ["ok"]:
             yield from check
+        if quick:
+            return
         for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST):
             yield f"a row of the table {table} refers to one that isn't there"
 

@@ -21,6 +21,8 @@ T = TypeVar("T")
 class SqliteWriter:
     """A `RunWriter`; it knows its file from another one that is put in its place."""
 
+    may_forget = False  # a file that was rolled back is another file, see `moved`
+
     def __init__(self, engine: sa.Engine, path: Path, run_id: str) -> None:
         self._engine, self._path, self._run_id = engine, path, run_id
         self._connection: sa.Connection | None = None
@@ -35,6 +37,9 @@ class SqliteWriter:
         except BaseException:
             self._disconnect()
             raise
+
+    def write_anew(self, work: Callable[[sa.Connection], T]) -> T:
+        return self.write(work)
 
     def written(self) -> None:
         try:

@@ -1,0 +1,1 @@
+"""PostgreSQL behind the ledger: for many hosts, and wherever disks don't last."""
