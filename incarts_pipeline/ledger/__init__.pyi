@@ -48,7 +48,7 @@ from .limits import (
     load_rate as load_rate,
     save_rate as save_rate,
 )
-from .link_owners import dispute as dispute
+from .link_owners import dispute as dispute, hold_disputed as hold_disputed
 from .lost_keys import hold_lost as hold_lost
 from .moved import copy_database as copy_database
 from .overview import Overview as Overview

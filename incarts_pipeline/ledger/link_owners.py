@@ -6,7 +6,7 @@ Only the ledger knows all ids, so it looks before it keeps one, in the transacti
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ logger = logger_of(__name__)
 
 _O = tables.operation.c
 _K = tables.link.c
+_R = tables.row.c
 _PROVEN = (Proof.ECHO, Proof.CONTENT, Proof.ECHO_AND_CONTENT, Proof.REVIEW)
 
 
@@ -130,46 +131,120 @@ def _owner(row: Any, proof: str | None) -> _Owner:
     )
 
 
+_ANOTHER = tables.link.alias()
+_HAS_ANOTHER = (
+    sa.select(_ANOTHER.c.op_id)
+    .where(
+        _ANOTHER.c.op_id == _O.op_id,
+        _ANOTHER.c.proof.is_distinct_from(tables.literal(Proof.DISPUTED)),
+    )
+    .exists()
+)
+_DISPUTED = (
+    sa.select(_O.op_id)
+    .select_from(tables.link)
+    .join(tables.operation, _O.op_id == _K.op_id)
+    .where(tables.IS_DISPUTED, _O.state == tables.literal(State.DONE))
+)
+_OTHER, _DOUBT = tables.operation.alias(), tables.operation.alias()
+_IS_IN_DOUBT = (
+    sa.select(_DOUBT.c.op_id)
+    .where(
+        _DOUBT.c.set_id == _O.set_id,
+        _DOUBT.c.row_key == _O.row_key,
+        _DOUBT.c.state.in_([state.value for state in OPEN_STATES if state != State.INTENDED]),
+    )
+    .exists()
+)
+# Disputed links that rows use, each beside what was to be sent for the row and wasn't.
+_DISPUTED_IN_USE = (
+    _DISPUTED.add_columns(_OTHER.c.op_id)
+    .join(
+        tables.row,
+        sa.and_(
+            _R.set_id == _O.set_id,
+            _R.row_key == _O.row_key,
+            _R.op_id == _O.op_id,
+            _R.link_id == _K.link_id,
+        ),
+    )
+    .outerjoin(
+        _OTHER,
+        sa.and_(
+            _OTHER.c.set_id == _O.set_id,
+            _OTHER.c.row_key == _O.row_key,
+            _OTHER.c.state == tables.literal(State.INTENDED),
+        ),
+    )
+    .where(~_IS_IN_DOUBT)
+)
+
+
+def links_to_use(connection: sa.Connection, op_ids: Sequence[int]) -> Mapping[int, str]:
+    """Return the link of each operation that its row may use; none where all are disputed.
+
+    Of several it is the one that a person adopted, else the one that came first.
+    """
+    found = connection.execute(
+        sa.select(_K.op_id, _K.link_id)
+        .where(_K.op_id.in_(op_ids), _K.proof.is_distinct_from(Proof.DISPUTED.value))
+        .order_by(sa.case((_K.proof == Proof.REVIEW.value, 0), else_=1), _K.received_at, _K.link_id)
+    )
+    links: dict[int, str] = {}
+    for op_id, link_id in found:
+        links.setdefault(op_id, link_id)
+    return links
+
+
+def without_link_to_use(connection: sa.Connection) -> set[int]:
+    """Return the operations that are done and whose every link is disputed.
+
+    There may be a link of their content that nobody was told of: no other is made.
+    """
+    return set(connection.scalars(_DISPUTED.where(~_HAS_ANOTHER)))
+
+
 def dispute(connection: sa.Connection, op_id: int, link_id: str, at: Stamp) -> None:
     """Keep an operation's link, and say that a person must look whether it is the right one.
 
-    A link that no row uses any more is marked, and that is all.
+    A link that no row uses is marked, and that is all until its row wants it again.
     """
     connection.execute(
         sa.update(tables.link)
         .where(_K.op_id == op_id, _K.link_id == link_id)
         .values(proof=Proof.DISPUTED.value)
     )
-    other = tables.operation.alias()
-    # At most one operation of a row is open; a row that is being given another link needs no look.
-    is_open = (
-        sa.select(other.c.op_id)
-        .where(
-            other.c.set_id == _O.set_id,
-            other.c.row_key == _O.row_key,
-            other.c.state.in_([state.value for state in OPEN_STATES]),
-        )
-        .exists()
-    )
-    r = tables.row.c
-    in_use = (
-        sa.select(r.op_id)
-        .where(
-            r.set_id == _O.set_id,
-            r.row_key == _O.row_key,
-            r.op_id == _O.op_id,
-            r.link_id == link_id,
-        )
-        .exists()
-    )
+    _hold_users(connection, at, _O.op_id == op_id)
+
+
+def hold_disputed(connection: sa.Connection, set_ids: Collection[int], at: Stamp) -> None:
+    """Hold the rows of some sets that use a disputed link still.
+
+    While something of a row is in doubt, it may get another link by that; now that came to nothing.
+    """
+    _hold_users(connection, at, _O.set_id.in_(set_ids))
+
+
+def _hold_users(connection: sa.Connection, at: Stamp, where: sa.ColumnElement[bool]) -> None:
+    found = connection.execute(_DISPUTED_IN_USE.where(where)).all()
+    if found:
+        # At most one operation of a row is open.
+        tables.drop_operations(connection, [other for _, other in found if other is not None])
+        hold(connection, [op_id for op_id, _ in found], at)
+
+
+def hold(connection: sa.Connection, op_ids: Sequence[int], at: Stamp) -> None:
+    """Say that a person must look at operations whose links are disputed."""
+    disputed = sa.select(sa.func.min(_K.link_id)).where(_K.op_id == _O.op_id, tables.IS_DISPUTED)
     connection.execute(
         sa.update(tables.operation)
-        .where(_O.op_id == op_id, _O.state == State.DONE.value, in_use, ~is_open)
+        .where(_O.op_id.in_(op_ids))
         .values(
             state=State.NEEDS_REVIEW.value,
             epoch=_O.epoch + 1,
             error_code=Dispute.LINK_DISPUTED.value,
-            error_message=f"{link_id} may be the link of another row, or hold something else",
+            error_message=disputed.scalar_subquery()
+            + " may be the link of another row, or hold something else",
             settled_at=at.micros,
         )
     )

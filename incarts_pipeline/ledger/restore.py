@@ -12,7 +12,6 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.rekeying import close_moved
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.models import State
@@ -196,7 +195,7 @@ class _Chunk:
         )
 
     def _drop(self, op_id: int) -> None:
-        drop_operations(self._connection, [op_id])
+        tables.drop_operations(self._connection, [op_id])
 
     def write(self) -> None:
         """Insert what is new."""

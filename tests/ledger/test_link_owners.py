@@ -9,10 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
-from incarts_pipeline.ledger.claims import Call, Operation, claim_doubts
+from incarts_pipeline.ledger.bulk_queries import CURRENT, PAST, UNLINKED
+from incarts_pipeline.ledger.bulk_read import Query
+from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_doubts, lost_calls
+from incarts_pipeline.ledger.current_links import Move, reuse
+from incarts_pipeline.ledger.link_owners import hold_disputed
 from incarts_pipeline.ledger.review import adopt, recreate
-from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, State
-from tests.support.ledgers import NOW, call, ours, row, send
+from incarts_pipeline.models import Action, Answer, AnswerKind, Link, Proof, State
+from tests.support.ledgers import NOW, call, claim, ours, row, send, settle
 
 OTHER = (b"e" * 32, b"t" * 32, b"l" * 32)
 
@@ -134,3 +138,131 @@ def test_review_recreates_a_disputed_link(engine: sa.Engine) -> None:
     assert row(engine, "SELECT COUNT(*) FROM row") == (0,)
     again = ours(engine, to("1"))
     assert again.idempotency_key != one.idempotency_key
+
+
+def goes_on(engine: sa.Engine, before: Operation, link: str = "lnk_next") -> Operation:
+    """Give a row another content, and that one a link."""
+    changed = replace(
+        to(before.row_key),
+        content_hash=b"B" * 32,
+        action=Action.REPLACE,
+        expected_op_id=before.op_id,
+    )
+    after = sent(engine, changed)
+    if link:
+        answer(engine, after, proof=Proof.ECHO, link=link)
+    return after
+
+
+def plan_reads(engine: sa.Engine, query: Query) -> list[tuple[object, ...]]:
+    """Return what a plan reads of the set, the columns `row_key` and `op_id` of it."""
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql(query.sql, (1,)).all()
+    return [(one.row_key, one.op_id) for one in found]
+
+
+def uses(engine: sa.Engine, key: str) -> str:
+    """Return the link that a row uses."""
+    [link] = row(engine, f"SELECT link_id FROM row WHERE row_key = '{key}'")
+    return str(link)
+
+
+def answered_with_its_link(engine: sa.Engine, key: str, link: str) -> None:
+    """Let a row be answered with the link that another one has without proof."""
+    answer(engine, sent(engine, to(key)), proof=Proof.ECHO, link=link)
+
+
+def test_row_goes_back_to_the_link_that_was_adopted(engine: sa.Engine) -> None:
+    """Not to the disputed one, though its id is the lower; and that is the one it replaced."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    answered_with_its_link(engine, "2", "lnk_a")
+    with engine.begin() as connection:
+        adopt(connection, first.op_id, Link(id="lnk_b"), NOW)
+    second = goes_on(engine, first, "lnk_c")
+    assert plan_reads(engine, PAST) == [("1", first.op_id)]
+    with engine.begin() as connection:
+        [replaced] = connection.exec_driver_sql(CURRENT.sql, (1,)).all()
+        assert replaced.replaces_link_id == "lnk_b"
+        assert reuse(connection, [Move(1, "1", first.op_id, second.op_id)], "r2", NOW) == []
+    assert uses(engine, "1") == "lnk_b"
+
+
+def test_row_goes_back_to_the_link_that_came_first(engine: sa.Engine) -> None:
+    """Of two links under one key it is the one that was in use, whatever their ids."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.ECHO, link="lnk_z")
+    later = replace(NOW, wall=NOW.wall + 1)
+    found = Answer(kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_a"))
+    with engine.begin() as connection:
+        again = Outcome(operation=first, state=State.DONE, at=later, number=1, answer=found)
+        write_outcomes(connection, "r1", [again])
+    second = goes_on(engine, first)
+    with engine.begin() as connection:
+        reuse(connection, [Move(1, "1", first.op_id, second.op_id)], "r2", NOW)
+    assert uses(engine, "1") == "lnk_z"
+
+
+def test_disputed_link_is_never_used_again(engine: sa.Engine) -> None:
+    """A row that wants the content again needs review: it may have a link that nobody told.
+
+    Adopted, that one is used again; given up, another is made.
+    """
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    second = goes_on(engine, first)
+    answered_with_its_link(engine, "2", "lnk_a")
+    assert state(engine, first)[0] == "done"
+    assert plan_reads(engine, PAST) == []
+    back = Move(1, "1", first.op_id, second.op_id)
+    with engine.begin() as connection:
+        assert reuse(connection, [back], "r2", NOW) == [back]
+        wanted = replace(to("1"), expected_op_id=second.op_id)
+        assert lost_calls(connection, [wanted], retry_rejected=False) == [wanted]
+    assert claim(engine, wanted, "r2") == (Claim.DOUBT, None)
+    assert state(engine, first)[:2] == ("needs_review", "link_disputed")
+    assert uses(engine, "1") == "lnk_next"
+    with engine.begin() as connection:
+        adopt(connection, first.op_id, Link(id="lnk_own"), NOW)
+        assert lost_calls(connection, [wanted], retry_rejected=False) == []
+        assert reuse(connection, [back], "r2", NOW) == []
+    assert uses(engine, "1") == "lnk_own"
+
+
+@pytest.mark.parametrize("end", ["refused", "given up", "paced", "dropped"])
+def test_row_is_held_once_nothing_replaces_its_disputed_link(engine: sa.Engine, end: str) -> None:
+    """Its next link was on its way as the dispute began, and came to nothing."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    second = goes_on(engine, first, "")
+    if end == "dropped":
+        settle(engine, second, State.INTENDED)
+    answered_with_its_link(engine, "2", "lnk_a")
+    if end == "refused":
+        settle(engine, second, State.REJECTED)
+    elif end == "paced":
+        settle(engine, second, State.INTENDED)
+    elif end == "given up":
+        settle(engine, second, State.NEEDS_REVIEW)
+        with engine.begin() as connection:
+            recreate(connection, second.op_id, NOW)
+    assert ("1", first.op_id) in plan_reads(engine, UNLINKED)
+    with engine.begin() as connection:
+        hold_disputed(connection, [1], NOW)
+    assert state(engine, first)[:2] == ("needs_review", "link_disputed")
+    assert uses(engine, "1") == "lnk_a"
+
+
+def test_link_on_its_way_replaces_a_disputed_one(engine: sa.Engine) -> None:
+    """Nobody has to look at a link that its row has given up."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    second = goes_on(engine, first, "")
+    answered_with_its_link(engine, "2", "lnk_a")
+    for _ in range(2):
+        with engine.begin() as connection:
+            hold_disputed(connection, [1], NOW)
+        assert state(engine, first)[0] == "done"
+        assert ("1", first.op_id) not in plan_reads(engine, UNLINKED)
+        answer(engine, second, proof=Proof.ECHO, link="lnk_b")
+    assert uses(engine, "1") == "lnk_b"
