@@ -26,7 +26,7 @@ help:
 	@echo "make setup        create .venv and install the project with pinned versions"
 	@echo "make demo         run the whole flow against a local Incarts, as Dagster's nightly job"
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
-	@echo "make test         run the fast tests, in some four minutes; ARGS='-k rate' picks some"
+	@echo "make test         run the fast tests, in some five minutes; ARGS='-k rate' picks some"
 	@echo "make test-all     run all tests: also with kills, faults, Dagster and a browser"
 	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
 	@echo "make check        format, lint, types, imports, docs, and all tests"

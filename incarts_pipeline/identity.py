@@ -126,11 +126,14 @@ def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:
     """
     # The body is canonical already, but RFC 8785 knows doubles alone: it has to come out of the
     # parser as it will go into the encoder.
-    content: dict[str, Any] = json.loads(body, parse_int=_number)
+    content = _plain(body)
+    hash_of = _hash if content is None else _hash_of_plain
+    if content is None:
+        content = json.loads(body, parse_int=_number)
     return (
-        _hash({name: content[name] for name in _DESTINATION if name in content}),
-        _hash(content.get("tracking", {})),
-        _hash({name: content[name] for name in _LABEL if name in content}),
+        hash_of({name: content[name] for name in _DESTINATION if name in content}),
+        hash_of(content.get("tracking", {})),
+        hash_of({name: content[name] for name in _LABEL if name in content}),
     )
 
 
@@ -141,3 +144,42 @@ def _number(digits: str) -> int | float:
 
 def _hash(value: Any) -> bytes:
     return hashlib.sha256(rfc8785.dumps(value)).digest()
+
+
+def _plain(body: bytes) -> dict[str, Any] | None:
+    """Return the content that Python's own encoder writes as RFC 8785 does, None for another.
+
+    The two differ in doubles, in large integers, and in the order of names beyond ASCII. Python's
+    is compiled, and each row is hashed.
+    """
+    if not body.isascii() or b"\\" in body:
+        return None
+    try:
+        content: dict[str, Any] = _PLAIN_DECODER.decode(body.decode())
+    except _NotPlainError:
+        return None
+    return content
+
+
+class _NotPlainError(Exception):
+    """A number that the two encoders write in different ways."""
+
+
+def _exact(digits: str) -> int:
+    if len(digits) >= _EXACT_DIGITS:
+        raise _NotPlainError
+    return int(digits)
+
+
+def _no_double(_digits: str) -> float:
+    raise _NotPlainError
+
+
+_PLAIN_DECODER = json.JSONDecoder(
+    parse_int=_exact, parse_float=_no_double, parse_constant=_no_double
+)
+_PLAIN_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _hash_of_plain(value: Any) -> bytes:
+    return hashlib.sha256(_PLAIN_ENCODER.encode(value).encode()).digest()

@@ -314,6 +314,7 @@ class NoteCode(StrEnum):
     BACKUP_DROPPED = "backup_dropped"  # a backup was the product itself, or given twice
     PRIORITY_IGNORED = "priority_ignored"  # it is not a number
     KEY_PADDED = "key_padded"  # the unique key begins or ends with white space
+    ODD_ID = "odd_id"  # a product id is unlike nearly all others: ABC-123, or 0, among numbers
     TAB_OR_BREAK = "tab_or_break"  # a name has a tab or a line break
     NOT_ACTIVE = "not_active"  # the link's status was another than `active` when it was made
     SHARED_LINK = "shared_link"  # another row that leads to the same has the link as well

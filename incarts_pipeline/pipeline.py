@@ -54,7 +54,7 @@ from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, requ
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import PlanSettings, Settings, host_of, trusted_host
+from incarts_pipeline.settings import LedgerPlace, PlanSettings, Settings, host_of, trusted_host
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.telemetry import run_ended, span, traced
 
@@ -75,7 +75,7 @@ class RunResult:
     written: WriteResult
     published: Published
     seconds: float
-    ledger: Path | None = None
+    ledger: LedgerPlace | None = None
     approved: str | None = None
     project_id: str
     kind: Kind = LINKS

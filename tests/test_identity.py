@@ -6,8 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import rfc8785
+from hypothesis import given, strategies as st
 
 from incarts_pipeline.identity import (
+    GROUPS,
     RECIPE,
     group_hashes,
     idempotency_key,
@@ -94,3 +97,33 @@ def test_large_doubles_are_hashed() -> None:
     """A double written as whole digits beyond the exact integers is still one number."""
     body = b'{"metadata":{"big":100000000000000000000,"n":9007199254740991}}'
     assert group_hashes(body)[2] == hashlib.sha256(body).digest()
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+NAMES = sorted({name for names in GROUPS.values() for name in names})
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON))
+def test_groups_are_hashed_as_the_standard_writes_them(content: dict[str, Any]) -> None:
+    """Whatever a body holds, its hashes are those of the RFC's own encoder."""
+
+    def expected(value: object) -> bytes:
+        return hashlib.sha256(rfc8785.dumps(value)).digest()  # type: ignore[arg-type]
+
+    body = rfc8785.dumps(content)
+    destination, tracking, label = (
+        {name: content[name] for name in names if name in content} for names in GROUPS.values()
+    )
+    assert group_hashes(body) == (
+        expected(destination),
+        expected(tracking.get("tracking", {})),
+        expected(label),
+    )

@@ -116,7 +116,7 @@ def _sheet(folder: Path, settings: Settings) -> None:
 
     table = pq.read_table(folder / "links.parquet")
     linked = table.filter(pc.is_valid(table["link_id"])).slice(0, _CODES)
-    labels = LedgerReader(Path(settings.ledger)).labels(linked["link_id"].to_pylist())
+    labels = LedgerReader(settings.ledger).labels(linked["link_id"].to_pylist())
     write_file(folder / SHEET, qr_sheet(linked, labels, title="The demo's first links"))
 
 

@@ -140,7 +140,7 @@ def _host_line(settings: Settings) -> str:
 def _ledger_line(settings: Settings) -> str:
     from incarts_pipeline.ledger import LedgerReader
 
-    view = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
+    view = LedgerReader(settings.ledger, base_url=settings.base_url)
     if view.path is None:
         return f"{view.file} will be made by the first run"
     mode = _mode(view.path)

@@ -244,6 +244,7 @@ def _tell_plan(
     plan: Plan, made: Suggestion, out: Path, settings: Settings, catalog: str, *, as_json: bool
 ) -> None:
     from incarts_pipeline.cli import show
+    from incarts_pipeline.settings import TRY_IT
 
     if as_json:
         screen.tell_json(_answer(made, out, plan))
@@ -251,6 +252,7 @@ def _tell_plan(
     show.tell_plan(plan, as_json=False)
     if settings.project_id is None:
         screen.say("planned without INCARTS_PROJECT_ID, as if no link had been made before")
+        screen.say(TRY_IT)
     given = shlex.join([catalog, "--mapping", str(out)])
     if plan.figures.to_make:
         screen.say(f"read {out}, then make a few links to look at:")

@@ -26,7 +26,7 @@ def status(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt 
     if as_json:
         screen.tell_json(_status_answer(found))
     else:
-        _status_tables(found, Path(settings.ledger))
+        _status_tables(found, settings.ledger)
     raise typer.Exit(1 if found.damage else 0)
 
 

@@ -26,6 +26,7 @@ from incarts_pipeline.display import (
     COUNTED_FROM_0,
     REASONS,
     TONES,
+    came_to,
     changed_lines,
     figures_lines,
     forbidden_lines,
@@ -55,7 +56,10 @@ _MEANINGS = {
         Reason.NEEDS_REVIEW: "may exist at Incarts, or its identifier is taken; needs a person",
     },
 }
-
+_CODES_MADE = {
+    Status.CREATED: "new: its code was made",
+    Status.REPLACED: "the link was replaced: a code of the new one was made",
+}
 
 _TABLES = {"link": "links", "QR code": "qr_codes"}  # the names in JSON of what is published
 
@@ -247,12 +251,20 @@ def _result_table(result: RunResult, what: str) -> None:
         result.published.counts.items(), key=lambda item: list(Status).index(item[0][0])
     )
     rows = [
-        (f"{n:,}", _coloured(status), _MEANINGS[what][reason]) for (status, reason), n in counts
+        (f"{n:,}", _coloured(status), _came_to(what, status, reason))
+        for (status, reason), n in counts
     ]
     columns = ("rows", "status", "why")
     screen.tell_table(f"Run {written.run_id}", columns, rows, right=columns[:1], err=True)
     for line in _result_lines(result, what):
         screen.say(*line, err=True)
+
+
+def _came_to(what: str, status: Status, reason: Reason) -> str:
+    """Return in words why rows have their status once the run is over."""
+    if what == "link":
+        return came_to(status, reason)
+    return _CODES_MADE.get(status, _MEANINGS[what][reason])
 
 
 def _coloured(name: Action | Status) -> screen.Part:

@@ -7,7 +7,6 @@ knows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -44,7 +43,7 @@ def check_ledger(
     if facts is None:
         return
     told_by = f"The last materialization of {key.to_user_string()}"
-    ledger = LedgerReader(Path(settings.ledger), base_url=settings.base_url)
+    ledger = LedgerReader(settings.ledger, base_url=settings.base_url)
     try:
         if ledger.path is None:
             raise RefusedError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from incarts_pipeline.mapping import Mapping as LinkMapping
     from incarts_pipeline.pipeline import RunResult
     from incarts_pipeline.plan import Plan, PlanFigures
+    from incarts_pipeline.settings import LedgerPlace
     from incarts_pipeline.write import RunMetrics
 
 Metadata = dict[str, Any]
@@ -67,7 +67,7 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
     return found
 
 
-def _ledger_mark(ledger: Path | None) -> dg.JsonMetadataValue:
+def _ledger_mark(ledger: LedgerPlace | None) -> dg.JsonMetadataValue:
     """Return how far a ledger has come: an older one can't pass for the newest then."""
     from incarts_pipeline.ledger import LedgerReader
 

@@ -7,7 +7,7 @@ from .html.report import Reported as Reported, run_report as run_report
 from .html.result_card import LINKS as LINKS, result_card as result_card
 from .html.sheet import qr_sheet as qr_sheet
 from .html.suggestion_card import suggestion_card as suggestion_card
-from .remedies import REASONS as REASONS
+from .remedies import REASONS as REASONS, came_to as came_to
 from .summary import (
     COUNTED_FROM_0 as COUNTED_FROM_0,
     calls_to_make as calls_to_make,

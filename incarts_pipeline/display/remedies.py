@@ -11,16 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from incarts_pipeline.models import SUSPICIONS, NoteCode, ProblemCode, Reason
+from incarts_pipeline.models import SUSPICIONS, NoteCode, ProblemCode, Reason, Status
 from incarts_pipeline.text import Option, OptionText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fix:
-    """What something means, and what to do about it; `fix` is empty when nothing is to be done."""
+    """What something means, and what to do about it.
+
+    `fix` is empty when nothing is to be done. `done` says what happened, where a run did what the
+    reason asks for.
+    """
 
     meaning: str
     fix: str = ""
+    done: str = ""
 
 
 _RUN_AGAIN = "Run the same again to go on; nothing is made twice."
@@ -38,12 +43,20 @@ def _accept(code: Reason, fix: str) -> OptionText:
     return OptionText(f"{fix} If the values are right, ", option, " lets them through.")
 
 
-# Meanings go on a sentence, "created: no link yet", so they begin small and have no full stop.
+# Meanings go on a sentence, "create: no link yet", so they begin small and have no full stop.
 REASONS: Mapping[Reason, Fix] = {
-    Reason.NEW: Fix(meaning="no link yet"),
-    Reason.CHANGED: Fix(meaning="content changed"),
-    Reason.CHANGED_BACK: Fix(meaning="content is back to one that has a link"),
-    Reason.REKEYED: Fix(meaning="has left the catalog under another key"),
+    Reason.NEW: Fix(meaning="no link yet", done="new: its link was made"),
+    Reason.CHANGED: Fix(
+        meaning="content changed", done="content changed: a new link was made for it"
+    ),
+    Reason.CHANGED_BACK: Fix(
+        meaning="content is back to one that has a link",
+        done="content is back to one that has a link: it uses that again",
+    ),
+    Reason.REKEYED: Fix(
+        meaning="has left the catalog under another key",
+        done="has the link that it had under another key",
+    ),
     Reason.SAME: Fix(meaning="link is up to date"),
     Reason.IGNORED_CHANGE: Fix(meaning="changed only where that is ignored"),
     Reason.ANSWER_UNKNOWN: Fix(
@@ -283,6 +296,7 @@ PROBLEMS: Mapping[str, Fix] = {
     NoteCode.KEY_PADDED: Fix(
         meaning="the unique key begins or ends with white space: without it the row is another one"
     ),
+    NoteCode.ODD_ID: Fix(meaning="a product id is unlike nearly all others"),
     NoteCode.TAB_OR_BREAK: Fix(meaning="a name has a tab or a line break, and keeps it"),
     NoteCode.KEPT: Fix(meaning="a QR code keeps the name and metadata that it was made with"),
     NoteCode.NOT_ACTIVE: Fix(meaning="Incarts said that the link's status is not active"),
@@ -333,6 +347,9 @@ STATUSES: Mapping[int, Fix] = {
     ),
 }
 
+# Statuses of rows for which a run did what their reason asks for.
+_DONE = frozenset({Status.CREATED, Status.REPLACED, Status.REUSED, Status.REKEYED})
+
 # Answers that may come after the link was made, as `answers` reads them.
 _IN_DOUBT = frozenset({303, 408, 421, 425, 499})
 
@@ -380,6 +397,12 @@ def of_forbidden(project_id: str) -> str:
         f"Check the project {project_id} (INCARTS_PROJECT_ID), and the key's access to it and "
         "its scopes."
     )
+
+
+def came_to(status: Status, reason: Reason) -> str:
+    """Return in words why a row has its status once a run is over: what happened, or didn't."""
+    own = REASONS[reason]
+    return own.done if status in _DONE and own.done else own.meaning
 
 
 def of_row(reason: Reason, *, http_status: int | None = None, error_code: str | None = None) -> Fix:

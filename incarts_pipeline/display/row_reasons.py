@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from incarts_pipeline.display.remedies import PROBLEMS, REASONS, of_row
+from incarts_pipeline.display.remedies import PROBLEMS, REASONS, came_to, of_row
 from incarts_pipeline.models import SUSPICIONS, Reason, Severity, Status, severity_of
 from incarts_pipeline.text import Surface, spelled
 
@@ -24,7 +24,7 @@ def why(row: Mapping[str, Any]) -> str:
     if reason is Reason.REFUSED_BY_API:
         answer = f" with {row['http_status']}" if row["http_status"] else ""
         return f"refused by Incarts{answer}: {said or 'no reason given'}"
-    meaning = REASONS[reason].meaning
+    meaning = came_to(Status(row["status"]), reason)
     return f"{meaning} ({said})" if said else meaning
 
 

@@ -6,7 +6,7 @@ from .activity import (
 )
 from .attempts import Outcome as Outcome, Sent as Sent
 from .bulk_queries import History as History
-from .bulk_read import Query as Query, Reading as Reading, reading as reading
+from .bulk_read import Query as Query, Reading as Reading
 from .claims import (
     Call as Call,
     Claim as Claim,
@@ -32,6 +32,7 @@ from .database import (
     open_engine as open_engine,
     prepare_file as prepare_file,
     read_facts as read_facts,
+    reading as reading,
     transaction as transaction,
 )
 from .history import (
@@ -42,7 +43,6 @@ from .history import (
 )
 from .integrity import counts_of as counts_of, damage as damage
 from .journal import Journal as Journal
-from .ledger_file import check_beside as check_beside, check_file as check_file
 from .limits import (
     known_rates as known_rates,
     load_rate as load_rate,
@@ -50,11 +50,11 @@ from .limits import (
 )
 from .link_owners import dispute as dispute, hold_disputed as hold_disputed
 from .lost_keys import hold_lost as hold_lost
-from .moved import copy_database as copy_database
 from .overview import Overview as Overview
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted
 from .queries import (
     GroupHashes as GroupHashes,
+    Holder as Holder,
     Label as Label,
     MadeLink as MadeLink,
     Target as Target,
@@ -62,6 +62,7 @@ from .queries import (
     ensure_sets as ensure_sets,
     go_on_from as go_on_from,
     group_hashes_of as group_hashes_of,
+    holders_of as holders_of,
     known_sets as known_sets,
     links_in_use as links_in_use,
     links_made as links_made,
@@ -87,13 +88,12 @@ from .runs import (
     request_stop as request_stop,
     start_run as start_run,
 )
+from .sqlite.ledger_file import check_beside as check_beside, check_file as check_file
+from .sqlite.moved import copy_database as copy_database
+from .sqlite.witness import mark_of as mark_of, write_mark as write_mark
 from .state_machine import (
     OperationState as OperationState,
     Replay as Replay,
     ReplayRule as ReplayRule,
     replay_rule as replay_rule,
-)
-from .witness import (
-    mark_of as mark_of,
-    write_mark as write_mark,
 )

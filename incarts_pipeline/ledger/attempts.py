@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.link_owners import NewLink, links_of_others
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
-from incarts_pipeline.ledger.tables import Statement, literal
+from incarts_pipeline.ledger.statements import Statement, literal
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Answer, AnswerKind, Dispute, Link, Proof, QrCode, State
 from incarts_pipeline.outgoing import logger_of
 
@@ -60,34 +61,41 @@ class Outcome:
 _SENT = Statement(
     sa.update(tables.operation)
     .where(
-        _O.op_id == sa.bindparam("id"),
-        _O.run_id == sa.bindparam("run"),
-        _O.epoch == sa.bindparam("in_epoch"),
+        _O.op_id == sa.bindparam("id", type_=sa.BigInteger),
+        _O.run_id == sa.bindparam("run", type_=sa.Text),
+        _O.epoch == sa.bindparam("in_epoch", type_=sa.Integer),
         sa.or_(_O.state == literal(State.INTENDED), _O.state == literal(State.IN_DOUBT)),
     )
     .values(
         state=literal(State.SENT),
-        attempts=sa.bindparam("number"),
-        correlation_id=sa.bindparam("correlation"),
+        attempts=sa.bindparam("number", type_=sa.Integer),
+        correlation_id=sa.bindparam("correlation", type_=sa.Text),
         api_key_fingerprint=sa.case(
-            (_O.first_sent_at.is_(None), sa.bindparam("fingerprint")),
+            (_O.first_sent_at.is_(None), sa.bindparam("fingerprint", type_=sa.Text)),
             else_=_O.api_key_fingerprint,
         ),
-        boot_id=sa.case((_O.first_sent_at.is_(None), sa.bindparam("boot_id_")), else_=_O.boot_id),
-        first_sent_boot=sa.func.coalesce(_O.first_sent_boot, sa.bindparam("boot")),
-        first_sent_at=sa.func.coalesce(_O.first_sent_at, sa.bindparam("wall")),
-    )
+        boot_id=sa.case(
+            (_O.first_sent_at.is_(None), sa.bindparam("boot_id_", type_=sa.Text)), else_=_O.boot_id
+        ),
+        first_sent_boot=sa.func.coalesce(_O.first_sent_boot, sa.bindparam("boot", type_=sa.Float)),
+        first_sent_at=sa.func.coalesce(_O.first_sent_at, sa.bindparam("wall", type_=sa.BigInteger)),
+    ),
+    key=["id"],
 )
 
 
 _NEW_ATTEMPT = Statement(
-    sa.insert(tables.attempt), ["op_id", "number", "run_id", "correlation_id", "sent_at"]
+    sa.insert(tables.attempt),
+    ["op_id", "number", "run_id", "correlation_id", "sent_at"],
+    key=["op_id", "number"],
 )
 
 
 def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> list[bool]:
     """Record attempts as about to leave; False for one whose claim is no longer this run's."""
-    changed = _SENT.run(connection, [_sent_values(one, run_id) for one in sent])
+    changed = database_of(connection).run_many(
+        connection, _SENT, [_sent_values(one, run_id) for one in sent]
+    )
     ours = [True] * len(sent) if changed == len(sent) else _still_ours(connection, sent)
     attempts = [
         {
@@ -101,7 +109,7 @@ def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> 
         if mine
     ]
     if attempts:
-        _NEW_ATTEMPT.run(connection, attempts)
+        database_of(connection).run_many(connection, _NEW_ATTEMPT, attempts)
     return ours
 
 
@@ -136,45 +144,47 @@ def _still_ours(connection: sa.Connection, sent: Sequence[Sent]) -> list[bool]:
 _OUTCOME = Statement(
     sa.update(tables.operation)
     .where(
-        _O.op_id == sa.bindparam("id"),
+        _O.op_id == sa.bindparam("id", type_=sa.BigInteger),
         _O.state != literal(State.DONE),
         # Another run that took the operation over knows more than we do; a link id is always news.
         sa.or_(
-            _O.epoch == sa.bindparam("in_epoch"),
+            _O.epoch == sa.bindparam("in_epoch", type_=sa.Integer),
             sa.bindparam("is_link", type_=sa.Boolean) == sa.true(),
         ),
     )
     .values(
-        state=sa.bindparam("to_state"),
+        state=sa.bindparam("to_state", type_=sa.Text),
         run_id=sa.case((sa.bindparam("lets_go", type_=sa.Boolean), None), else_=_O.run_id),
-        http_status=sa.func.coalesce(sa.bindparam("status"), _O.http_status),
-        error_code=sa.bindparam("code"),
-        error_message=sa.bindparam("message"),
-        settled_at=sa.bindparam("at"),
-        settled_run_id=sa.bindparam("run"),
+        http_status=sa.func.coalesce(sa.bindparam("status", type_=sa.Integer), _O.http_status),
+        error_code=sa.bindparam("code", type_=sa.Text),
+        error_message=sa.bindparam("message", type_=sa.Text),
+        settled_at=sa.bindparam("at", type_=sa.BigInteger),
+        settled_run_id=sa.bindparam("run", type_=sa.Text),
         first_sent_at=sa.case(
             (sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_at
         ),
         first_sent_boot=sa.case(
             (sa.bindparam("undone", type_=sa.Boolean), None), else_=_O.first_sent_boot
         ),
-    )
+    ),
+    key=["id"],
 )
 
 _ATTEMPT = Statement(
     sa.update(tables.attempt)
     .where(
-        tables.attempt.c.op_id == sa.bindparam("id"),
-        tables.attempt.c.number == sa.bindparam("in_number"),
+        tables.attempt.c.op_id == sa.bindparam("id", type_=sa.BigInteger),
+        tables.attempt.c.number == sa.bindparam("in_number", type_=sa.Integer),
     )
     .values(
-        answered_at=sa.bindparam("at"),
-        echoed_id=sa.bindparam("echoed"),
-        kind=sa.bindparam("in_kind"),
-        http_status=sa.bindparam("status"),
-        error_code=sa.bindparam("code"),
-        error_message=sa.bindparam("message"),
-    )
+        answered_at=sa.bindparam("at", type_=sa.BigInteger),
+        echoed_id=sa.bindparam("echoed", type_=sa.Text),
+        kind=sa.bindparam("in_kind", type_=sa.Text),
+        http_status=sa.bindparam("status", type_=sa.Integer),
+        error_code=sa.bindparam("code", type_=sa.Text),
+        error_message=sa.bindparam("message", type_=sa.Text),
+    ),
+    key=["id", "in_number"],
 )
 
 
@@ -184,10 +194,12 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
     An answer with the link of another row leaves a doubt instead.
     """
     outcomes = _without_links_of_others(connection, outcomes)
-    changed = _OUTCOME.run(connection, [_outcome_values(o, run_id) for o in outcomes])
+    changed = database_of(connection).run_many(
+        connection, _OUTCOME, [_outcome_values(o, run_id) for o in outcomes]
+    )
     attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
     if attempts:
-        _ATTEMPT.run(connection, attempts)
+        database_of(connection).run_many(connection, _ATTEMPT, attempts)
     links = [
         (o, o.answer.made) for o in outcomes if o.answer is not None and o.answer.made is not None
     ]
@@ -262,17 +274,22 @@ def _attempt_values(outcome: Outcome, answer: Answer) -> dict[str, Any]:
 
 
 _LINK = Statement(
-    sqlite.insert(tables.link).on_conflict_do_nothing(), [c.name for c in tables.link.c]
+    postgresql.insert(tables.link).on_conflict_do_nothing(),
+    [c.name for c in tables.link.c],
+    key=["op_id", "link_id"],
 )
 # A link of an older operation that arrives late belongs to the history, not to the row.
-_ROW = Statement(tables.replace_row_by("op_id"), [c.name for c in tables.row.c])
+_ROW = Statement(
+    tables.replace_row_by("op_id"), [c.name for c in tables.row.c], key=["set_id", "row_key"]
+)
 
 
 def _write_links(
     connection: sa.Connection, run_id: str, links: Sequence[tuple[Outcome, Link | QrCode]]
 ) -> None:
-    _LINK.run(
+    database_of(connection).run_many(
         connection,
+        _LINK,
         [
             link_values(o.operation.op_id, k, run_id, o.at, o.answer.proof if o.answer else None)
             for o, k in links
@@ -291,7 +308,7 @@ def _write_links(
         if not o.operation.for_history
     ]
     if used:
-        _ROW.run(connection, used)
+        database_of(connection).run_many(connection, _ROW, used)
 
 
 def link_values(
@@ -320,7 +337,7 @@ def _raise_alarm(connection: sa.Connection, op_ids: Sequence[int]) -> None:
     """Say loudly when one key has two link ids: Incarts did not honour it. Both are kept."""
     link = tables.link.c
     twice = connection.execute(
-        sa.select(_O.idempotency_key, sa.func.group_concat(link.link_id, ", "))
+        sa.select(_O.idempotency_key, sa.func.aggregate_strings(link.link_id, ", "))
         .join(tables.link, link.op_id == _O.op_id)
         .where(_O.op_id.in_(op_ids))
         .group_by(_O.op_id)

@@ -23,8 +23,11 @@ from incarts_pipeline.identity import RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.link_owners import hold, without_link_to_use
 from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, lost_among, take_lost
+from incarts_pipeline.ledger.queries import earlier_ids
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
-from incarts_pipeline.ledger.tables import Statement, drop_operations
+from incarts_pipeline.ledger.statements import Statement, literal
+from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.ledger.tables import drop_operations
 from incarts_pipeline.models import Action, State, kind_for
 
 _O = tables.operation.c
@@ -72,6 +75,7 @@ class Operation:
     for_history: bool = False
     for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
     correlation_id: str | None = None  # of the last attempt, None before the first
+    earlier_ids: tuple[str, ...] = ()  # correlation ids of all attempts before it was claimed
 
 
 class Claim(StrEnum):
@@ -141,17 +145,21 @@ def claim_calls(
     retry_rejected: bool,
 ) -> list[tuple[Claim, Operation | None]]:
     """Record the intent to send each call, or say why not; one answer per call, in order."""
-    by_row, pointers = _read_rows(connection, calls)
+    store = database_of(connection)
+    store.locked(connection, {call.set_id for call in calls})
+    by_row, pointers = _read_rows(connection, calls, _OPERATIONS_TO_CLAIM)
     answers: list[tuple[Claim, Operation | None]] = []
     dropped: list[int] = []
     held: list[int] = []
     taken: list[dict[str, Any]] = []
     fresh: list[dict[str, Any]] = []
     bodies: list[dict[str, Any]] = []
-    next_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
+    new_ids = iter(store.new_ids(connection, len(calls)))
     may_be_lost = has_lost(connection)
     disputed = without_link_to_use(connection)
     judge = partial(decide, retry_rejected=retry_rejected, disputed=disputed)
+    intended = [o.op_id for known in by_row.values() for o in known if o.state == State.INTENDED]
+    earlier = earlier_ids(connection, intended)
     for call in calls:
         row = (call.set_id, call.row_key)
         known = by_row.get(row, ())
@@ -166,10 +174,10 @@ def claim_calls(
         if verdict.take is not None:
             old = next(o for o in known if o.op_id == verdict.take)
             taken.append({"id": old.op_id, "run": run_id, "follows": call.expected_op_id})
-            answers.append((Claim.OURS, operation_of(old, call.body)))
+            own = operation_of(old, call.body)
+            answers.append((Claim.OURS, replace(own, earlier_ids=earlier.get(own.op_id, ()))))
             continue
-        values = _new_operation(call, next_id, verdict.generation, run_id, now)
-        next_id += 1
+        values = _new_operation(call, next(new_ids), verdict.generation, run_id, now)
         fresh.append(values)
         bodies.append({"op_id": values["op_id"], "body": call.body})
         if may_be_lost and take_lost(connection, values["idempotency_key"]):
@@ -191,7 +199,7 @@ def lost_calls(
     Nor will those whose row had a link of this content that is disputed. Claimed, each becomes an
     operation that needs review. The set of a call may be unknown here.
     """
-    by_row, pointers = _read_rows(connection, calls)
+    by_row, pointers = _read_rows(connection, calls, _OPERATIONS)
     keys: dict[str, Call] = {}
     disputed = without_link_to_use(connection)
     found: list[Call] = []
@@ -221,9 +229,13 @@ def _key_of(call: Call, generation: int) -> str:
 
 
 def _read_rows(
-    connection: sa.Connection, calls: Sequence[Call]
+    connection: sa.Connection, calls: Sequence[Call], operations: sa.Select[Any]
 ) -> tuple[dict[tuple[int, str], list[Any]], dict[tuple[int, str], int]]:
-    """Return the operations and the link in use of each call's row."""
+    """Return the operations and the link in use of each call's row.
+
+    In this order: an answer that is recorded between the two changes both, and a pointer that is
+    newer than its operation says that the row has moved; an older one would say that it has not.
+    """
     by_row: dict[tuple[int, str], list[Any]] = {}
     pointers: dict[tuple[int, str], int] = {}
     for set_id in {call.set_id for call in calls}:
@@ -231,7 +243,7 @@ def _read_rows(
             "set_id": set_id,
             "row_keys": [call.row_key for call in calls if call.set_id == set_id],
         }
-        for o in connection.execute(_OPERATIONS, of_these):
+        for o in connection.execute(operations, of_these):
             by_row.setdefault((set_id, o.row_key), []).append(o)
         for r in connection.execute(_POINTERS, of_these):
             pointers[set_id, r.row_key] = r.op_id
@@ -242,6 +254,9 @@ _KEYS: sa.BindParameter[Any] = sa.bindparam("row_keys", expanding=True)
 _OPERATIONS = sa.select(tables.operation).where(
     _O.set_id == sa.bindparam("set_id"), _O.row_key.in_(_KEYS)
 )
+# A run whose lease has ended may be about to mark one as sent, or record an answer: it comes before
+# or after the claim, not in between.
+_OPERATIONS_TO_CLAIM = _OPERATIONS.with_for_update()
 _POINTERS = sa.select(tables.row.c.row_key, tables.row.c.op_id).where(
     tables.row.c.set_id == sa.bindparam("set_id"), tables.row.c.row_key.in_(_KEYS)
 )
@@ -288,49 +303,31 @@ def _write(
 ) -> None:
     if dropped:
         drop_operations(connection, dropped)
+    store = database_of(connection)
     if taken:
-        connection.execute(_TAKE, taken)
+        store.run_many(connection, _TAKE, taken)
     if fresh:
-        _NEW_OPERATION.run(connection, fresh)
-        _NEW_BODY.run(connection, bodies)
+        store.run_many(connection, _NEW_OPERATION, fresh)
+        store.run_many(connection, _NEW_BODY, bodies)
 
 
-_NEW_OPERATION = Statement(
-    sa.insert(tables.operation),
-    [
-        "op_id",
-        "idempotency_key",
-        "set_id",
-        "row_key",
-        "generation",
-        "action",
-        "retailer",
-        "intent",
-        "content_hash",
-        "destination_hash",
-        "tracking_hash",
-        "label_hash",
-        "recipe",
-        "follows_op_id",
-        "state",
-        "run_id",
-        "epoch",
-        "attempts",
-        "intended_at",
-        "for_link_id",
-        "error_code",
-    ],
+_COLUMNS = (
+    "op_id idempotency_key set_id row_key generation action retailer intent "
+    "content_hash destination_hash tracking_hash label_hash recipe follows_op_id "
+    "state run_id epoch attempts intended_at for_link_id error_code"
 )
-_NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"])
-_TAKE = (
+_NEW_OPERATION = Statement(sa.insert(tables.operation), _COLUMNS.split(), key=["op_id"])
+_NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"], key=["op_id"])
+_TAKE = Statement(
     sa.update(tables.operation)
-    .where(_O.op_id == sa.bindparam("id"))
+    .where(_O.op_id == sa.bindparam("id", type_=sa.BigInteger))
     .values(
-        run_id=sa.bindparam("run"),
-        epoch=_O.epoch + 1,
-        state=State.INTENDED.value,
-        follows_op_id=sa.bindparam("follows"),
-    )
+        run_id=sa.bindparam("run", type_=sa.Text),
+        epoch=_O.epoch + sa.literal_column("1"),
+        state=literal(State.INTENDED),
+        follows_op_id=sa.bindparam("follows", type_=sa.BigInteger),
+    ),
+    key=["id"],
 )
 
 
@@ -345,6 +342,7 @@ def claim_doubts(
 
     Ones that this run has taken before are left out, so that calling again brings the next.
     """
+    database_of(connection).locked(connection, set_ids)
     found = connection.execute(
         sa.select(tables.operation, tables.body.c.body)
         .join(tables.body, tables.body.c.op_id == _O.op_id)
@@ -356,6 +354,7 @@ def claim_doubts(
         )
         .order_by(_O.first_sent_at, _O.op_id)
         .limit(limit)
+        .with_for_update(of=tables.operation)  # see `_OPERATIONS_TO_CLAIM`
     ).all()
     if found:
         connection.execute(
@@ -363,7 +362,8 @@ def claim_doubts(
             .where(_O.op_id.in_([o.op_id for o in found]))
             .values(run_id=run_id, epoch=_O.epoch + 1, state=State.IN_DOUBT.value)
         )
-    return [operation_of(o, o.body) for o in found]
+    earlier = earlier_ids(connection, [o.op_id for o in found])
+    return [replace(operation_of(o, o.body), earlier_ids=earlier.get(o.op_id, ())) for o in found]
 
 
 def _own(values: Mapping[str, Any], body: bytes, epoch: int, state: OperationState) -> Operation:

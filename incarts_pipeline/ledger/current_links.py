@@ -13,6 +13,7 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.link_owners import links_to_use
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import State
 
 _O = tables.operation.c
@@ -63,7 +64,7 @@ def learn(connection: sa.Connection, contents: Sequence[Content]) -> None:
     connection.execute(_LEARN, values)
     connection.execute(_LEARN_ROW, values)
     connection.execute(
-        sa.insert(tables.body).prefix_with("OR REPLACE"),
+        tables.replacing(tables.body),
         [{"op_id": one["id"], "body": one["body"]} for one in values],
     )
 
@@ -104,6 +105,7 @@ def reuse(
     Such a row has got another link since the plan was made, and keeps it; or its earlier link has
     been disputed since.
     """
+    database_of(connection).locked(connection, {move.set_id for move in moves})
     current = _current(connection, moves)
     late = [m for m in moves if current.get(m[:2]) not in (m.expected_op_id, m.op_id)]
     moves = [m for m in moves if current.get(m[:2]) == m.expected_op_id]
@@ -124,7 +126,7 @@ def reuse(
     moves = [move for move in moves if move.op_id in usable]
     if moves:
         connection.execute(
-            sa.insert(tables.row).prefix_with("OR REPLACE"),
+            tables.replacing(tables.row),
             [
                 tables.row_values(
                     move[:2],
@@ -146,10 +148,12 @@ def _current(connection: sa.Connection, moves: Sequence[Move]) -> dict[tuple[int
     for start in range(0, len(moves), 10_000):
         part = moves[start : start + 10_000]
         rows = connection.execute(
-            sa.select(_R.set_id, _R.row_key, _R.op_id).where(
+            sa.select(_R.set_id, _R.row_key, _R.op_id)
+            .where(
                 _R.set_id.in_({move.set_id for move in part}),
                 _R.row_key.in_([move.row_key for move in part]),
             )
+            .with_for_update()  # a link that is answered now comes before or after
         )
         found.update({(row.set_id, row.row_key): row.op_id for row in rows})
     return found
@@ -177,7 +181,7 @@ def join_partition(
 ) -> None:
     """Note that rows, as (set id, row key), are in a partition of the catalog now."""
     connection.execute(
-        sa.insert(tables.member).prefix_with("OR REPLACE"),
+        tables.replacing(tables.member),
         [{"set_id": set_id, "row_key": key, "partition": partition} for set_id, key in rows],
     )
 

@@ -1,114 +1,91 @@
-"""Database file of the ledger: making it, opening it, and refusing one that isn't ours."""
+"""Database of the ledger: making it, opening it, and refusing one that isn't ours."""
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.dialects import postgresql
 
-from incarts_pipeline import sqlite
-from incarts_pipeline.errors import LedgerError, LedgerForeignError
+from incarts_pipeline.errors import LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.ledger_file import check_file, create_empty, is_there
-from incarts_pipeline.ledger.migrations import MIGRATIONS
-from incarts_pipeline.ledger.publications import forget_before_inserts
-from incarts_pipeline.ledger.witness import check_mark, count_commits, last_mark, write_mark
-from incarts_pipeline.settings import FACT, TrustedHost, is_loopback
-from incarts_pipeline.sqlite import explain, write_ahead
+from incarts_pipeline.ledger.bulk_read import Reading
+from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.ledger.stores import store_at
+from incarts_pipeline.settings import FACT, LedgerPlace, TrustedHost, is_loopback
 from incarts_pipeline.text import Option, OptionText
 
 
 def open_engine(
-    path: Path, *, read_only: bool = False, pool: type[sa.Pool] = sa.pool.QueuePool
+    place: LedgerPlace, *, read_only: bool = False, pool: type[sa.Pool] = sa.pool.QueuePool
 ) -> sa.Engine:
-    """Return an engine on the file: WAL, `synchronous=FULL`, one immediate transaction at a time.
+    """Return an engine on the ledger; a transaction of it waits its turn, and lasts once committed.
 
-    Dispose of it when its work is done, which closes the file; one with a `NullPool` has it open
+    Dispose of it when its work is done, which closes the ledger; one with a `NullPool` has it open
     only within a transaction.
 
     Raises:
-        LedgerError: the file can't be opened; one that isn't there is not made.
+        LedgerError: the ledger can't be opened; one that isn't there is not made.
     """
-    mode = "ro" if read_only else "rw"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=sqlite.BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            if not read_only:
-                write_ahead(connection)
-                connection.execute("PRAGMA synchronous=FULL")
-        except BaseException:
-            connection.close()  # nobody else has it yet
-            raise
-        return connection
-
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=pool, hide_parameters=True)
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A deferred transaction that turns into a write can fail at once when another process
-        # writes; an immediate one waits its turn.
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    forget_before_inserts(engine)
-    count_commits(engine)
-    return engine
+    return store_at(place).open(read_only=read_only, pool=pool)
 
 
 @contextmanager
-def transaction(engine: sa.Engine, path: Path, *, marked: bool = True) -> Iterator[sa.Connection]:
+def transaction(
+    engine: sa.Engine, place: LedgerPlace, *, marked: bool = True
+) -> Iterator[sa.Connection]:
     """Run a block in one transaction; the witness is told of it, unless `marked` is false.
 
     Raises:
         LedgerError: it can't be read or written; nothing of the block is on disk.
     """
+    store = store_at(place)
     try:
         with engine.connect() as connection:
             with connection.begin():
                 yield connection
-            mark = connection.info["mark"]
-    except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
-        raise explain(error, path) from error
-    if marked:
-        write_mark(path, mark)
+            if marked:
+                store.told(connection)
+    except store.errors as error:
+        raise store.explain(error) from error
 
 
 @contextmanager
-def once(path: Path, *, read_only: bool = False) -> Iterator[sa.Connection]:
+def once(place: LedgerPlace, *, read_only: bool = False) -> Iterator[sa.Connection]:
     """Open the ledger for one transaction; raises as `transaction` does."""
-    with transaction(_closing_engine(path, read_only=read_only), path) as connection:
+    with transaction(_closing_engine(place, read_only=read_only), place) as connection:
         yield connection
 
 
+def reading(place: LedgerPlace, *, large: bool | None = None) -> AbstractContextManager[Reading]:
+    """Open the ledger for bulk reads that change nothing; `large` None looks at its size.
+
+    Raises:
+        LedgerError: it can't be read.
+    """
+    return store_at(place).reading(large=large)
+
+
 @lru_cache(maxsize=16)
-def _closing_engine(path: Path, *, read_only: bool) -> sa.Engine:
-    """Return an engine that leaves no file open: what is kept is the text of its statements.
+def _closing_engine(place: LedgerPlace, *, read_only: bool) -> sa.Engine:
+    """Return an engine that leaves nothing open: what is kept is the text of its statements.
 
     A run opens the ledger for a dozen single transactions, and to make an engine and translate
     their statements takes longer than to carry them out.
     """
-    return open_engine(path, read_only=read_only, pool=sa.pool.NullPool)
+    return open_engine(place, read_only=read_only, pool=sa.pool.NullPool)
 
 
 def prepare_file(
-    path: Path,
+    place: LedgerPlace,
     base_url: str,
     *,
-    migrations: Mapping[int, Sequence[str]] = MIGRATIONS,
+    migrations: Mapping[int, Sequence[str]] | None = None,
     may_be_older: bool = False,
 ) -> sa.Engine:
     """Open the ledger for writing, making or migrating it as needed; return its engine.
@@ -121,27 +98,24 @@ def prepare_file(
         LedgerForeignError: it belongs to another base URL or was made by a newer version.
         LedgerLockedError: another program holds the write lock.
         LedgerDamagedError: the file is not an intact SQLite database.
-        LedgerError: the file can't be made or written.
+        LedgerError: the ledger can't be made or written.
     """
-    if not path.parent.is_dir():
-        raise LedgerError(
-            f"The ledger's folder {path.parent} doesn't exist.",
-            fix="Create it, or set INCARTS_LEDGER to another file.",
-        )
-    check_file(path)
-    mark = None if may_be_older else last_mark(path)
-    if not is_there(path):
-        check_mark(path, mark, {})
-        create_empty(path)
-    engine = open_engine(path)
+    store = store_at(place)
+    store.check()
+    known = None if may_be_older else store.newest_known()
+    if not store.is_there():
+        store.check_newest(known, {})
+        store.create()
+    engine = store.open()
     try:
-        with transaction(engine, path, marked=not may_be_older) as connection:
+        with transaction(engine, place, marked=not may_be_older) as connection:
+            store.locked(connection, ())
             facts = read_facts(connection)
             if not facts:
                 _create(connection, base_url)
             else:
-                check_facts(facts, base_url, path)
-                check_mark(path, mark, facts)
+                check_facts(facts, base_url, place)
+                store.check_newest(known, facts)
                 migrate(connection, int(facts["schema_version"]), migrations)
     except BaseException:
         engine.dispose()
@@ -149,19 +123,20 @@ def prepare_file(
     return engine
 
 
-def lift(path: Path) -> None:
+def lift(place: LedgerPlace) -> None:
     """Bring a ledger of an older version to this one's, so that it can be read.
 
     Raises:
-        LedgerError: the file can't be written.
+        LedgerError: the ledger can't be written.
     """
-    with once(path) as connection:
+    with once(place) as connection:
+        database_of(connection).locked(connection, ())
         migrate(connection, int(read_facts(connection)["schema_version"]))
 
 
 def read_facts(connection: sa.Connection) -> dict[str, str]:
-    """Return the ledger's name → value facts, empty when the file is new."""
-    if not sa.inspect(connection).has_table("meta"):
+    """Return the ledger's name → value facts, empty when it is new."""
+    if not database_of(connection).has_tables(connection):
         return {}
     # Whom it trusts is nobody's business who only looks.
     found = sa.select(tables.meta).where(~tables.meta.c.name.startswith(FACT))
@@ -171,13 +146,13 @@ def read_facts(connection: sa.Connection) -> dict[str, str]:
 def keep_word(connection: sa.Connection, trusted: TrustedHost) -> None:
     """Let the ledger speak for the host of a run's key, where nothing else remembers it."""
     fact = {"name": FACT + trusted.fingerprint, "value": trusted.proof}
-    insert = sqlite_dialect.insert(tables.meta).values(fact)
+    insert = postgresql.insert(tables.meta).values(fact)
     connection.execute(
         insert.on_conflict_do_update(index_elements=["name"], set_={"value": trusted.proof})
     )
 
 
-def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> None:
+def check_facts(facts: Mapping[str, str], base_url: str | None, place: LedgerPlace) -> None:
     """Refuse a ledger of a newer version, another recipe or (when given) another base URL.
 
     Raises:
@@ -185,19 +160,19 @@ def check_facts(facts: Mapping[str, str], base_url: str | None, path: Path) -> N
     """
     if int(facts["schema_version"]) > tables.SCHEMA_VERSION:
         raise LedgerForeignError(
-            f"The ledger {path} was made by a newer version of incarts-pipeline "
+            f"The ledger {place} was made by a newer version of incarts-pipeline "
             f"(schema {facts['schema_version']}, this one knows {tables.SCHEMA_VERSION}).",
             fix="Upgrade incarts-pipeline.",
         )
     if int(facts["recipe"]) != RECIPE:
         raise LedgerForeignError(
-            f"The ledger {path} was written with recipe {facts['recipe']} of bodies and keys, "
+            f"The ledger {place} was written with recipe {facts['recipe']} of bodies and keys, "
             f"this version has {RECIPE}: every link would look changed.",
             fix="Use the version of incarts-pipeline that wrote it.",
         )
     if base_url is not None and facts["base_url"] != base_url:
         raise LedgerForeignError(
-            f"The ledger {path} belongs to {facts['base_url']}, not to {base_url}.",
+            f"The ledger {place} belongs to {facts['base_url']}, not to {base_url}.",
             fix=_other_ledger(facts["base_url"], base_url),
         )
 
@@ -221,9 +196,7 @@ def _other_ledger(own: str, asked: str) -> str:
 
 
 def _create(connection: sa.Connection, base_url: str) -> None:
-    tables.metadata.create_all(connection)
-    for trigger in tables.FORGET_PUBLISHED:
-        connection.exec_driver_sql(trigger)
+    database_of(connection).create_tables(connection)
     facts = {
         "ledger_id": str(uuid.uuid4()),
         "base_url": base_url,
@@ -238,9 +211,11 @@ def _create(connection: sa.Connection, base_url: str) -> None:
 
 
 def migrate(
-    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]] | None = None
 ) -> None:
     """Bring a ledger of some version to this one's, in the caller's transaction."""
+    if migrations is None:
+        migrations = database_of(connection).migrations
     while version in migrations:
         for statement in migrations[version]:
             connection.exec_driver_sql(statement)

@@ -1,4 +1,4 @@
-"""Integrity of a ledger: what SQLite, the references, and each body's hash say of it."""
+"""Integrity of a ledger: what the database, the references, and each body's hash say of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.identity import RECIPE, qr_content_hash
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.store import database_of
 
 _O = tables.operation.c
 _R = tables.row.c
@@ -20,11 +21,7 @@ _MOST = 10  # of each kind; one damaged page may have spoilt thousands
 
 def damage(connection: sa.Connection) -> Iterator[str]:
     """Yield in words what is wrong with a ledger; nothing when it is intact."""
-    check = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
-    if check != ["ok"]:
-        yield from check
-    for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST):
-        yield f"a row of the table {table} refers to one that isn't there"
+    yield from database_of(connection).damage(connection)
     for key, op_id in connection.execute(_WITHOUT_LINK):
         yield f"the row {key} uses a link that isn't there (operation {op_id})"
     yield from _wrong_bodies(connection)

@@ -11,8 +11,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,11 +20,9 @@ import sqlalchemy as sa
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, write_sent
-from incarts_pipeline.ledger.ledger_file import file_id
-from incarts_pipeline.ledger.moved import is_moved, moved_error, rescue
-from incarts_pipeline.ledger.witness import Witness
+from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.outgoing import logger_of
-from incarts_pipeline.sqlite import explain
+from incarts_pipeline.settings import LedgerPlace
 
 logger = logger_of(__name__)
 
@@ -43,12 +41,9 @@ class Journal:
     `run` raises what its work does, too: then that work alone is undone.
     """
 
-    def __init__(self, engine: sa.Engine, path: Path, run_id: str) -> None:
-        self._engine = engine
-        self._path = path
-        self._connection: sa.Connection | None = None
-        self._witness = Witness(path)
-        self._file = file_id(path)
+    def __init__(self, engine: sa.Engine, place: LedgerPlace, run_id: str) -> None:
+        self._store = store_at(place)
+        self._writer = self._store.writer(engine, run_id)
         self._run_id = run_id
         self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._turn: list[_Job] = []  # jobs of this turn of the event loop
@@ -75,8 +70,8 @@ class Journal:
 
     @property
     def moved(self) -> LedgerError | None:
-        """The error of a ledger whose path leads to another file than the one that is open."""
-        return moved_error(self._path) if is_moved(self._path, self._file) else None
+        """The error of a ledger that is no longer where the next run looks for it."""
+        return self._writer.moved
 
     @property
     def lost(self) -> LedgerError | None:
@@ -93,9 +88,10 @@ class Journal:
         result: T = await self._ask(_Job(work=work))
         return result
 
-    async def mark_sent(self, sent: Sent) -> bool:
-        """Record an attempt before it leaves; False when the operation is no longer ours."""
-        return bool(await self._ask(_Job(sent=sent)))
+    async def mark_sent(self, sent: Sequence[Sent]) -> Sequence[bool]:
+        """Record attempts before they leave; False for each whose operation is no longer ours."""
+        marked: Sequence[bool] = await self._ask(_Job(sent=sent))
+        return marked
 
     def record(self, outcome: Outcome) -> None:
         """Record an answer with the next group, without waiting for it."""
@@ -149,61 +145,47 @@ class Journal:
 
     def _commit(self, group: list[_Job]) -> None:
         outcomes = [*self._unrecorded, *(job.outcome for job in group if job.outcome)]
-        if outcomes:
+        for _ in outcomes:
             passing(Place.ANSWERED)
         self._unrecorded = outcomes
         try:
-            connection = self._connection = self._connection or self._engine.connect()
-            with connection.begin():
-                results = self._written(connection, group)
+            results = self._writer.write(partial(self._written, group))
             self._unrecorded = []
-            # Before anybody is told, and so before anything leaves.
-            self._witness.committed(connection)
-            self._witness.sync()
+            self._writer.written()  # before anybody is told, and so before anything leaves
         except Exception as error:  # whatever it was, nobody may count on what is in the group
-            self._disconnect()
             self._fail(group, error)
             return
-        if outcomes:
+        for _ in outcomes:
             passing(Place.RECORDED)
         self._broken = None
         self._resolve([(job.future, result) for job, result in results])
 
-    def _written(self, connection: sa.Connection, group: list[_Job]) -> list[tuple[_Job, Any]]:
+    def _written(self, group: list[_Job], connection: sa.Connection) -> list[tuple[_Job, Any]]:
         """Write a group: answers first, since an operation's next attempt may be in it too."""
         if self._unrecorded:
             write_outcomes(connection, self._run_id, self._unrecorded)
         results = [(job, self._done(job.work, connection)) for job in group if job.work]
-        if sent := [(job, job.sent) for job in group if job.sent]:
-            marks = self._marked(connection, [mark for _, mark in sent])
-            results += zip((job for job, _ in sent), marks, strict=True)
+        flights = [(job, job.sent) for job in group if job.sent is not None]
+        results += self._marked(connection, flights) if flights else []
         return results
 
-    def _marked(self, connection: sa.Connection, sent: list[Sent]) -> Sequence[bool | LedgerError]:
-        """Mark attempts as sent, unless the next run would not see it."""
+    def _marked(
+        self, connection: sa.Connection, flights: Sequence[tuple[_Job, Sequence[Sent]]]
+    ) -> list[tuple[_Job, Any]]:
+        """Mark the attempts of all flights as sent, unless the next run would not see it."""
         if moved := self.moved:
-            return [moved] * len(sent)
-        self._witness.keep_keys(one.operation.idempotency_key for one in sent)
-        return write_sent(connection, self._run_id, sent)
+            return [(job, moved) for job, _ in flights]
+        sent = [one for _, flight in flights for one in flight]
+        self._writer.about_to_send(one.operation.idempotency_key for one in sent)
+        ours = iter(write_sent(connection, self._run_id, sent))
+        return [(job, list(islice(ours, len(flight)))) for job, flight in flights]
 
     def _close(self) -> None:
         try:
-            if self._file is not None and self.moved:
-                connection = self._connection = self._connection or self._engine.connect()
-                self._lost = rescue(connection, self._path, self._file, self._run_id)
-            self._witness.sync(now=True)
-        except (LedgerError, sa.exc.DBAPIError) as error:
+            self._lost = self._writer.close()
+        except LedgerError as error:
             text = "The ledger could not be closed as it should: %s"
             logger.error(text, error, extra={"run_id": self._run_id})
-        self._witness.close()
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        """Let go of the connection, which is kept from one group to the next."""
-        if self._connection is not None:
-            with suppress(sa.exc.DBAPIError):
-                self._connection.close()
-        self._connection = None
 
     def _done(self, work: Callable[[sa.Connection], Any], connection: sa.Connection) -> Any:
         """Return the result of a piece of work, or the error that is its own: undoes it alone.
@@ -215,7 +197,7 @@ class Journal:
             with connection.begin_nested():
                 return work(connection)
         except sa.exc.IntegrityError as error:
-            told = explain(error, self._path)
+            told = self._store.explain(error)
             told.__cause__ = error
             return told
         except sa.exc.DBAPIError:
@@ -226,7 +208,7 @@ class Journal:
     def _fail(self, group: list[_Job], error: Exception) -> None:
         """Tell whoever waits that nothing was recorded; the answers are kept for the next try."""
         self._broken = told = (
-            error if isinstance(error, LedgerError) else explain(error, self._path)
+            error if isinstance(error, LedgerError) else self._store.explain(error)
         )
         told.__cause__ = error if told is not error else error.__cause__
         text = "The ledger did not record %d entries: %s"
@@ -261,7 +243,7 @@ class _Job:
     def __init__(
         self,
         *,
-        sent: Sent | None = None,
+        sent: Sequence[Sent] | None = None,
         outcome: Outcome | None = None,
         work: Callable[[sa.Connection], Any] | None = None,
     ) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
@@ -27,7 +27,7 @@ def save_rate(
     connection: sa.Connection, api_key_fingerprint: str, learned: Learned, now: Stamp
 ) -> None:
     """Keep what was learned of a key's limit."""
-    insert = sqlite.insert(tables.rate).values(
+    insert = postgresql.insert(tables.rate).values(
         api_key_fingerprint=api_key_fingerprint,
         learned=json.dumps(dataclasses.asdict(learned)),
         learned_at=now.micros,

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
+from incarts_pipeline.ledger.statements import literal
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Dispute, Proof, State
 from incarts_pipeline.outgoing import logger_of
 
@@ -79,6 +81,7 @@ def links_of_others(connection: sa.Connection, new: Sequence[NewLink]) -> Mappin
     answered: dict[str, list[NewLink]] = {}
     for one in new:
         answered.setdefault(one.link_id, []).append(one)
+    database_of(connection).reserve_links(connection, answered)
     is_known = connection.scalar(_ANY_HOLDER, {"answered": json.dumps(list(answered))})
     if not is_known and len(answered) == len(new):
         return {}  # as it nearly always is
@@ -136,7 +139,7 @@ _HAS_ANOTHER = (
     sa.select(_ANOTHER.c.op_id)
     .where(
         _ANOTHER.c.op_id == _O.op_id,
-        _ANOTHER.c.proof.is_distinct_from(tables.literal(Proof.DISPUTED)),
+        _ANOTHER.c.proof.is_distinct_from(literal(Proof.DISPUTED)),
     )
     .exists()
 )
@@ -144,7 +147,7 @@ _DISPUTED = (
     sa.select(_O.op_id)
     .select_from(tables.link)
     .join(tables.operation, _O.op_id == _K.op_id)
-    .where(tables.IS_DISPUTED, _O.state == tables.literal(State.DONE))
+    .where(tables.IS_DISPUTED, _O.state == literal(State.DONE))
 )
 _OTHER, _DOUBT = tables.operation.alias(), tables.operation.alias()
 _IS_IN_DOUBT = (
@@ -173,7 +176,7 @@ _DISPUTED_IN_USE = (
         sa.and_(
             _OTHER.c.set_id == _O.set_id,
             _OTHER.c.row_key == _O.row_key,
-            _OTHER.c.state == tables.literal(State.INTENDED),
+            _OTHER.c.state == literal(State.INTENDED),
         ),
     )
     .where(~_IS_IN_DOUBT)

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.identity import key_digest
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.queries import go_on_from
-from incarts_pipeline.ledger.witness import last_mark, sent_digests
+from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.models import State
+from incarts_pipeline.settings import LedgerPlace
 
 ERROR_CODE = "ledger_restored"
 
@@ -28,7 +28,7 @@ _O = tables.operation.c
 _L = tables.lost_key.c
 
 
-def hold_lost(connection: sa.Connection, ledger: Path) -> int:
+def hold_lost(connection: sa.Connection, ledger: LedgerPlace) -> int:
     """Hold every key that was sent, as far as the witness of `ledger` knows, and isn't known here.
 
     An operation that is known, but was marked more often than it says, needs review at once. The
@@ -37,7 +37,8 @@ def hold_lost(connection: sa.Connection, ledger: Path) -> int:
     Returns:
         How many keys are held.
     """
-    marked = Counter(sent_digests(ledger))
+    outside = store_at(ledger)
+    marked = Counter(outside.sent_digests())
     for key, state, attempts, op_id in connection.execute(
         sa.select(_O.idempotency_key, _O.state, _O.attempts, _O.op_id)
     ):
@@ -46,10 +47,8 @@ def hold_lost(connection: sa.Connection, ledger: Path) -> int:
             _review(connection, op_id)
     if marked:
         held = [{"digest": digest} for digest in marked]
-        connection.execute(sqlite.insert(tables.lost_key).on_conflict_do_nothing(), held)
-    mark = last_mark(ledger)
-    if mark is not None:
-        go_on_from(connection, "commits", mark.commits)
+        connection.execute(postgresql.insert(tables.lost_key).on_conflict_do_nothing(), held)
+    go_on_from(connection, "commits", outside.last_count())
     return connection.scalar(sa.select(sa.func.count()).select_from(tables.lost_key)) or 0
 
 

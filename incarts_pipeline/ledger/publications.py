@@ -2,15 +2,13 @@
 
 A file is noted before the ledger is read for it, and confirmed with its checksum once it is in
 place. Whatever changes something that is published deletes all notes in the same transaction, and
-nobody has to think of it: where rows are updated or deleted, by whatever program, triggers do it
-(`tables.FORGET_PUBLISHED`), and before rows are inserted, every engine that `open_engine` makes
-(`forget_before_inserts`). So a confirmed note is true of the ledger as it is, in copies and
-restored backups too: they have the notes of their own state.
+nobody has to think of it: the database does it (for SQLite, `sqlite.engine`). So a confirmed note
+is true of the ledger as it is, in copies and restored backups too: they have the notes of their own
+state.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,11 +18,7 @@ import sqlalchemy as sa
 from incarts_pipeline.ledger import tables
 
 _P = tables.published.c
-_FORGET = f"DELETE FROM {tables.published.name}"  # noqa: S608 - our own names
-_INSERT = re.compile(
-    rf"""\s*INSERT\s+(OR\s+\w+\s+)?INTO\s+"?({"|".join(t.name for t in tables.PUBLISHED)})\b""",
-    re.IGNORECASE,
-)
+FORGET = f"DELETE FROM {tables.published.name}"  # noqa: S608 - our own names
 
 
 class Note(NamedTuple):
@@ -34,26 +28,11 @@ class Note(NamedTuple):
     sha256: bytes
 
 
-def forget_before_inserts(engine: sa.Engine) -> None:
-    """Have an engine delete all notes before a statement that inserts into what is published.
-
-    A trigger would do so for each of the rows that make one link, and take a tenth of the run; a
-    statement inserts hundreds of them.
-    """
-
-    @sa.event.listens_for(engine, "before_cursor_execute")
-    def _forget(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
-        if _INSERT.match(statement):
-            connection.exec_driver_sql(_FORGET)
-
-
 def note(connection: sa.Connection, places: Sequence[str]) -> str:
     """Note that files are about to be made from the ledger as it is; return the notes' mark."""
     mark = uuid.uuid4().hex
-    connection.execute(
-        sa.insert(tables.published).prefix_with("OR REPLACE"),
-        [{"place": place, "mark": mark} for place in places],
-    )
+    fresh = [{"place": place, "mark": mark, "made_from": None, "sha256": None} for place in places]
+    connection.execute(tables.replacing(tables.published), fresh)
     return mark
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import LINKS, Kind
+from incarts_pipeline.models import LINKS, Kind, Proof, State
 
 _CHUNK = 10_000
 
@@ -100,6 +101,10 @@ def set_ids_of(
     return {row[0]: row[1] for row in rows}
 
 
+# Another run may make the same one just now.
+_NEW_SET = postgresql.insert(tables.link_set).on_conflict_do_nothing()
+
+
 def ensure_sets(
     connection: sa.Connection,
     project_id: str,
@@ -115,7 +120,7 @@ def ensure_sets(
         if name not in known
     ]
     if fresh:
-        connection.execute(sa.insert(tables.link_set), fresh)
+        connection.execute(_NEW_SET, fresh)
     found = set_ids_of(connection, project_id, names, kind)
     if key_columns:
         connection.execute(
@@ -246,6 +251,31 @@ def known_keys(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
     return _known(connection, tables.operation.c.idempotency_key, keys)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A row that has or had a link, and where the link leads, as far as that was answered."""
+
+    link_id: str
+    set_id: int
+    row_key: str
+    target_url: str | None
+
+
+def holders_of(connection: sa.Connection, link_ids: Sequence[str]) -> list[Holder]:
+    """Return the rows of some links, but those whose link is disputed, or was given up."""
+    k, o = tables.link.c, tables.operation.c
+    query = (
+        sa.select(k.link_id, o.set_id, o.row_key, k.target_url)
+        .join(tables.operation, o.op_id == k.op_id)
+        .where(o.state != State.ABANDONED, k.proof.is_distinct_from(Proof.DISPUTED))
+    )
+    return [
+        Holder(**row._mapping)
+        for start in range(0, len(link_ids), _CHUNK)
+        for row in connection.execute(query.where(k.link_id.in_(link_ids[start : start + _CHUNK])))
+    ]
+
+
 def _known(connection: sa.Connection, column: sa.Column[str], values: Sequence[str]) -> set[str]:
     # One parameter instead of thousands, each of which would cost SQLAlchemy more than SQLite.
     asked = sa.func.json_each(json.dumps(list(values))).table_valued("value")
@@ -272,3 +302,14 @@ def next_sequence(connection: sa.Connection) -> int:
     )
     value = connection.scalar(sa.select(m.value).where(m.name == "sequence"))
     return int(value or 0)
+
+
+def earlier_ids(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Return the correlation ids of operations' attempts: any of them may be answered yet."""
+    found: dict[int, tuple[str, ...]] = {}
+    a = tables.attempt.c
+    if op_ids:
+        ids = sa.select(a.op_id, a.correlation_id).where(a.op_id.in_(op_ids)).order_by(a.number)
+        for op_id, correlation_id in connection.execute(ids):
+            found[op_id] = (*found.get(op_id, ()), correlation_id)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -13,24 +12,23 @@ from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger.claims import Call, lost_calls
 from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
-from incarts_pipeline.ledger.ledger_file import check_file, is_there
 from incarts_pipeline.ledger.limits import load_rate
 from incarts_pipeline.ledger.link_owners import without_link_to_use
 from incarts_pipeline.ledger.lost_keys import has_lost
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, complete_sets, living_runs
+from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
-from incarts_pipeline.ledger.witness import check_mark, last_mark
 from incarts_pipeline.models import LINKS, Kind
 from incarts_pipeline.rate_limit import Learned
-from incarts_pipeline.settings import Settings
+from incarts_pipeline.settings import LedgerPlace, Settings
 from incarts_pipeline.text import Option, OptionText
 
 T = TypeVar("T")
 
 
 class LedgerReader:
-    """Reads one ledger file; `path` is None while there is no ledger yet.
+    """Reads one ledger; `path` is None while there is no ledger yet.
 
     Raises, from the constructor:
         RefusedError: it is older than its witness says, or can't be kept where it is.
@@ -39,13 +37,14 @@ class LedgerReader:
         LedgerError: it is of an older version, and can't be written to lift it.
     """
 
-    def __init__(self, path: Path, *, base_url: str | None = None) -> None:
+    def __init__(self, path: LedgerPlace, *, base_url: str | None = None) -> None:
         self.file = path
-        check_file(path)
-        mark = last_mark(path)  # before the facts, as other processes go on writing
-        self.path: Path | None = path if is_there(path) else None
+        store = store_at(path)
+        store.check()
+        known = store.newest_known()  # before the facts, as other processes go on writing
+        self.path: LedgerPlace | None = path if store.is_there() else None
         self.facts = self.read(read_facts) if self.path else {}
-        check_mark(path, mark, self.facts)
+        store.check_newest(known, self.facts)
         if not self.facts:
             self.path = None
         else:
@@ -128,7 +127,7 @@ def existing_ledger(settings: Settings) -> LedgerReader:
     Raises:
         LedgerError: there is none, or it can't be read.
     """
-    ledger = LedgerReader(Path(settings.ledger))
+    ledger = LedgerReader(settings.ledger)
     if ledger.path is None:
         raise LedgerError(
             f"There is no ledger {settings.ledger} yet.",

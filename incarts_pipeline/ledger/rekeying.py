@@ -20,7 +20,7 @@ from incarts_pipeline.identity import idempotency_key, qr_row_key
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.lost_keys import has_lost, lost_among
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
-from incarts_pipeline.ledger.witness import keep_keys
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import KINDS, LINKS, QR_CODES, Action, State
 
 _O = tables.operation.c
@@ -61,11 +61,13 @@ def rekey(
     One of their rows has got another link since the plan was made, or may have an unknown one.
     """
     late: list[KeyChange] = []
+    store = database_of(connection)
+    store.locked(connection, {move.set_id for move in moves})
     for set_id in {move.set_id for move in moves}:
         of_set = [move for move in moves if move.set_id == set_id]
         named = _named(connection, set_id, of_set, set(living) - {run_id})
         late += [move for move in of_set if move not in named]
-        keep_keys(connection, [name.idempotency_key for name in named.values()])
+        store.keep_keys(connection, [name.idempotency_key for name in named.values()])
         codes = _codes(connection, set_id, named)
         _copy(connection, named, run_id, now)
         if codes:
@@ -83,6 +85,7 @@ def _named(
     )
     used = {row.row_key: row for row in connection.execute(in_use)}
     operations = sa.select(tables.operation).where(_O.set_id == set_id, _O.row_key.in_(keys))
+    operations = operations.with_for_update()  # an answer comes before or after, not in between
     known: dict[str, list[Any]] = {}
     for operation in connection.execute(operations):
         known.setdefault(operation.row_key, []).append(operation)
@@ -124,8 +127,8 @@ def _copy(
     """Write operations under the new keys with their bodies and links; close the old ones."""
     if not named:
         return
-    first = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
-    new = {move.op_id: first + n for n, move in enumerate(named)}
+    ids = database_of(connection).new_ids(connection, len(named))
+    new = {move.op_id: op_id for move, op_id in zip(named, ids, strict=True)}
     names = {move.op_id: name._asdict() for move, name in named.items()}
     settled = {"settled_at": now.micros, "settled_run_id": run_id}
     own = {"action": Action.REKEY.value, "intended_at": now.micros, **settled}

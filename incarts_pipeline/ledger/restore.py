@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE
@@ -15,6 +15,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.link_owners import dispute
 from incarts_pipeline.ledger.rekeying import close_moved
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Proof, State
 
 IMPORTED = "import"  # in place of a run that nobody knows
@@ -85,6 +86,7 @@ def restore(
     Entries in doubt come last: an older one of their row that is open here is settled by then.
     What was in doubt needs review: how old it is in the eyes of the server can't be known.
     """
+    database_of(connection).locked(connection, set(set_ids.values()))
     chunks = []
     ordered = sorted(entries, key=lambda entry: (entry.is_open, entry.settled_at or 0))
     for start in range(0, len(ordered), _CHUNK):
@@ -116,8 +118,8 @@ class _Chunk:
         self._links: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
         self._disputed: list[tuple[int, str]] = []
-        self._first_id = 1 + (connection.scalar(sa.select(sa.func.max(_O.op_id))) or 0)
-        self._next_id = self._first_id
+        self._new_ids = iter(database_of(connection).new_ids(connection, len(entries)))
+        self._own: set[int] = set()  # operations that are new here
         self._look_up(set_ids, entries)
         for entry in entries:
             self._add(entry, set_ids[entry.link_set])
@@ -152,7 +154,7 @@ class _Chunk:
             self._settle(op_id, set_id, entry)
         if entry.link is not None and op_id is not None:
             self._add_link(entry, entry.link, set_id, op_id)
-        elif op_id is None or not self._is_new(op_id):
+        elif op_id not in self._own:
             self.known += 1
 
     def _add_link(self, entry: Entry, link: Mapping[str, Any], set_id: int, op_id: int) -> None:
@@ -186,17 +188,16 @@ class _Chunk:
                 return None  # one is enough to keep the row from being sent
             if op_id is not None:
                 self._drop(op_id)
-            self._open_rows[set_id, entry.row_key] = (self._next_id, State.NEEDS_REVIEW)
             self.needs_review += 1
-        op_id, self._next_id = self._next_id, self._next_id + 1
+        op_id = next(self._new_ids)
+        self._own.add(op_id)
+        if entry.is_open:
+            self._open_rows[set_id, entry.row_key] = (op_id, State.NEEDS_REVIEW)
         self._operations.append(_operation(entry, set_id, op_id, self._link_ops, self._now))
         if entry.body is not None:
             self._bodies.append({"op_id": op_id, "body": entry.body})
         self._by_key[entry.idempotency_key] = (op_id, entry.state)
         return op_id
-
-    def _is_new(self, op_id: int) -> bool:
-        return op_id >= self._first_id
 
     def _settle(self, op_id: int, set_id: int, entry: Entry) -> None:
         """Record what became of an operation that was open here; its row may have another one."""
@@ -226,7 +227,7 @@ class _Chunk:
         for statement, values in (
             (sa.insert(tables.operation), self._operations),
             (sa.insert(tables.body), self._bodies),
-            (sqlite.insert(tables.link).on_conflict_do_nothing(), self._links),
+            (postgresql.insert(tables.link).on_conflict_do_nothing(), self._links),
             (_ROW, self._rows),
         ):
             if values:

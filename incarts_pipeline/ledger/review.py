@@ -19,6 +19,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import operation_of
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Replay, ReplayRule
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, QrCode, State, kind_for
 
 REVIEWER = "review"  # in place of a run, where a person decided
@@ -58,6 +59,12 @@ class Case:
         """Whether the link has a QR code of this identifier that the ledger doesn't know."""
         conflict = self.state is State.NEEDS_REVIEW and self.http_status == 409
         return conflict and self.for_link_id is not None
+
+
+def wait_for_claims(connection: sa.Connection) -> None:
+    """Wait until no other transaction claims anything, and keep it so until this one ends."""
+    sets = connection.scalars(sa.select(tables.link_set.c.set_id)).all()
+    database_of(connection).locked(connection, sets)
 
 
 def cases(
@@ -121,6 +128,7 @@ def adopt(connection: sa.Connection, op_id: int, made: Link | QrCode, now: Stamp
         RefusedError: it is another operation's already, which leads elsewhere.
     """
     k, own = tables.link.c, _open(connection, op_id)
+    database_of(connection).reserve_links(connection, [made.id])
     leads_to_the_same = sa.and_(
         sa.literal(own.for_link_id is None),
         _O.for_link_id.is_(None),
@@ -180,7 +188,8 @@ def recreate(connection: sa.Connection, op_id: int, now: Stamp) -> None:
 
 
 def _open(connection: sa.Connection, op_id: int) -> Any:
-    row = connection.execute(sa.select(tables.operation).where(_O.op_id == op_id)).one()
+    own = sa.select(tables.operation).where(_O.op_id == op_id).with_for_update()
+    row = connection.execute(own).one()
     if row.state not in _REVIEWABLE:
         raise RefusedError(
             f"{row.idempotency_key} is {row.state}: there is nothing to decide.",

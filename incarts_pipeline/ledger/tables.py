@@ -1,19 +1,15 @@
-"""Tables of the ledger, and statements that a run executes for every link.
+"""Tables of the ledger.
 
-Times are whole microseconds since 1970 UTC, hashes 32 raw bytes. SQLAlchemy's statements are turned
-into SQL text only once: executing one afresh costs SQLAlchemy several times what it costs SQLite,
-and sqlite3 takes twice as long to bind values by name.
+Times are whole microseconds since 1970 UTC, hashes 32 raw bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.dialects import postgresql
 
 SCHEMA_VERSION = 8
 
@@ -230,15 +226,6 @@ lost_key = sa.Table(
 
 # All that published files are made from.
 PUBLISHED = (operation, body, link, row, member)
-# Most changes find nothing to delete, and looking costs less than a delete that finds nothing.
-FORGET_PUBLISHED = [
-    f"""CREATE TRIGGER published_{table.name}_{event.lower()} AFTER {event} ON {table.name}
-        WHEN EXISTS (SELECT 1 FROM published) BEGIN DELETE FROM published; END"""  # noqa: S608
-    for table in PUBLISHED
-    for event in ("UPDATE", "DELETE")  # for inserts see `publications.forget_before_inserts`
-]
-
-_DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
 def row_values(
@@ -271,44 +258,23 @@ def drop_operations(connection: sa.Connection, op_ids: Sequence[int]) -> None:
         connection.execute(sa.delete(table).where(table.c.op_id.in_(op_ids)))
 
 
-def replace_row_by(column: str) -> sqlite.Insert:
+def replacing(table: sa.Table) -> postgresql.Insert:
+    """Return an insert that replaces what is there under the same primary key.
+
+    PostgreSQL's kind of insert is the text of both databases.
+    """
+    insert = postgresql.insert(table)
+    return insert.on_conflict_do_update(
+        index_elements=[c.name for c in table.primary_key],
+        set_={c.name: insert.excluded[c.name] for c in table.c if not c.primary_key},
+    )
+
+
+def replace_row_by(column: str) -> postgresql.Insert:
     """Return the insert into `row` that replaces what is there if it has less in a column."""
-    insert = sqlite.insert(row)
+    insert = postgresql.insert(row)
     return insert.on_conflict_do_update(
         index_elements=["set_id", "row_key"],
         set_={c.name: insert.excluded[c.name] for c in row.c if not c.primary_key},
         where=insert.excluded[column] > row.c[column],
     )
-
-
-def literal(word: str) -> sa.ColumnElement[str]:
-    """Return a word as SQL writes it."""
-    return sa.literal_column(f"'{word}'")
-
-
-class Statement:
-    """A statement with several parameters, for many rows at once.
-
-    `names` are the columns that an insert fills. Its own constants must be literals, see `literal`:
-    the rows are all that it takes.
-
-    Raises, from `run`:
-        KeyError: a row lacks a parameter.
-        ValueError: a row for an insert has other columns, which would be dropped.
-    """
-
-    def __init__(self, clause: sa.sql.ClauseElement, names: Sequence[str] | None = None) -> None:
-        compiled = cast(SQLCompiler, clause.compile(dialect=_DIALECT, column_keys=names))
-        self.text = str(compiled)
-        order = compiled.positiontup or ()
-        if len(order) < 2:
-            raise ValueError("itemgetter needs two parameters to return a row")
-        self._values = itemgetter(*order)
-        self._names = None if names is None else set(names)
-
-    def run(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> int:
-        """Execute it once for each row, and return how many rows it changed in all."""
-        if self._names is not None and rows and rows[0].keys() != self._names:
-            raise ValueError(f"columns {sorted(self._names ^ rows[0].keys())} don't match")
-        values = [self._values(row) for row in rows]
-        return connection.exec_driver_sql(self.text, values).rowcount

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.ledger import (
     LivingRun,
@@ -28,7 +26,7 @@ def ledger_overview(settings: Settings | None = None) -> Overview:
     """
     settings = settings or load_settings()
     view, clock = existing_ledger(settings), Clock()
-    waiting = {key: str(wait) for key, wait in waiting_now(Path(settings.ledger), clock).items()}
+    waiting = {key: str(wait) for key, wait in waiting_now(settings.ledger, clock).items()}
     return view.read(lambda connection: overview(connection, view.facts, clock.now(), waiting))
 
 

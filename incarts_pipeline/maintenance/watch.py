@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -24,7 +23,7 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.maintenance.case_groups import OpenCases
 from incarts_pipeline.rate_limit import Learned, waiting_now
-from incarts_pipeline.settings import Settings, load_settings
+from incarts_pipeline.settings import LedgerPlace, Settings, load_settings
 from incarts_pipeline.text import clock_time, counted, duration
 
 
@@ -32,7 +31,7 @@ from incarts_pipeline.text import clock_time, counted, duration
 class Watched:
     """A ledger at one moment; `rates` and `waiting` are by the fingerprint of an API key."""
 
-    ledger: Path
+    ledger: LedgerPlace
     at: dt.datetime
     activity: Activity
     cases: OpenCases
@@ -81,7 +80,7 @@ def watch_ledger(settings: Settings | None = None, *, clock: Clock | None = None
     """
     chosen, clock = settings or load_settings(), clock or Clock()
     view, now = existing_ledger(chosen), clock.now()
-    ledger = Path(chosen.ledger)
+    ledger = chosen.ledger
 
     def look(connection: sa.Connection) -> Watched:
         living = living_runs(connection, Process.current(), now)

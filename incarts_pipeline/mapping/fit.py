@@ -44,8 +44,9 @@ def check_names(schema: pa.Schema, places: Sequence[tuple[str, str]]) -> None:
     )
 
 
-def check_key(field: pa.Field) -> None:
-    """Make sure that a column can identify rows; raises MappingError with the fix."""
+def check_key(schema: pa.Schema, name: str) -> None:
+    """Make sure that a column is there and can identify rows; raises MappingError with the fix."""
+    field = field_of(schema, name, "unique_key")
     if refusal := refusal_of_key(field.type):
         raise _unfit(field, "unique_key", refusal)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping as Dict
+from collections.abc import Callable, Iterator, Mapping as Dict
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -296,13 +297,26 @@ class Mapping(_Model):
         Raises:
             MappingError: one doesn't; the message names the column, the field and the fix.
         """
-        check_names(schema, self._places())
-        for field in self.key_fields(schema):
-            check_key(field)
-        for path, kind, node in self.sources():
-            check_source(schema, path, kind, node)
-        for name in self.where.columns() if self.where else ():
-            check_source(schema, "where", ValueKind.TEXT, Column(column=name))
+        for error in self.misfits(schema):
+            raise error
+
+    def misfits(self, schema: pa.Schema) -> Iterator[MappingError]:
+        """Yield what doesn't fit the catalog, each field by itself: what `check` would raise."""
+        filtered = self.where.columns() if self.where else []
+        sources = [
+            *self.sources(),
+            *(("where", ValueKind.TEXT, Column(column=name)) for name in filtered),
+        ]
+        tests: list[Callable[[], None]] = [
+            lambda: check_names(schema, self._places()),
+            *(partial(check_key, schema, name) for name in self.unique_key),
+            *(partial(check_source, schema, *source) for source in sources),
+        ]
+        for test in tests:
+            try:
+                test()
+            except MappingError as error:
+                yield error
 
 
 @raising_ours

@@ -21,6 +21,7 @@ from incarts_pipeline.plan import (
     figure_queries,
     guards,
     held_keys,
+    odd_ids,
     queries,
 )
 from incarts_pipeline.plan.changed_rows import ChangedRows, changed_rows, replaced_lines
@@ -199,6 +200,12 @@ STEPS = (
         run=_hold_lost,
     ),
     Step(
+        name="find ids that are unlike the others",
+        reads=_tables("request decision"),
+        makes=_tables("odd_id"),
+        run=_statement(odd_ids.FIND),
+    ),
+    Step(
         name="join decisions to rows",
         reads=_tables("request decision"),
         makes=_tables("judged"),
@@ -338,7 +345,10 @@ def _figures(planning: Planning) -> PlanFigures:
         missing={s: n for s, n, _ in found},
         scopes=scopes,
         missing_scopes=lacking,
-        warnings=[*planning.warnings, *guards.warnings(made), *_held(planning)],
+        warnings=[
+            *(*planning.warnings, *guards.warnings(made), *odd_ids.warnings(db)),
+            *_held(planning),
+        ],
         refusals=guards.refusals(
             _set_figures(planning, counts, newly_missing, changed) if kind.is_catalog else (),
             refuse_over=options.refuse_over,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from incarts_pipeline.ledger import GroupHashes, bodies_of, group_hashes_of, ope
 from incarts_pipeline.models import Policy
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.workspace import Workspace
+from incarts_pipeline.settings import LedgerPlace
 
 GROUPS = tuple(_MEMBERS)
 _GROUP_OF = {snake(name): group for group, names in _MEMBERS.items() for name in names}
@@ -56,7 +56,9 @@ def policy_for(groups: list[str], on_change: Mapping[str, Policy]) -> Policy:
     return Policy.IGNORE
 
 
-def compare(workspace: Workspace, ledger: Path | None, on_change: Mapping[str, Policy]) -> None:
+def compare(
+    workspace: Workspace, ledger: LedgerPlace | None, on_change: Mapping[str, Policy]
+) -> None:
     """Fill the tables `changed`, a row for each differing one, and `difference`, one for a value.
 
     `changed` has the policy and the fields, `difference` the first values of each row as they were

@@ -13,7 +13,7 @@ from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.file_writer import check_link
 from incarts_pipeline.mapping import mapping_file
 from incarts_pipeline.outgoing import uri_place
-from incarts_pipeline.settings import Settings, own_file
+from incarts_pipeline.settings import LedgerPlace, Settings, own_file
 from incarts_pipeline.system import at_home
 
 # What SQLite, the pace and the witness keep beside the ledger, under its name and more.
@@ -103,7 +103,7 @@ def check_apart(written: Sequence[NamedPath], read: Sequence[NamedPath]) -> None
         taken.append((path, place))
 
 
-def _ledger(ledger: Path) -> Iterator[NamedPath]:
+def _ledger(ledger: LedgerPlace) -> Iterator[NamedPath]:
     yield NamedPath(what="ledger", path=str(ledger))
     for more in _BESIDE_LEDGER:
         yield NamedPath(what="ledger's own file", path=_real(str(ledger)) + more)

@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
-from incarts_pipeline.ledger import Query, Reading, bulk_queries, bulk_read
+from incarts_pipeline.ledger import Query, Reading, bulk_queries, reading
 from incarts_pipeline.plan import queries
+from incarts_pipeline.settings import LedgerPlace
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -80,7 +80,7 @@ class Workspace:
         self,
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
-        path: Path | None,
+        path: LedgerPlace | None,
         set_ids: Mapping[str, int],
         partition: str | None = None,
     ) -> None:
@@ -101,7 +101,7 @@ class Workspace:
         return tuple(name for (name,) in self.db.execute(queries.LINK_SETS).fetchall())
 
     def load_ledger(
-        self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
+        self, path: LedgerPlace | None, set_ids: Mapping[str, int], partition: str | None = None
     ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         with _maybe_reading(path) as ledger:
@@ -109,7 +109,7 @@ class Workspace:
             self._load_unlinked(ledger, set_ids, partition)
 
     def load_links(
-        self, path: Path | None, set_ids: Mapping[str, int], partition: str | None = None
+        self, path: LedgerPlace | None, set_ids: Mapping[str, int], partition: str | None = None
     ) -> None:
         """Read the link that each row uses into the table `made`, and the operations without.
 
@@ -124,12 +124,12 @@ class Workspace:
             self._load_unlinked(ledger, set_ids, partition)
         self._own("made", partition)
 
-    def load_made_codes(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+    def load_made_codes(self, path: LedgerPlace | None, set_ids: Mapping[str, int]) -> None:
         """Read which QR codes were made, for which links, into the table `made_code`."""
         with _maybe_reading(path) as ledger:
             self._fill("made_code", bulk_queries.MADE_CODES, ledger, set_ids)
 
-    def load_begun(self, path: Path | None, set_ids: Mapping[str, int], digest: str) -> None:
+    def load_begun(self, path: LedgerPlace | None, set_ids: Mapping[str, int], digest: str) -> None:
         """Read what the runs of a plan file have come to into the table `begun`."""
         with _maybe_reading(path) as ledger:
             self._fill("begun", bulk_queries.BEGUN, ledger, set_ids, digest)
@@ -143,7 +143,7 @@ class Workspace:
         self._own("ledger_row", partition)
         self._own("compared", partition)
 
-    def load_past(self, path: Path | None, set_ids: Mapping[str, int]) -> None:
+    def load_past(self, path: LedgerPlace | None, set_ids: Mapping[str, int]) -> None:
         """Read the earlier links of rows whose content is not their link's; after the requests."""
         [(straying, links)] = self.db.execute(
             f"SELECT (SELECT COUNT(*) {queries.STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
@@ -266,5 +266,5 @@ def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.Reco
         yield batch
 
 
-def _maybe_reading(path: Path | None) -> AbstractContextManager[Reading | None]:
-    return nullcontext() if path is None else bulk_read.reading(path)
+def _maybe_reading(path: LedgerPlace | None) -> AbstractContextManager[Reading | None]:
+    return nullcontext() if path is None else reading(path)

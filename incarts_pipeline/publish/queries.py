@@ -24,6 +24,7 @@ INPUTS = (
     "SELECT link_set, catalog_row, action, reason FROM decision",
     "SELECT * FROM rekeyed",
     "SELECT * FROM zeroless",
+    "SELECT * FROM odd_id",
     "SELECT * FROM shared",
     "SELECT * FROM left_over",
 )
@@ -94,6 +95,7 @@ LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
     AND k.content_hash = r.content_hash AND r.why = 'looks_rekeyed'
 LEFT JOIN zeroless AS z ON z.link_set = r.link_set AND z.row_key = r.row_key
     AND r.why = 'lost_zeros'
+LEFT JOIN odd_id AS i ON i.link_set = r.link_set AND i.catalog_row = r.catalog_row
 LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
 LEFT JOIN latest AS u
     ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
@@ -164,6 +166,10 @@ LINK_COLUMNS = """
            'message': '"' || z.row_key || '" is shorter than keys beside it that begin with zeros, '
                || 'such as "' || z.padded_key || '": write it with its zeros, or accept lost_zeros '
                || 'if it is meant'
+       }] ELSE [] END, CASE WHEN i.id IS NOT NULL THEN [{
+           'severity': 'note', 'field': 'products.retailer_product_id', 'code': 'odd_id',
+           'message': '"' || i.id || '" is unlike the other ids, which are numbers of about '
+               || i.usual || ' digits: see that it is the id of a product'
        }] ELSE [] END, CASE WHEN LOWER(m.status) <> 'active' THEN [{
            'severity': 'note', 'field': 'link_id', 'code': 'not_active',
            'message': 'Incarts said when it made the link that its status is ' || m.status

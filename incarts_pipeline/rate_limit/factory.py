@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.rate_limit.controller import RateController
@@ -42,7 +41,7 @@ async def pacing(
         return Shared(RateController(ceiling, known, learns=fixed is None))
 
     name = pace_name(fingerprint, fixed=fixed is not None)
-    file = PaceFile(Path(settings.ledger), name, fresh, clock)
+    file = PaceFile(settings.ledger, name, fresh, clock)
     async with SharedRate(file, Slots(run_id, ceiling, known), clock) as rate:
         yield rate
         found = rate.learned

@@ -22,6 +22,7 @@ from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.rate_limit.leases import Lease, Report, Shared
 from incarts_pipeline.rate_limit.limit import Wait
+from incarts_pipeline.settings import LedgerPlace
 from incarts_pipeline.sqlite import explain, write_ahead
 
 _BUSY_SECONDS = 1.0
@@ -35,7 +36,7 @@ _FIND = "SELECT version, state FROM pace WHERE name = ? AND boot_id = ?"
 _KEEP = "INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)"
 
 
-def pace_path(ledger: Path) -> Path:
+def pace_path(ledger: LedgerPlace) -> Path:
     """Return the path of a ledger's pace file, beside the ledger's own where that is a link."""
     real = Path(os.path.realpath(ledger))  # which raises nothing for a link to itself
     return real.with_name(f"{real.name}-pace")
@@ -50,7 +51,9 @@ class PaceFile:
         fresh: returns the state to begin with when there is none yet.
     """
 
-    def __init__(self, ledger: Path, name: str, fresh: Callable[[], Shared], clock: Clock) -> None:
+    def __init__(
+        self, ledger: LedgerPlace, name: str, fresh: Callable[[], Shared], clock: Clock
+    ) -> None:
         self._ledger, self._path = ledger, pace_path(ledger)
         self._name, self._fresh, self._clock = name, fresh, clock
         self._boot_id = clock.now().boot_id
@@ -136,7 +139,7 @@ def pace_name(api_key_fingerprint: str, *, fixed: bool) -> str:
     return f"{api_key_fingerprint} {'fixed' if fixed else 'adaptive'} {_LAYOUT}"
 
 
-def waiting_now(ledger: Path, clock: Clock) -> dict[str, Wait]:
+def waiting_now(ledger: LedgerPlace, clock: Clock) -> dict[str, Wait]:
     """Return what the living processes of each API key wait for, by its fingerprint."""
     path = pace_path(ledger)
     if not path.exists():

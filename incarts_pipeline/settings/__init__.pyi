@@ -8,6 +8,7 @@ from .hosts import (
     named_host as named_host,
 )
 from .key_sources import check_private as check_private
+from .ledger_place import LedgerPlace as LedgerPlace
 from .loading import load_settings as load_settings
 from .resolved import (
     CallSettings as CallSettings,
@@ -16,7 +17,7 @@ from .resolved import (
     PlanSettings as PlanSettings,
     ResolvedSettings as ResolvedSettings,
 )
-from .settings import MOST as MOST, Settings as Settings
+from .settings import MOST as MOST, TRY_IT as TRY_IT, Settings as Settings
 from .spellings import parse_duration as parse_duration
 from .trusted_hosts import (
     FACT as FACT,

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from incarts_pipeline.models import Limits
+from incarts_pipeline.settings.ledger_place import LedgerPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class ResolvedSettings:
     base_url: str | None
     api_key: SecretStr | None = field(repr=False)
     project_id: str | None
-    ledger: Path
+    ledger: LedgerPlace
     idempotency_window: float
     scopes: frozenset[str] | None
     rate: str

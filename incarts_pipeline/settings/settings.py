@@ -32,6 +32,7 @@ from incarts_pipeline.settings.api_key import no_key, stripped_key
 from incarts_pipeline.settings.environment import check_authorities, check_temporary_folder
 from incarts_pipeline.settings.files import FILE_NAME, own_file
 from incarts_pipeline.settings.hosts import checked_base_url, host_of, is_loopback_url
+from incarts_pipeline.settings.ledger_place import LedgerPlace
 from incarts_pipeline.settings.resolved import (
     CallSettings,
     ClientSettings,
@@ -61,6 +62,11 @@ MOST = 256
 R = TypeVar("R", bound=ResolvedSettings)
 
 _CALLS = ("base_url", "api_key", "project_id")  # what no link is made without
+# What to do without an account.
+TRY_IT = (
+    "Without an account, `incarts demo` shows the whole flow, and `incarts sandbox` prints what to "
+    "export for a local Incarts, to try a table of your own."
+)
 _KEY = "INCARTS_API_KEY"
 ARGUMENT = "an option or argument"
 
@@ -99,7 +105,7 @@ class Settings(BaseSettings):
     project_id: str | None = Field(
         None, min_length=1, max_length=128, validation_alias="INCARTS_PROJECT_ID"
     )
-    ledger: Path = Field(Path("incarts-ledger.db"), validation_alias="INCARTS_LEDGER")
+    ledger: LedgerPlace = Field(Path("incarts-ledger.db"), validation_alias="INCARTS_LEDGER")
     idempotency_window: Annotated[_Finite, BeforeValidator(as_duration)] = Field(
         1500.0, validation_alias="INCARTS_IDEMPOTENCY_WINDOW"
     )
@@ -276,6 +282,9 @@ class Settings(BaseSettings):
             fix += f" Making links also needs {_variables(rest)}."
         if in_file:
             fix += f" {FILE_NAME}, or a target in it, may also have {' and '.join(in_file)}."
+        # Whoever has set nothing at all has no account yet, perhaps.
+        if all(found[name] is None for name in _CALLS):
+            fix += f" {TRY_IT}"
         raise SettingsError(f"Not set: {_variables(missing)}.", fix=fix)
 
 

@@ -24,6 +24,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from incarts_pipeline.errors import PublishError
 from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import fingerprint, logger_of
+from incarts_pipeline.settings.ledger_place import LedgerPlace
 from incarts_pipeline.system import own_folder
 
 logger = logger_of(__name__)
@@ -115,7 +116,7 @@ def is_kept(wanted: TrustedHost) -> bool | None:
     return True if _is_proof(found.proof, wanted) else None
 
 
-def is_in_ledger(wanted: TrustedHost, ledger: Path) -> bool:
+def is_in_ledger(wanted: TrustedHost, ledger: LedgerPlace) -> bool:
     """Say whether a ledger has the word, as runs leave it there; one that can't be read has not."""
     if not ledger.is_file():
         return False

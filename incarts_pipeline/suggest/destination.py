@@ -11,7 +11,7 @@ from incarts_pipeline.mapping import RETAILER, Preset, page_of
 from incarts_pipeline.models import Intent
 from incarts_pipeline.suggest import words
 from incarts_pipeline.suggest.findings import Finding
-from incarts_pipeline.suggest.profile import ColumnProfile, Profile
+from incarts_pipeline.suggest.profile import MOSTLY, WHOLE, ColumnProfile, OddRows, Profile
 from incarts_pipeline.suggest.retailers import RETAILERS, Retailer
 from incarts_pipeline.suggest.yaml_text import flow
 
@@ -19,6 +19,8 @@ from incarts_pipeline.suggest.yaml_text import flow
 PLACEHOLDER = "https://your-shop.invalid"
 
 _LOCAL = re.compile(r"//(?:localhost|127\.|10\.|192\.168\.|[^/]*\.(?:local|test|invalid|internal))")
+_CARRIED = "The table says it itself."
+_INTENT = rf"^\s*(?:{'|'.join(one.value for one in Intent)})\s*$"
 _WALMART = r"(?i)^\s*https?://[\w.-]*walmartimages\.(?:com|ca)/"
 
 
@@ -96,13 +98,17 @@ def _custom(
 def _carried(profile: Profile) -> Destination | None:
     """Return what the table says itself, where it has a retailer and an intent in each row."""
     retailer, intent = profile.named("retailer"), profile.named("intent")
-    if retailer is None or intent is None or not len(intent.values):
+    if retailer is None or intent is None or not (len(intent.values) and intent.mostly(_INTENT)):
         return None
-    if not set(intent.values.to_pylist()) <= {one.value for one in Intent}:
-        return None
+    odd = profile.odd_rows(intent, _INTENT)
     findings = [
-        Finding(field=f"link.{c.word}", value={"column": c.name}, why="The table says it itself.")
-        for c in (retailer, intent)
+        _column("link.retailer", retailer, _CARRIED),
+        _column(
+            "link.intent",
+            intent,
+            _CARRIED,
+            doubt=f"{_have(odd)} none that Incarts knows: {odd}." if odd.rows else None,
+        ),
     ]
     fields: tuple[tuple[str, Sequence[str]], ...] = (
         ("link.products.retailer_product_id", words.WALMART_ID),
@@ -131,7 +137,9 @@ def _page_column(profile: Profile, preset: Preset | None) -> ColumnProfile | Non
 def _addresses(profile: Profile) -> list[ColumnProfile]:
     """Return the columns of addresses that nearly each row has, but for pictures."""
     return [
-        c for c in profile.columns if c.is_address and c.filled >= 0.9 and c.word not in words.IMAGE
+        c
+        for c in profile.columns
+        if c.is_address and c.filled >= MOSTLY and c.word not in words.IMAGE
     ]
 
 
@@ -139,24 +147,27 @@ def _to_column(page: ColumnProfile, profile: Profile) -> Destination:
     retailer = next((one for one in RETAILERS if page.mostly(one.address)), None)
     others = tuple({"column": c.name} for c in _addresses(profile) if c is not page)[:3]
     if retailer is not None and page.mostly(retailer.item):
-        return _to_items(page, retailer, others)
+        return _to_items(page, retailer, others, profile)
     why = "The products' addresses, as they are."
-    doubt = None
-    if page.filled < 1 or page.share(r"(?i)^\s*https?://") < 1:
-        doubt = "a few rows have no address; they are rejected."
+    odd = profile.odd_rows(page, r"(?i)^\s*https?://")
+    doubt = f"{_have(odd)} no address, and no link: {odd}." if odd.rows else None
     return Destination(
         findings=_custom({"column": page.name}, why, others=others, doubt=doubt),
         target=(page.name, None),
     )
 
 
-def _to_items(page: ColumnProfile, retailer: Retailer, others: tuple[object, ...]) -> Destination:
+def _to_items(
+    page: ColumnProfile, retailer: Retailer, others: tuple[object, ...], profile: Profile
+) -> Destination:
     """Link to the items whose ids stand in a retailer's addresses."""
     source = {"column": page.name, "extract": retailer.item}
     found = f"The item's id stands in the addresses of {page.name!r}, which are {retailer.name}'s."
     target = (page.name, retailer.item)
+    odd = profile.odd_rows(page, retailer.item)
+    doubt = f"{_have(odd)} no item's id there: {odd}." if odd.rows else None
     if retailer.intent is None:
-        note = Finding(field="link.metadata.item_id", value=source, why=found)
+        note = Finding(field="link.metadata.item_id", value=source, why=found, doubt=doubt)
         why = f"Addresses of {retailer.name}, whose items only an address leads to."
         return Destination(
             findings=(*_custom({"column": page.name}, why, others=others), note), target=target
@@ -179,7 +190,9 @@ def _to_items(page: ColumnProfile, retailer: Retailer, others: tuple[object, ...
                 if soon
                 else None,
             ),
-            Finding(field="link.products.retailer_product_id", value=source, why=found),
+            Finding(
+                field="link.products.retailer_product_id", value=source, why=found, doubt=doubt
+            ),
         ),
         target=target,
     )
@@ -187,21 +200,27 @@ def _to_items(page: ColumnProfile, retailer: Retailer, others: tuple[object, ...
 
 def _walmart_ids(profile: Profile, title: str) -> Destination | None:
     """Return Walmart's items where ids stand in a column of their own."""
-    sure = [c for c in profile.worded(words.WALMART_ID[:3]) if c.is_whole]
+    # Such a name leaves no doubt of what is meant, so that looks need only not gainsay it.
+    sure = [c for c in profile.worded(words.WALMART_ID[:3]) if c.share(WHOLE) > 0.5]
     images = [c for c in profile.columns if c.is_image and c.mostly(_WALMART)]
     if not sure and not images and "walmart" not in title.lower():
         return None
-    ids = sure or [c for c in profile.worded(words.WALMART_ID) if c.is_whole and c.filled >= 0.9]
+    ids = sure or [c for c in profile.worded(words.WALMART_ID) if c.is_whole and c.filled >= MOSTLY]
     if not ids:
         return None
+    odd = profile.odd_rows(ids[0], WHOLE)
     told = "By its name." if sure else "The table is Walmart's by its pictures or its name."
-    doubt = None
-    if not sure:
-        doubt = "open one of these ids on walmart.com and see that it is the product of its row."
+    doubts = []
+    if odd.rows:
+        doubts.append(f"the others are numbers, but {odd}: see whether that is an item's id.")
     if any(c.mostly(r"(?i)walmartimages\.ca/") for c in images):
-        doubt = (
+        doubts.append(
             "the pictures are Walmart Canada's, whose ids walmart.com may not know; open one there "
             "and see that it is the product of its row."
+        )
+    elif not sure:
+        doubts.append(
+            "open one of these ids on walmart.com and see that it is the product of its row."
         )
     return Destination(
         findings=(
@@ -212,7 +231,10 @@ def _walmart_ids(profile: Profile, title: str) -> Destination | None:
                 why="What Walmart's items are linked with.",
                 others=(f"custom_url, with retailer: {RETAILER} and the page's address",),
             ),
-            _column("link.products.retailer_product_id", ids[0], told, ids[1:], doubt),
+            _column(
+                *("link.products.retailer_product_id", ids[0], told, ids[1:]),
+                doubt=" ".join(doubts) or None,
+            ),
         ),
         target=(ids[0].name, None),
     )
@@ -233,6 +255,10 @@ def _to_shop(profile: Profile, preset: Preset | None) -> Destination:
         return _to_page(str(page_of(preset.page, PLACEHOLDER)), why, _missing("your shop"))
     doubt = f"{shop} is a guess, by where the pictures lie; open one of these pages."
     return _to_page(str(page_of(preset.page, shop)), why, doubt)
+
+
+def _have(odd: OddRows) -> str:
+    return "1 row has" if odd.rows == 1 else f"{odd.rows:,} rows have"
 
 
 def _missing(what: str) -> str:

@@ -132,7 +132,7 @@ def _tags(profile: Profile) -> Iterator[Finding]:
 
 
 def _split(column: ColumnProfile, mark: str) -> dict[str, object]:
-    if pt.is_list(column.type) or pt.is_large_list(column.type):
+    if not pt.is_string(column.type):
         return {"column": column.name}
     return {"column": column.name, "split": mark}
 

@@ -27,6 +27,11 @@ class Finding:
     doubt: str | None = None
     is_offer: bool = False
 
+    def is_of(self, path: str) -> bool:
+        """Say whether a path of the mapping is the guess's own, above it or inside of it."""
+        own, other = f"{self.field}.", f"{path}."
+        return own.startswith(other) or other.startswith(own)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:

@@ -7,13 +7,26 @@ a million different values two have one hash in one of 37 million tables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
 
+from incarts_pipeline.suggest.profile import MOSTLY
+
 MOST_ROWS = 20_000_000  # beyond, more memory than is worth it for a guess
 
+
+# Of the values that rows share, the one that comes first. Lists of rows would take more memory than
+# one look more.
+_SHARING = """
+WITH shared AS (
+    SELECT {key} AS value, min(place) AS first FROM seen WHERE {key} IS NOT NULL
+    GROUP BY value HAVING {differ} ORDER BY first LIMIT 1
+)
+SELECT place FROM seen JOIN shared ON {key} = value ORDER BY place LIMIT 4
+"""
+_LACKING = "SELECT place FROM seen WHERE {key} IS NULL ORDER BY place LIMIT 3"
 
 _LONG = 20  # bytes; a longer value is not white space alone, and trimming it takes time
 
@@ -44,6 +57,9 @@ class KeyCount:
         distinct: different values.
         contents: different pairs of a value and a link's content: as many as `distinct` where rows
             that share a value ask for the same link. None where it wasn't asked for.
+        sharing: the first rows that share a value but not what they ask for, by their places in the
+            table. They are looked for in candidates that are nearly keys, up to the first key.
+        lacking: the first rows without a value, looked for in the same way.
     """
 
     columns: tuple[str, ...]
@@ -51,6 +67,13 @@ class KeyCount:
     filled: int
     distinct: int
     contents: int | None
+    sharing: tuple[int, ...] = ()
+    lacking: tuple[int, ...] = ()
+
+    @property
+    def is_nearly(self) -> bool:
+        """Whether most rows have a value of their own."""
+        return self.filled >= MOSTLY * self.rows and self.differing <= (1 - MOSTLY) * self.distinct
 
     @property
     def differing(self) -> int:
@@ -76,14 +99,14 @@ class Counts:
 
 
 def count_keys(
-    batches: Iterable[pa.RecordBatch],
+    batches: Iterable[tuple[pa.RecordBatch, pa.Int64Array]],
     candidates: Sequence[tuple[str, ...]],
     content: Content | None,
 ) -> Counts:
     """Count candidates over all rows.
 
     Args:
-        batches: the rows.
+        batches: the rows, and where each is in the table.
         candidates: columns, each set of which may be the key.
         content: what a link is made of, to compare rows that share a key; None spares that.
     """
@@ -91,31 +114,51 @@ def count_keys(
     hashes, kept = _hashes(names, candidates, content)
     rows, is_whole = 0, True
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE seen ({', '.join(f'{name} UBIGINT' for name in kept)})")
-        for batch in batches:
+        columns = ", ".join(f"{name} UBIGINT" for name in ("place", *kept))
+        connection.execute(f"CREATE TABLE seen ({columns})")
+        for batch, places in batches:
             is_whole = rows < MOST_ROWS
             if not is_whole:
                 break
             rows += batch.num_rows
             numbered = [f"c{place}" for place in range(len(names))]
             table = pa.Table.from_batches([batch]).select(names).rename_columns(numbered)
-            connection.register("batch", table)
+            connection.register("batch", table.append_column("place", places))
             connection.execute(f"INSERT INTO seen {hashes}")
         asked = ", ".join(f"count({name}), count(DISTINCT {name})" for name in kept)
         found = connection.execute(f"SELECT {asked} FROM seen").fetchall()[0]  # noqa: S608
-    counted = {name: (found[2 * place], found[2 * place + 1]) for place, name in enumerate(kept)}
-    keys = tuple(
-        KeyCount(
-            columns=key,
-            rows=rows,
-            filled=counted[f"k{place}"][0],
-            distinct=counted[f"k{place}"][1],
-            contents=counted[f"both{place}"][1] if content is not None else None,
-        )
-        for place, key in enumerate(candidates)
-    )
+        counted = {name: (found[2 * at], found[2 * at + 1]) for at, name in enumerate(kept)}
+        keys = [
+            KeyCount(
+                columns=key,
+                rows=rows,
+                filled=counted[f"k{at}"][0],
+                distinct=counted[f"k{at}"][1],
+                contents=counted[f"both{at}"][1] if content is not None else None,
+            )
+            for at, key in enumerate(candidates)
+        ]
+        keys = _with_rows(connection, keys)
     targets = counted["target"][1] if "target" in counted else None
-    return Counts(keys=keys, rows=rows, targets=targets, is_whole=is_whole)
+    return Counts(keys=tuple(keys), rows=rows, targets=targets, is_whole=is_whole)
+
+
+def _with_rows(connection: duckdb.DuckDBPyConnection, keys: Sequence[KeyCount]) -> list[KeyCount]:
+    """Name the rows that keep a likely candidate from being the key."""
+    made = list(keys)
+    for at, key in enumerate(keys):
+        if key.filled == key.rows and not key.differing:
+            break
+        if key.is_nearly:
+            differ = "count(*) > 1" if key.contents is None else f"min(both{at}) < max(both{at})"
+            sharing = _SHARING.format(key=f"k{at}", differ=differ)
+            lacking = _LACKING.format(key=f"k{at}")
+            rows = [
+                tuple(place for (place,) in connection.sql(q).fetchall())
+                for q in (sharing, lacking)
+            ]
+            made[at] = replace(key, sharing=rows[0], lacking=rows[1])
+    return made
 
 
 def _columns(candidates: Sequence[tuple[str, ...]], content: Content | None) -> list[str]:
@@ -147,7 +190,9 @@ def _hashes(
         inner.append(f"{_item(at[content.target], content.item)} AS item")
         found.append("CASE WHEN item IS NOT NULL THEN hash(item) END")
         kept.append("target")
-    statement = f"SELECT {', '.join(found)} FROM (SELECT {', '.join(inner)} FROM batch)"  # noqa: S608
+    statement = (
+        f"SELECT place, {', '.join(found)} FROM (SELECT place, {', '.join(inner)} FROM batch)"  # noqa: S608
+    )
     return statement, kept
 
 

@@ -92,15 +92,22 @@ def key_finding(
             why=LASTING,
             doubt="no column looks like an id; this is only the first one.",
         )
+    near = _nearly(best, counts)
     alike = [key for key in fit if key is not best and len(key.columns) <= len(best.columns)]
-    others = tuple(list(key.columns) for key in alike[:3])
+    others = tuple(list(key.columns) for key in [*([near] if near else []), *alike[:3]])
     return Finding(
         field="unique_key",
         value=list(best.columns),
         why=f"{LASTING} {_told(best, counts, first_counts)}",
         others=others,
-        doubt=_doubt(best, profile, page, name, first_counts),
+        doubt=_doubt(best, near, profile, page, name, first_counts),
     )
+
+
+def _nearly(best: KeyCount, counts: Counts) -> KeyCount | None:
+    """Return the column that would be the likelier key, were it not for a few rows."""
+    likelier = counts.keys[: counts.keys.index(best)]
+    return next((key for key in likelier if key.is_nearly), None)
 
 
 def _fits(key: KeyCount, first_counts: bool) -> bool:
@@ -144,14 +151,29 @@ def _shared(key: KeyCount) -> str:
 
 
 def _doubt(
-    key: KeyCount, profile: Profile, page: str | None, name: str | None, first_counts: bool
+    key: KeyCount,
+    near: KeyCount | None,
+    profile: Profile,
+    page: str | None,
+    name: str | None,
+    first_counts: bool,
 ) -> str | None:
     empty = key.rows - key.filled
     said = []
     if empty:
-        said.append(f"{counted(empty, 'row')} without it can't get a link")
+        said.append(f"{counted(empty, 'row')} without it can't get a link{_named(key.lacking)}")
     if key.differing > 0 and not first_counts:
-        said.append(f"rows that share it ask for different links ({key.differing:,} too many)")
+        said.append(
+            f"rows that share it ask for different links ({key.differing:,} too "
+            f"many){_named(key.sharing)}"
+        )
+    if near is not None:
+        said.append(_told_of(near))
+    if (rounded := _rounded(key, profile)) is not None:
+        said.append(
+            f"{rounded.name} can't be the key as numbers with fractions (in pandas, read it with "
+            "dtype=str)"
+        )
     if key.columns == (page,):
         said.append("an address that is spelled anew, with another ?query, is another row")
     elif key.columns == (name,):
@@ -160,3 +182,32 @@ def _doubt(
     if column is not None and column.is_counter and len(key.columns) == 1:
         said.append("it counts the rows: see that a product keeps it when others come and go")
     return f"{'; '.join(said)}." if said else None
+
+
+def _rounded(key: KeyCount, profile: Profile) -> ColumnProfile | None:
+    """Return a column that is called like a likelier key, but has floats."""
+    ranked = profile.worded(words.KEY)
+    named = [at for at, one in enumerate(ranked) if one.name == key.columns[0]]
+    likelier = ranked[: named[0]] if named else ranked
+    return next((one for one in likelier if pt.is_floating(one.type)), None)
+
+
+def _named(places: Sequence[int]) -> str:
+    return f": {_rows(places)}, counted from 0" if places else ""
+
+
+def _rows(places: Sequence[int]) -> str:
+    return f"{'row' if len(places) == 1 else 'rows'} {' and '.join(map(str, places))}"
+
+
+def _told_of(near: KeyCount) -> str:
+    """Return what keeps a column from being the key, and what to do about it."""
+    wrong = []
+    if near.sharing:
+        wrong.append(f"{_rows(near.sharing)} share one and ask for different links")
+    if near.lacking:
+        wrong.append(f"{_rows(near.lacking)} {'lacks' if len(near.lacking) == 1 else 'lack'} it")
+    return (
+        f"{', '.join(near.columns)} nearly is a key, but {', and '.join(wrong)} (counted from 0): "
+        "if that is a slip, correct it and take that"
+    )

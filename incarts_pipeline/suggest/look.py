@@ -75,11 +75,11 @@ class Look:
     ) -> tuple[Counts, int]:
         rows = 0
 
-        def counting() -> Iterator[pa.RecordBatch]:
+        def counting() -> Iterator[tuple[pa.RecordBatch, pa.Int64Array]]:
             nonlocal rows
             for batch in batches:
-                rows += batch.num_rows
-                yield rows_that_count(batch, self.conditions)
+                first, rows = rows, rows + batch.num_rows
+                yield rows_that_count(batch, self.conditions, first)
 
         return count_keys(counting(), candidates, content), rows
 
@@ -99,8 +99,7 @@ def look_at(catalog: Catalog, preset: Preset | None = None) -> Look:
     rest = catalog.batches()
     first, sample = _sample(rest, catalog.schema)
     conditions = conditions_met(preset, sample)
-    kept = rows_that_count(sample, conditions)
-    profile = profile_of(kept)
+    profile = profile_of(*rows_that_count(sample, conditions))
     if not profile.rows or not profile.plain:
         raise CatalogError(
             f"{catalog.name} has nothing to look at: {counted(profile.rows, 'row')}, "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -56,11 +57,21 @@ def conditions_met(preset: Preset | None, sample: pa.Table) -> tuple[Condition, 
     return tuple(one for one in preset.rows if pc.any(_mask(sample, one)).as_py())
 
 
-def rows_that_count(rows: Rows, conditions: Sequence[Condition]) -> Rows:
-    """Return the rows that fulfil all conditions."""
+def rows_that_count(
+    rows: Rows, conditions: Sequence[Condition], first: int = 0
+) -> tuple[Rows, pa.Int64Array]:
+    """Return the rows that fulfil all conditions, and where they are in the table.
+
+    Args:
+        rows: some of the table.
+        conditions: which rows are products.
+        first: where the first of the rows is in the table, from 0.
+    """
+    places = pa.array(np.arange(first, first + rows.num_rows))
     for one in conditions:
-        rows = rows.filter(_mask(rows, one))
-    return rows
+        mask = _mask(rows, one)
+        rows, places = rows.filter(mask), places.filter(mask)
+    return rows, places
 
 
 def _mask(rows: Rows, condition: Condition) -> pa.Array:

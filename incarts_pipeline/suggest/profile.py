@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ import pyarrow.types as pt
 
 SAMPLE_ROWS = 20_000
 LOOKED_AT = 2_000  # different values of a column
+MOSTLY = 0.8  # of the rows: what they are is what the column is, and the others are odd
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _APART = re.compile(r"[^a-z0-9]+")
 _URL = r"(?i)^\s*https?://"
 _IMAGE = r"(?i)^\s*https?://\S+\.(?:jpe?g|png|webp|gif|avif|svg)(?:\W|$)"
-_WHOLE = r"^\s*\d+\s*$"
+WHOLE = r"^\s*\d+\s*$"
 _NUMBER = r"^\s*[-+]?\d[\d.,\s]*$"
 _CURRENCY = r"(?:[$£€¥₹¢]|[a-z]{3}\b)?"
 _PRICE = rf"(?i)^\s*{_CURRENCY}\s*\d[\d.,]*\s*{_CURRENCY}(?:\s*(?:/|each)\s*\w*)?\s*$"
@@ -26,6 +28,8 @@ _CODE = r"^\s*[\w.:#+/-]{1,64}\s*$"
 _DATE = r"^\s*\d{4}-\d{2}-\d{2}"
 _MARKUP = r"<[a-zA-Z/]"
 _LETTERS = r"\p{L}{2}"
+_NAMED = 3  # rows that are named
+_LONGEST = 60  # characters of a value that is named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # arrays have no hash
@@ -36,6 +40,7 @@ class ColumnProfile:
         name: as the table has it.
         word: the name in plain lower-case words joined by underscores: `Name *` is `name`.
         type: its Arrow type.
+        texts: its values row by row, null where there is nothing but white space.
         values: its different values as text, at most `LOOKED_AT` of them; none of a nested type.
         counts: how many rows have each of them.
         filled: the share of rows that have a value, from 0 to 1.
@@ -47,6 +52,7 @@ class ColumnProfile:
     name: str
     word: str
     type: pa.DataType
+    texts: pa.StringArray
     values: pa.StringArray
     counts: pa.Int64Array
     filled: float
@@ -61,7 +67,7 @@ class ColumnProfile:
 
     def mostly(self, pattern: str) -> bool:
         """Say whether nearly all values have a pattern: a few broken cells hide nothing."""
-        return self.share(pattern) >= 0.95
+        return self.share(pattern) >= MOSTLY
 
     @property
     def is_address(self) -> bool:
@@ -76,7 +82,7 @@ class ColumnProfile:
     @property
     def is_whole(self) -> bool:
         """Whether the values are digits alone."""
-        return self.mostly(_WHOLE)
+        return self.mostly(WHOLE)
 
     @property
     def is_price(self) -> bool:
@@ -108,10 +114,17 @@ class ColumnProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a sample shows of a table; `rows` is the sample's size."""
+    """What a sample shows of a table.
+
+    Attributes:
+        columns: each column.
+        rows: the sample's size.
+        places: where each of its rows is in the table, from 0.
+    """
 
     columns: tuple[ColumnProfile, ...]
     rows: int
+    places: pa.Int64Array
 
     @property
     def plain(self) -> tuple[ColumnProfile, ...]:
@@ -127,24 +140,56 @@ class Profile:
         """Return the columns that have one of the names, in the order of the names."""
         return [column for word in words for column in self.columns if column.word == word]
 
+    def odd_rows(self, column: ColumnProfile, pattern: str) -> OddRows:
+        """Return the rows whose value lacks an RE2 pattern, those without a value among them."""
+        found = pc.match_substring_regex(column.texts, pattern)
+        odd = pc.indices_nonzero(pc.invert(pc.fill_null(found, False)))
+        first = odd.slice(0, _NAMED)
+        pairs = zip(self.places.take(first), column.texts.take(first), strict=True)
+        return OddRows(
+            rows=len(odd), first=tuple((place.as_py(), text.as_py()) for place, text in pairs)
+        )
 
-def profile_of(sample: pa.Table) -> Profile:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OddRows:
+    """Rows that are unlike the others: how many, and the first with their values."""
+
+    rows: int
+    first: tuple[tuple[int, str | None], ...]
+
+    def __str__(self) -> str:
+        said = [f"row {place} ({_shown(text)})" for place, text in self.first]
+        more = [f"{self.rows - len(said):,} more"] if self.rows > len(said) else []
+        return f"{', '.join([*said, *more])}, counted from 0"
+
+
+def profile_of(sample: pa.Table, places: pa.Int64Array | None = None) -> Profile:
     """Look at the columns of a sample.
 
     Args:
         sample: rows as `Catalog.batches` yields them, of plain types.
+        places: where they are in the table; by default they are its first ones.
     """
+    if places is None:
+        places = pa.array(range(sample.num_rows), pa.int64())
     columns = tuple(
         _column(name, sample.column(place).combine_chunks())
         for place, name in enumerate(sample.column_names)
     )
-    return Profile(columns=columns, rows=sample.num_rows)
+    return Profile(columns=columns, rows=sample.num_rows, places=places)
 
 
 def plain_word(name: str) -> str:
     """Return a column's name in plain words: `Variant SKU` and `variantSku` are `variant_sku`."""
     flat = unicodedata.normalize("NFKD", _HUMP.sub("_", name)).encode("ascii", "ignore").decode()
     return _APART.sub("_", flat.lower()).strip("_").removeprefix("g_")
+
+
+def _shown(text: str | None) -> str:
+    if text is None:
+        return "empty"
+    return json.dumps(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…", ensure_ascii=False)
 
 
 def _column(name: str, values: pa.Array) -> ColumnProfile:
@@ -156,6 +201,7 @@ def _column(name: str, values: pa.Array) -> ColumnProfile:
         name=name,
         word=plain_word(name),
         type=values.type,
+        texts=texts,
         values=looked_at.field("values"),
         counts=looked_at.field("counts"),
         filled=len(filled) / len(texts) if len(texts) else 0.0,

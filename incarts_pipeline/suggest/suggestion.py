@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
+from incarts_pipeline.errors import MappingError
 from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.mapping import Mapping, Preset, load_mapping, where_of
 from incarts_pipeline.suggest.barcodes import accepted_ids
@@ -30,6 +31,11 @@ _ENDINGS = re.compile(
 _SAID = "Said by you."
 SHOP_EXAMPLE = "https://www.your-shop.com"
 _GOES_TO = ("link.retailer", "link.intent", "link.custom_url", "link.products", "link.options")
+# Without these there is no link.
+_NEEDED = (
+    *("unique_key", "where", "link.name", "link.retailer", "link.intent", "link.custom_url"),
+    "link.products.retailer_product_id",
+)
 # The order in which a mapping is read.
 _ORDER = (
     *("read", "link_set", "unique_key", "where", "first_of_key", "link.name", "link.retailer"),
@@ -108,7 +114,11 @@ class Suggestion:
             findings = [one for one in findings if not one.field.startswith(_GOES_TO)]
             findings += page_findings(answers.page, self.preset, _SAID)
         made = dataclasses.replace(self, findings=in_order(findings))
-        made.mapping.check(made.schema)
+        # What was guessed and doesn't fit is a doubt; that it isn't said twice.
+        guessed = {str(error) for error in self.mapping.misfits(self.schema)}
+        for error in made.mapping.misfits(made.schema):
+            if str(error) not in guessed:
+                raise error
         return made
 
     def save(self, path: str | Path) -> None:
@@ -162,7 +172,8 @@ def suggestion_for(
     to = destination_of(look.profile, look.preset, title)
     fields = list(_fields(look.profile, look.preset, to))
     key, rows = _key(look, to, fields)
-    findings = [*extra, _link_set(_slug(title)), *key, *_rows(look), *fields]
+    guesses = [*extra, _link_set(_slug(title)), *key, *_rows(look), *fields]
+    findings = _with_misfits(guesses, catalog.schema)
     return Suggestion(
         title=title,
         rows=rows,
@@ -170,6 +181,21 @@ def suggestion_for(
         preset=look.preset,
         findings=in_order(findings),
     )
+
+
+def _with_misfits(findings: Sequence[Finding], schema: pa.Schema) -> list[Finding]:
+    """Tell of guesses at columns whose type doesn't fit; only what a link needs stays a guess."""
+    wrong = list(load_mapping(content_of(findings)).misfits(schema))
+    return [_with_misfit(one, wrong) for one in findings]
+
+
+def _with_misfit(one: Finding, wrong: Sequence[MappingError]) -> Finding:
+    told = next((error for error in wrong if error.path and one.is_of(error.path)), None)
+    if told is None or one.is_offer:
+        return one
+    said = told.message.removeprefix(f"{told.path}: ")
+    doubt = " ".join(filter(None, [said, told.fix, one.doubt]))
+    return dataclasses.replace(one, doubt=doubt, is_offer=not one.field.startswith(_NEEDED))
 
 
 def _fields(profile: Profile, preset: Preset | None, to: Destination) -> Iterator[Finding]:

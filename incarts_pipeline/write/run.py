@@ -56,7 +56,7 @@ from incarts_pipeline.write.garbage_collection import less_garbage_collection
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult
-from incarts_pipeline.write.send import MOST_FAILURES, Sender
+from incarts_pipeline.write.send import MOST_FAILURES, Sender, Sending
 from incarts_pipeline.write.throttle import Throttle
 
 logger = logger_of(__name__)
@@ -167,9 +167,13 @@ class Writer:
             # All of a batch are settled or given up before the next is claimed: a doubt that is
             # claimed and not yet sent again can't be taken over by another run meanwhile.
             async with self._attempts() as begun:
-                for operation in found:
-                    row = (operation.set_id, operation.row_key)
-                    await self._send(begun, replace(operation, for_history=row in at_home))
+                rows = [(operation.set_id, operation.row_key) for operation in found]
+                await begun.begin(
+                    [
+                        self._sender.sending(replace(operation, for_history=row in at_home))
+                        for operation, row in zip(found, rows, strict=True)
+                    ]
+                )
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
@@ -235,8 +239,7 @@ class Writer:
                 found = await asyncio.to_thread(lambda: list(islice(batches, 1)))
                 if not found:
                     return
-                for operation in await self._claim(found[0]):
-                    await self._send(begun, operation)
+                await begun.begin([*map(self._sender.sending, await self._claim(found[0]))])
 
     async def _claim(self, calls: list[Call]) -> list[Operation]:
         """Record that this run is about to send these calls; return those that it may send."""
@@ -268,13 +271,10 @@ class Writer:
             retry_rejected=self._plan.options.retry_rejected,
         )
 
-    def _attempts(self) -> Attempts:
-        return Attempts(self._throttle, most=MOST_FAILURES, grace=_GRACE_SECONDS)
-
-    async def _send(self, begun: Attempts, operation: Operation) -> None:
-        """Wait until the operation may be sent, and begin; at the end of the run, don't."""
-        sending = self._sender.sending(operation)
-        await begun.begin(operation.retailer, operation.intent, sending.attempt)
+    def _attempts(self) -> Attempts[Sending]:
+        return Attempts(
+            self._throttle, most=MOST_FAILURES, grace=_GRACE_SECONDS, prepare=self._sender.mark
+        )
 
     async def _recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
         """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""

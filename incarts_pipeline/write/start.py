@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -45,7 +44,7 @@ async def carry_out(
     metrics.heard = answers_heard()
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
-    journal = Journal(engine, Path(settings.ledger), run_id)
+    journal = Journal(engine, settings.ledger, run_id)
     try:
         with records_of_run(run_id):
             async with (

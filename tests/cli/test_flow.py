@@ -38,6 +38,14 @@ def test_plan_shows_and_makes_nothing(shell: Shell, catalog: str, box: Sandbox) 
     assert not Path("incarts-ledger.db").exists()
 
 
+def test_a_result_says_what_happened(shell: Shell, catalog: str) -> None:
+    """Once links are made, nothing is told as it was planned."""
+    code, _, err = shell("apply", catalog, "-o", "links.parquet", *NO_MAPPING)
+    assert code == 0
+    assert "new: its link was made" in err.split("Run ")[1]
+    assert "no link yet" not in err.split("Run ")[1]
+
+
 def test_a_plan_says_what_changed_as_values(shell: Shell, box: Sandbox) -> None:
     """In a table, as JSON, in the refusal, beside an approval, and in the row's history."""
     pacsv.write_csv(products(30), "catalog.csv")

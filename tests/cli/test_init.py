@@ -95,6 +95,7 @@ def test_it_works_before_anything_is_set(shell: Shell, monkeypatch: pytest.Monke
     assert code == 0, err
     assert "2 links to make" in out
     assert "INCARTS_PROJECT_ID" in out
+    assert "`incarts sandbox` prints what to export" in " ".join(out.split())
     assert {path.name for path in Path().iterdir()} == {SCRAPED.file, "mapping.yaml"}
 
 

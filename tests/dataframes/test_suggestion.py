@@ -87,3 +87,36 @@ def test_a_frame_without_rows_is_refused() -> None:
     """There is nothing to look at."""
     with pytest.raises(CatalogError, match="nothing to look at"):
         suggest_mapping(TABLE.slice(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "is_offer"),
+    [
+        ("walmart_item_id", "link.products.retailer_product_id", False),
+        ("store_id", "link.location.store_id", True),
+        ("alternates", "link.products.backup_product_ids", True),
+    ],
+)
+def test_ids_that_became_floats_are_told(
+    name: str, field: str, is_offer: bool, near: Settings
+) -> None:
+    """A column that can't feed its field is a doubt with the fix; what isn't needed is left out."""
+    columns = {"sku": ["a", "b"], "title": ["Salt", "Oats"], "walmart_item_id": ["5001", "5002"]}
+    frame = pd.DataFrame(columns | {"zip": ["72712", "72712"], name: [5001.0, 5002.0]})
+    made = suggest_mapping(frame, link_set="summer")
+    found = made.suggestion.finding(field)
+    assert found is not None
+    assert found.is_offer is is_offer
+    assert "is of type double" in (found.doubt or "")
+    assert "dtype=str" in (found.doubt or "")
+    if is_offer:
+        with plan_links(frame, made.mapping, settings=near) as plan:
+            assert plan.figures.calls == 2
+    with pytest.raises(MappingError, match='Did you mean "sku"'):
+        suggest_mapping(frame, unique_key="SKU")
+
+
+def test_a_frame_of_floats_alone_is_told() -> None:
+    """Even where there is nothing else, it is the caller who decides."""
+    made = suggest_mapping(pd.DataFrame({"walmart_item_id": [5001.0, 5002.0]}))
+    assert "is of type double" in made.yaml

@@ -13,7 +13,7 @@ from incarts_pipeline.api.responses import classify
 from incarts_pipeline.cli.app import app
 from incarts_pipeline.display import remedies
 from incarts_pipeline.ledger.state_machine import Replay
-from incarts_pipeline.models import SUSPICIONS, AnswerKind, NoteCode, ProblemCode, Reason
+from incarts_pipeline.models import SUSPICIONS, AnswerKind, NoteCode, ProblemCode, Reason, Status
 
 NOW = dt.datetime(2026, 5, 4, tzinfo=dt.UTC)
 FINE = (
@@ -41,6 +41,20 @@ def test_no_reason_and_no_rule_is_left_out() -> None:
     for code, fix in remedies.PROBLEMS.items():
         assert bool(fix.fix) != (code in list(NoteCode)), code
     assert {verdict.value for verdict in Replay} - {"allowed"} <= set(remedies.CODES)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_result_tells_what_happened(reason: Reason) -> None:
+    """What was done is told as done; what wasn't is told by why."""
+    done = {
+        Reason.NEW: (Status.CREATED, "was made"),
+        Reason.CHANGED: (Status.REPLACED, "was made"),
+        Reason.CHANGED_BACK: (Status.REUSED, "uses that again"),
+        Reason.REKEYED: (Status.REKEYED, "has the link"),
+    }
+    status, words = done.get(reason, (Status.PENDING, remedies.REASONS[reason].meaning))
+    assert words in remedies.came_to(status, reason)
+    assert remedies.came_to(Status.PENDING, reason) == remedies.REASONS[reason].meaning
 
 
 @pytest.mark.parametrize("status", [*map(int, HTTPStatus), 299, 499, 599, 999])

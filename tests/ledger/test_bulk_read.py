@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError
-from incarts_pipeline.ledger import Query, bulk_queries, bulk_read
+from incarts_pipeline.ledger import Query, bulk_queries, reading
+from incarts_pipeline.ledger.bulk_read import scan
+from incarts_pipeline.ledger.sqlite import bulk_read
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.schemas import HISTORY
 from tests.support.runs import Run, products
@@ -47,9 +49,9 @@ def test_both_ways_read_the_same(run: Run, tmp_path: Path, query: Query) -> None
     run(products(30, quantity=[2] * 5 + [1] * 25), limit=0, refuse_over=None)
     found = []
     for large in (False, True):
-        with bulk_read.reading(tmp_path / "ledger.db", large=large) as ledger:
-            found.append(bulk_read.scan(ledger, query, 1).read_all().sort_by("row_key"))
-            assert bulk_read.scan(ledger, query, 99).read_all().num_rows == 0
+        with reading(tmp_path / "ledger.db", large=large) as ledger:
+            found.append(scan(ledger, query, 1).read_all().sort_by("row_key"))
+            assert scan(ledger, query, 99).read_all().num_rows == 0
     assert found[0].equals(found[1])
     assert found[0].schema == query.schema
     if query is bulk_queries.ROWS:
@@ -63,7 +65,7 @@ def test_both_ways_read_the_same_history(run: Run, tmp_path: Path) -> None:
     history = bulk_queries.History(set_ids={"nightly": 1, "other": 99})
     found = []
     for large in (False, True):
-        with bulk_read.reading(tmp_path / "ledger.db", large=large) as ledger:
+        with reading(tmp_path / "ledger.db", large=large) as ledger:
             found.append(pa.Table.from_batches(history.batches(ledger), HISTORY))
     assert found[0].equals(found[1])
     assert found[0]["row_key"].to_pylist() == ["000000", "000000", "000001", "000002"]
@@ -89,8 +91,8 @@ def test_nulls_before_all_values(run: Run, tmp_path: Path, large: bool) -> None:
         sql=f"{numbers} SELECT {columns} FROM n",
         schema=pa.schema([(name, kind) for name, (kind, _, _) in values.items()]),
     )
-    with bulk_read.reading(tmp_path / "ledger.db", large=large) as ledger:
-        found = bulk_read.scan(ledger, query).read_all()
+    with reading(tmp_path / "ledger.db", large=large) as ledger:
+        found = scan(ledger, query).read_all()
     assert found.num_rows == 30_000
     assert {column.null_count for column in found.columns} == {29_999}
     assert found.slice(29_999).to_pylist() == [{name: v for name, (_, _, v) in values.items()}]
@@ -106,8 +108,8 @@ def test_reading_keeps_our_locks(run: Run, tmp_path: Path, large: bool) -> None:
     path = tmp_path / "ledger.db"
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
-    with bulk_read.reading(path, large=large) as ledger:
-        assert bulk_read.scan(ledger, bulk_queries.ROWS, 1).read_all().num_rows == 3
+    with reading(path, large=large) as ledger:
+        assert scan(ledger, bulk_queries.ROWS, 1).read_all().num_rows == 3
     other = subprocess.run(
         [sys.executable, "-c", _WRITE, str(path)], capture_output=True, text=True, check=True
     )
@@ -122,7 +124,7 @@ def test_ledger_that_cannot_be_read(tmp_path: Path, large: bool) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with (
         pytest.raises(LedgerDamagedError, match="not a database"),
-        bulk_read.reading(path, large=large) as ledger,
+        reading(path, large=large) as ledger,
     ):
         list(ledger.batches(bulk_queries.ROWS, 1))
 
@@ -133,7 +135,7 @@ def test_query_that_fails(run: Run, tmp_path: Path, large: bool) -> None:
     run(products(3))
     with (
         pytest.raises(LedgerError, match="no such table"),
-        bulk_read.reading(tmp_path / "ledger.db", large=large) as ledger,
+        reading(tmp_path / "ledger.db", large=large) as ledger,
     ):
         list(ledger.batches(replace(bulk_queries.ROWS, sql="SELECT * FROM nowhere")))
 
@@ -175,7 +177,7 @@ def test_a_killed_reader_is_noticed(numbers: bytes, tmp_path: Path) -> None:
     for _ in range(40):
         found, kill_at = 0, chance.randrange(_ROWS)
         try:
-            with bulk_read.reading(path, large=True) as ledger:
+            with reading(path, large=True) as ledger:
                 for batch in ledger.batches(NUMBERS):
                     found += batch.num_rows
                     if found >= kill_at:
@@ -193,7 +195,7 @@ def test_a_reader_that_is_killed_before_it_begins(numbers: bytes, tmp_path: Path
     """Also the query that it never took is an error of ours."""
     path = tmp_path / "ledger.db"
     path.write_bytes(numbers)
-    with bulk_read.reading(path, large=True) as ledger:
+    with reading(path, large=True) as ledger:
         ledger._process.kill()  # type: ignore[attr-defined]
         ledger._process.wait()  # type: ignore[attr-defined]
         with pytest.raises(LedgerError, match="was ended by SIGKILL"):
@@ -209,7 +211,7 @@ def test_a_damaged_page_is_noticed(numbers: bytes, tmp_path: Path, large: bool) 
         path.write_bytes(numbers[:at] + bytes(_PAGE) + numbers[at + _PAGE :])
         with (
             pytest.raises(LedgerDamagedError, match=r"is damaged \(database disk image"),
-            bulk_read.reading(path, large=large) as ledger,
+            reading(path, large=large) as ledger,
         ):
             list(ledger.batches(NUMBERS))
 

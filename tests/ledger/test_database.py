@@ -16,9 +16,9 @@ from incarts_pipeline.errors import (
     RefusedError,
 )
 from incarts_pipeline.ledger.database import once, prepare_file, read_facts
-from incarts_pipeline.ledger.ledger_file import file_id, place_of
 from incarts_pipeline.ledger.queries import ensure_sets
 from incarts_pipeline.ledger.reader import LedgerReader
+from incarts_pipeline.ledger.sqlite.ledger_file import file_id, place_of
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 from incarts_pipeline.maintenance.ledger_files import restore_ledger
 from incarts_pipeline.models import QR_CODES, State

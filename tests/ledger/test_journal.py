@@ -15,12 +15,12 @@ from incarts_pipeline.errors import (
     RefusedError,
 )
 from incarts_pipeline.ledger.attempts import Outcome, Sent
-from incarts_pipeline.ledger.claims import Operation
+from incarts_pipeline.ledger.claims import Claim, Operation
 from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.runs import Process, start_run
 from incarts_pipeline.models import Answer, AnswerKind, Link, State
-from tests.support.ledgers import FILE, HOST, NOW, call, ours, row, send
+from tests.support.ledgers import FILE, HOST, NOW, call, claim, ours, row, send
 from tests.support.sqlite_files import opened
 
 
@@ -47,7 +47,7 @@ def test_journal_is_durable_before_it_answers(engine: sa.Engine) -> None:
                 api_key_fingerprint="fp",
                 at=NOW,
             )
-            assert await journal.mark_sent(sent)
+            assert await journal.mark_sent([sent]) == [True]
             with opened(f"file:{FILE}?mode=ro", uri=True) as reader:
                 [state] = reader.execute(
                     "SELECT state FROM operation WHERE op_id = ?", (operation.op_id,)
@@ -57,6 +57,24 @@ def test_journal_is_durable_before_it_answers(engine: sa.Engine) -> None:
         await asyncio.gather(*(one(operation) for operation in operations))
 
     journaled(engine, work)
+
+
+def test_flight_is_marked_as_one(engine: sa.Engine) -> None:
+    """Each attempt has its own answer: one that another run has taken over is not marked."""
+    operations = [ours(engine, call(str(i))) for i in range(3)]
+    assert claim(engine, call("1"), run="r2", living=("r2",))[0] is Claim.OURS
+
+    async def work(journal: Journal) -> None:
+        flight = [
+            Sent(operation=one, number=1, correlation_id=f"c{i}", api_key_fingerprint="fp", at=NOW)
+            for i, one in enumerate(operations)
+        ]
+        marked, none = await asyncio.gather(journal.mark_sent(flight), journal.mark_sent([]))
+        assert (list(marked), list(none)) == ([True, False, True], [])
+
+    journaled(engine, work)
+    query = "SELECT COUNT(*) FROM attempt JOIN operation USING (op_id) WHERE state = 'sent'"
+    assert row(engine, query) == (2,)
 
 
 def test_journal_records_what_waits_when_it_closes(engine: sa.Engine) -> None:
@@ -89,17 +107,17 @@ def test_one_jobs_error_is_its_own(engine: sa.Engine) -> None:
             operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
         )
         answer = Answer(kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_1"))
-        waiting = [asyncio.create_task(journal.run(lambda _: gathered.wait(30)))]
+        gathering = asyncio.create_task(journal.run(lambda _: gathered.wait(30)))
         await asyncio.sleep(0)
         journal.record(Outcome(operation=first, state=State.DONE, at=NOW, number=1, answer=answer))
-        waiting += [
-            asyncio.create_task(journal.run(fails)),
-            asyncio.create_task(journal.mark_sent(sent)),
-        ]
+        failing = asyncio.create_task(journal.run(fails))
+        marking = asyncio.create_task(journal.mark_sent([sent]))
         await asyncio.sleep(0)
         gathered.set()  # what was asked meanwhile is one group
-        _, refused, marked = await asyncio.gather(*waiting, return_exceptions=True)
-        assert (type(refused), marked) == (RefusedError, True)
+        with pytest.raises(RefusedError):
+            await failing
+        assert await gathering
+        assert await marking == [True]
         assert (journal.broken, list(journal.unrecorded)) == (None, [])
 
     journaled(engine, work)
@@ -127,7 +145,7 @@ def test_journal_says_when_it_can_not_record(
             operation=second, number=1, correlation_id="c", api_key_fingerprint="fp", at=NOW
         )
         with pytest.raises(LedgerError, match="locked"):
-            await journal.mark_sent(sent)
+            await journal.mark_sent([sent])
         assert [o.operation.op_id for o in journal.unrecorded] == [first.op_id]
         other.execute("ROLLBACK")
         await journal.flush()

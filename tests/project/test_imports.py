@@ -53,6 +53,7 @@ def test_the_library_keeps_the_rules(copy: Path) -> None:
         {"models.py": "settings"},
         {"cli/show.py": "dagster.metadata"},
         {"prepare/rules.py": "rate_limit"},
+        {"ledger/claims.py": "ledger.database", "ledger/store.py": "ledger.claims"},
     ],
     ids=lambda added: " and ".join(f"{file} to {module}" for file, module in added.items()),
 )
@@ -66,6 +67,15 @@ def test_a_forbidden_import_is_refused(copy: Path, added: dict[str, str]) -> Non
     assert "BROKEN" in said
     for file in added:
         assert Path(file).stem in said.partition("Broken contracts")[2]
+
+
+@pytest.mark.parametrize("driver", ["sqlite3", "psycopg"])
+def test_a_driver_is_imported_in_its_database_s_folder_alone(copy: Path, driver: str) -> None:
+    """The text of claims and records is the same for all databases, and none of it is of one."""
+    path = copy / PACKAGE.name / "ledger" / "claims.py"
+    path.write_text(f"{path.read_text('utf-8')}\nimport {driver}\n", "utf-8")
+    code, said = lint(copy)
+    assert (code, f"ledger.claims -> {driver}" in said) == (1, True), said
 
 
 def test_a_new_room_must_be_given_its_layer(copy: Path) -> None:

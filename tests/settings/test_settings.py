@@ -230,6 +230,11 @@ def test_what_the_next_step_would_miss_is_told() -> None:
         "Making links also needs INCARTS_API_BASE_URL, INCARTS_API_KEY or INCARTS_API_KEY_FILE."
     )
     assert needed in str(caught.value)
+    # Who has set nothing may have no account; who has set something is spared the advice.
+    assert "`incarts sandbox` prints what to export" in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(base_url="https://api.example.com").for_planning()
+    assert "sandbox" not in str(caught.value)
 
 
 def test_what_calls_are_made_with_is_there_and_hides_the_key() -> None:

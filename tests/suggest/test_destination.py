@@ -210,3 +210,60 @@ def test_a_link_to_an_address_has_no_products() -> None:
         link=["https://shop.example/1", "https://shop.example/2"],
     )
     assert said(made, "products.quantity") is None
+
+
+def doubt(made: Suggestion, field: str) -> str:
+    """Return what speaks against a guess about the link, empty where nothing does."""
+    found = made.finding(f"link.{field}")
+    return (found and found.doubt) or ""
+
+
+@pytest.mark.parametrize("rows", [3, 8, 25])
+@pytest.mark.parametrize("odd", ["ABC-123", "n/a", "", None])
+def test_an_odd_cell_among_ids_turns_no_guess(rows: int, odd: str | None) -> None:
+    """What most rows have decides, and the odd ones are named."""
+    ids = [str(16554531 + at) for at in range(rows)]
+    ids[1] = odd  # type: ignore[call-overload]
+    made = suggest(title=[f"Tea {at}" for at in range(rows)], walmart_item_id=ids)
+    assert said(made, "products.retailer_product_id") == {"column": "walmart_item_id"}
+    assert said(made, "custom_url") is None
+    told = f'"{odd}"' if odd else "empty"
+    assert f"row 1 ({told})" in doubt(made, "products.retailer_product_id")
+
+
+@pytest.mark.parametrize("odd", ["https://www.target.com/p/-/A-1477", "call us", None])
+def test_an_odd_cell_among_addresses_turns_no_guess(odd: str | None) -> None:
+    """One address of another shop, or none, leaves the others' items what they are."""
+    pages = [f"https://www.walmart.com/ip/{at}" for at in range(8)]
+    made = suggest(title=[f"Tea {at}" for at in range(8)], link=[*pages[:6], odd, pages[7]])
+    assert said(made, "intent") == "add_to_cart"
+    assert "row 6" in doubt(made, "products.retailer_product_id")
+    shop = [f"https://shop.example/{at}" for at in range(8)]
+    made = suggest(title=[f"Tea {at}" for at in range(8)], link=[*shop[:6], "call us", shop[7]])
+    assert said(made, "custom_url") == {"column": "link"}
+    assert 'row 6 ("call us")' in doubt(made, "custom_url")
+
+
+def test_an_odd_intent_turns_no_guess() -> None:
+    """A table that says its retailers and intents says so in spite of one slip."""
+    made = suggest(
+        title=[f"Tea {at}" for at in range(8)],
+        retailer=["walmart"] * 8,
+        intent=[*["add_to_cart"] * 7, "add to cart"],
+        retailer_product_id=[str(500 + at) for at in range(8)],
+    )
+    assert said(made, "intent") == {"column": "intent"}
+    assert 'row 7 ("add to cart")' in doubt(made, "intent")
+
+
+def test_odd_rows_are_counted_as_the_table_has_them() -> None:
+    """Rows that are no products count too, and of many odd rows the first are named."""
+    published = ["TRUE", "FALSE"] * 30
+    made = suggest(
+        Handle=[f"tea-{at}" for at in range(60)],
+        Title=[f"Tea {at}" for at in range(60)],
+        **{"Variant Price": ["9.99"] * 60, "Published": published},
+        walmart_item_id=["?" if at in (6, 7, 10, 14, 16) else str(500 + at) for at in range(60)],
+    )
+    found = doubt(made, "products.retailer_product_id")
+    assert 'row 6 ("?"), row 10 ("?"), row 14 ("?"), 1 more, counted from 0' in found

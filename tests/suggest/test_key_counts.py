@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
@@ -19,6 +21,14 @@ ROWS = st.lists(
 )
 
 
+def placed(table: pa.Table, size: int | None = None) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
+    """Yield a table's rows, each with its place."""
+    first = 0
+    for batch in table.to_batches(size):
+        yield batch, pa.array(range(first, first + batch.num_rows), pa.int64())
+        first += batch.num_rows
+
+
 def filled(value: str | None) -> bool:
     return value is not None and value.strip() != ""
 
@@ -34,7 +44,7 @@ def test_counts_are_those_of_plain_python(
     )
     candidates = (("k",), ("k", "l"))
     content = Content(columns=("l",), target="u", item=r"/ip/(\d+)")
-    counts = count_keys(table.to_batches(size), candidates, content)
+    counts = count_keys(placed(table, size), candidates, content)
 
     def item(page: str | None) -> str | None:
         return None if page is None else page.partition("/ip/")[2][:1]
@@ -53,12 +63,22 @@ def test_counts_are_those_of_plain_python(
 def test_contents_are_spared_when_nobody_asks() -> None:
     """Without a content, rows that share a key count as asking for as many links as there are."""
     table = pa.table({"k": ["1", "1", "2"]})
-    [key] = count_keys(table.to_batches(), (("k",),), None).keys
+    [key] = count_keys(placed(table), (("k",),), None).keys
     assert (key.contents, key.differing) == (None, 1)
 
 
 def test_numbers_and_dates_are_counted_too() -> None:
     """A key need not be text."""
     table = pa.table({"n": [1, 2, 2], "x": [True, False, True]})
-    [one, both] = count_keys(table.to_batches(), (("n",), ("n", "x")), Content(columns=())).keys
+    [one, both] = count_keys(placed(table), (("n",), ("n", "x")), Content(columns=())).keys
     assert (one.distinct, both.distinct) == (2, 3)
+
+
+def test_the_rows_that_keep_a_column_from_being_the_key() -> None:
+    """The first that share a value and ask for different links, and the first without one."""
+    keys = [None if at == 2 else f"a{min(at, 17)}" for at in range(20)]
+    table = pa.table({"k": keys, "same": ["x"] * 20, "other": list(range(20))})
+    [key] = count_keys(placed(table, 7), (("k",),), Content(columns=("other",))).keys
+    assert (key.is_nearly, key.sharing, key.lacking) == (True, (17, 18, 19), (2,))
+    [key] = count_keys(placed(table, 7), (("k",),), Content(columns=("same",))).keys
+    assert (key.is_nearly, key.sharing, key.lacking) == (True, (), (2,))

@@ -115,3 +115,50 @@ def test_a_reader_is_looked_at_once() -> None:
     found = suggestion_for(open_catalog(reader)).finding("unique_key")
     assert found is not None
     assert found.value == ["link"]
+
+
+def test_a_column_that_nearly_is_the_key_is_named() -> None:
+    """One slip in a column of ids is told with the rows, and the column stays a choice."""
+    skus = [f"s{at}" for at in range(20)]
+    ids = [str(500 + at) for at in range(20)]
+    pages = [f"https://shop.example/{at}" for at in range(20)]
+    names = [f"Tea {at}" for at in range(20)]
+    doubled = key_of(name=names, link=pages, sku=[*skus[:19], "s4"], gtin=ids)
+    assert (doubled.value, doubled.others[0]) == (["gtin"], ["sku"])
+    assert "sku nearly is a key, but rows 4 and 19 share one" in (doubled.doubt or "")
+    lacking = key_of(name=names, link=pages, sku=[*skus[:19], None], gtin=ids)
+    assert (lacking.value, lacking.others[0]) == (["gtin"], ["sku"])
+    assert "row 19 lacks it" in (lacking.doubt or "")
+    whole = key_of(name=names, link=pages, sku=skus, gtin=[*ids[:19], "504"])
+    assert (whole.value, whole.doubt) == (["sku"], None)
+
+
+def test_a_column_that_is_no_key_is_not_nearly_one() -> None:
+    """Where rows share values by the dozen, nobody made a slip."""
+    rows = range(20)
+    found = key_of(
+        name=[f"Tea {at}" for at in rows],
+        link=[f"https://shop.example/{at}" for at in rows],
+        sku=[f"s{at // 2}" for at in rows],
+        gtin=[str(500 + at) for at in rows],
+    )
+    assert (found.value, found.doubt) == (["gtin"], None)
+
+
+def test_the_rows_that_share_a_key_are_named() -> None:
+    """Where nothing else would do, the key's own slips are told with their rows."""
+    rows = range(200)
+    found = key_of(
+        name=["Tea"] * 200,
+        link=[f"https://shop.example/{at}" for at in rows],
+        sku=[f"s{min(at, 198)}" for at in rows],
+    )
+    assert found.value == ["sku"]
+    assert "(1 too many): rows 198 and 199, counted from 0" in (found.doubt or "")
+
+
+def test_a_key_of_floats_is_told() -> None:
+    """An id that a frame turned into floats is no key, and that is said with the fix."""
+    found = key_of(sku=[1.0, 2.0, 3.0])
+    assert found.value == ["link"]
+    assert "sku can't be the key as numbers with fractions" in (found.doubt or "")

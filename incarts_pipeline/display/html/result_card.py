@@ -19,7 +19,7 @@ from incarts_pipeline.display.html.parts import (
     table,
     warned,
 )
-from incarts_pipeline.display.remedies import REASONS
+from incarts_pipeline.display.remedies import REASONS, came_to
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
@@ -113,7 +113,7 @@ def status_table(counts: Mapping[tuple[Status, Reason], int]) -> Element:
     listed = sorted(counts.items(), key=lambda item: (_ORDER.index(item[0][0]), -item[1]))
     most = max(counts.values(), default=0)
     rows = (
-        (badge(status), number(n), bar(n, most, status), REASONS[reason].meaning)
+        (badge(status), number(n), bar(n, most, status), came_to(status, reason))
         for (status, reason), n in listed
     )
     return table(("status", "rows", "", "why"), rows, label="Rows by status")

@@ -23,10 +23,10 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation
 from incarts_pipeline.ledger.database import read_facts
-from incarts_pipeline.ledger.ledger_file import beside
 from incarts_pipeline.ledger.lost_keys import hold_lost
 from incarts_pipeline.ledger.rekeying import KeyChange
-from incarts_pipeline.ledger.witness import Witness, check_mark, last_mark
+from incarts_pipeline.ledger.sqlite.ledger_file import beside
+from incarts_pipeline.ledger.sqlite.witness import Witness, check_mark, last_mark
 from incarts_pipeline.models import Link, State
 from tests.end_to_end.simulation.ledgers import SET_ID, Known, Row
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.ledger_file import FileId, beside, file_id, place_of
+from incarts_pipeline.ledger.sqlite.ledger_file import FileId, beside, file_id, place_of
 
 _O = tables.operation.c
 _K = tables.link.c

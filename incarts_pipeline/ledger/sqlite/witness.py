@@ -28,7 +28,7 @@ from incarts_pipeline.clock import from_micros
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.file_writer import make_empty
 from incarts_pipeline.identity import KEY_DIGEST_BYTES, key_digest
-from incarts_pipeline.ledger.ledger_file import beside
+from incarts_pipeline.ledger.sqlite.ledger_file import beside
 from incarts_pipeline.system import locked, open_file, read_at, write_at
 
 _LENGTH = 256

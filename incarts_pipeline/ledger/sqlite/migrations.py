@@ -1,10 +1,10 @@
-"""Migrations: how a ledger of an older version becomes one of this version."""
+"""Migrations of an SQLite ledger: how a ledger of an older version becomes one of this version."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED
 
 # Statements that lift a ledger from the version that is the key to the next one.
 MIGRATIONS: Mapping[int, Sequence[str]] = {
@@ -49,7 +49,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
             place TEXT NOT NULL, mark TEXT NOT NULL, made_from TEXT, sha256 BLOB,
             PRIMARY KEY (place)
         ) WITHOUT ROWID""",
-        *tables.FORGET_PUBLISHED,
+        *FORGET_PUBLISHED,
     ],
     5: [
         "DROP INDEX one_open_operation_per_row",

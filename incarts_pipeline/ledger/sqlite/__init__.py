@@ -1,0 +1,1 @@
+"""SQLite behind the ledger: one file, and what stands beside it."""

@@ -1,0 +1,148 @@
+"""Store of a ledger in one SQLite file, whose witness stands beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.bulk_read import Reading
+from incarts_pipeline.ledger.sqlite.bulk_read import open_reading
+from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED, open_file
+from incarts_pipeline.ledger.sqlite.ledger_file import check_file, create_empty, is_there
+from incarts_pipeline.ledger.sqlite.migrations import MIGRATIONS
+from incarts_pipeline.ledger.sqlite.witness import (
+    Mark,
+    check_mark,
+    keep_keys,
+    last_mark,
+    sent_digests,
+    write_mark,
+)
+from incarts_pipeline.ledger.sqlite.writer import SqliteWriter
+from incarts_pipeline.ledger.statements import Statement
+from incarts_pipeline.ledger.store import RunWriter
+from incarts_pipeline.sqlite import explain
+
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+_MOST = 10  # complaints of each kind; one damaged page may have spoilt thousands
+
+
+class SqliteStore:
+    """One file; whoever writes it is alone, so that nothing has to be locked within it."""
+
+    errors: tuple[type[Exception], ...] = (sa.exc.DatabaseError, sqlite3.DatabaseError)
+    migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def explain(self, error: Exception) -> LedgerError:
+        return explain(error, self._path)
+
+    def check(self) -> None:
+        check_file(self._path)
+
+    def is_there(self) -> bool:
+        return is_there(self._path)
+
+    def create(self) -> None:
+        if not self._path.parent.is_dir():
+            raise LedgerError(
+                f"The ledger's folder {self._path.parent} doesn't exist.",
+                fix="Create it, or set INCARTS_LEDGER to another file.",
+            )
+        create_empty(self._path)
+
+    def create_tables(self, connection: sa.Connection) -> None:
+        tables.metadata.create_all(connection)
+        for trigger in FORGET_PUBLISHED:
+            connection.exec_driver_sql(trigger)
+
+    def has_tables(self, connection: sa.Connection) -> bool:
+        return sa.inspect(connection).has_table("meta")
+
+    def newest_known(self) -> Mark | None:
+        return last_mark(self._path)
+
+    def check_newest(self, known: Mark | None, facts: Mapping[str, str]) -> None:
+        check_mark(self._path, known, facts)
+
+    def sent_digests(self) -> Iterator[bytes]:
+        return sent_digests(self._path)
+
+    def last_count(self) -> int:
+        mark = last_mark(self._path)
+        return mark.commits if mark is not None else 0
+
+    def open(
+        self, *, read_only: bool = False, pool: type[sa.Pool] = sa.pool.QueuePool
+    ) -> sa.Engine:
+        return open_file(self._path, self, read_only=read_only, pool=pool)
+
+    def told(self, connection: sa.Connection) -> None:
+        write_mark(self._path, connection.info["mark"])
+
+    def reading(self, *, large: bool | None = None) -> AbstractContextManager[Reading]:
+        return open_reading(self._path, large=large)
+
+    def writer(self, engine: sa.Engine, run_id: str) -> RunWriter:
+        return SqliteWriter(engine, self._path, run_id)
+
+    def locked(self, connection: sa.Connection, set_ids: Collection[int]) -> None:
+        pass  # an immediate transaction is the only one that writes
+
+    def new_ids(self, connection: sa.Connection, count: int) -> Sequence[int]:
+        first = 1 + (connection.scalar(sa.select(sa.func.max(tables.operation.c.op_id))) or 0)
+        return range(first, first + count)
+
+    def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> None:
+        pass  # as for `locked`
+
+    def keep_keys(self, connection: sa.Connection, keys: Sequence[str]) -> None:
+        keep_keys(connection, keys)
+
+    def run_many(
+        self, connection: sa.Connection, statement: Statement, rows: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Execute a statement for many rows; return how many it changed in all.
+
+        Raises:
+            KeyError: a row lacks a parameter.
+            ValueError: a row for an insert has other columns, which would be dropped.
+        """
+        if statement.names is not None and rows and rows[0].keys() != set(statement.names):
+            odd = sorted(set(statement.names) ^ rows[0].keys())
+            raise ValueError(f"columns {odd} don't match")
+        text, values = _compiled(statement)
+        return connection.exec_driver_sql(text, [values(row) for row in rows]).rowcount
+
+    def damage(self, connection: sa.Connection) -> Iterator[str]:
+        check = connection.exec_driver_sql(f"PRAGMA integrity_check({_MOST})").scalars().all()
+        if check != ["ok"]:
+            yield from check
+        for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST):
+            yield f"a row of the table {table} refers to one that isn't there"
+
+
+@cache
+def _compiled(statement: Statement) -> tuple[str, itemgetter[Any]]:
+    """Return a statement's text, and what takes its values of a row.
+
+    By position: sqlite3 takes twice as long to bind values by name.
+    """
+    names = statement.names
+    compiled = statement.clause.compile(dialect=_DIALECT, column_keys=names)
+    order = compiled.positiontup or ()
+    if len(order) < 2:
+        raise ValueError("itemgetter needs two parameters to return a row")
+    return str(compiled), itemgetter(*order)
