@@ -150,6 +150,18 @@ _REPLACED = """CASE WHEN operation.follows_op_id IS NOT NULL THEN (
     LIMIT 1
 ) END"""
 
+# Links that several rows use, of those that several operations have: of a row that was re-keyed the
+# old operation has it still, and a disputed one is not known to lead to the same.
+_SHARED = """
+    SELECT also.link_id
+    FROM (SELECT link_id FROM link GROUP BY link_id HAVING COUNT(*) > 1) AS twice
+    JOIN link AS also ON also.link_id = twice.link_id
+    JOIN operation AS its ON its.op_id = also.op_id
+    JOIN row AS used ON used.set_id = its.set_id AND used.row_key = its.row_key
+         AND used.op_id = also.op_id AND used.link_id = also.link_id
+    WHERE COALESCE(also.proof, '') <> 'disputed'
+    GROUP BY also.link_id HAVING COUNT(*) > 1"""
+
 # The link that each row uses now, with all that links.parquet shows of it.
 CURRENT = Query(
     sql=f"""
@@ -160,7 +172,7 @@ SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
        short_link, short_id, target_url, qr_code_id, qr_image_url, encoded_url AS qr_encoded_url,
        link.created_at, row.changed_at, row.run_id AS changed_run_id, row.missing_since,
        link.status,
-       link.link_id IN (SELECT link_id FROM link GROUP BY link_id HAVING COUNT(*) > 1) AS is_shared
+       link.link_id IN ({_SHARED}) AS is_shared
 FROM row
 JOIN operation ON operation.op_id = row.op_id
 JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
