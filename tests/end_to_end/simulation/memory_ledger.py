@@ -33,8 +33,9 @@ class _Op:
     run_id: str | None
     operation_state: OperationState = field(default_factory=OperationState)
     epoch: int = 1
-    correlation_id: str | None = None
+    earlier_ids: tuple[str, ...] = ()
     links: dict[str, Proof | None] = field(default_factory=dict)
+    of_others: int = 0  # answers with links of other rows
 
     @property
     def state(self) -> State:
@@ -198,7 +199,7 @@ class MemoryLedger:
             return False
         self._changed()
         op.operation_state = op.operation_state.sent(sent.at, sent.api_key_fingerprint)
-        op.correlation_id = sent.correlation_id
+        op.earlier_ids += (sent.correlation_id,)
         return True
 
     def record(self, run: str, outcome: Outcome) -> None:
@@ -211,7 +212,8 @@ class MemoryLedger:
         proof = outcome.answer.proof if outcome.answer else None
         state, lets_go = outcome.state, False
         if link is not None and self._is_anothers(op, link.id, proof):
-            lets_go = outcome.number is not None and outcome.number < _MOST_LINKS_OF_OTHERS
+            op.of_others += 1
+            lets_go = outcome.number is not None and op.of_others < _MOST_LINKS_OF_OTHERS
             link, state = None, State.IN_DOUBT if lets_go else State.NEEDS_REVIEW
         if op.state is not State.DONE and (link or op.epoch == outcome.operation.epoch):
             settled = op.operation_state
@@ -304,7 +306,7 @@ class MemoryLedger:
             old.run_id,
             replace(old.operation_state),
             old.epoch,
-            old.correlation_id,
+            old.earlier_ids,
             {link_id: old.links[link_id]},
         )
         self._in.ops[new.op_id] = new
@@ -371,5 +373,5 @@ def _operation(op: _Op) -> Operation:
         body=op.call.body,
         epoch=op.epoch,
         operation_state=op.operation_state,
-        correlation_id=op.correlation_id,
+        earlier_ids=op.earlier_ids,
     )

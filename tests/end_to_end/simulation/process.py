@@ -120,7 +120,7 @@ def _wants_call(row: Row, body: bytes) -> bool:
 def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
     """Send one operation until it is settled or this run's patience ends."""
     operation_state = operation.operation_state
-    attempts = [operation.correlation_id] if operation.correlation_id else []
+    attempts = list(operation.earlier_ids)
     for _ in range(_PATIENCE):
         now = world.now(me)
         if operation_state.first_sent is not None:
