@@ -39,25 +39,31 @@ class _Owner:
 
 
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_LEADS_TO = (_O.retailer, _O.intent, _O.destination_hash)
 _COLUMNS = (
     _O.op_id,
     _O.idempotency_key,
-    _O.retailer,
-    _O.intent,
-    _O.destination_hash,
+    *_LEADS_TO,
     _O.for_link_id,
 )
+# Those who have a link and lead elsewhere than its answers do, or, where these differ, all. Nobody
+# else speaks against an answer, and thousands may share a link.
 _HOLDERS = (
-    sa.select(_K.link_id, _K.proof, *_COLUMNS)
+    sa.select(_K.proof, *_COLUMNS)
     .join(tables.operation, _O.op_id == _K.op_id)
-    .where(_K.link_id.in_(_IDS))
+    .where(
+        _K.link_id == sa.bindparam("link_id"),
+        sa.or_(
+            sa.bindparam("all", type_=sa.Boolean) == sa.true(),
+            _O.for_link_id.is_not(None),
+            *(column != sa.bindparam(f"its_{column.name}") for column in _LEADS_TO),
+        ),
+    )
 )
 # One parameter for all ids, so that the statement is the same for each group.
 _ANSWERED = sa.func.json_each(sa.bindparam("answered")).table_valued("value")
-_ANY_HOLDER: sa.Select[Any] = (
-    sa.select(sa.literal_column("1"))
-    .select_from(_ANSWERED.join(tables.link, _K.link_id == _ANSWERED.c.value))
-    .limit(1)
+_KNOWN: sa.Select[Any] = sa.select(_ANSWERED.c.value).where(
+    sa.select(_K.op_id).where(_K.link_id == _ANSWERED.c.value).exists()
 )
 _OPERATIONS = sa.select(*_COLUMNS).where(_O.op_id.in_(_IDS))
 
@@ -75,45 +81,60 @@ class NewLink:
 def links_of_others(connection: sa.Connection, new: Sequence[NewLink]) -> Mapping[int, str]:
     """Return the operations that may not have the link that was answered for them.
 
-    Each is beside the idempotency key of another row's operation that has it. One that has it and
-    that nothing proves is disputed as well. Links of two rows that lead to the same are shared.
+    Each is beside the idempotency key of another row's operation that has it, or was answered with
+    it just now: who has proof comes first, and of those who have none nobody gets it. One that has
+    it and that nothing proves is disputed as well. Links of two rows that lead to the same are
+    shared.
     """
     answered: dict[str, list[NewLink]] = {}
     for one in new:
         answered.setdefault(one.link_id, []).append(one)
     database_of(connection).reserve_links(connection, answered)
-    is_known = connection.scalar(_ANY_HOLDER, {"answered": json.dumps(list(answered))})
-    if not is_known and len(answered) == len(new):
-        return {}  # as it nearly always is
-    holders: dict[str, list[_Owner]] = {}
-    for row in connection.execute(_HOLDERS, {"ids": list(answered)}):
-        holders.setdefault(row.link_id, []).append(_owner(row, row.proof))
+    known = set(connection.scalars(_KNOWN, {"answered": json.dumps(list(answered))}))
     refused: dict[int, str] = {}
-    for link_id, several in answered.items():
-        if link_id in holders or len(several) > 1:
-            refused |= _refused(connection, several, holders.get(link_id, []))
+    for link_id, several in answered.items():  # nearly always each is new, and one row's
+        if link_id in known or len(several) > 1:
+            refused |= _refused(connection, several, is_known=link_id in known)
     return refused
 
 
 def _refused(
-    connection: sa.Connection, answered: Sequence[NewLink], holders: Sequence[_Owner]
+    connection: sa.Connection, answered: Sequence[NewLink], *, is_known: bool
 ) -> Mapping[int, str]:
     """Return which of the answers with one link id speak against those that have it, or came."""
     ids = [one.op_id for one in answered]
     rows = {row.op_id: row for row in connection.execute(_OPERATIONS, {"ids": ids})}
-    owners, refused = list(holders), {}
-    for one in answered:
-        me = _owner(rows[one.op_id], one.proof)
-        against = [other for other in owners if _is_against(me, other)]
+    came = [_owner(rows[one.op_id], one.proof) for one in answered]
+    link_id, at = answered[0].link_id, answered[0].at
+    holders = _holders(connection, link_id, came) if is_known else []
+    kept: list[_Owner] = []
+    refused: dict[int, str] = {}
+    for me in sorted(came, key=lambda one: one.proof not in _PROVEN):
+        having = [other for other in holders if _is_against(me, other)]
+        others = kept if me.proof in _PROVEN else came
+        against = having + [other for other in others if _is_against(me, other)]
         if not against:
-            owners.append(me)
+            kept.append(me)
             continue
         key = refused[me.op_id] = against[0].key
-        logger.critical("Incarts answered %s of %s for %s, too", one.link_id, key, me.key)
-        for other in against:  # rows that share it, or from which it moved, have it by one proof
-            if other in holders and other.proof not in _PROVEN:
-                dispute(connection, other.op_id, one.link_id, one.at)
+        logger.critical("Incarts answered %s of %s for %s, too", link_id, key, me.key)
+        for other in having:  # rows that share it, or from which it moved, have it by one proof
+            if other.proof not in _PROVEN:
+                dispute(connection, other.op_id, link_id, at)
     return refused
+
+
+def _holders(connection: sa.Connection, link_id: str, came: Sequence[_Owner]) -> list[_Owner]:
+    """Return those who have a link and may speak against one of its answers."""
+    goals = {one.leads_to for one in came}
+    goal = next(iter(goals))
+    its = {
+        f"its_{column.name}": at for column, at in zip(_LEADS_TO, goal or ("",) * 3, strict=True)
+    }
+    found = connection.execute(
+        _HOLDERS, {"link_id": link_id, "all": goal is None or len(goals) > 1, **its}
+    )
+    return [_owner(row, row.proof) for row in found]
 
 
 def _is_against(me: _Owner, other: _Owner) -> bool:
@@ -225,6 +246,7 @@ def hold_disputed(connection: sa.Connection, set_ids: Collection[int], at: Stamp
 
     While something of a row is in doubt, it may get another link by that; now that came to nothing.
     """
+    database_of(connection).locked(connection, set_ids)
     _hold_users(connection, at, _O.set_id.in_(set_ids))
 
 
