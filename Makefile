@@ -96,7 +96,7 @@ $(PANDAS2)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv --clear $(PANDAS2)
 	@sed -n '/^pandas==/d; /==/s/ *\\$$//p' constraints.txt > $(PANDAS2)/constraints.txt
 	@$(PANDAS2)/bin/python -m pip install -qq -c $(PANDAS2)/constraints.txt \
-	  -e '.[sandbox]' 'pandas==2.2.*' \
+	  -e . 'pandas==2.2.*' \
 	  hypothesis nbclient ipykernel polars pytest pytest-timeout
 	@touch $@
 

@@ -13,7 +13,9 @@ from incarts_pipeline.ledger.bulk_queries import CURRENT, PAST, UNLINKED
 from incarts_pipeline.ledger.bulk_read import Query
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_doubts, lost_calls
 from incarts_pipeline.ledger.current_links import Move, reuse
+from incarts_pipeline.ledger.integrity import damage
 from incarts_pipeline.ledger.link_owners import hold_disputed
+from incarts_pipeline.ledger.overview import overview
 from incarts_pipeline.ledger.rekeying import KeyChange, rekey
 from incarts_pipeline.ledger.review import adopt, recreate
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, Proof, State
@@ -355,3 +357,40 @@ def test_only_rows_share_links(engine: sa.Engine) -> None:
         link="lnk_shared",
     )
     assert {key for key, is_shared in shared(engine).items() if is_shared} == {"5", "6"}
+
+
+def alarms(engine: sa.Engine) -> list[str]:
+    """Return what the status of a ledger must not say."""
+    with engine.begin() as connection:
+        return overview(connection, {}, NOW, {}).alarms()
+
+
+def test_dispute_is_no_damage_and_its_end_no_alarm(engine: sa.Engine) -> None:
+    """A disputed row still has its link; the one that a person adopts is no second one."""
+    one, other = sent(engine, to("1")), sent(engine, to("2"))
+    answer(engine, one, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, other, proof=Proof.ECHO)
+    with engine.begin() as connection:
+        assert list(damage(connection)) == []
+        adopt(connection, one.op_id, Link(id="lnk_2"), NOW)
+        assert list(damage(connection)) == []
+    assert alarms(engine) == []
+
+
+def test_disputed_row_without_its_link_is_damage(engine: sa.Engine) -> None:
+    """What is held for a person has a link all the same."""
+    one, other = sent(engine, to("1")), sent(engine, to("2"))
+    answer(engine, one, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, other, proof=Proof.ECHO)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE link SET link_id = 'lnk_flipped'")
+        [found] = damage(connection)
+    assert found == f"the row 1 uses a link that isn't there (operation {one.op_id})"
+
+
+def test_two_answers_with_a_link_each_are_an_alarm(engine: sa.Engine) -> None:
+    """Incarts made two under one key, whatever proved them."""
+    one = sent(engine, to("1"))
+    answer(engine, one, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, one, proof=Proof.ECHO, number=2, link="lnk_2")
+    assert alarms(engine) == ["alarm: 1 key has more than one link"]
