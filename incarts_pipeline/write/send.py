@@ -56,7 +56,7 @@ class Sender:
 
     def sending(self, operation: Operation) -> Sending:
         """Return the sending of an operation, of which no attempt is made yet."""
-        known = [operation.correlation_id] if operation.correlation_id else []
+        known = list(operation.earlier_ids)
         return Sending(self, operation, operation.operation_state, known)
 
     async def mark(self, flight: Sequence[Sending]) -> Sequence[Sending]:

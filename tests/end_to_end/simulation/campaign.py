@@ -55,7 +55,7 @@ class Findings:
 def play(world: World) -> list[str]:
     """Play a world's schedule to its end; return what is wrong, in order."""
     wrong = checks.always(schedule(world))
-    wrong += checks.always(calm(world)) + checks.forgotten(world)
+    wrong += checks.always(calm(world)) + checks.forgotten(world) + checks.disputed(world)
     calm(review(world))
     calm(calm(review(world)))  # a key that was given up may follow on one that is held
     return wrong + checks.always(world) + checks.forgotten(world, reviewed=True)
