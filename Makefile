@@ -26,7 +26,7 @@ help:
 	@echo "make setup        create .venv and install the project with pinned versions"
 	@echo "make demo         run the whole flow against a local Incarts, as Dagster's nightly job"
 	@echo "make ui           the same in Dagster's UI, with a local Incarts beside it"
-	@echo "make test         run the fast tests, in some four minutes; ARGS='-k rate' picks some"
+	@echo "make test         run the fast tests, in some five minutes; ARGS='-k rate' picks some"
 	@echo "make test-all     run all tests: also with kills, faults, Dagster and a browser"
 	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
 	@echo "make check        format, lint, types, imports, docs, and all tests"
@@ -96,7 +96,7 @@ $(PANDAS2)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv --clear $(PANDAS2)
 	@sed -n '/^pandas==/d; /==/s/ *\\$$//p' constraints.txt > $(PANDAS2)/constraints.txt
 	@$(PANDAS2)/bin/python -m pip install -qq -c $(PANDAS2)/constraints.txt \
-	  -e '.[sandbox]' 'pandas==2.2.*' \
+	  -e . 'pandas==2.2.*' \
 	  hypothesis nbclient ipykernel polars pytest pytest-timeout
 	@touch $@
 

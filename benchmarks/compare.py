@@ -1,11 +1,12 @@
 """Ours beside what people use: links a second, processor time, and a quiet night's growth.
 
-    python benchmarks/compare.py [--rows 20000] [--rounds 5] [--quick] [--write docs]
+    python benchmarks/compare.py [--rows 100 1000 20000] [--rounds 5] [--quick] [--write docs]
 
 The peers get an environment of their own, `.venv-bench`, with the versions in `constraints.txt`.
 All send the same rows to one `fast_server.py`, in turn, each time in a new process; what else the
 machine does hits all alike. Where the server takes its time, those that send one row after the
-other get fewer rows. With `--write` the tables and plots go into `performance.md` there.
+other get fewer rows, and only the largest number is measured. With `--write` the tables and plots
+go into `performance.md` there; `--parts` measures only some of them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ HERE = Path(__file__).parent
 VENV = HERE.parent / ".venv-bench"
 AWAY = (0.02, 0.1)  # seconds that a server which is not next door takes to answer
 AWAY_ROWS = {"by hand": 0.25, "dlt": 0.01, "drt-core": 0.01, "bare aiohttp": 0.5}  # of the rows
+ROWS = (100, 1_000, 20_000)
+PARTS = ("near", "away", "nights")
 NEEDED = ("aiohttp", "dlt", "drt-core", "httpx", "tenacity")
 
 
@@ -96,7 +99,8 @@ def nights(sizes: list[int], folder: Path | None) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--nights", type=int, nargs="+", default=growth.SIZES)
     parser.add_argument("--folder", type=Path, help="keep the nights' catalogs and ledgers here")
@@ -104,15 +108,18 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the folder of performance.md")
     options = parser.parse_args()
     if options.quick:
-        options.rows, options.rounds, options.nights = 500, 1, growth.QUICK
-    sent = senders(shares(options.rows, {}), options.rounds, 0.0)
-    few = shares(options.rows, AWAY_ROWS)
-    away = {s: senders(few, options.rounds, s) for s in (() if options.quick else AWAY)}
-    grown = nights(options.nights, options.folder)
-    print(page.table_of_senders(sent))
-    for found in away.values():
+        options.rows, options.rounds, options.nights = [100, 500], 1, growth.QUICK
+        options.parts = ["near", "nights"]
+    near = options.rows if "near" in options.parts else []
+    sent = {rows: senders(shares(rows, {}), options.rounds, 0.0) for rows in near}
+    few = shares(max(options.rows), AWAY_ROWS)
+    far = AWAY if "away" in options.parts else ()
+    away = {seconds: senders(few, options.rounds, seconds) for seconds in far}
+    grown = nights(options.nights if "nights" in options.parts else [], options.folder)
+    for found in (*sent.values(), *away.values()):
         print(page.table_of_senders(found))
-    print(page.table_of_parts(sent["ours"]))
+    if sent:
+        print(page.table_of_parts(sent[max(sent)]["ours"]))
     print(page.table_of_nights(grown))
     if options.write:
         page.write(options.write, sent, away, grown)

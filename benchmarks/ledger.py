@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,9 @@ RULE = ReplayRule(window=1_500.0, api_key_fingerprint="benchmark")
 class NoJournal:
     """Records nothing."""
 
-    async def mark_sent(self, sent: Sent) -> bool:
+    async def mark_sent(self, sent: Sequence[Sent]) -> Sequence[bool]:
         """Say yes."""
-        return True
+        return [True] * len(sent)
 
     def record(self, outcome: Outcome) -> None:
         """Forget it."""
@@ -118,11 +118,12 @@ async def send(base_url: str, variant: str, rate: float | None, work: list[Call]
 
 async def send_all(sender: Sender, work: list[Call], journal: Journal | None) -> None:
     """Claim a batch at a time, and send its operations beside the next one's claim."""
-    async with Attempts(sender.throttle, most=MOST_FAILURES, grace=0.0) as begun:
+    async with Attempts(
+        sender.throttle, most=MOST_FAILURES, grace=0.0, prepare=sender.mark
+    ) as begun:
         for start in range(0, len(work), BATCH):
-            for operation in await claimed(work[start : start + BATCH], start, journal):
-                sending = sender.sending(operation)
-                await begun.begin(operation.retailer, operation.intent, sending.attempt)
+            operations = await claimed(work[start : start + BATCH], start, journal)
+            await begun.begin([*map(sender.sending, operations)])
 
 
 async def claimed(batch: list[Call], start: int, journal: Journal | None) -> list[Operation]:

@@ -76,26 +76,27 @@ def machine() -> str:
 
 def write(
     folder: Path,
-    sent: dict[str, Rounds],
+    sent: dict[int, dict[str, Rounds]],
     away: dict[float, dict[str, Rounds]],
     grown: list[dict[str, Any]],
 ) -> None:
-    """Put tables and plots into the page, between its marks."""
+    """Put tables and plots into the page, between its marks; what wasn't measured stays."""
+    tables = {f"senders {rows:,}": table_of_senders(found) for rows, found in sent.items()}
+    tables |= {f"away {x * 1e3:.0f} ms": table_of_senders(found) for x, found in away.items()}
+    if sent:
+        most = sent[max(sent)]
+        tables |= {"machine": machine(), "parts": table_of_parts(most["ours"])}
+        _draw_senders(most, folder / "performance-senders.png")
+    if grown:
+        tables["nights"] = table_of_nights(grown)
+        _draw_nights(grown, folder / "performance-nights.png")
     path = folder / "performance.md"
     text = path.read_text()
-    for name, table in {
-        "machine": machine(),
-        "senders": table_of_senders(sent),
-        **{f"away {x * 1e3:.0f} ms": table_of_senders(found) for x, found in away.items()},
-        "parts": table_of_parts(sent["ours"]),
-        "nights": table_of_nights(grown),
-    }.items():
+    for name, table in tables.items():
         begin, end = MARK.format(name), MARK.format(f"end of {name}")
         before, rest = text.split(begin)
         text = f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
     path.write_text(text)
-    _draw_senders(sent, folder / "performance-senders.png")
-    _draw_nights(grown, folder / "performance-nights.png")
 
 
 def _draw_senders(sent: dict[str, Rounds], path: Path) -> None:

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,16 +24,17 @@ class Stamp:
     """One instant: `wall` in seconds since 1970 UTC, `boot` in seconds since `boot_id`'s boot.
 
     `boot` goes on while a laptop sleeps, and can be compared only under the same `boot_id`.
+    `micros` is the wall clock in whole microseconds, as the ledger stores it.
     """
 
     wall: float
     boot: float
     boot_id: str
+    micros: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def micros(self) -> int:
-        """The wall clock in whole microseconds, as the ledger stores it."""
-        return round(self.wall * 1e6)
+    def __post_init__(self) -> None:
+        # Written several times for each link, so it is worked out once.
+        object.__setattr__(self, "micros", round(self.wall * 1e6))
 
 
 class Clock:

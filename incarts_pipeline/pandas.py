@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import pandas as pd
-
 from incarts_pipeline.dataframes import (
     AnyMapping,
     LinksPlan,
@@ -19,6 +17,14 @@ from incarts_pipeline.dataframes import (
     shows,
     write_links,
 )
+from incarts_pipeline.errors import MissingExtraError
+
+try:
+    import pandas as pd
+except ModuleNotFoundError as missing:
+    raise MissingExtraError(
+        "df.incarts needs pandas.", fix="pip install 'incarts-pipeline[pandas]'"
+    ) from missing
 
 
 @pd.api.extensions.register_dataframe_accessor("incarts")

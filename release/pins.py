@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEVELOPERS = ROOT / "constraints.txt"
 USERS = ROOT / "constraints-runtime.txt"
 
-# Both generations of pandas are tested, so whoever has one may keep it.
-_LEFT_TO_USERS = frozenset({"pandas"})
+# Both generations of pandas are tested, so whoever has one may keep it, with the NumPy of its time.
+_LEFT_TO_USERS = frozenset({"numpy", "pandas"})
 # Dagster's parts fit each other only in one version; without pins pip looks for it for minutes.
 _TOGETHER = "dagster"
 _DEVELOPERS_HEAD = """\

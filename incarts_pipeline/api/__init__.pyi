@@ -5,4 +5,4 @@ from .client import (
 )
 from .endpoints import Endpoint as Endpoint, endpoint_of as endpoint_of
 from .probe import Probe as Probe
-from .responses import is_id as is_id
+from .responses import is_given_id as is_given_id, is_id as is_id

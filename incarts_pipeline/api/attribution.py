@@ -57,11 +57,12 @@ def attribute(answer: Answer, request: Request) -> Answer:
     """Return the answer with what proves it, or, when it is not the request's, as none at all.
 
     An answer of another request is no answer to this one, whatever its status: it is `UNKNOWN`, has
-    neither status nor hints, and its `error_code` is one of `Foreign`.
+    neither status nor hints, and its `error_code` is one of `Foreign`. One key has one link, so
+    that an earlier attempt's answer may bring it; but its refusal says nothing of this attempt.
 
     With the right echo, a difference in `name` alone is the server's own spelling.
     """
-    echoed = _is_echo(answer.echoed_id, request)
+    echoed = _is_echo(answer.echoed_id, request, of_any=answer.made is not None)
     if echoed is False:
         return _disowned(answer, Foreign.ANSWER, f"it echoes correlation id {answer.echoed_id}")
     if answer.made is None:
@@ -85,10 +86,11 @@ def is_in_step(answer: Answer) -> bool:
     return own and answer.kind is not AnswerKind.UNKNOWN
 
 
-def _is_echo(echoed_id: str | None, request: Request) -> bool | None:
+def _is_echo(echoed_id: str | None, request: Request, *, of_any: bool) -> bool | None:
+    """Say whether an answer echoes this attempt, or any of them; None where it echoes none."""
     if echoed_id is None:
         return None
-    return echoed_id == request.correlation_id or echoed_id in request.earlier
+    return echoed_id == request.correlation_id or (of_any and echoed_id in request.earlier)
 
 
 def _disowned(answer: Answer, code: Foreign, why: str) -> Answer:

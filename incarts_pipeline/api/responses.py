@@ -190,6 +190,11 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def is_given_id(text: str) -> bool:
+    """Say whether a text that a person gave can be such an id: an address is none."""
+    return is_id(text) and "/" not in text
+
+
 def _id(data: object) -> str | None:
     value = data.get("id") if isinstance(data, dict) else None
     if not isinstance(value, str) or not is_id(value) or MASK in value:

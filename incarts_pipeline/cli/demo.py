@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from incarts_pipeline.errors import MissingExtraError
-
 
 def demo(
     folder: Annotated[
@@ -19,10 +17,6 @@ def demo(
     ] = True,
 ) -> None:
     """Make links of a sample catalog with a local Incarts inside: no key, no settings."""
-    try:
-        from incarts_pipeline.cli.demo_run import run_demo
-    except ImportError as error:
-        raise MissingExtraError(
-            f"The demo needs {error.name}.", fix="pip install 'incarts-pipeline[sandbox]'"
-        ) from error
+    from incarts_pipeline.cli.demo_run import run_demo
+
     run_demo(folder, browser=browser)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,29 +65,18 @@ def sandbox(
 
 def _tell_switches() -> None:
     """Print every switch, its default and what it means."""
-    with _needed():
-        from incarts_pipeline.sandbox.switches import switches
+    from incarts_pipeline.sandbox.switches import switches
+
     rows = [((one.name, "bold"), one.default, one.meaning) for one in switches()]
     screen.tell_table("Switches of --config", ("switch", "default", "meaning"), rows)
     screen.say("""for example: incarts sandbox --config '{"stall_seconds": 2, "seed": 7}'""")
 
 
-@contextmanager
-def _needed() -> Iterator[None]:
-    """Import what the extra `sandbox` brings; raises MappingError when it isn't there."""
-    try:
-        yield
-    except ImportError as error:
-        raise MappingError(
-            f"The sandbox needs {error.name}.", fix="pip install 'incarts-pipeline[sandbox]'"
-        ) from error
-
-
 def _switches(given: Mapping[str, str | None]) -> SandboxConfig:
     """Return the switches that the options ask for; raises MappingError."""
-    with _needed():
-        from incarts_pipeline.sandbox import SandboxConfig, config_from_options
-        from incarts_pipeline.settings import parse_duration
+    from incarts_pipeline.sandbox import SandboxConfig, config_from_options
+    from incarts_pipeline.settings import parse_duration
+
     try:
         window = str(parse_duration(given["idempotency_window"] or "24h"))
         limit = given["limit"]

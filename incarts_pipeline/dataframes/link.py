@@ -51,7 +51,6 @@ class OneLink:
 
         Raises:
             CatalogError: the row has no link to encode.
-            MissingExtraError: segno isn't installed.
         """
         return code_svg(self._content(), error=error, size=size)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,7 +25,7 @@ from incarts_pipeline.display import (
 )
 from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.reporting import page_path, report_of
-from incarts_pipeline.errors import CatalogError, PublishError
+from incarts_pipeline.errors import MissingExtraError, PublishError
 from incarts_pipeline.file_writer import write_file
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
@@ -40,10 +40,6 @@ from incarts_pipeline.write import RunMetrics, WriteResult
 _FIRST = ("status", "short_link", "qr_image_url")  # what people look for; the rest is behind
 _COLUMNS = (*_FIRST, *(name for name in LINKS.names if name not in _FIRST))
 _SUFFIX = "_incarts"  # of a link column whose name the caller's frame has already
-_WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
-_NULLABLE = {pa.type_for_alias(name.lower()): pd.api.types.pandas_dtype(name) for name in _WHOLE}
-_TEXT = int(pd.__version__.partition(".")[0]) >= 3  # a type for text, also where all is null
-_NULLABLE[pa.bool_()] = pd.BooleanDtype()
 
 
 class LinksResult:
@@ -105,10 +101,11 @@ class LinksResult:
         """
         table = self.table
         if self._kept.kind is FrameKind.PANDAS:
-            _check_index(self._kept.frame.index)
+            _pandas().check_index(self._kept.frame.index)
         links = self._renamed(table.select(_COLUMNS))
         if self._kept.kind is FrameKind.PANDAS:
-            return _pandas(links, _rows(self._kept.frame, self._places(table)).index)
+            index = _rows(self._kept.frame, self._places(table)).index
+            return _pandas().frame_of(links, index)
         return _polars(links) if self._kept.kind is FrameKind.POLARS else links
 
     @property
@@ -140,6 +137,9 @@ class LinksResult:
 
         Columns and index of a pandas frame keep their types; numbers of the link columns are
         nullable.
+
+        Raises:
+            MissingExtraError: pandas isn't installed; `pip install 'incarts-pipeline[pandas]'`.
         """
         return self._whole(FrameKind.PANDAS)
 
@@ -185,7 +185,6 @@ class LinksResult:
             title: the page's heading; the link sets' names by default.
 
         Raises:
-            MissingExtraError: segno isn't installed; `pip install 'incarts-pipeline[qr]'`.
             ValueError: another level or size, or so many codes don't fit on a page.
             PublishError: the page can't be written.
             RefusedError: there is a file that the run read or wrote, or that is no page.
@@ -251,9 +250,9 @@ class LinksResult:
         """Return the caller's rows at some places, with more columns behind."""
         kept, more = self._kept, self._renamed(more)
         if kind is FrameKind.PANDAS:
-            ours = kept.frame if kept.kind is FrameKind.PANDAS else _pandas(kept.arrow())
-            ours = _rows(ours, places)
-            return pd.concat([ours, _pandas(more, ours.index)], axis="columns")
+            frames, is_ours = _pandas(), kept.kind is FrameKind.PANDAS
+            ours = _rows(kept.frame if is_ours else frames.frame_of(kept.arrow()), places)
+            return frames.beside(ours, frames.frame_of(more, ours.index))
         if kind is FrameKind.POLARS:
             ours = kept.frame if kept.kind is FrameKind.POLARS else _polars(kept.arrow())
             return ours[places].hstack(_polars(more))
@@ -261,22 +260,6 @@ class LinksResult:
         for name, column in zip(more.column_names, more.columns, strict=True):
             table = table.append_column(name, column)
         return table
-
-
-def _check_index(index: Any) -> None:
-    twice = np.flatnonzero(index.duplicated())
-    if not len(twice):
-        return
-    second = int(twice[0])
-    [value] = index[second : second + 1].tolist()  # as Python's own, which people know
-    values, _ = pd.factorize(index, use_na_sentinel=False)  # where a missing value is one too
-    first = int(np.flatnonzero(values == values[second])[0])
-    raise CatalogError(
-        f"The frame's index has {value!r} twice, in rows {first} and {second} (the first is 0), so "
-        "that a join on it would pair rows with other rows' links.",
-        fix="Take result.to_pandas(), which has the links beside your rows; or result.table.",
-        row=second,
-    )
 
 
 def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
@@ -322,25 +305,19 @@ def _is_all(places: np.ndarray[Any, np.dtype[np.int64]], rows: int) -> bool:
     return len(places) == rows and bool((places == np.arange(rows)).all())
 
 
-def _pandas(table: pa.Table, index: Any = None) -> Any:
-    """Return a table as a DataFrame in which whole numbers stay whole beside nulls."""
-    columns = {
-        field.name: _series(column, nullable=field.name in LINKS.names)
-        for field, column in zip(table.schema, table.columns, strict=True)
-    }
-    frame = pd.DataFrame(columns, columns=list(columns))
-    if index is not None:
-        frame.index = index
-    return frame
+def _pandas() -> ModuleType:
+    """Return what makes pandas frames, which only those who use them need to have.
 
-
-def _series(column: pa.ChunkedArray, *, nullable: bool) -> Any:
-    if pa.types.is_nested(column.type):
-        return pd.Series(column.to_pylist(), dtype=object)
-    whole = nullable or column.null_count
-    series = column.to_pandas(types_mapper=_NULLABLE.get if whole else None)
-    as_text = _TEXT and nullable and pa.types.is_string(column.type)
-    return series.astype("str") if as_text else series
+    Raises:
+        MissingExtraError: pandas isn't installed.
+    """
+    try:
+        from incarts_pipeline.dataframes import pandas_frames
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "A pandas DataFrame needs pandas.", fix="pip install 'incarts-pipeline[pandas]'"
+        ) from error
+    return pandas_frames
 
 
 def _polars(table: pa.Table) -> Any:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -24,7 +23,6 @@ from incarts_pipeline.catalog import (
 )
 from incarts_pipeline.errors import CatalogError
 
-_COPY_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 _READ_ROWS = 50_000
 
 
@@ -92,8 +90,9 @@ def keep(source: Any, reading: Mapping[str, Any] | None = None) -> KeptFrame:
         CatalogError: it can't be read; says what to do.
     """
     if is_pandas(source):
-        copied = source.copy(deep=not _COPY_ON_WRITE)
-        return KeptFrame(kind=FrameKind.PANDAS, frame=copied)
+        from incarts_pipeline.dataframes import pandas_frames  # whoever has a frame has pandas
+
+        return KeptFrame(kind=FrameKind.PANDAS, frame=pandas_frames.kept(source))
     if type(source).__module__.partition(".")[0] == "polars" and hasattr(source, "lazy"):
         return KeptFrame(kind=FrameKind.POLARS, frame=_collected(source))
     if isinstance(source, pa.Table):

@@ -54,6 +54,7 @@ from .overview import Overview as Overview
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted
 from .queries import (
     GroupHashes as GroupHashes,
+    Holder as Holder,
     Label as Label,
     MadeLink as MadeLink,
     Target as Target,
@@ -61,6 +62,7 @@ from .queries import (
     ensure_sets as ensure_sets,
     go_on_from as go_on_from,
     group_hashes_of as group_hashes_of,
+    holders_of as holders_of,
     known_sets as known_sets,
     links_in_use as links_in_use,
     links_made as links_made,

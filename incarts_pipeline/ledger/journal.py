@@ -145,7 +145,7 @@ class Journal:
 
     def _commit(self, group: list[_Job]) -> None:
         outcomes = [*self._unrecorded, *(job.outcome for job in group if job.outcome)]
-        if outcomes:
+        for _ in outcomes:
             passing(Place.ANSWERED)
         self._unrecorded = outcomes
         try:
@@ -155,7 +155,7 @@ class Journal:
         except Exception as error:  # whatever it was, nobody may count on what is in the group
             self._fail(group, error)
             return
-        if outcomes:
+        for _ in outcomes:
             passing(Place.RECORDED)
         self._broken = None
         self._resolve([(job.future, result) for job, result in results])

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import LINKS, Kind
+from incarts_pipeline.models import LINKS, Kind, Proof, State
 
 _CHUNK = 10_000
 
@@ -249,6 +249,31 @@ def known_links(connection: sa.Connection, link_ids: Sequence[str]) -> set[str]:
 def known_keys(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
     """Return those of the idempotency keys that the ledger has."""
     return _known(connection, tables.operation.c.idempotency_key, keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A row that has or had a link, and where the link leads, as far as that was answered."""
+
+    link_id: str
+    set_id: int
+    row_key: str
+    target_url: str | None
+
+
+def holders_of(connection: sa.Connection, link_ids: Sequence[str]) -> list[Holder]:
+    """Return the rows of some links, but those whose link is disputed, or was given up."""
+    k, o = tables.link.c, tables.operation.c
+    query = (
+        sa.select(k.link_id, o.set_id, o.row_key, k.target_url)
+        .join(tables.operation, o.op_id == k.op_id)
+        .where(o.state != State.ABANDONED, k.proof.is_distinct_from(Proof.DISPUTED))
+    )
+    return [
+        Holder(**row._mapping)
+        for start in range(0, len(link_ids), _CHUNK)
+        for row in connection.execute(query.where(k.link_id.in_(link_ids[start : start + _CHUNK])))
+    ]
 
 
 def _known(connection: sa.Connection, column: sa.Column[str], values: Sequence[str]) -> set[str]:

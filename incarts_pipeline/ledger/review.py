@@ -61,6 +61,12 @@ class Case:
         return conflict and self.for_link_id is not None
 
 
+def wait_for_claims(connection: sa.Connection) -> None:
+    """Wait until no other transaction claims anything, and keep it so until this one ends."""
+    sets = connection.scalars(sa.select(tables.link_set.c.set_id)).all()
+    database_of(connection).locked(connection, sets)
+
+
 def cases(
     connection: sa.Connection,
     rule: ReplayRule,

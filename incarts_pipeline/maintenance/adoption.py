@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
-from incarts_pipeline.api import client_of, is_id
+from incarts_pipeline.api import client_of, is_given_id
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ApiError, NotFoundError, RefusedError
-from incarts_pipeline.ledger import Case, bodies_of, existing_ledger, once, review
-from incarts_pipeline.maintenance.review import open_cases
+from incarts_pipeline.ledger import Case, MadeLink, bodies_of, existing_ledger, once, review
+from incarts_pipeline.maintenance.compare import differences
+from incarts_pipeline.maintenance.review import cases_to_settle, open_cases
 from incarts_pipeline.models import Link, QrCode
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
-
-# What a link that was read back must have in common with what was sent.
-_COMPARED = ("projectId", "name", "retailer", "intent")
 
 
 def adopt(
@@ -36,6 +32,7 @@ def adopt(
     made = _found(link_id, case, chosen, unchecked=unchecked)
     now = Clock().now()
     with once(existing_ledger(chosen).file) as connection:
+        [case] = cases_to_settle(connection, chosen, [key])
         review.adopt(connection, case.op_id, made, now)
     return made
 
@@ -61,8 +58,16 @@ async def _read_back(settings: Settings, link_id: str) -> Link:
 
 def _found(made_id: str, case: Case, settings: Settings, *, unchecked: bool) -> Link | QrCode:
     """Return what a person found by its id, compared with what was sent where that can be had."""
-    if case.for_link_id is not None:
-        return _code(made_id, case)
+    of_link = case.for_link_id
+    if not is_given_id(made_id) or made_id == of_link:
+        what, like = ("link", "lnk_…") if of_link is None else ("QR code", "qr_…")
+        raise RefusedError(
+            f"{made_id!r} is not a {what}'s id.",
+            fix=f"Give the {what}'s own id: 3 to 128 characters, like {like}, and no address.",
+            guard="unknown_link",
+        )
+    if of_link is not None:
+        return QrCode(id=made_id, link_id=of_link)
     if unchecked:
         return Link(id=made_id)
     link = run_blocking(lambda _: _read_back(settings, made_id))
@@ -71,27 +76,22 @@ def _found(made_id: str, case: Case, settings: Settings, *, unchecked: bool) -> 
     return link
 
 
-def _code(code_id: str, case: Case) -> QrCode:
-    if not is_id(code_id) or code_id == case.for_link_id:
-        raise RefusedError(
-            f"{code_id!r} is not a QR code's id.",
-            fix="Give the id of the code, not of its link: 3 to 128 characters, like qr_….",
-            guard="unknown_link",
-        )
-    return QrCode(id=code_id, link_id=case.for_link_id)
-
-
 def _compare(link: Link, body: bytes | None) -> None:
     """Refuse a link that holds something else than what was sent."""
-    sent = json.loads(body) if body else {}
-    differing = [
-        f"{name} is {link.raw[name]!r}, not {sent[name]!r}"
-        for name in _COMPARED
-        if name in sent and name in link.raw and link.raw[name] != sent[name]
-    ]
-    if differing:
+    if body is None:
         raise RefusedError(
-            f"{link.id} is not the link of this row: {'; '.join(differing)}.",
-            fix="Check the id; --unchecked, in Python unchecked=True, adopts it all the same.",
+            f"What was sent under this key is not known, so {link.id} can't be compared with it.",
+            fix=f"Look at it yourself. {_ALL_THE_SAME}",
             guard="another_link",
         )
+    found = differences(MadeLink(link_id=link.id, body=body), link)
+    if found:
+        differing = "; ".join(f"{one.field} is {one.found!r}, not {one.sent!r}" for one in found)
+        raise RefusedError(
+            f"{link.id} is not the link of this row: {differing}.",
+            fix=f"Check the id. {_ALL_THE_SAME}",
+            guard="another_link",
+        )
+
+
+_ALL_THE_SAME = "--unchecked, in Python unchecked=True, adopts it all the same."

@@ -33,6 +33,7 @@ from incarts_pipeline.ledger import (
     transaction,
 )
 from incarts_pipeline.ledger.restore import restore
+from incarts_pipeline.maintenance.given_links import GivenLinks, check_owners
 from incarts_pipeline.models import LINKS, QR_CODE, QR_CODES, Reason, State, Status
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.prepare.row_keys import row_keys
@@ -94,6 +95,8 @@ def import_links(
     try:
         with transaction(engine, known.ledger) as connection:
             set_ids = ensure_sets(connection, known.project_id, sets, names, kind)
+            if published is None:
+                check_owners(connection, set_ids, entries)
             restored = restore(connection, set_ids, entries, Clock().now())
             # Now that what is published is known: the rest of what was sent may exist, too.
             hold_lost(connection, known.ledger)
@@ -356,38 +359,28 @@ def _made_by_hand(
                 fix="Rename the column, or choose another --unique-key.",
                 column=name,
             )
-    entries: dict[str, Entry] = {}
-    first_row = 0
+    entries: list[Entry] = []
+    given = GivenLinks()
     for batch in catalog.batches():
-        for at, entry in enumerate(_entries(batch, project, link_set, unique_key, first_row)):
-            if entry.row_key in entries:
-                raise CatalogError(
-                    f"Row {first_row + at} has the same key as an earlier one: {entry.row_key}.",
-                    fix="Keep the link that is in use.",
-                    row=first_row + at,
-                )
-            entries[entry.row_key] = entry
-        first_row += batch.num_rows
-    return list(unique_key), list(entries.values())
+        entries += _entries(batch, project, link_set, unique_key, given, len(entries))
+    return list(unique_key), entries
 
 
 def _entries(
-    batch: pa.RecordBatch, project: str, link_set: str, unique_key: Sequence[str], first_row: int
+    batch: pa.RecordBatch,
+    project: str,
+    link_set: str,
+    unique_key: Sequence[str],
+    given: GivenLinks,
+    first_row: int,
 ) -> Iterator[Entry]:
     columns = Columns(batch, Findings(batch.num_rows))
     keys = row_keys(columns, list(unique_key)).to_pylist()
-    given = [name for name in ("link_id", *_LINK_COLUMNS) if name in batch.schema.names]
-    values = {name: columns.text(name).to_pylist() for name in given}
+    names = [name for name in ("link_id", *_LINK_COLUMNS) if name in batch.schema.names]
+    values = {name: columns.text(name).to_pylist() for name in names}
     for at, key in enumerate(keys):
         link = {name: column[at] for name, column in values.items()}
-        for name, value in (("unique_key", key), ("link_id", link["link_id"])):
-            if not value or (name == "link_id" and not 3 <= len(value) <= 128):
-                raise CatalogError(
-                    f"Row {first_row + at} has no {name.replace('_', ' ')} that can be used.",
-                    fix="Fill it in, without NUL characters, or leave the row out.",
-                    row=first_row + at,
-                    column=name,
-                )
+        given.add(first_row + at, key, link)
         yield Entry(
             link_set=link_set,
             row_key=key,

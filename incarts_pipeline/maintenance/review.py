@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,8 +25,6 @@ from incarts_pipeline.ledger import (
     review,
 )
 from incarts_pipeline.settings import Settings, load_settings
-
-T = TypeVar("T")
 
 _QUESTION = (
     "For each operation: was a link, or at an endpoint …/qr-codes a QR code, created under this "
@@ -91,21 +89,16 @@ def recreate(keys: Sequence[str], settings: Settings | None = None) -> list[Case
         LedgerError: the ledger can't be used.
     """
     chosen = settings or load_settings()
-    found = open_cases(chosen, keys=keys)
-    for case in found:
-        if not case.needs_person:
-            raise RefusedError(
-                f"{case.idempotency_key} can still be settled under its own key.",
-                fix="Run `incarts apply` again; only what needs review can be recreated.",
-                guard="still_in_doubt",
-            )
-    now = Clock().now()
-
-    def give_up(connection: sa.Connection) -> None:
+    with once(existing_ledger(chosen).file) as connection:
+        found = cases_to_settle(connection, chosen, keys)
         for case in found:
-            review.recreate(connection, case.op_id, now)
-
-    _write(chosen, give_up)
+            if not case.needs_person:
+                raise RefusedError(
+                    f"{case.idempotency_key} can still be settled under its own key.",
+                    fix="Run `incarts apply` again; only what needs review can be recreated.",
+                    guard="still_in_doubt",
+                )
+            review.recreate(connection, case.op_id, Clock().now())
     return found
 
 
@@ -142,9 +135,15 @@ def _row_key(row: Mapping[str, object], columns: set[tuple[str, ...]]) -> str:
     )
 
 
-def _write(settings: Settings, work: Callable[[sa.Connection], T]) -> T:
-    with once(existing_ledger(settings).file) as connection:
-        return work(connection)
+def cases_to_settle(
+    connection: sa.Connection, settings: Settings, keys: Sequence[str]
+) -> list[Case]:
+    """Return the cases of some keys as `open_cases` does, in the transaction that settles them.
+
+    What was looked up before it may be another run's by now.
+    """
+    review.wait_for_claims(connection)
+    return _cases(connection, settings, keys)
 
 
 def _cases(connection: sa.Connection, settings: Settings, keys: Sequence[str]) -> list[Case]:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -324,9 +323,8 @@ class _Reader:
         """Read some links at once, and return their rows of the table."""
         self.answers.clear()
         most = {AttemptResult.NO_EFFECT: _TRIES}
-        async with Attempts(self.throttle, most=most, grace=_GRACE_SECONDS) as begun:
-            for link in made:
-                await begun.begin("", SCOPE, partial(self.read, link.link_id))
+        async with Attempts[_Reading](self.throttle, most=most, grace=_GRACE_SECONDS) as begun:
+            await begun.begin([_Reading(self, link.link_id) for link in made])
         rows = []
         for link in made:
             answer, at = self.answers.get(link.link_id, (None, None))
@@ -336,6 +334,20 @@ class _Reader:
             if found.is_of_something_else and link.op_id and link.proof != Proof.REVIEW:
                 self.disputed.append((link.op_id, link.link_id))
         return pa.RecordBatch.from_pylist(rows, schema=VERIFIED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One link that is being read."""
+
+    reader: _Reader
+    link_id: str
+    retailer: str = ""
+    intent: str = SCOPE
+
+    async def attempt(self, slot: Slot) -> AttemptResult:
+        """Make one attempt."""
+        return await self.reader.read(self.link_id, slot)
 
 
 def _row(made: MadeLink, found: Finding, at: float | None) -> dict[str, object]:

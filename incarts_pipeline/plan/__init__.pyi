@@ -11,7 +11,7 @@ from .named_paths import (
     check_apart as check_apart,
     paths_read as paths_read,
 )
-from .plan import Plan as Plan, PlanOptions as PlanOptions
+from .plan import CALL_BATCH as CALL_BATCH, Plan as Plan, PlanOptions as PlanOptions
 from .plan_file import (
     SUFFIX as SUFFIX,
     SavedPlan as SavedPlan,

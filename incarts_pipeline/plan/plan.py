@@ -22,7 +22,7 @@ from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
 
-_CALL_BATCH = 256  # rows
+CALL_BATCH = 256  # rows
 _MOVED_BATCH = 10_000  # rows
 
 Rows = list[tuple[int, str]]  # (set id, row key)
@@ -146,18 +146,18 @@ class Plan:
         them in turn from each kind.
         """
         held = queries.HELD_CALLS.format(made_for=self.kind.made_for)
-        for batch in self.workspace.stream(held, _CALL_BATCH):
+        for batch in self.workspace.stream(held, CALL_BATCH):
             yield [self._call(row, set_ids) for row in batch.to_pylist()]
         kinds = ", ".join(sample_per) if sample_per else "1"
         order = "rank," if sample_per else ""
         query = queries.CALLS.format(sample_per=kinds, order=order, made_for=self.kind.made_for)
         self.workspace.db.execute(query)
         cut = f"WHERE turn <= {int(limit)}" if limit is not None else ""
-        reader = self.workspace.stream(f"SELECT * FROM call {cut} ORDER BY turn", _CALL_BATCH)  # noqa: S608
+        reader = self.workspace.stream(f"SELECT * FROM call {cut} ORDER BY turn", CALL_BATCH)  # noqa: S608
         for batch in reader:
             rows = batch.to_pylist()
-            for start in range(0, len(rows), _CALL_BATCH):
-                yield [self._call(row, set_ids) for row in rows[start : start + _CALL_BATCH]]
+            for start in range(0, len(rows), CALL_BATCH):
+                yield [self._call(row, set_ids) for row in rows[start : start + CALL_BATCH]]
 
     def _call(self, row: dict[str, Any], set_ids: Mapping[str, int]) -> Call:
         body, for_link_id = row["body"].encode(), row["for_link_id"]
@@ -196,7 +196,7 @@ class Plan:
 
     def unknown_contents(self) -> Iterator[list[Content]]:
         """Yield the catalog's content of rows whose link was imported without any."""
-        for batch in self.workspace.stream(queries.UNKNOWN, _CALL_BATCH):
+        for batch in self.workspace.stream(queries.UNKNOWN, CALL_BATCH):
             yield [
                 Content(
                     op_id=row["current_op"],

@@ -45,7 +45,7 @@ _BATCH_BYTES = 32 * 1024 * 1024  # wide rows come in smaller parts: bodies grow 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreparePlan:
+class Preparation:
     """What turns one batch into link requests; shared by all batches, never changed."""
 
     mapping: Mapping
@@ -83,18 +83,20 @@ def prepare(
         SettingsError: the project id has the wrong length.
         CatalogError: a column holds bytes that are not UTF-8.
     """
-    plan = make_plan(mapping, schema=schema, project_id=project_id, limits=limits, dead=dead)
-    return _prepared(batches, plan)
+    preparation = preparation_of(
+        mapping, schema=schema, project_id=project_id, limits=limits, dead=dead
+    )
+    return _prepared(batches, preparation)
 
 
-def make_plan(
+def preparation_of(
     mapping: Mapping,
     *,
     schema: pa.Schema,
     project_id: str,
     limits: Limits,
     dead: DeadDestinations | None = None,
-) -> PreparePlan:
+) -> Preparation:
     """Check everything that doesn't depend on the rows.
 
     Args:
@@ -115,7 +117,7 @@ def make_plan(
         )
     mapping.check(schema)
     check_constants(mapping, limits)
-    return PreparePlan(
+    return Preparation(
         mapping=mapping,
         schema=schema,
         output=link_request_schema(mapping.key_fields(schema)),
@@ -129,14 +131,16 @@ def make_plan(
     )
 
 
-def _prepared(batches: Iterable[pa.RecordBatch], plan: PreparePlan) -> Iterator[pa.RecordBatch]:
+def _prepared(
+    batches: Iterable[pa.RecordBatch], preparation: Preparation
+) -> Iterator[pa.RecordBatch]:
     parts = parts_of(batches)
     # Baskets are hashed after they are folded: their rows have no body before.
-    if not any(link.basket for _, _, link in plan.mapping.entries()):
-        yield from _on_all_cores(lambda part, row: prepare_batch(part, row, plan), parts)
+    if not any(link.basket for _, _, link in preparation.mapping.entries()):
+        yield from _on_all_cores(lambda part, row: prepare_batch(part, row, preparation), parts)
         return
-    lines = _on_all_cores(lambda part, row: _lines(part, row, plan), parts)
-    for batch in fold(lines, plan.output, plan.rules.limits):
+    lines = _on_all_cores(lambda part, row: _lines(part, row, preparation), parts)
+    for batch in fold(lines, preparation.output, preparation.rules.limits):
         yield _hashed(batch)
 
 
@@ -178,7 +182,9 @@ def parts_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch
         first += batch.num_rows
 
 
-def prepare_batch(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> pa.RecordBatch:
+def prepare_batch(
+    batch: pa.RecordBatch, first_row: int, preparation: Preparation
+) -> pa.RecordBatch:
     """Turn one batch, whose first row is catalog row `first_row`, into link requests.
 
     Baskets are left open: their rows have no body until they are folded.
@@ -186,16 +192,16 @@ def prepare_batch(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> p
     Args:
         batch: rows of the catalog's schema.
         first_row: 0-based.
-        plan: what `make_plan` returned.
+        preparation: what `preparation_of` returned.
 
     Returns:
-        A batch of `plan.output`, a row per row and entry.
+        A batch of `preparation.output`, a row per row and entry.
     """
-    return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, plan)]))
+    return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, preparation)]))
 
 
-def _lines(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> BasketBatch:
-    entries = _entries(batch, first_row, plan)
+def _lines(batch: pa.RecordBatch, first_row: int, preparation: Preparation) -> BasketBatch:
+    entries = _entries(batch, first_row, preparation)
     return BasketBatch(
         requests=_by_row([entry.requests for entry in entries]),
         lines=_by_row([lines_of(e.requests, e.links, basket=e.mapping.basket) for e in entries]),
@@ -220,27 +226,31 @@ class _Entry:
     requests: pa.RecordBatch
 
 
-def _entries(batch: pa.RecordBatch, first_row: int, plan: PreparePlan) -> list[_Entry]:
+def _entries(batch: pa.RecordBatch, first_row: int, preparation: Preparation) -> list[_Entry]:
     return [
-        _entry(batch, first_row, plan, link_set, mapping)
-        for _, link_set, mapping in plan.mapping.entries()
+        _entry(batch, first_row, preparation, link_set, mapping)
+        for _, link_set, mapping in preparation.mapping.entries()
     ]
 
 
 def _entry(
-    batch: pa.RecordBatch, first_row: int, plan: PreparePlan, link_set: str, mapping: LinkMapping
+    batch: pa.RecordBatch,
+    first_row: int,
+    preparation: Preparation,
+    link_set: str,
+    mapping: LinkMapping,
 ) -> _Entry:
     rows = batch.num_rows
     # For each entry anew: a problem of the Walmart link doesn't reject the Instacart one.
-    columns = Columns(batch, Findings(rows, plan.mapping.accept))
-    keys = row_keys(columns, plan.mapping.unique_key)
-    check_keys(columns, plan.mapping.unique_key)
-    links = evaluate_link(mapping, columns, plan.rules, plan.project_id)
-    order = evaluate_order(plan.mapping, columns)
-    refuse_headers(columns, plan.mapping.columns())
-    bodies = _bodies(mapping, links, plan)
+    columns = Columns(batch, Findings(rows, preparation.mapping.accept))
+    keys = row_keys(columns, preparation.mapping.unique_key)
+    check_keys(columns, preparation.mapping.unique_key)
+    links = evaluate_link(mapping, columns, preparation.rules, preparation.project_id)
+    order = evaluate_order(preparation.mapping, columns)
+    refuse_headers(columns, preparation.mapping.columns())
+    bodies = _bodies(mapping, links, preparation)
     check_secrets(keys, "unique_key", links.findings)
-    want = wanted(mapping, columns) if plan.mapping.links else pa.repeat(True, rows)
+    want = wanted(mapping, columns) if preparation.mapping.links else pa.repeat(True, rows)
     unwanted = ~want.to_numpy(zero_copy_only=False)
     # A body of a row with errors would be half a body.
     without = links.findings.mask() | unwanted
@@ -256,15 +266,15 @@ def _entry(
         "priority": order.priority,
         "pinned": order.pinned,
         "problems": links.findings.lists(without=unwanted),
-        "key": _keys(batch, plan),
+        "key": _keys(batch, preparation),
     }
     requests = pa.RecordBatch.from_arrays(
-        [values[name] for name in plan.output.names], schema=plan.output
+        [values[name] for name in preparation.output.names], schema=preparation.output
     )
     return _Entry(mapping=mapping, links=links, requests=requests)
 
 
-def _bodies(mapping: LinkMapping, links: Links, plan: PreparePlan) -> pa.StringArray:
+def _bodies(mapping: LinkMapping, links: Links, preparation: Preparation) -> pa.StringArray:
     rows = links.findings.rows
     body = links.body(list(links.fields), rows)
     bodies = joined(body.parts if body else [], rows)
@@ -273,7 +283,7 @@ def _bodies(mapping: LinkMapping, links: Links, plan: PreparePlan) -> pa.StringA
         if links.products is not None:
             check_secrets(links.products.ids, "products.retailer_product_id", links.findings)
         return pa.nulls(rows, pa.string())
-    check_body_size(bodies, links.findings, plan.rules.limits)
+    check_body_size(bodies, links.findings, preparation.rules.limits)
     return bodies
 
 
@@ -283,10 +293,10 @@ def _blanked(texts: pa.StringArray, where: npt.NDArray[np.bool_]) -> pa.StringAr
     return pc.if_else(pa.array(where), pa.scalar(None, pa.string()), texts)
 
 
-def _keys(batch: pa.RecordBatch, plan: PreparePlan) -> pa.StructArray:
+def _keys(batch: pa.RecordBatch, preparation: Preparation) -> pa.StructArray:
     return pa.StructArray.from_arrays(
-        [batch.column(name) for name in plan.mapping.unique_key],
-        fields=list(plan.output.field("key").type.fields),
+        [batch.column(name) for name in preparation.mapping.unique_key],
+        fields=list(preparation.output.field("key").type.fields),
     )
 
 

@@ -1,4 +1,4 @@
-"""Published files that still stand: writing them again would change nothing but their date."""
+"""Published files that are current: writing them again would change nothing but their date."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from incarts_pipeline.settings import LedgerPlace
 logger = logger_of(__name__)
 
 
-def stands(
+def is_current(
     ledger: LedgerPlace, file: Path | None, made_from: Callable[[], str] | None = None
 ) -> bool:
     """Say whether a file is, byte for byte, what was published from the ledger as it is now.
 
     With `made_from`, it must have been made from just that beside the ledger, which is asked for
-    when it is known what it was made from. None stands for a
-    file on an object store, which would have to be fetched to see that nobody changed it.
+    when it is known what it was made from. None means a file on an object store, which would have
+    to be fetched to see that nobody changed it.
     """
     if file is None or not (file.is_file() and ledger.is_file()):
         return False
@@ -82,8 +82,8 @@ class Noting:
             logger.info("The next run will publish all again: %s", failed)
 
 
-def keep(file: Path | None) -> None:
-    """Leave a file that stands as it is, and date it now, as writing it would."""
+def touch(file: Path | None) -> None:
+    """Leave a current file as it is, and date it now, as writing it would."""
     if file is not None:
         with suppress(OSError):
             os.utime(file)

@@ -15,7 +15,7 @@ from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.ledger import LedgerReader, read_facts
 from incarts_pipeline.models import Kind, Status
 from incarts_pipeline.publish.files import check_place, local_file, resolve
-from incarts_pipeline.publish.freshness import stands
+from incarts_pipeline.publish.freshness import is_current
 from incarts_pipeline.publish.output import Output, Owner, facts_of
 from incarts_pipeline.publish.tables import TABLES
 from incarts_pipeline.schemas import HISTORY, MISSING
@@ -61,7 +61,7 @@ def check_output(kind: Kind, output: Output, ledger: LedgerReader, owner: Owner)
         if file is None:
             return
         of_kind = set(TABLES[kind].columns.names) <= set(file.schema_arrow.names)
-        if not (of_kind and stands(ledger.file, local_file(output.links))):
+        if not (of_kind and is_current(ledger.file, local_file(output.links))):
             _check_known(output.links, file, ledger, kind.id_column, owner)
 
 

@@ -21,7 +21,7 @@ from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.plan import Plan, Workspace
 from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import local_file, resolve, write_table
-from incarts_pipeline.publish.freshness import Noting, keep, stands
+from incarts_pipeline.publish.freshness import Noting, is_current, touch
 from incarts_pipeline.publish.output import Output, Published, facts_of, metadata_of
 from incarts_pipeline.publish.ownership import existing, is_damaged, link_sets
 from incarts_pipeline.publish.tables import TABLES
@@ -50,8 +50,8 @@ def publish(
 ) -> Published:
     """Bring a plan's tables to what the ledger says, once it was carried out.
 
-    A table that is what would be written is left as it is, and dated now. `facts` go into the
-    Parquet metadata; `run_id` among them names this run.
+    A table that is current, what would be written, is left as it is, and dated now. `facts` go
+    into the Parquet metadata; `run_id` among them names this run.
 
     Raises:
         PublishError: a table can't be written; the old one is untouched.
@@ -66,23 +66,25 @@ def publish(
     code = [query, str(schema), queries.LATEST, queries.MISSING_ROWS, str(MISSING)]
 
     @cache
-    def made_from() -> str:
+    def inputs() -> str:
         data = [workspace.requests_digest, *(workspace.digest(one) for one in queries.INPUTS)]
-        return _made_from([*code, *data, left.reason.value], history, facts)
+        return _hash_of([*code, *data, left.reason.value], history, facts)
 
     files = [local_file(target) for target in output.rows_of(plan.kind)]
-    past = _stale_history(ledger, history, output.history, facts) if is_catalog else None
-    standing = all(stands(ledger, file, made_from) for file in files)
+    stale = _stale_history(ledger, history, output.history, facts) if is_catalog else None
+    all_current = all(is_current(ledger, file, inputs) for file in files)
     # All in one: each note of its own would be two more transactions.
-    with Noting(ledger, *([past.file] if past else []), *([] if standing else files)) as noting:
-        if past is not None:
-            _write_history(ledger, history, past, output.history, facts, noting)
-        if standing:
+    with Noting(
+        ledger, *([stale.file] if stale else []), *([] if all_current else files)
+    ) as noting:
+        if stale is not None:
+            _write_history(ledger, history, stale, output.history, facts, noting)
+        if all_current:
             return _kept(output, files)
         workspace.load_links(ledger, set_ids, history.partition)
         did = workspace.db.execute(queries.DONE_BY, {"run": facts["run_id"]}).fetchall()
         # What this run did is told in other words by the next one, which did nothing.
-        lasting = _NOT_TO_KEEP if did else made_from()
+        lasting = _NOT_TO_KEEP if did else inputs()
         if is_catalog:
             # One after the other: an open stream holds on to the memory of its joins.
             gone = workspace.stream(queries.MISSING_ROWS, _BATCH)
@@ -107,11 +109,11 @@ class _StaleHistory:
 def _stale_history(
     ledger: LedgerPlace, history: History, target: str, facts: Mapping[str, str]
 ) -> _StaleHistory | None:
-    """Say which history is to be written; keep the one that stands, and return None."""
+    """Say which history is to be written; leave the one that is current, and return None."""
     file = local_file(target)
-    made_from = _made_from([history.query.sql, str(HISTORY)], history, facts)
-    if stands(ledger, file, lambda: made_from):
-        keep(file)
+    made_from = _hash_of([history.query.sql, str(HISTORY)], history, facts)
+    if is_current(ledger, file, lambda: made_from):
+        touch(file)
         return None
     return _StaleHistory(file=file, made_from=made_from)
 
@@ -181,7 +183,7 @@ def _at_least(
         raise too_few(found)
 
 
-def _made_from(what: Sequence[str], history: History, facts: Mapping[str, str]) -> str:
+def _hash_of(what: Sequence[str], history: History, facts: Mapping[str, str]) -> str:
     """Return a hash of all that a table depends on beside the ledger's rows, and the run."""
     lasting = {name: fact for name, fact in facts.items() if name not in _OF_ONE_RUN}
     rows = [sorted(history.set_ids.items()), history.partition]
@@ -192,7 +194,7 @@ def _made_from(what: Sequence[str], history: History, facts: Mapping[str, str]) 
 def _kept(output: Output, files: Sequence[Path | None]) -> Published:
     """Leave the tables as they are, and say what is in the first of them."""
     for file in files:
-        keep(file)
+        touch(file)
     filesystem, path = resolve(output.links)
     counts: Counter[tuple[Status, Reason]] = Counter()
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
@@ -214,8 +216,7 @@ def write_rows(
     """Write the table of how each row stands, once it is known what was left over.
 
     `query` is one of `queries.rows`, `id_column` what of it is null for a row without a link;
-    `pending` is why rows were not tried that have no reason of
-    their own.
+    `pending` is why rows were not tried that have no reason of their own.
 
     Returns:
         The rows per status and reason, and the SHA-256 of what was written.

@@ -1,4 +1,4 @@
-"""Cap model: a limit on how many requests are at work at once. Pure.
+"""Cap model: a limit on how many requests are at work at once. Pure; times in seconds.
 
 Where refusals go with how many are in flight, and not with how many went within a time, that number
 is what to keep to; the pace follows from how long a request takes.
@@ -6,17 +6,25 @@ is what to keep to; the pace follows from how long a request takes.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
+
+from incarts_pipeline.rate_limit.limit import NEVER
 
 _HIGHEST = 256  # requests in flight that are told apart
 _SURE, _CHANCE = 5, 1e-6  # refusals above a number that show a cap; chance that it is none
+_TIMES, _APART = 3, 0.5  # they came, more than so many seconds apart
+_EACH = 2  # refusals that come together say no more than so many
+_ON_THE_WAY = 5.0  # times as many that passed above it: they met it when it wasn't full
 _MISSED = 0.1  # of them, that were refused below it
 _FORGET = 20_000  # answers after which older ones count half
 _TOO_MANY, _STRIKES = 0.008, 3  # share of refusals, and so many, that lower the cap by one
-_REST, _LONGEST_REST = 600, 9_600  # accepted requests until one more is tried; doubled if in vain
+_REST, _LONGEST_REST = 150, 9_600  # accepted requests until one more is tried; doubled if in vain
 _LOST = 5.0  # seconds without an answer, after which requests that are under way count no more
 _LOWEST = 0.5  # of what it was at first: a cap that falls so far was none
+_KNOWN = 0.3  # seconds until all senders keep to a new cap
+_ANSWERED, _SOONEST = 3.0, 0.5  # round trips, and seconds, after which answers are in
+_WATCHED = 512  # requests that are waited for
 
 
 @dataclass(slots=True)
@@ -52,34 +60,74 @@ class Flights:
 
 
 @dataclass(slots=True)
+class Overlaps:
+    """Answers of all senders, until it is known how many were under way with each request."""
+
+    sent: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
+    waiting: list[tuple[float, bool]] = field(default_factory=list)  # when sent, whether refused
+
+    def add(self, sent_at: float, now: float, *, refused: bool) -> None:
+        """Take in an answer."""
+        insort(self.sent, sent_at)
+        insort(self.ended, now)
+        insort(self.waiting, (sent_at, refused))
+
+    def settled(self, before: float) -> list[tuple[int, bool]]:
+        """Return how many were under way with each that left before an instant, each one once."""
+        ready = max(bisect_left(self.waiting, (before, False)), len(self.waiting) - _WATCHED)
+        found = [
+            (bisect_right(self.sent, at) - bisect_right(self.ended, at), refused)
+            for at, refused in self.waiting[:ready]
+        ]
+        del self.waiting[:ready]
+        # As many of both: what is left of their difference is what it was.
+        over = bisect_right(self.ended, self.waiting[0][0] if self.waiting else before)
+        del self.sent[:over], self.ended[:over]
+        return found
+
+
+@dataclass(slots=True)
 class Cap:
     """Answers by the number in flight, and the cap that they show, None while they show none."""
 
     most: int | None = None
     first: int = 0  # what it was at first
+    overlaps: Overlaps = field(default_factory=Overlaps)
     accepted: list[float] = field(default_factory=list)  # by the number in flight
     refused: list[float] = field(default_factory=list)
+    times: int = 0  # how often some were refused
+    refused_at: float = NEVER
+    since: float = 0.0  # when this cap was set
     good: int = 0  # accepted with this cap
     bad: int = 0  # refused
     in_a_row: int = 0  # refused, and nothing accepted between
     rest: int = _REST
     tries: bool = False  # whether it is one more than what was fine
 
-    def begin(self, most: int) -> None:
+    def begin(self, most: int, now: float) -> None:
         """Keep to a cap."""
-        self.most = self.first = max(most, 1)
-        self._set(self.most)
+        self.first = max(most, 1)
+        self.overlaps = Overlaps()
+        self._set(self.first, now)
 
-    def saw(self, in_flight: int, *, refused: bool) -> None:
-        """Take in an answer."""
-        if self.most is not None:
-            self._follow(self.most, refused=refused)
-            return
-        while len(self.accepted) <= min(in_flight, _HIGHEST):
+    def saw(self, sent_at: float, now: float, round_trip: float, *, refused: bool) -> int | None:
+        """Take in an answer while no cap is known; return one that is shown now."""
+        self.overlaps.add(sent_at, now, refused=refused)
+        settled = self.overlaps.settled(now - max(_ANSWERED * round_trip, _SOONEST))
+        for in_flight, was_refused in settled:
+            self._count(min(in_flight, _HIGHEST), refused=was_refused)
+        if refused and sent_at > self.refused_at + _APART:
+            self.times, self.refused_at = self.times + 1, sent_at
+        is_new = any(was_refused for _, was_refused in settled)
+        return self.shown() if is_new and self.times >= _TIMES else None
+
+    def _count(self, in_flight: int, *, refused: bool) -> None:
+        while len(self.accepted) <= in_flight:
             self.accepted.append(0.0)
             self.refused.append(0.0)
         counts = self.refused if refused else self.accepted
-        counts[min(in_flight, _HIGHEST)] += 1.0
+        counts[in_flight] += 1.0
         if sum(self.accepted) > _FORGET:
             self.accepted = [0.5 * count for count in self.accepted]
             self.refused = [0.5 * count for count in self.refused]
@@ -88,42 +136,49 @@ class Cap:
         """Return the cap that refusals show: nearly all above it, and hardly one below."""
         above, passed, total = 0.0, 0.0, sum(self.refused)
         accepted = max(sum(self.accepted), 1.0)
-        best, found = 0.0, None
+        best, found = _CHANCE, None
         for in_flight in range(len(self.refused) - 1, 1, -1):
             above += self.refused[in_flight]
             passed += self.accepted[in_flight]
             missed = total - above
-            if above < _SURE or above < passed or missed > _MISSED * above:
+            if above < _SURE or passed > _ON_THE_WAY * above or missed > _MISSED * above:
                 continue
             # Were they refused for another reason, this is how likely they all were the highest.
-            chance = ((passed + 1.0) / accepted) ** above
-            if chance < _CHANCE and above - passed - missed > best:
-                best, found = above - passed - missed, in_flight - 1
+            chance = ((passed + 1.0) / accepted) ** min(above, _EACH * self.times)
+            if chance < best:
+                best, found = chance, in_flight - 1
         return found
 
     @property
     def is_wrong(self) -> bool:
-        """Whether refusals go on however few are in flight."""
-        if self.most is None:
-            return False
-        return self.most < _LOWEST * self.first or self.in_a_row > 2 * self.most + _STRIKES
+        """Whether it was none: it fell too far."""
+        return self.most is not None and self.most < _LOWEST * self.first
 
-    def _follow(self, most: int, *, refused: bool) -> None:
+    @property
+    def is_used_up(self) -> bool:
+        """Whether all are refused in a row: then it is a limit of another kind that does it."""
+        return self.most is None or self.in_a_row > 2 * self.most + _STRIKES
+
+    def follow(self, sent_at: float, now: float, *, full: bool, refused: bool) -> None:
         """Keep the share of refusals low, and try one more now and then."""
+        # After a cap was lowered, all that is heard at first left before anybody knew.
+        if self.most is None or (sent_at < self.since + _KNOWN and not self.tries):
+            return
         if not refused:
-            self.good, self.in_a_row = self.good + 1, 0
+            self.good, self.in_a_row = self.good + full, 0
             if self.good >= self.rest:
                 if self.tries:
                     self.rest = _REST
-                self._set(most + 1)
+                self._set(self.most + 1, now)
                 self.tries = True
             return
         self.bad, self.in_a_row = self.bad + 1, self.in_a_row + 1
-        if self.bad >= _STRIKES and self.bad > _TOO_MANY * (self.good + self.bad):
+        is_mixed = self.good > 0 or self.tries
+        if is_mixed and self.bad >= max(_STRIKES, _TOO_MANY * (self.good + self.bad)):
             if self.tries:
                 self.rest = min(2 * self.rest, _LONGEST_REST)
-            self._set(most - 1)
+            self._set(self.most - 1, now)
             self.tries = False
 
-    def _set(self, most: int) -> None:
-        self.most, self.good, self.bad = max(most, 1), 0, 0
+    def _set(self, most: int, now: float) -> None:
+        self.most, self.since, self.good, self.bad = max(most, 1), now, 0, 0

@@ -52,12 +52,12 @@ class RateController(Course):
     @property
     def learned(self) -> Learned | None:
         """What a later controller may begin with: the limit, or what was below it."""
-        if self.phase is Phase.START:
-            return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
-        if self.models.cap.most is not None:
-            most = self.models.cap.most
+        most = self.models.cap.most
+        if most is not None:
             rate = most / max(self.round_trip, 1e-3)
             return Learned(kind=LimitKind.IN_FLIGHT, rate=rate, budget=most)
+        if self.phase is Phase.START:
+            return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
         return self.models.learned(self.proven or None) or self.known
 
     # What senders ask.
@@ -138,26 +138,25 @@ class RateController(Course):
         sent_at: float,
         now: float,
         canary: bool | None = None,
-        in_flight: int | None = None,
+        full: bool | None = None,
     ) -> None:
         """Learn from an answer; `canary` None: tell by the time at which it was sent.
 
-        `in_flight` is how many were under way as it left, itself included; None: as counted here.
+        `full` says whether its sender had as many under way as it may; None: as counted here.
         """
-        if in_flight is None:
-            in_flight = self.flights.arrive(sent_at, now)
+        if full is None:
+            full = self.flights.arrive(sent_at, now) >= (self.models.cap.most or 0)
         # Where slots are leased, the process that reports knows whether its slot was the canary's.
         if canary is None:
             canary = self.block is not None and self.block.is_canary(sent_at)
         self.under_way = max(0, self.under_way - 1)
         if signal.outcome is Outcome.ACCEPTED:
-            self.models.cap.saw(in_flight, refused=False)
+            self._is_capped(sent_at, now, full=full, refused=False)
             self._accepted(sent_at, now, canary=canary)
             self._look_at_trial(now, refused=False)
         elif signal.outcome is Outcome.REFUSED:
             self.refused += 1
-            self.models.cap.saw(in_flight, refused=True)
-            if not self._is_capped(now):
+            if not self._is_capped(sent_at, now, full=full, refused=True):
                 self._refused(signal, sent_at, now, canary=canary)
         else:
             # Nobody knows whether it was counted; its permit is given back, so that what is
@@ -195,20 +194,25 @@ class RateController(Course):
             self.block.accepted_after += 1
         self.models.accepted(sent_at)
 
-    def _is_capped(self, now: float) -> bool:
+    def _is_capped(self, sent_at: float, now: float, *, full: bool, refused: bool) -> bool:
         """Say whether a refusal speaks of too many in flight: that stops nobody else."""
         cap = self.models.cap
+        if not self.learns:
+            return False
         if cap.most is None:
-            shown = cap.shown() if self.learns else None
+            shown = cap.saw(sent_at, now, self.round_trip, refused=refused)
             if shown is None:
                 return False
-            cap.begin(shown)
-            self._keep_to_cap(now)
-        elif cap.is_wrong:
+            cap.begin(shown, now)
+            self.block = self.trial = None
+            self.models.flow.restart()
+            self._go(Phase.START, self.rate, now)
+            return True
+        cap.follow(sent_at, now, full=full, refused=refused)
+        if cap.is_wrong:
             self.models.cap = Cap()
             self._go(Phase.START, FIRST, now)
-            return False
-        return True
+        return self.block is None and not cap.is_used_up and (full or self.phase is Phase.START)
 
     def _refused(self, signal: Signal, sent_at: float, now: float, *, canary: bool) -> None:
         block = self.block

@@ -82,7 +82,7 @@ class Course:
             if self.models.cap.most is None:
                 self._cruise(0.0)
             else:
-                self._keep_to_cap(0.0)
+                self.rate = max(self.known.rate, FIRST)
 
     @property
     def pace(self) -> float | None:
@@ -106,12 +106,12 @@ class Course:
     def _keep_time(self, now: float) -> None:
         """Change pace or phase when their time has come."""
         elapsed = now - self.since
-        if not self.learns or self.models.cap.most is not None:
+        if not self.learns:
             return
         if self.phase is Phase.START:
             if elapsed >= 1.0:
                 self._start_on(elapsed, now)
-            if self.rate == self.ceiling:
+            if self.rate == self.ceiling and self.models.cap.most is None:
                 self._watch(self.rate)
         elif self.phase is Phase.MEASURE:
             if elapsed > _UP_AFTER and self._used(elapsed):
@@ -182,11 +182,6 @@ class Course:
             self.rest = min(self.rest, max(longest, _LONGEST_REST))
         self._go(Phase.CRUISE, rate * CRUISE * self.chance.margin, now)
 
-    def _keep_to_cap(self, now: float) -> None:
-        """Send whenever fewer are under way than may be: the pace follows from that."""
-        self.block = self.trial = None
-        self._go(Phase.CRUISE, _FASTEST, now)
-
     def _probe(self, now: float) -> None:
         """Try whether there is more, if more could be used."""
         rate, best = self.models.rate() or self.rate, self.models.pacing()
@@ -254,7 +249,7 @@ class Course:
             self.rate = rate * self.chance.margin
 
     def _full_for(self, now: float) -> float:
-        if self.phase is not Phase.CRUISE or not self.learns or self.models.cap.most is not None:
+        if self.phase is not Phase.CRUISE or not self.learns:
             return 0.0
         return self.models.full_for(now, 0)
 

@@ -18,7 +18,7 @@ HORIZON = 0.2  # seconds of sending that are leased at once
 POLL = 0.25  # seconds after which one that got nothing asks again, at the latest
 _ALIVE = 2.0  # seconds without a word, after which a worker has no share
 _LEAD = 3  # slots that a worker may be ahead of another that wants some; more if it takes 2 s
-_TURN = 5.0  # seconds until what can't be shared equally goes to others
+_TURN = 30.0  # seconds until what can't be shared equally goes to others
 _MAKE_WAY = 0.05  # seconds that it then waits
 
 
@@ -29,7 +29,7 @@ class Heard(NamedTuple):
     sent_at: float
     now: float
     canary: bool
-    in_flight: int = 1  # of this sender, as it left
+    full: bool = False  # whether this sender had as many under way as it may
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,6 @@ class Report:
     heard: Sequence[Heard]
     wants: int
     left: int | None = None
-    in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,8 @@ class Worker:
     seen: float
     served: int
     wants: bool = False
+    wanted_at: float = NEVER
     left: int | None = None
-    in_flight: int = 0
 
 
 @dataclass(slots=True)
@@ -91,14 +90,13 @@ class Shared:
         self._attend(report, now)
         controller = self.controller
         # First what was heard: a 429 in it must stop the very lease that is made now.
-        others = sum(one.in_flight for name, one in self.workers.items() if name != report.worker)
         for one in report.heard:
             controller.answered(
                 one.signal,
                 sent_at=one.sent_at,
                 now=one.now,
                 canary=one.canary,
-                in_flight=one.in_flight + others,
+                full=one.full,
             )
         served = [worker.served for worker in self.workers.values() if worker.wants]
         share = controller.speed / max(1, len(served))
@@ -131,7 +129,7 @@ class Shared:
         if report.wants and not worker.wants:
             worker.served = max(worker.served, least)  # who wanted nothing has nothing coming
         worker.ceiling, worker.seen, worker.wants = report.ceiling, now, report.wants > 0
-        worker.left, worker.in_flight = report.left, report.in_flight
+        worker.left = report.left
         # The politest of the processes at work speaks for all: they share one key.
         controller = self.controller
         ceilings = [one.ceiling for one in self.workers.values() if one.ceiling is not None]
@@ -141,14 +139,16 @@ class Shared:
         if report.wants and now - self.wanted_at > _ALIVE:
             controller.interrupted(now)
         if report.wants:
-            self.wanted_at = now
+            self.wanted_at = worker.wanted_at = now
 
     def _most(self, name: str, now: float) -> int | None:
         """Return a worker's share of what may be under way; what is left over goes in turns."""
         most = self.controller.models.cap.most
         if most is None:
             return None
-        names = sorted(one for one, worker in self.workers.items() if worker.wants or one == name)
+        names = sorted(one for one, at in self.workers.items() if now - at.wanted_at < _ALIVE)
+        if name not in names:
+            return 1
         turn = (names.index(name) + int(now / _TURN)) % len(names)
         return most // len(names) + (turn < most % len(names))
 
@@ -157,8 +157,9 @@ class Shared:
         # What other processes hold leaves even if a 429 comes here meanwhile; so while a limit is
         # looked for, less is leased.
         controller = self.controller
-        cruises = not controller.learns or controller.phase is Phase.CRUISE
-        return HORIZON if cruises else HORIZON * 0.3
+        is_safe = not controller.learns or controller.phase is Phase.CRUISE
+        is_safe |= controller.models.cap.most is not None
+        return HORIZON if is_safe else HORIZON * 0.3
 
     def _lease(
         self, report: Report, now: float, share: float, least: int
@@ -166,7 +167,7 @@ class Shared:
         """Return slots, whether they are the canary's, and the seconds until asking again."""
         # Who is ahead makes way for a moment, so that shares even out without a queue.
         lead = self.workers[report.worker].served - least
-        if lead > max(_LEAD, share * _ALIVE):
+        if lead > max(_LEAD, share * _ALIVE) and self.controller.models.cap.most is None:
             return [], False, _MAKE_WAY
         horizon = self._horizon()
         most = min(report.wants, max(1, round(share * horizon)))

@@ -103,7 +103,7 @@ class Models:
     def begin(self, learned: Learned) -> None:
         """Begin with what an earlier controller measured: believed a little, until it fails."""
         if learned.kind is LimitKind.IN_FLIGHT:
-            self.cap.begin(learned.budget or 1)
+            self.cap.begin(learned.budget or 1, 0.0)
         elif learned.window is None:
             self.flow.assumed, self.flow.burst = learned.rate, float(learned.budget or 0)
             self.flow.standing = PROVEN

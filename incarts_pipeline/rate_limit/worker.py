@@ -14,7 +14,7 @@ from incarts_pipeline.rate_limit.leases import HORIZON, Heard, Lease, Report
 from incarts_pipeline.rate_limit.limit import NEVER, Learned, Wait
 from incarts_pipeline.rate_limit.signals import Outcome, Signal
 
-_LATE = 0.1  # seconds after which a slot is let go of
+_LATE, _LATE_CAPPED = 0.1, 0.5  # seconds after which a slot is let go of; a cap forbids bursts
 _WAIT = 0.005  # seconds between looks while slots are on their way
 _SPACING = 0.04  # seconds between two exchanges that aren't urgent
 _TELL = 0.1  # seconds after which what was heard is told
@@ -48,7 +48,9 @@ class Slots:
         """Take a permit and return 0.0, or return the seconds to wait before asking again."""
         # A slot that nobody used in time is lost. Used late, with those that follow it, it would be
         # a burst that the pace is there to prevent.
-        while self._slots and self._slots[0] < now - _LATE:
+        most = self._lease.most if self._lease else None
+        late = _LATE if most is None else _LATE_CAPPED
+        while self._slots and self._slots[0] < now - late:
             self._slots.popleft()
             self._canary_slot = False
         if not self._slots:
@@ -56,8 +58,7 @@ class Slots:
             return max(_WAIT, min(self._ask_at - now, HORIZON))
         if self._slots[0] > now:
             return self._slots[0] - now
-        if self._lease is not None and self._flights.is_full(self._lease.most, now):
-            self._hungry = True
+        if self._flights.is_full(most, now):
             return _WAIT
         self._slots.popleft()
         self._flights.leave(now)
@@ -69,8 +70,9 @@ class Slots:
     def answered(self, signal: Signal, *, sent_at: float, now: float) -> bool:
         """Remember an answer until it is told; say whether that may be due sooner now."""
         canary = self._canary_from is not None and sent_at >= self._canary_from
-        in_flight = self._flights.arrive(sent_at, now)
-        self._heard.append(Heard(signal, sent_at, now, canary, in_flight))
+        most = self._lease.most if self._lease else None
+        full = self._flights.arrive(sent_at, now) >= (most or 0)
+        self._heard.append(Heard(signal, sent_at, now, canary, full))
         if canary:
             self._canary_from = None
         # The slots in hand were leased before anybody knew of the limit: let go of at once, without
@@ -132,8 +134,7 @@ class Slots:
         if self._canary_slot or now < (self._canary_from or NEVER) + CANARY_LEASE:
             wants = 0  # this worker's canary is out
         self._wanted = wants > 0
-        in_flight = self._flights.count
-        return Report(self._worker, self._ceiling, heard, max(0, wants), self.left, in_flight)
+        return Report(self._worker, self._ceiling, heard, max(0, wants), self.left)
 
     def _used_since(self, when: float) -> int:
         """Return how many permits were taken since; the newest stand last."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import tenacity
 
@@ -19,6 +19,7 @@ from incarts_pipeline.write.throttle import Slot, Throttle
 
 _FIRST_PAUSE = 0.25  # seconds
 _BACK_OFF = tenacity.wait_exponential_jitter(multiplier=_FIRST_PAUSE, max=20.0, jitter=0.25)
+_FLIGHT = 64  # requests at most that leave together
 _ROOM = 512  # requests begun and not yet settled: enough to keep every slot busy in back-offs
 
 
@@ -31,22 +32,38 @@ class AttemptResult(Enum):
     NO_EFFECT = "no_effect"  # provably none
 
 
-Attempt = Callable[[Slot], Awaitable[AttemptResult]]
+class Work(Protocol):
+    """Something that is asked of the API, in as many attempts as it takes."""
+
+    @property
+    def retailer(self) -> str:
+        """What it is about: where one is refused for good, others of its kind are not tried."""
+
+    @property
+    def intent(self) -> str:
+        """The same."""
+
+    async def attempt(self, slot: Slot) -> AttemptResult:
+        """Make one attempt with an acquired slot."""
 
 
-async def repeat(slot: Slot, attempt: Attempt, most: Mapping[AttemptResult, int]) -> None:
+W = TypeVar("W", bound=Work)
+Prepare = Callable[[Sequence[W]], Awaitable[Sequence[W]]]
+
+
+async def repeat(slot: Slot, work: Work, most: Mapping[AttemptResult, int]) -> None:
     """Attempt something until it is settled, the run is over, or it failed too often.
 
     Args:
         slot: what each attempt is made with; it may be acquired already.
-        attempt: makes one attempt with an acquired slot.
+        work: what is attempted.
         most: after how many failures of a kind to give up.
     """
     failures: Counter[AttemptResult] = Counter()
 
     async def once() -> AttemptResult:
         async with slot as acquired:
-            result = AttemptResult.SETTLED if acquired is None else await attempt(acquired)
+            result = AttemptResult.SETTLED if acquired is None else await work.attempt(acquired)
         if result in most:
             slot.is_retry = True
             failures[result] += 1
@@ -82,23 +99,33 @@ def _is_too_often(failures: Counter[AttemptResult], most: Mapping[AttemptResult,
     return any(failures[kind] >= limit for kind, limit in most.items())
 
 
-class Attempts:
+class Attempts(Generic[W]):
     """The requests of a run that are under way or to be repeated; an asynchronous context manager.
 
-    The block ends when all that were begun in it are settled or given up.
+    Those that may leave at the same time do: a flight. The block ends when all that were begun in
+    it are settled or given up.
 
     Args:
         throttle: what gives out the slots.
         most: as `repeat` takes it.
         grace: seconds that requests may go on for once the end was asked for; then they are cut
             off.
+        prepare: what a flight needs before it leaves, done for all of it at once; returns what of
+            it may leave.
     """
 
     def __init__(
-        self, throttle: Throttle, *, most: Mapping[AttemptResult, int], grace: float
+        self,
+        throttle: Throttle,
+        *,
+        most: Mapping[AttemptResult, int],
+        grace: float,
+        prepare: Prepare[W] | None = None,
     ) -> None:
         self._throttle, self._most, self._grace = throttle, most, grace
-        self._room = asyncio.Semaphore(max(_ROOM, 8 * (throttle.in_flight.most or 0)))
+        self._prepare = prepare
+        self._room = max(_ROOM, 8 * (throttle.in_flight.most or 0))
+        self._finished = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,25 +146,62 @@ class Attempts:
             self._cutting.cancel()
             await asyncio.gather(self._cutting, return_exceptions=True)
 
-    async def begin(self, retailer: str, intent: str, attempt: Attempt) -> None:
-        """Wait for a slot, and begin; once the run is over, do nothing.
+    async def begin(self, works: Sequence[W]) -> None:
+        """Wait for slots, and begin, a flight at a time; once the run is over, do nothing.
 
-        The slot is acquired before there is a task: so whoever claims work in the ledger, and
-        begins it, claims no more ahead than the pace lets through.
+        Slots are acquired before there is a task: so whoever claims work in the ledger, and begins
+        it, claims no more ahead than the pace lets through.
         """
-        await self._room.acquire()
-        slot = self._throttle.slot(retailer, intent)
-        if not await slot.acquire():
-            self._room.release()
-            return
-        task = self._group.create_task(repeat(slot, attempt, self._most))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._finished, slot))
+        slots = [self._throttle.slot(work.retailer, work.intent) for work in works]
+        begun = 0
+        while begun < len(slots):
+            while (room := self._room - len(self._tasks)) <= 0:
+                self._finished.clear()
+                await self._finished.wait()
+            end = begun + min(room, _FLIGHT)
+            end = begun + await self._throttle.acquire(slots[begun:end])
+            if end == begun:
+                return
+            flight = list(zip(slots[begun:end], works[begun:end], strict=True))
+            self._take_off([(slot, work) for slot, work in flight if slot.acquired_at is not None])
+            begun = end
 
-    def _finished(self, slot: Slot, task: asyncio.Task[None]) -> None:
-        slot.release()  # a task that was cancelled before its first step never entered it
-        self._tasks.discard(task)
-        self._room.release()
+    def _take_off(self, flight: list[tuple[Slot, W]]) -> None:
+        if self._prepare is None:
+            for slot, work in flight:
+                self._attempt(slot, work)
+        elif flight:
+            task = self._group.create_task(self._prepared(flight, self._prepare))
+            self._keep(task, partial(self._release_all, flight))
+
+    async def _prepared(self, flight: list[tuple[Slot, W]], prepare: Prepare[W]) -> None:
+        """Begin what of a flight may leave; what is left in the list is released."""
+        ready = set(map(id, await prepare([work for _, work in flight])))
+        for slot, work in flight:
+            if id(work) in ready:
+                self._attempt(slot, work)
+        flight[:] = [(slot, work) for slot, work in flight if id(work) not in ready]
+
+    def _attempt(self, slot: Slot, work: W) -> None:
+        self._keep(self._group.create_task(repeat(slot, work, self._most)), slot.release)
+
+    def _keep(self, task: asyncio.Task[None], release: Callable[[], None]) -> None:
+        """Keep a task until it is done; one that is cancelled before its first step frees nothing.
+
+        So what it holds is released here.
+        """
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            release()
+            self._finished.set()
+
+        task.add_done_callback(done)
+
+    def _release_all(self, flight: Sequence[tuple[Slot, W]]) -> None:
+        for slot, _ in flight:
+            slot.release()
 
     async def _cut_off(self) -> None:
         """Give what is in flight its time once the end was asked for, then cut it off."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -50,12 +51,13 @@ from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.text import Option, OptionText, counted
 from incarts_pipeline.write.attempts import Attempts
+from incarts_pipeline.write.calls_ahead import calls_ahead
 from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult
-from incarts_pipeline.write.send import MOST_FAILURES, Sender
+from incarts_pipeline.write.send import MOST_FAILURES, Sender, Sending
 from incarts_pipeline.write.throttle import Throttle
 
 logger = logger_of(__name__)
@@ -166,9 +168,13 @@ class Writer:
             # All of a batch are settled or given up before the next is claimed: a doubt that is
             # claimed and not yet sent again can't be taken over by another run meanwhile.
             async with self._attempts() as begun:
-                for operation in found:
-                    row = (operation.set_id, operation.row_key)
-                    await self._send(begun, replace(operation, for_history=row in at_home))
+                rows = [(operation.set_id, operation.row_key) for operation in found]
+                await begun.begin(
+                    [
+                        self._sender.sending(replace(operation, for_history=row in at_home))
+                        for operation, row in zip(found, rows, strict=True)
+                    ]
+                )
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
@@ -225,14 +231,12 @@ class Writer:
 
     async def _make(self, batches: Iterator[list[Call]]) -> None:
         """Claim calls a batch at a time and send those that are ours."""
-        async with self._attempts() as begun:
-            while not self._stop.requested:
-                # In a thread: the query is long, and requests go out meanwhile.
-                found = await asyncio.to_thread(lambda: list(islice(batches, 1)))
-                if not found:
+        ahead = calls_ahead(batches, self._throttle.rate)
+        async with self._attempts() as begun, aclosing(ahead):
+            async for calls in ahead:
+                if self._stop.requested:
                     return
-                for operation in await self._claim(found[0]):
-                    await self._send(begun, operation)
+                await begun.begin([*map(self._sender.sending, await self._claim(calls))])
 
     async def _claim(self, calls: list[Call]) -> list[Operation]:
         """Record that this run is about to send these calls; return those that it may send."""
@@ -264,13 +268,10 @@ class Writer:
             retry_rejected=self._plan.options.retry_rejected,
         )
 
-    def _attempts(self) -> Attempts:
-        return Attempts(self._throttle, most=MOST_FAILURES, grace=_GRACE_SECONDS)
-
-    async def _send(self, begun: Attempts, operation: Operation) -> None:
-        """Wait until the operation may be sent, and begin; at the end of the run, don't."""
-        sending = self._sender.sending(operation)
-        await begun.begin(operation.retailer, operation.intent, sending.attempt)
+    def _attempts(self) -> Attempts[Sending]:
+        return Attempts(
+            self._throttle, most=MOST_FAILURES, grace=_GRACE_SECONDS, prepare=self._sender.mark
+        )
 
     async def _recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
         """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""

@@ -8,6 +8,7 @@ with the same key and the same bytes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
@@ -58,6 +59,23 @@ class Sender:
         known = [operation.correlation_id] if operation.correlation_id else []
         return Sending(self, operation, operation.operation_state, known)
 
+    async def mark(self, flight: Sequence[Sending]) -> Sequence[Sending]:
+        """Mark the next attempt of each on disk; return those that may leave."""
+        now = self.throttle.clock.now()
+        allowed = [one for one in flight if one.may_be_sent(now)]
+        if not allowed:
+            return ()
+        marks = [one.next_attempt(now) for one in allowed]
+        try:
+            ours = await self.journal.mark_sent(marks)
+        except LedgerError as error:
+            self.throttle.end_for_ledger(error)
+            return ()
+        for sending, sent, is_ours in zip(allowed, marks, ours, strict=True):
+            # Otherwise another run has taken the operation over.
+            sending.marked = sent if is_ours else None
+        return [one for one in allowed if one.marked is not None]
+
 
 @dataclass(slots=True)
 class Sending:
@@ -67,23 +85,30 @@ class Sending:
     operation: Operation
     operation_state: OperationState
     attempts: list[str]  # correlation ids: whose answer may come
+    marked: Sent | None = None  # the attempt that is on disk, and has not left
+
+    @property
+    def retailer(self) -> str:
+        """The operation's."""
+        return self.operation.retailer
+
+    @property
+    def intent(self) -> str:
+        """The operation's."""
+        return self.operation.intent
 
     async def attempt(self, slot: Slot) -> AttemptResult:
-        """Make one attempt with an acquired slot; return what came of it."""
-        sender = self.sender
-        now = slot.throttle.clock.now()
-        if not self._may_be_sent(now):
-            return AttemptResult.SETTLED
-        sent = self._next_attempt(now)
-        try:
-            [is_ours] = await sender.journal.mark_sent([sent])
-            if not is_ours:
-                return AttemptResult.SETTLED  # another run has taken the operation over
-        except LedgerError as error:
-            slot.throttle.end_for_ledger(error)
+        """Make one attempt with an acquired slot; return what came of it.
+
+        One that isn't marked with its flight is marked by itself.
+        """
+        if self.marked is None:
+            await self.sender.mark([self])
+        sent, self.marked = self.marked, None
+        if sent is None:
             return AttemptResult.SETTLED
         passing(Place.MARKED)
-        if not await slot.depart() or self._overslept(now):
+        if not await slot.depart() or self._overslept(sent.at):
             return self._keep_back(sent)
         answer = await self._send(sent.correlation_id)
         self.attempts.append(sent.correlation_id)
@@ -92,7 +117,7 @@ class Sending:
             return AttemptResult.KEPT_BACK
         return _RESULTS.get(state, AttemptResult.SETTLED)
 
-    def _may_be_sent(self, now: Stamp) -> bool:
+    def may_be_sent(self, now: Stamp) -> bool:
         """Say whether an attempt is allowed; a doubt that is past replaying goes to review."""
         first_sent = self.operation_state.first_sent
         if first_sent is None:
@@ -115,7 +140,8 @@ class Sending:
         self.sender.throttle.metrics.settled(State.NEEDS_REVIEW)
         return False
 
-    def _next_attempt(self, now: Stamp) -> Sent:
+    def next_attempt(self, now: Stamp) -> Sent:
+        """Return the next attempt, as it is marked."""
         fingerprint = self.sender.rule.api_key_fingerprint
         self.operation_state = self.operation_state.sent(now, fingerprint)
         return Sent(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -62,34 +62,53 @@ class Throttle:
         """End the run: nothing may be sent that can't be recorded."""
         self.end(EndKind.LEDGER, error.message, error.fix or "Run again.", Reason.STOPPED)
 
-    async def _acquire(self, retailer: str, intent: str) -> float | None:
-        """Wait for a turn at the learned rate; return when it came, None for not at all."""
+    async def acquire(self, slots: Sequence[Slot]) -> int:
+        """Wait for a turn at the learned rate, and give it to as many as may have it now.
+
+        Returns how many of the first are decided on, 0 once the run is over. Those whose circuit is
+        open have no slot; the others leave together, and each must be entered or released.
+        """
         # One at a time, in the order in which they came: whoever waits for the pace has the others
         # wait behind it, so that a permit is asked for just when it can be made use of.
         async with self._turn:
             while not self.stop.requested:
-                if self.circuits.is_open(retailer, intent):
-                    return None
                 cap = self.in_flight.cap(self.rate.pace)
-                if self._acquired >= cap + self.in_flight.ahead(cap):
+                room = cap + self.in_flight.ahead(cap) - self._acquired
+                if room <= 0:
                     self._released.clear()
                     await self._released.wait()
                     continue
                 now = self.clock.monotonic()
-                try:
-                    # The breaker first: a permit that is taken and not used is lost to the pace.
-                    wait = self.circuits.wait(now) or self.rate.ask(now)
-                except LedgerError as error:
-                    self.end_for_ledger(error)
-                    return None
-                if wait <= 0:
-                    self.metrics.waiting = ""
-                    self._acquired += 1
-                    self.circuits.started(now)
-                    return now
-                self._say_why(wait, now)
-                await self.stop.sleep(wait)
-            return None
+                decided, wait = self._permit(slots, room, now)
+                if decided:
+                    return decided
+                if wait > 0:
+                    self._say_why(wait, now)
+                    await self.stop.sleep(wait)
+            return 0
+
+    def _permit(self, slots: Sequence[Slot], room: int, now: float) -> tuple[int, float]:
+        """Let the first of the slots have a turn; return how many, and the seconds to the next."""
+        given = 0
+        for at, slot in enumerate(slots):
+            if self.circuits.is_open(slot.retailer, slot.intent):
+                continue
+            if given == room:
+                return at, 0.0
+            try:
+                # The breaker first: a permit that is taken and not used is lost to the pace.
+                wait = self.circuits.wait(now) or self.rate.ask(now)
+            except LedgerError as error:
+                self.end_for_ledger(error)
+                return at, 0.0
+            if wait > 0:
+                return at, wait
+            self.metrics.waiting = ""
+            self.circuits.started(now)
+            slot.acquired_at = now
+            self._acquired += 1
+            given += 1
+        return len(slots), 0.0
 
     def _release(self, acquired_at: float) -> None:
         self._acquired -= 1
@@ -224,7 +243,7 @@ class Slot:
     retailer: str
     intent: str
     is_retry: bool = False  # after an attempt that failed, a 429 aside
-    _acquired_at: float | None = None
+    acquired_at: float | None = None  # monotonic seconds; None while it isn't
     _sent_at: float | None = None
 
     async def acquire(self) -> bool:
@@ -232,20 +251,20 @@ class Slot:
 
         Acquired outside of a block, it must be entered, or released, by somebody.
         """
-        self._acquired_at = await self.throttle._acquire(self.retailer, self.intent)
-        return self._acquired_at is not None
+        await self.throttle.acquire((self,))
+        return self.acquired_at is not None
 
     def release(self) -> None:
         """Let another request have the slot; does nothing when it isn't acquired."""
         if self._sent_at is not None:
             self._sent_at = None
             self.throttle._arrive()
-        if self._acquired_at is not None:
-            acquired_at, self._acquired_at = self._acquired_at, None
+        if self.acquired_at is not None:
+            acquired_at, self.acquired_at = self.acquired_at, None
             self.throttle._release(acquired_at)
 
     async def __aenter__(self) -> Slot | None:
-        if self._acquired_at is None and not await self.acquire():
+        if self.acquired_at is None and not await self.acquire():
             return None
         return self
 
@@ -263,7 +282,7 @@ class Slot:
         That is when the end was asked for, or the slot is stale. True counts as under way until the
         slot is released.
         """
-        if self._acquired_at is None or not await self.throttle._depart(self._acquired_at):
+        if self.acquired_at is None or not await self.throttle._depart(self.acquired_at):
             return False
         self._sent_at = self.throttle.clock.monotonic()
         return True

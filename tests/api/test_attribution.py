@@ -107,6 +107,24 @@ def test_foreign_echo_is_no_answer(status: int) -> None:
     assert str(status) in (got.error_message or "")
 
 
+@pytest.mark.parametrize("echo", [None, OURS, EARLIER])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in AnswerKind if kind not in (AnswerKind.LINK, AnswerKind.NOT_SENT)]
+)
+def test_earlier_refusal_says_nothing_of_this_attempt(kind: AnswerKind, echo: str | None) -> None:
+    """What made nothing may be an earlier attempt's answer that came twice; this one's is to come.
+
+    A proxy's answer echoes nothing, and counts.
+    """
+    answer = Answer(kind=kind, correlation_id=OURS, status=429, echoed_id=echo)
+    got = attribute(answer, _request())
+    if echo == EARLIER:
+        assert (got.kind, got.error_code) == (AnswerKind.UNKNOWN, "foreign_answer")
+        assert not is_in_step(got)
+    else:
+        assert got is answer
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [

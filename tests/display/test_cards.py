@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -292,13 +291,6 @@ def test_link_card_of_a_row_without_link(made: World) -> None:
     text = parsed(link_card(row)).text
     assert "Run again soon" in text
     assert "QR code of" not in text
-
-
-def test_link_card_without_segno(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The card is there, and in place of the code stands what to install."""
-    monkeypatch.setitem(sys.modules, "segno", None)
-    row = made.table.to_pylist()[0] | {"qr_encoded_url": "https://in2carts.com/never-made"}
-    assert "incarts-pipeline[qr]" in parsed(link_card(row)).text
 
 
 def test_link_card_of_a_link_that_follows_another() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -13,7 +12,6 @@ from PIL import Image
 
 from incarts_pipeline.display import code_png, code_svg
 from incarts_pipeline.display.html.codes import encoded, module_size
-from incarts_pipeline.errors import MissingExtraError
 
 URL = "https://in2carts.com/abc123"
 
@@ -76,10 +74,3 @@ def test_unknown_level_is_refused() -> None:
     """The four levels are named."""
     with pytest.raises(ValueError, match="l, m, q and h"):
         code_svg(URL, error="x")
-
-
-def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without segno the error says what to install."""
-    monkeypatch.setitem(sys.modules, "segno", None)
-    with pytest.raises(MissingExtraError, match=r"incarts-pipeline\[qr\]"):
-        code_png("https://in2carts.com/not-made-before")

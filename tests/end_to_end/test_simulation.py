@@ -13,6 +13,7 @@ from tests.end_to_end.simulation.campaign import Careless, careless, on_sqlite, 
 from tests.end_to_end.simulation.carelessness import (
     ALL,
     believes_all,
+    believes_earlier,
     believes_redirects,
     blind,
     careful,
@@ -67,6 +68,7 @@ def test_a_thousand_schedules_on_sqlite(tmp_path: Path) -> None:
         (unwitnessed, FAULTS),
         (forgets_lost, FAULTS),
         (believes_redirects, (Fault.REDIRECTED,)),
+        (believes_earlier, (Fault.PACED_TWICE,)),
     ],
 )
 def test_the_simulation_notices_carelessness(change: Careless, kinds: Sequence[Fault]) -> None:

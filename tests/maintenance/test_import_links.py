@@ -295,7 +295,22 @@ def test_missing_hand_made_link_is_reported(run: Run, settings: Settings) -> Non
         ([{"sku": "", "link_id": "lnk_1"}], "Row 0 has no unique key"),
         (
             [{"sku": "1", "link_id": "lnk_1"}, {"sku": "1", "link_id": "lnk_2"}],
-            "Row 1 has the same",
+            "Row 1 has the same key",
+        ),
+        ([{"sku": "1", "link_id": "https://in2carts.com/abc"}], "Row 0 has no link id"),
+        ([{"sku": "1", "link_id": "in2carts.com/abc"}], "Row 0 has no link id"),
+        ([{"sku": "1", "link_id": "lnk 1"}], "Row 0 has no link id"),
+        ([{"sku": "1", "link_id": "lnk_1", "qr_code_id": "a b c"}], "Row 0 has no qr code id"),
+        (
+            [{"sku": "1", "link_id": "lnk_1"}, {"sku": "2", "link_id": "lnk_1"}],
+            "Row 1 has the same link as row 0: lnk_1",
+        ),
+        (
+            [
+                {"sku": "1", "link_id": "lnk_1", "target_url": "https://shop.example/1"},
+                {"sku": "2", "link_id": "lnk_1", "target_url": "https://shop.example/2"},
+            ],
+            "Row 1 has the same link as row 0: lnk_1",
         ),
     ],
 )
@@ -305,6 +320,26 @@ def test_bad_rows_are_named(settings: Settings, rows: list[dict[str, object]], s
     with pytest.raises(CatalogError, match=said):
         import_links(made, settings, link_set="test", unique_key=["sku"])
     assert not Path("ledger.db").exists()
+
+
+def test_link_that_leads_to_the_same_is_shared(run: Run, settings: Settings) -> None:
+    """Two rows of one product have one link, also when they come in one after the other."""
+    where = {"link_id": "lnk_1", "target_url": "https://shop.example/1"}
+    made = by_hand([{"sku": sku, **where} for sku in ("1", "2")])
+    for _ in range(2):
+        import_links(made, settings, link_set="test", unique_key=["sku"])
+    made = by_hand([{"sku": "3", **where}])
+    assert import_links(made, settings, link_set="test", unique_key=["sku"]).links == 1
+
+
+def test_link_of_another_row_in_the_ledger_is_refused(run: Run, settings: Settings) -> None:
+    """A table made by hand takes no link away from a row that has it."""
+    run(products(1))
+    [link_id] = pq.read_table("links.parquet")["link_id"].to_pylist()
+    made = by_hand([{"sku": "000007", "link_id": "lnk_7"}, {"sku": "000009", "link_id": link_id}])
+    with pytest.raises(CatalogError, match=f"Row 1 has {link_id}, which is the link of row 000000"):
+        import_links(made, settings, link_set="test", unique_key=["sku"])
+    assert len(dump("row")) == 1
 
 
 def test_another_target_is_refused(run: Run, settings: Settings) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ForbiddenError, MappingError, RefusedError
 from incarts_pipeline.identity import idempotency_key
+from incarts_pipeline.maintenance import adoption, review
 from incarts_pipeline.maintenance.adoption import adopt
 from incarts_pipeline.maintenance.review import evidence, open_cases, recreate, row_history
 from incarts_pipeline.models import LINKS, State
@@ -144,6 +150,55 @@ def test_link_of_another_row_is_refused(overdue: str, settings: Settings, run: R
         adopt(overdue, "lnk_nowhere", settings)
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"retailer_product_id": ["999"]}, r"products is .*999.*, not .*500000"),
+        ({"quantity": [7]}, "products is"),
+        ({"public_name": ["Another"]}, "publicName is 'Another'"),
+    ],
+)
+def test_link_that_leads_elsewhere_is_refused(
+    settings: Settings, run: Run, box: Sandbox, columns: dict[str, list[object]], said: str
+) -> None:
+    """Whatever was sent is compared with what is read back, and not the name alone."""
+    was: dict[str, list[object]] = {"public_name": ["Own"]}
+    box.fail_next("error_after", times=50)
+    run(products(1, **was), until=1)
+    box.fail_next("error_after", times=0)
+    [case] = open_cases(settings)
+    run(products(1, **was | columns), output="other.parquet", link_set="other")
+    [other] = pq.read_table("other.parquet")["link_id"].to_pylist()
+    with pytest.raises(RefusedError, match=said) as caught:
+        adopt(case.idempotency_key, other, settings)
+    assert caught.value.guard == "another_link"
+    assert open_cases(settings) == [case]
+
+
+def test_link_of_what_nobody_knows_is_not_called_compared(
+    overdue: str, settings: Settings, link_of: dict[str | None, str]
+) -> None:
+    """Without the bytes that were sent, a person has to look."""
+    with opened("ledger.db") as connection:
+        connection.execute("DELETE FROM body")
+    with pytest.raises(RefusedError, match="is not known"):
+        adopt(overdue, link_of[overdue], settings)
+    assert adopt(overdue, link_of[overdue], settings, unchecked=True).id == link_of[overdue]
+
+
+@pytest.mark.parametrize(
+    "wrong", [" ", "", "ab", "lnk 1", "https://in2carts.com/abc", "in2carts.com/abc"]
+)
+@pytest.mark.parametrize("unchecked", [True, False])
+def test_what_is_no_id_is_refused(
+    overdue: str, settings: Settings, wrong: str, unchecked: bool
+) -> None:
+    """Blanks and addresses never become a row's link."""
+    with pytest.raises(RefusedError, match="is not a link's id") as caught:
+        adopt(overdue, wrong, settings, unchecked=unchecked)
+    assert caught.value.guard == "unknown_link"
+
+
 def test_adopting_without_reading(
     overdue: str, settings: Settings, box: Sandbox, run: Run, link_of: dict[str | None, str]
 ) -> None:
@@ -230,6 +285,41 @@ def test_a_case_is_settled_with_the_environments_settings(
     assert adopt(overdue, "lnk_somewhere", unchecked=True).id == "lnk_somewhere"
     with pytest.raises(RefusedError, match="is not open"):
         recreate([case.idempotency_key])
+
+
+def claimed_just_before(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+    """Let a run claim all that is in doubt just before the module writes."""
+    really = module.once
+
+    @contextmanager
+    def late(*place: Any, **how: Any) -> Iterator[sa.Connection]:
+        with opened("ledger.db") as connection:
+            connection.execute("UPDATE run SET ended_at = NULL, lease_until = ?", [soon()])
+            connection.execute(
+                "UPDATE operation SET epoch = epoch + 1, run_id = (SELECT run_id FROM run)"
+            )
+        with really(*place, **how) as connection:
+            yield connection
+
+    monkeypatch.setattr(module, "once", late)
+
+
+@pytest.mark.parametrize("way", ["recreate", "adopt"])
+def test_what_a_run_claims_meanwhile_is_its_own(
+    doubtful: str, settings: Settings, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with a longer window is at what is too old for these settings: it stays open."""
+    short = settings.model_copy(update={"idempotency_window": 0.001})
+    assert open_cases(short)[0].needs_person
+    claimed_just_before(monkeypatch, review if way == "recreate" else adoption)
+    settle: Callable[[], object] = {
+        "recreate": lambda: recreate([doubtful], short),
+        "adopt": lambda: adopt(doubtful, "lnk_somewhere", short, unchecked=True),
+    }[way]
+    with pytest.raises(RefusedError, match="a run is at it"):
+        settle()
+    [case] = open_cases(settings)
+    assert (case.idempotency_key, case.state) == (doubtful, State.IN_DOUBT)
 
 
 def test_history_of_a_row(run: Run, box: Sandbox, settings: Settings) -> None:

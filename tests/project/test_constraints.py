@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -85,7 +89,43 @@ def test_users_get_the_same_versions_of_what_the_project_asks_for() -> None:
     assert runtime(TEXT) == USERS
     asked = {canonicalize_name(Requirement(one).name) for one in ASKED_FOR}
     own = {name for name in versions(USERS) if not name.startswith("dagster")}
-    assert own == asked - {"dagster", "pandas"}
+    assert own == asked - {"dagster", "numpy", "pandas"}
+
+
+def third_party(file: Path) -> Iterator[tuple[str, bool]]:
+    """Yield what a file imports of others, and whether it does so as soon as it is loaded."""
+    tree = ast.parse(file.read_text("utf-8"))
+    at_once = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            yield name.partition(".")[0], id(node) in at_once
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    """Each package by its own name, not because another brings it; extras not by what all load."""
+    distributions = packages_distributions()
+    # Parts of Typer, aiohttp, httpx and Dagster that stand in their own signatures; and what a
+    # caller has whose frames they are.
+    brought = {"click", "yarl", "certifi", "dagster_shared", "polars", "IPython"}
+    own = {canonicalize_name(Requirement(one).name) for one in ASKED_FOR}
+    core = {canonicalize_name(Requirement(one).name) for one in CONFIG["project"]["dependencies"]}
+    of_extras = {"dagster", "telemetry", "pandas.py", "pandas_frames.py"}  # loaded by who has them
+    wrong = []
+    for file in sorted((ROOT / "incarts_pipeline").rglob("*.py")):
+        for name, at_once in third_party(file):
+            found = {canonicalize_name(one) for one in distributions.get(name, [])}
+            if name in {*sys.stdlib_module_names, "incarts_pipeline", *brought}:
+                continue
+            allowed = core if at_once and not of_extras & {*file.parts} else own
+            if not found & allowed:
+                wrong.append(f"{file.relative_to(ROOT)}: {name}")
+    assert wrong == []
 
 
 def test_no_floor_admits_a_version_with_an_advisory() -> None:

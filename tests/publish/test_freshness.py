@@ -55,7 +55,7 @@ def kept(again: Callable[[], object]) -> list[str]:
 
 def fresh_files() -> list[str]:
     """Return the files that are what was published from the ledger as it is."""
-    return [file.name for file in FILES if freshness.stands(LEDGER.absolute(), file.absolute())]
+    return [file.name for file in FILES if freshness.is_current(LEDGER.absolute(), file.absolute())]
 
 
 ALL = [file.name for file in FILES]
@@ -160,9 +160,9 @@ def test_an_import_is_noticed(run: Run, settings: Settings) -> None:
         file.unlink()
     run(products(0), allow_empty=True, link_set="other", output="other.parquet")
     other = Path("other.history.parquet").absolute()
-    assert freshness.stands(LEDGER, other)
+    assert freshness.is_current(LEDGER, other)
     import_links("more.parquet", settings)
-    assert not freshness.stands(LEDGER, other)
+    assert not freshness.is_current(LEDGER, other)
 
 
 @pytest.mark.parametrize(
@@ -312,11 +312,11 @@ def test_a_change_while_a_file_is_made(run: Run) -> None:
     with freshness.Noting(LEDGER, file) as noting:
         change("UPDATE link SET short_link = 'https://short.example/late'")
         noting.made(file, "test", freshness.sha256_of(file))
-    assert not freshness.stands(LEDGER, file)
+    assert not freshness.is_current(LEDGER, file)
     with freshness.Noting(LEDGER, file) as noting:
         noting.made(file, "test", freshness.sha256_of(file))
-    assert freshness.stands(LEDGER, file, lambda: "test")
-    assert not freshness.stands(LEDGER, file, lambda: "another test")
+    assert freshness.is_current(LEDGER, file, lambda: "test")
+    assert not freshness.is_current(LEDGER, file, lambda: "another test")
 
 
 def test_two_runs_that_make_one_file(run: Run) -> None:
@@ -329,9 +329,9 @@ def test_two_runs_that_make_one_file(run: Run) -> None:
             second.made(file, "second", freshness.sha256_of(file))
         file.write_bytes(b"first")
         first.made(file, "first", freshness.sha256_of(file))
-    assert not freshness.stands(LEDGER, file)
+    assert not freshness.is_current(LEDGER, file)
     file.write_bytes(b"second")
-    assert freshness.stands(LEDGER, file, lambda: "second")
+    assert freshness.is_current(LEDGER, file, lambda: "second")
 
 
 def test_an_old_ledger_knows_only_its_own_files(run: Run, tmp_path: Path) -> None:
@@ -357,6 +357,6 @@ def test_a_ledger_that_takes_no_note(run: Run) -> None:
     broken.write_bytes(b"this is no ledger" * 500)
     with freshness.Noting(broken, HISTORY.absolute()) as noting:
         noting.made(HISTORY.absolute(), "test", b"")
-    assert not freshness.stands(broken, HISTORY.absolute())
-    assert not freshness.stands(Path("nowhere.db"), HISTORY.absolute())
-    assert not freshness.stands(LEDGER, None)
+    assert not freshness.is_current(broken, HISTORY.absolute())
+    assert not freshness.is_current(Path("nowhere.db"), HISTORY.absolute())
+    assert not freshness.is_current(LEDGER, None)

@@ -8,35 +8,67 @@ from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 
 
+def meets(cap: Cap, most: int, *, requests: int = 400) -> int | None:
+    """Send bursts of growing size to a server with room for so many; return the cap shown."""
+    now, sent, shown = 0.0, 0, None
+    while sent < requests and shown is None:
+        now, size = now + 1.0, 1 + int(now) % (most + 4)
+        for i in range(size):
+            shown = shown or cap.saw(now + 0.001 * i, now + 0.1, 0.1, refused=i >= most)
+        sent += size
+    return shown
+
+
 def test_refusals_above_a_number_show_a_cap() -> None:
-    """Eight pass and nine don't; refusals at any number show nothing."""
-    cap, other = Cap(), Cap()
-    for i in range(400):
-        cap.saw(1 + i % 8, refused=False)
-        other.saw(1 + i % 8, refused=i % 50 == 0)
-    for _ in range(6):
-        cap.saw(9, refused=True)
-    assert cap.shown() == 8
-    assert other.shown() is None
+    """How many were under way is known once the answers are in, whoever sent them."""
+    assert meets(Cap(), 8) == 8
+    assert meets(Cap(), 3) == 3
 
 
-def test_a_cap_that_refuses_whatever_is_under_way_was_none() -> None:
+def test_refusals_at_any_number_show_none() -> None:
+    """A limit of another kind refuses as many of those that left with few under way."""
+    cap = Cap()
+    for i in range(2_000):
+        now = 1.0 + 0.02 * i
+        assert cap.saw(now, now + 0.1 + 0.02 * (i % 5), 0.1, refused=i % 40 == 0) is None
+
+
+def test_a_burst_that_was_refused_shows_none() -> None:
+    """All that was under way when a limit was met says no more than one of them."""
+    cap = Cap()
+    for i in range(2_000):
+        pace = 80.0 if i < 100 else 50.0
+        now = 1.0 + i / pace
+        assert cap.saw(now, now + 0.1, 0.1, refused=93 <= i < 100) is None
+
+
+def test_a_limit_that_refuses_all_is_none_of_the_caps() -> None:
+    """Refused in a row, and nothing accepted between: the cap stays, and others see to it."""
+    cap = Cap()
+    cap.begin(8, 0.0)
+    for i in range(40):
+        cap.follow(1.0 + i, 1.1 + i, full=True, refused=True)
+    assert cap.is_used_up
+    assert not cap.is_wrong
+
+
+def test_a_cap_that_goes_on_refusing_was_none() -> None:
     """It falls step by step, and then it is looked for anew."""
     cap = Cap()
-    cap.begin(8)
-    for _ in range(40):
-        cap.saw(1, refused=True)
+    cap.begin(8, 0.0)
+    for i in range(400):
+        cap.follow(1.0 + i, 1.1 + i, full=True, refused=i % 2 == 0)
     assert cap.is_wrong
 
 
 def test_one_more_is_tried_now_and_then() -> None:
     """A cap that was raised is followed; one that wasn't is kept, at the cost of few refusals."""
     cap, refused = Cap(), 0
-    cap.begin(4)
-    for _ in range(20_000):
+    cap.begin(4, 0.0)
+    for i in range(20_000):
         is_over = (cap.most or 0) > 6
         refused += is_over
-        cap.saw(cap.most or 1, refused=is_over)
+        cap.follow(1.0 + i, 1.1 + i, full=True, refused=is_over)
     assert cap.most == 6
     assert refused <= 0.005 * 20_000
 
@@ -53,7 +85,7 @@ def test_a_learned_cap_is_kept_to_at_once() -> None:
     """A later run has no more under way than an earlier one found to be fine."""
     known = Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3)
     controller = RateController(None, known)
-    waits = [controller.ask(0.001 * i) for i in range(4)]
+    waits = [controller.ask(0.02 * i) for i in range(4)]
     assert waits[:3] == [0.0, 0.0, 0.0]
     assert waits[3] > 0.0
     assert controller.learned == Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3)
@@ -64,7 +96,7 @@ def test_workers_share_a_cap() -> None:
     known = Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3)
     shared = Shared(RateController(None, known))
     names = ["one", "two"]
-    for now in (1.0, 6.0):
+    for now in (1.0, 31.0):
         for name in names:
             shared.exchange(Report(name, None, [], 8), now)
         most = [shared.exchange(Report(name, None, [], 8), now).most or 0 for name in names]

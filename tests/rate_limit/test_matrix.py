@@ -46,8 +46,9 @@ BOUNDS = {
     "bucket 100/min burst 100": Bound(0.97, 0.005),
     "0.1 % by chance": Bound(0.97, 0.003),
     "1 % by chance": Bound(0.93, 0.013, early=400),
-    "4 in flight": Bound(0.9, 0.01),
-    "20 in flight": Bound(0.9, 0.01),
+    "4 in flight": Bound(0.9, 0.002),
+    "8 in flight": Bound(0.9, 0.002, early=80),
+    "20 in flight": Bound(0.96, 0.002),
 }
 STACKED = {"10/s + 5000/h": Bound(0.97, 0.01), "100/min + 1000/h": Bound(0.97, 0.03)}
 BANNED = {
@@ -118,6 +119,14 @@ def test_hints_true_and_false(limit: str, hint: str) -> None:
     # A wait that is always the window's length hides when an aligned one is reset.
     hidden = (limit, hint) == ("fixed 600/60 s", "Retry-After: 60 always")
     check(limit, hint, 1, Bound(0.9 if hidden else 0.95, 0.01, early=150))
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize(("limit", "use"), [("8 in flight", 0.9), ("20 in flight", 0.92)])
+def test_eight_workers_find_a_cap_together(limit: str, use: float) -> None:
+    """Refusals go with what all of them have under way, and none of them knows that alone."""
+    check(limit, "none", 8, Bound(use, 0.01, early=200))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from tests.support.swap import Swap
 
 
 class Trick(StrEnum):
-    """What befalls answers; the server always makes one link for each key."""
+    """What befalls answers; the server makes one link for each key."""
 
     NONE = "none"
     DOUBLED = "doubled"  # each answer is sent again 2 ms later
@@ -28,6 +28,7 @@ class Trick(StrEnum):
     OTHER_LINK = "other_link"  # a QR code of another link
     DISABLED = "disabled"
     REFUSED = "refused"  # a 422 for another request
+    PACED_TWICE = "paced_twice"  # a 429 without a link, and once more before the next answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class SwappingServer:
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     connections: int = 0
+    _again: dict[asyncio.StreamWriter, Reply] = field(default_factory=dict)
     _swap: Swap[Reply] = field(default_factory=Swap)
 
     @property
@@ -92,6 +94,12 @@ class SwappingServer:
         is_first = key not in self.answered and len(self.answered) % 3 == 0
         self.answered.add(key)
         echo = told["x-correlation-id"] if self.echoes else None
+        if (again := self._again.pop(writer, None)) is not None:
+            writer.write(again.encoded())
+        if self.trick is Trick.PACED_TWICE and is_first:
+            reply = self._again[writer] = Reply(429, echo, {})
+            writer.write(reply.encoded())
+            return
         reply = Reply(201, echo, self._told(self._make(key, path, body)))
         if self.trick is Trick.DOUBLED:
             writer.write(reply.encoded())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import tenacity
@@ -18,6 +20,15 @@ IN_DOUBT, NO_EFFECT = AttemptResult.IN_DOUBT, AttemptResult.NO_EFFECT
 MOST = {IN_DOUBT: 2, NO_EFFECT: 3}
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece of work, whose attempts are made by a function."""
+
+    attempt: Callable[[Slot], Awaitable[AttemptResult]]
+    retailer: str = "walmart"
+    intent: str = "add_to_cart"
+
+
 def made(results: Sequence[AttemptResult], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Let attempts end so; return for each that was made whether it was a retry."""
     monkeypatch.setattr("incarts_pipeline.write.attempts._FIRST_PAUSE", 0.0)
@@ -29,8 +40,8 @@ def made(results: Sequence[AttemptResult], monkeypatch: pytest.MonkeyPatch) -> l
         return left.pop(0)
 
     async def main() -> None:
-        async with Attempts(throttle_of(1), most=MOST, grace=1.0) as begun:
-            await begun.begin("walmart", "add_to_cart", attempt)
+        async with Attempts[Work](throttle_of(1), most=MOST, grace=1.0) as begun:
+            await begun.begin([Work(attempt)])
 
     asyncio.run(main())
     return found
@@ -86,12 +97,12 @@ def test_cut_off_after_the_grace() -> None:
                 await asyncio.Event().wait()
             return KEPT_BACK
 
-        async with Attempts(throttle, most=MOST, grace=0.01) as begun:
-            await begun.begin("walmart", "add_to_cart", hang)
+        async with Attempts[Work](throttle, most=MOST, grace=0.01) as begun:
+            await begun.begin([Work(hang)])
             await asyncio.sleep(0)
-            await begun.begin("walmart", "add_to_cart", hang)
+            await begun.begin([Work(hang)])
             throttle.stop.request(Reason.STOPPED)
-            await begun.begin("walmart", "add_to_cart", hang)
+            await begun.begin([Work(hang)])
         assert (throttle.in_flight.count, throttle._acquired) == (0, 0)
 
     asyncio.run(asyncio.wait_for(main(), 30.0))
@@ -107,8 +118,8 @@ def test_one_that_never_began_leaves_no_slot() -> None:
             raise AssertionError("begun after all")
 
         async def broken() -> None:
-            async with Attempts(throttle, most=MOST, grace=1.0) as begun:
-                await begun.begin("walmart", "add_to_cart", never)
+            async with Attempts[Work](throttle, most=MOST, grace=1.0) as begun:
+                await begun.begin([Work(never)])
                 raise ValueError("something else")
 
         with pytest.raises(ExceptionGroup):
@@ -116,3 +127,75 @@ def test_one_that_never_began_leaves_no_slot() -> None:
         assert throttle._acquired == 0
 
     asyncio.run(main())
+
+
+def test_what_may_leave_together_is_prepared_as_one() -> None:
+    """A flight has as many as there are slots; what may not leave gives its slot to the next."""
+    flights: list[int] = []
+    attempted: list[int] = []
+
+    async def attempt(number: int, _slot: Slot) -> AttemptResult:
+        attempted.append(number)
+        return SETTLED
+
+    works = [Work(partial(attempt, number)) for number in range(9)]
+
+    async def prepare(flight: Sequence[Work]) -> Sequence[Work]:
+        flights.append(len(flight))
+        return [work for work in flight if work is not works[1]]
+
+    async def main() -> None:
+        throttle = throttle_of(2)
+        async with Attempts(throttle, most=MOST, grace=1.0, prepare=prepare) as begun:
+            await begun.begin(works)
+        assert throttle._acquired == 0
+
+    asyncio.run(main())
+    assert flights[0] == 6  # two under way, and four that make ready
+    assert sum(flights) == 9
+    assert attempted == [0, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_what_an_open_circuit_concerns_is_left_out_of_a_flight() -> None:
+    """The others leave, and nothing is prepared for it."""
+    flights: list[Sequence[Work]] = []
+
+    async def attempt(_slot: Slot) -> AttemptResult:
+        return SETTLED
+
+    works = [Work(attempt, retailer=name) for name in ("walmart", "kroger", "walmart", "target")]
+
+    async def prepare(flight: Sequence[Work]) -> Sequence[Work]:
+        flights.append(flight)
+        return flight
+
+    async def main() -> None:
+        throttle = throttle_of(8)
+        throttle.circuits.forbidden["walmart", "add_to_cart"] = "no"
+        async with Attempts(throttle, most=MOST, grace=1.0, prepare=prepare) as begun:
+            await begun.begin(works)
+            await begun.begin(works[:1])
+        assert throttle._acquired == 0
+
+    asyncio.run(main())
+    assert flights == [[works[1], works[3]]]
+
+
+def test_flight_that_is_cut_off_while_it_makes_ready_leaves_no_slot() -> None:
+    """Nothing of it is attempted."""
+
+    async def never(_slot: Slot) -> AttemptResult:
+        raise AssertionError("begun after all")
+
+    async def prepare(_flight: Sequence[Work]) -> Sequence[Work]:
+        await asyncio.Event().wait()
+        raise AssertionError("not reached")
+
+    async def main() -> None:
+        throttle = throttle_of(4)
+        async with Attempts(throttle, most=MOST, grace=0.01, prepare=prepare) as begun:
+            await begun.begin([Work(never), Work(never)])
+            throttle.stop.request(Reason.STOPPED)
+        assert throttle._acquired == 0
+
+    asyncio.run(asyncio.wait_for(main(), 30.0))

@@ -35,6 +35,7 @@ def wrong(server: SwappingServer, table: pa.Table) -> list[str]:
         (Trick.SWAPPED, False),
         (Trick.SWAPPED_BODIES, True),
         (Trick.REFUSED, True),
+        (Trick.PACED_TWICE, True),
     ],
 )
 def test_every_row_gets_its_own_link(run: Run, trick: Trick, echoes: bool) -> None:
@@ -49,6 +50,14 @@ def test_every_row_gets_its_own_link(run: Run, trick: Trick, echoes: bool) -> No
     assert set(table["status"].to_pylist()) == {"created"}
     assert len(server.made) == ROWS
     assert result.exit_code() == 0
+
+
+def test_refusal_that_comes_twice_leaves_a_doubt(run: Run) -> None:
+    """The second attempt made the link, whatever the first one's 429 says once more."""
+    with swapping(SwappingServer(trick=Trick.PACED_TWICE)) as server:
+        run(products(1), base_url=server.base_url, until=2)
+    assert pq.read_table("links.parquet")["status"].to_pylist() == ["in_doubt"]
+    assert len(server.made) == 1
 
 
 @pytest.mark.parametrize("trick", [Trick.OTHER_PROJECT, Trick.OTHER_RETAILER])

@@ -13,7 +13,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from incarts_pipeline.display.html.html import Element, el, is_web_url, render
-from incarts_pipeline.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from segno import QRCode
@@ -45,7 +44,6 @@ def code_svg(content: str, *, error: str = "m", size: float = 30.0) -> str:
         size: width and height in millimetres.
 
     Raises:
-        MissingExtraError: segno isn't installed.
         ValueError: another level, or more content than a code can hold.
     """
     drawn = code_element(content, error=error, width=f"{size:g}mm", height=f"{size:g}mm")
@@ -62,7 +60,6 @@ def code_png(content: str, *, error: str = "m", size: float = 30.0, dpi: int = 3
         dpi: pixels per inch, at least.
 
     Raises:
-        MissingExtraError: segno isn't installed.
         ValueError: another level, or more content than a code can hold.
     """
     code = _code(content, error)
@@ -118,11 +115,6 @@ def _runs(line: bytearray) -> list[tuple[int, int]]:
 def _code(content: str, error: str) -> QRCode:
     if error.lower() not in LEVELS:
         raise ValueError(f"error correction is one of l, m, q and h, not {error!r}")
-    try:
-        # Here, because it is an extra, and most runs draw no code.
-        import segno
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError(
-            "QR codes need the package segno.", fix="pip install 'incarts-pipeline[qr]'"
-        ) from missing
+    import segno  # here, because most runs draw no code
+
     return segno.make_qr(content, error=error.lower())

@@ -9,7 +9,6 @@ from incarts_pipeline.display.html.codes import code_element, encoded
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, link, said
 from incarts_pipeline.display.html.parts import badge, note
 from incarts_pipeline.display.remedies import of_row
-from incarts_pipeline.errors import MissingExtraError
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.text import Surface, spelled
@@ -54,11 +53,7 @@ def _code(row: Mapping[str, Any], error: str) -> Element | None:
     content, from_short_link = encoded(row)
     if content is None:
         return None
-    try:
-        drawn = code_element(content, error=error)
-    # A card without its code is better than none.
-    except MissingExtraError as missing:
-        return el("p", str(missing), class_="ic-muted")
+    drawn = code_element(content, error=error)
     why = "Incarts named nothing to encode: this is the short link." if from_short_link else None
     shown = el("span", drawn, class_="ic-code")
     return el("div", shown, el("small", why)) if why else shown

@@ -69,7 +69,6 @@ def qr_sheet(
         title: the page's heading.
 
     Raises:
-        MissingExtraError: segno isn't installed.
         ValueError: another level or size, or so many codes don't fit on a page.
     """
     if error.lower() not in LEVELS:

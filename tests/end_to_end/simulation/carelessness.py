@@ -97,6 +97,13 @@ def ignores_echoes(world: World) -> None:
     )
 
 
+def believes_earlier(world: World) -> None:
+    """Believe a 429 that is an earlier attempt's."""
+    world.writer.attribute = lambda answer, request: attribute(
+        replace(answer, echoed_id=None) if answer.echoed_id in request.earlier else answer, request
+    )
+
+
 def ignores_content(world: World) -> None:
     """Compare correlation ids, and no contents."""
     world.writer.attribute = lambda answer, request: attribute(answer, replace(request, body=b"{}"))
@@ -134,6 +141,7 @@ ALL: Sequence[Careless] = (
     moves_doubts,
     believes_all,
     ignores_echoes,
+    believes_earlier,
     ignores_content,
     shares_links,
     keeps_connections,

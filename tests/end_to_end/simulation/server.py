@@ -30,6 +30,7 @@ class Fault(StrEnum):
     LATE_ANSWER = "late_answer"  # a 504, and then the real answer on the same connection
     LINK_OF_ANOTHER = "link_of_another"  # its own answer, but for a link id that another row has
     REDIRECTED = "redirected"  # carried out, and answered with a 303
+    PACED_TWICE = "paced_twice"  # a 429 comes again, as the answer of the next request
 
 
 FAULTS = tuple(Fault)[1:]
@@ -39,6 +40,7 @@ _WITHOUT_EFFECT = {
     Fault.LOST_BEFORE: AnswerKind.UNKNOWN,
     Fault.CONFLICT: AnswerKind.CONFLICT,
     Fault.RATE_LIMITED: AnswerKind.RATE_LIMITED,
+    Fault.PACED_TWICE: AnswerKind.RATE_LIMITED,
     Fault.UNAUTHORIZED: AnswerKind.UNAUTHORIZED,
     Fault.REFUSED: AnswerKind.REFUSED,
 }

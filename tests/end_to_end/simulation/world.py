@@ -20,6 +20,7 @@ from tests.end_to_end.simulation.writer import Writer
 
 WINDOW = 1500.0  # what the runs trust the server to remember, in seconds
 _LATEST = 250.0  # how late a request may still take effect, in seconds
+_DOUBLED = (Fault.DOUBLED, Fault.PACED_TWICE)
 _SMALL_JUMP = 140.0  # clock changes and differences between hosts that the margin covers
 
 
@@ -146,9 +147,10 @@ class World:
             me.connection.close()
             return own
         answers = [self._swapped(key, own, fault)]
-        # What comes twice from a silent server is told only by looking before sending.
-        late = self.chance() < 0.5 and (fault is not Fault.DOUBLED or not self.server.is_silent)
-        if fault is Fault.DOUBLED:
+        # What comes twice and says nothing of whose it is is told only by looking before sending.
+        is_told = own.echo is not None or own.content is not None
+        late = self.chance() < 0.5 and (fault not in _DOUBLED or is_told)
+        if fault in _DOUBLED:
             answers = [own, own]
         elif fault is Fault.LATE_ANSWER:
             answers = [Reply(AnswerKind.UNKNOWN), own]
