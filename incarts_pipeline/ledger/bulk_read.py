@@ -19,6 +19,7 @@ class Words:
     wanted: str  # the JSON list `?1` as a table `wanted` of `value`, up to the word JOIN
     index_of_open: str  # to be used for the operations that are open
     index_of_closed: str  # and for those that were given up
+    index_of_disputed: str  # for links that are disputed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from incarts_pipeline.ledger import (
     claim_doubts,
     end_run,
     has_open,
+    hold_disputed,
     learn,
     living_runs,
     lock_sets,
@@ -184,7 +185,9 @@ class Writer:
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
         living = self._living(connection)
-        return claim_doubts(connection, list(self._set_ids.values()), self._run_id, living)
+        set_ids = list(self._set_ids.values())
+        hold_disputed(connection, set_ids, self._clock.now())
+        return claim_doubts(connection, set_ids, self._run_id, living)
 
     def _living(self, connection: sa.Connection) -> dict[str, LivingRun]:
         """Return the living runs, while no other one begins or claims."""

@@ -22,6 +22,7 @@ _WORDS = Words(
     wanted="json_array_elements_text(CAST(?1 AS json)) AS wanted (value)",
     index_of_open="",
     index_of_closed="",
+    index_of_disputed="",
 )
 _PARAMETER = re.compile(r"\?(\d+)")
 

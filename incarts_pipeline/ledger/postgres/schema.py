@@ -14,7 +14,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.postgres.locks import PUBLISHED, key_of
 
 # Statements that lift a ledger from the version that is the key to the next one. PostgreSQL's
-# begins with version 7.
+# begins with version 8.
 MIGRATIONS: Mapping[int, Sequence[str]] = {}
 
 # How many groups of a run are on disk: after a lost connection this says whether the last one is.

@@ -39,6 +39,7 @@ WORDS = Words(
     wanted="json_each(?1) AS wanted CROSS",
     index_of_open="INDEXED BY one_open_operation_per_row",
     index_of_closed="INDEXED BY operation_closed",
+    index_of_disputed="INDEXED BY link_disputed",
 )
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -17,7 +17,6 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.bulk_read import Reading
 from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED, open_file
 from incarts_pipeline.ledger.sqlite.ledger_file import check_file, create_empty, is_there
 from incarts_pipeline.ledger.sqlite.migrations import MIGRATIONS
@@ -34,6 +33,9 @@ from incarts_pipeline.ledger.sqlite.writer import SqliteWriter
 from incarts_pipeline.ledger.statements import Statement
 from incarts_pipeline.ledger.store import RunWriter
 from incarts_pipeline.sqlite import explain
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger.bulk_read import Reading
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 # One parameter for all ids, so that the statement is the same for each group.
@@ -106,7 +108,8 @@ class SqliteStore:
         write_mark(self._path, connection.info["mark"])
 
     def reading(self, *, large: bool | None = None) -> AbstractContextManager[Reading]:
-        from incarts_pipeline.ledger.sqlite.bulk_read import open_reading  # loads pyarrow
+        # Here, because most commands read nothing in bulk, and Arrow takes long to load.
+        from incarts_pipeline.ledger.sqlite.bulk_read import open_reading
 
         return open_reading(self._path, large=large)
 
