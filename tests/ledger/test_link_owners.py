@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.bulk_queries import CURRENT, PAST, UNLINKED
-from incarts_pipeline.ledger.bulk_read import Query
+from incarts_pipeline.ledger.bulk_read import Query, scan
 from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_doubts, lost_calls
 from incarts_pipeline.ledger.current_links import Move, reuse
 from incarts_pipeline.ledger.integrity import damage
@@ -18,6 +19,7 @@ from incarts_pipeline.ledger.link_owners import hold_disputed
 from incarts_pipeline.ledger.overview import overview
 from incarts_pipeline.ledger.rekeying import KeyChange, rekey
 from incarts_pipeline.ledger.review import adopt, recreate
+from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, Proof, State
 from tests.support.ledgers import NOW, call, claim, ours, row, send, settle
 
@@ -216,9 +218,14 @@ def goes_on(engine: sa.Engine, before: Operation, link: str = "lnk_next") -> Ope
 
 def plan_reads(engine: sa.Engine, query: Query) -> list[tuple[object, ...]]:
     """Return what a plan reads of the set, the columns `row_key` and `op_id` of it."""
-    with engine.begin() as connection:
-        found = connection.exec_driver_sql(query.sql, (1,)).all()
-    return [(one.row_key, one.op_id) for one in found]
+    return [(one["row_key"], one["op_id"]) for one in read(engine, query)]
+
+
+def read(engine: sa.Engine, query: Query) -> list[dict[str, Any]]:
+    """Return what a query reads of the set, in whichever database it is."""
+    with database_of(engine).reading() as ledger:
+        found: list[dict[str, Any]] = scan(ledger, query, 1).read_all().to_pylist()
+    return found
 
 
 def uses(engine: sa.Engine, key: str) -> str:
@@ -241,9 +248,8 @@ def test_row_goes_back_to_the_link_that_was_adopted(engine: sa.Engine) -> None:
         adopt(connection, first.op_id, Link(id="lnk_b"), NOW)
     second = goes_on(engine, first, "lnk_c")
     assert plan_reads(engine, PAST) == [("1", first.op_id)]
+    assert [one["replaces_link_id"] for one in read(engine, CURRENT)] == ["lnk_b"]
     with engine.begin() as connection:
-        [replaced] = connection.exec_driver_sql(CURRENT.sql, (1,)).all()
-        assert replaced.replaces_link_id == "lnk_b"
         assert reuse(connection, [Move(1, "1", first.op_id, second.op_id)], "r2", NOW) == []
     assert uses(engine, "1") == "lnk_b"
 
@@ -330,9 +336,7 @@ def test_link_on_its_way_replaces_a_disputed_one(engine: sa.Engine) -> None:
 
 def shared(engine: sa.Engine) -> dict[str, bool]:
     """Return of each row whether another one is said to have its link."""
-    with engine.begin() as connection:
-        found = connection.exec_driver_sql(CURRENT.sql, (1,)).all()
-    return {one.row_key: bool(one.is_shared) for one in found}
+    return {one["row_key"]: bool(one["is_shared"]) for one in read(engine, CURRENT)}
 
 
 def test_only_rows_share_links(engine: sa.Engine) -> None:
