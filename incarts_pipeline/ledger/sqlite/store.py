@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED, open_file
 from incarts_pipeline.ledger.sqlite.ledger_file import check_file, create_empty, is_there
@@ -24,6 +24,7 @@ from incarts_pipeline.ledger.sqlite.witness import (
     keep_keys,
     last_mark,
     sent_digests,
+    sent_is_lost,
     write_mark,
 )
 from incarts_pipeline.ledger.sqlite.writer import SqliteWriter
@@ -80,6 +81,9 @@ class SqliteStore:
 
     def sent_digests(self) -> Iterator[bytes]:
         return sent_digests(self._path)
+
+    def sent_is_lost(self) -> RefusedError:
+        return sent_is_lost(self._path)
 
     def last_count(self) -> int:
         mark = last_mark(self._path)
