@@ -73,7 +73,7 @@ class IncartsError(Exception):
 def told_in(surface: Surface) -> Iterator[None]:
     """Let the errors of a way in name options as it spells them."""
     try:
-        with _ours_only():
+        with ours_only():
             yield
     except IncartsError as error:
         error.message = respelled(error.message, surface)
@@ -82,7 +82,8 @@ def told_in(surface: Surface) -> Iterator[None]:
 
 
 @contextmanager
-def _ours_only() -> Iterator[None]:
+def ours_only() -> Iterator[None]:
+    """Let a block raise a MachineError for what the system or an engine does."""
     try:
         yield
     except Exception as error:
@@ -114,11 +115,11 @@ def raising_ours(way_in: F) -> F:
     """
 
     async def awaited(*given: Any, **named: Any) -> Any:
-        with _ours_only():
+        with ours_only():
             return await way_in(*given, **named)
 
     def called(*given: Any, **named: Any) -> Any:
-        with _ours_only():
+        with ours_only():
             return way_in(*given, **named)
 
     made = awaited if inspect.iscoroutinefunction(way_in) else called

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
-from incarts_pipeline.errors import PublishError, RefusedError, raising_ours
+from incarts_pipeline.errors import RefusedError, raising_ours
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     LedgerReader,
@@ -54,7 +54,14 @@ from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, requ
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
-from incarts_pipeline.settings import LedgerPlace, PlanSettings, Settings, host_of, trusted_host
+from incarts_pipeline.settings import (
+    ClientSettings,
+    LedgerPlace,
+    PlanSettings,
+    Settings,
+    host_of,
+    trusted_host,
+)
 from incarts_pipeline.sync import Stop
 from incarts_pipeline.telemetry import run_ended, span, traced
 
@@ -82,10 +89,14 @@ class RunResult:
     read: Sequence[NamedPath] = ()
 
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
-        """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending."""
+        """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending.
+
+        1 says that nothing can have been made, so that a row in doubt makes it 4.
+        """
         counts = self.published.by_status
         failed = self.written.end is not None or (self.written.forbidden and counts[Status.PENDING])
-        if failed and not self.written.accepted:
+        may_be_made = counts[Status.IN_DOUBT] or self.written.unrecorded
+        if failed and not self.written.accepted and not may_be_made:
             return 1
         if failed or counts[Status.PENDING] or self.written.unrecorded:
             return 4
@@ -184,8 +195,8 @@ async def apply_plan(
     """Carry a plan out and publish the result.
 
     Raises:
-        RefusedError: a guard or a missing signature stands against the plan, or the output isn't
-            this plan's to write.
+        RefusedError: a guard or a missing signature stands against the plan, the settings are
+            another target's, or the output isn't this plan's to write.
         CatalogError: the catalog's files changed after they were planned; nothing was sent.
         SettingsError: the base URL or the key is missing.
         LedgerError: the ledger can't be used; nothing was sent.
@@ -199,7 +210,7 @@ async def apply_plan(
         WriteOptions,
         carry_out,
         left_over,
-        with_unrecorded,
+        telling_unrecorded,
     )
 
     began = time.monotonic()
@@ -208,6 +219,7 @@ async def apply_plan(
     known = settings.for_client()
     if plan.kind.is_catalog:
         check_signer(plan.signed_by, known.require_signature)
+    _check_target(plan, known)
     ledger, target = known.ledger, Output(links=str(output))
     view = LedgerReader(ledger, base_url=known.base_url)
     owner = Owner(
@@ -237,20 +249,17 @@ async def apply_plan(
                 clock,
             )
         passing(Place.BEFORE_PUBLISH)
-        try:
-            with span("incarts.publish"):
-                published = await asyncio.to_thread(
-                    publish,
-                    plan,
-                    target,
-                    ledger=ledger,
-                    set_ids=set_ids,
-                    left=left_over(written, options),
-                    facts=owner.facts
-                    | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
-                )
-        except PublishError as error:
-            raise with_unrecorded(error, written) from error.__cause__
+        with telling_unrecorded(lambda: written.unrecorded), span("incarts.publish"):
+            published = await asyncio.to_thread(
+                publish,
+                plan,
+                target,
+                ledger=ledger,
+                set_ids=set_ids,
+                left=left_over(written, options),
+                facts=owner.facts
+                | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
+            )
     finally:
         engine.dispose()  # last: whoever closes the file as the last one brings its log into it
     seconds = time.monotonic() - began
@@ -272,6 +281,18 @@ async def apply_plan(
         project_id=plan.options.project_id,
         read=read,
     )
+
+
+def _check_target(plan: Plan, settings: ClientSettings) -> None:
+    """Refuse settings that lead elsewhere than those that the plan was made with."""
+    made_for = plan.options.base_url or settings.base_url, plan.ledger.file
+    if made_for != (settings.base_url, settings.ledger):
+        raise RefusedError(
+            f"The plan was made for {made_for[0]} with the ledger {made_for[1]}; the settings are "
+            f"for {settings.base_url} with {settings.ledger}.",
+            fix="Use the settings that the plan was made with, or plan again.",
+            guard="another_target",
+        )
 
 
 def _begin(plan: Plan, connection: sa.Connection) -> tuple[dict[str, int], int]:

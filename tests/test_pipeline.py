@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,7 +13,7 @@ import pytest
 
 from incarts_pipeline import plan_links
 from incarts_pipeline.errors import CatalogError, RefusedError
-from incarts_pipeline.models import Action, Status
+from incarts_pipeline.models import Action, Reason, Status
 from incarts_pipeline.pipeline import (
     QrRequest,
     apply_plan,
@@ -25,6 +26,7 @@ from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Faults, Sandbox
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.write.circuit_breaker import End, EndKind
 from tests.support.paths import SAMPLES
 from tests.support.runs import Run, products
 
@@ -471,3 +473,40 @@ def test_columns_with_a_fields_own_name(settings: Settings) -> None:
     request = PlanRequest(catalog=catalog, link_set="test", unique_key=("sku",))
     with pytest.raises(CatalogError, match="both named 'fallback_url'"):
         plan_catalog(request, settings)
+
+
+@pytest.mark.parametrize(
+    "other", [{"ledger": Path("other.db")}, {"base_url": "http://127.0.0.1:9"}]
+)
+def test_plan_is_applied_where_it_was_made_for(
+    settings: Settings, box: Sandbox, other: dict[str, object]
+) -> None:
+    """Other settings lead to another Incarts, or to a ledger that doesn't know what was sent."""
+    request = PlanRequest(catalog=products(2), link_set="test", unique_key=("sku",))
+    with plan_catalog(request, settings) as plan, pytest.raises(RefusedError) as caught:
+        run_blocking(
+            lambda stop: apply_plan(
+                plan, settings.model_copy(update=other), "links.parquet", stop=stop
+            )
+        )
+    assert caught.value.guard == "another_target"
+    assert box.audit().requests == 0
+    assert not Path("other.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("doubts", "unrecorded", "code"), [(0, [], 1), (1, [], 4), (0, ["incarts1-1 → lnk_1"], 4)]
+)
+def test_nothing_was_made_only_where_nothing_can_have_been(
+    run: Run, doubts: int, unrecorded: list[str], code: int
+) -> None:
+    """A storm of 5xx may have made a link each: that is no exit code 1."""
+    result = run(products(1))
+    end = End(kind=EndKind.STORM, message="Too many failed.", fix="Run again.")
+    ended = replace(result.written, end=end, accepted=0, unrecorded=unrecorded)
+    counts = {
+        (Status.IN_DOUBT, Reason.ANSWER_UNKNOWN): doubts,
+        (Status.PENDING, Reason.CIRCUIT_OPEN): 1,
+    }
+    published = replace(result.published, counts=counts)
+    assert replace(result, written=ended, published=published).exit_code() == code

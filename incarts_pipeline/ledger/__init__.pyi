@@ -18,6 +18,7 @@ from .current_links import (
     Content as Content,
     Move as Move,
     busy_elsewhere as busy_elsewhere,
+    has_open as has_open,
     join_partition as join_partition,
     learn as learn,
     made_by_others as made_by_others,
@@ -49,7 +50,7 @@ from .limits import (
     save_rate as save_rate,
 )
 from .link_owners import dispute as dispute
-from .lost_keys import hold_lost as hold_lost
+from .lost_keys import hold_lost as hold_lost, hold_unless_newest as hold_unless_newest
 from .overview import Overview as Overview
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted
 from .queries import (
@@ -88,7 +89,11 @@ from .runs import (
     request_stop as request_stop,
     start_run as start_run,
 )
-from .sqlite.ledger_file import check_beside as check_beside, check_file as check_file
+from .sqlite.ledger_file import (
+    check_beside as check_beside,
+    check_file as check_file,
+    is_there as is_there,
+)
 from .sqlite.moved import copy_database as copy_database
 from .sqlite.witness import mark_of as mark_of, write_mark as write_mark
 from .state_machine import (

@@ -113,7 +113,7 @@ def decide(
     drop = open_one.op_id if open_one is not None else None
     same = [o for o in operations if o.content_hash == call.content_hash]
     last = max(same, key=lambda o: o.generation, default=None)
-    if last is None or last.op_id == drop:
+    if last is None:
         return _Verdict(claim=Claim.OURS, drop=drop)
     # A refusal proves that there is no link, and servers may repeat it for as long as they remember
     # its key: asked to try again, we do so under a new one.
@@ -331,14 +331,16 @@ _TAKE = Statement(
 )
 
 
+_DOUBTS_AT_ONCE = 500
+
+
 def claim_doubts(
     connection: sa.Connection,
     set_ids: Collection[int],
     run_id: str,
     living: Collection[str],
-    limit: int = 500,
 ) -> list[Operation]:
-    """Take on up to `limit` operations in doubt that no living run is at, with their bytes.
+    """Take on up to 500 operations in doubt that no living run is at, with their bytes.
 
     Ones that this run has taken before are left out, so that calling again brings the next.
     """
@@ -353,7 +355,7 @@ def claim_doubts(
             sa.or_(_O.run_id.is_(None), _O.run_id.not_in([*living, run_id])),
         )
         .order_by(_O.first_sent_at, _O.op_id)
-        .limit(limit)
+        .limit(_DOUBTS_AT_ONCE)
         .with_for_update(of=tables.operation)  # see `_OPERATIONS_TO_CLAIM`
     ).all()
     if found:

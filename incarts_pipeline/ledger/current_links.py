@@ -191,6 +191,12 @@ def made_by_others(
     return dict(found)
 
 
+def has_open(connection: sa.Connection, set_ids: Collection[int]) -> bool:
+    """Say whether any row of some sets has an operation that is not settled."""
+    found = sa.select(_O.op_id).where(tables.IS_OPEN, tables.SET_ID.in_(set_ids)).limit(1)
+    return connection.scalar(found) is not None
+
+
 def busy_elsewhere(
     connection: sa.Connection, set_ids: Collection[int], living: Collection[str]
 ) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from incarts_pipeline.errors import LedgerForeignError
+from incarts_pipeline.errors import LedgerError, LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.bulk_read import Reading
-from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.ledger.store import Store, database_of
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.settings import FACT, LedgerPlace, TrustedHost, is_loopback
 from incarts_pipeline.text import Option, OptionText
@@ -42,7 +42,8 @@ def transaction(
     """Run a block in one transaction; the witness is told of it, unless `marked` is false.
 
     Raises:
-        LedgerError: it can't be read or written; nothing of the block is on disk.
+        LedgerError: it can't be read or written; nothing of the block is on disk. Or all of it is,
+            and the witness can't be told: the error says so.
     """
     store = store_at(place)
     try:
@@ -50,9 +51,17 @@ def transaction(
             with connection.begin():
                 yield connection
             if marked:
-                store.told(connection)
+                _tell(store, connection)
     except store.errors as error:
         raise store.explain(error) from error
+
+
+def _tell(store: Store, connection: sa.Connection) -> None:
+    try:
+        store.told(connection)
+    except LedgerError as error:
+        error.message = f"{error.message} What was to be recorded is recorded all the same."
+        raise
 
 
 @contextmanager
@@ -85,7 +94,6 @@ def prepare_file(
     place: LedgerPlace,
     base_url: str,
     *,
-    migrations: Mapping[int, Sequence[str]] | None = None,
     may_be_older: bool = False,
 ) -> sa.Engine:
     """Open the ledger for writing, making or migrating it as needed; return its engine.
@@ -116,7 +124,7 @@ def prepare_file(
             else:
                 check_facts(facts, base_url, place)
                 store.check_newest(known, facts)
-                migrate(connection, int(facts["schema_version"]), migrations)
+                migrate(connection, int(facts["schema_version"]))
     except BaseException:
         engine.dispose()
         raise
@@ -210,12 +218,9 @@ def _create(connection: sa.Connection, base_url: str) -> None:
     )
 
 
-def migrate(
-    connection: sa.Connection, version: int, migrations: Mapping[int, Sequence[str]] | None = None
-) -> None:
+def migrate(connection: sa.Connection, version: int) -> None:
     """Bring a ledger of some version to this one's, in the caller's transaction."""
-    if migrations is None:
-        migrations = database_of(connection).migrations
+    migrations = database_of(connection).migrations
     while version in migrations:
         for statement in migrations[version]:
             connection.exec_driver_sql(statement)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from incarts_pipeline.identity import RECIPE, qr_content_hash
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.models import State
 
 _O = tables.operation.c
 _R = tables.row.c
@@ -39,12 +40,14 @@ def counts_of(connection: sa.Connection) -> dict[str, int]:
     }
 
 
+_WITH_LINK = (State.DONE.value, State.NEEDS_REVIEW.value)  # the latter where the link is disputed
+
 # A row's link, and the operation that made it, as everything else takes them for granted.
 _WITHOUT_LINK = (
     sa.select(_R.row_key, _R.op_id)
     .outerjoin(tables.operation, _O.op_id == _R.op_id)
     .outerjoin(tables.link, sa.and_(_K.op_id == _R.op_id, _K.link_id == _R.link_id))
-    .where(sa.or_(_K.link_id.is_(None), _O.state.is_(None), _O.state != "done"))
+    .where(sa.or_(_K.link_id.is_(None), _O.state.is_(None), _O.state.not_in(_WITH_LINK)))
     .limit(_MOST)
 )
 

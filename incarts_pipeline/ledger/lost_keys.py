@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.identity import key_digest
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.database import read_facts
 from incarts_pipeline.ledger.queries import go_on_from
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.models import State
@@ -36,9 +39,18 @@ def hold_lost(connection: sa.Connection, ledger: LedgerPlace) -> int:
 
     Returns:
         How many keys are held.
+
+    Raises:
+        RefusedError: this ledger isn't the newest, and what was sent since is lost.
+        LedgerError: it can't be told.
     """
     outside = store_at(ledger)
     marked = Counter(outside.sent_digests())
+    if outside.last_count() > int(read_facts(connection)["commits"]):
+        # Their keys were marked before they were recorded, and all that was sent since behind them.
+        for key, number in connection.execute(_NEWEST_ATTEMPTS).all():
+            if marked[key_digest(key)] < number:
+                raise outside.sent_is_lost()
     for key, state, attempts, op_id in connection.execute(
         sa.select(_O.idempotency_key, _O.state, _O.attempts, _O.op_id)
     ):
@@ -50,6 +62,28 @@ def hold_lost(connection: sa.Connection, ledger: LedgerPlace) -> int:
         connection.execute(postgresql.insert(tables.lost_key).on_conflict_do_nothing(), held)
     go_on_from(connection, "commits", outside.last_count())
     return connection.scalar(sa.select(sa.func.count()).select_from(tables.lost_key)) or 0
+
+
+_A = tables.attempt.c
+_NEWEST_ATTEMPTS = (
+    sa.select(_O.idempotency_key, _A.number)
+    .join(tables.operation, _O.op_id == _A.op_id)
+    .where(_A.sent_at == sa.select(sa.func.max(_A.sent_at)).scalar_subquery())
+)
+
+
+def hold_unless_newest(connection: sa.Connection, ledger: LedgerPlace) -> None:
+    """Hold lost keys as `hold_lost` does, unless the ledger is known to be the newest.
+
+    That one knows all that was sent; what it doesn't know was given up before it had an effect.
+    """
+    outside = store_at(ledger)
+    known = outside.newest_known()
+    if known is not None:
+        with suppress(RefusedError):
+            outside.check_newest(known, read_facts(connection))
+            return
+    hold_lost(connection, ledger)
 
 
 def _review(connection: sa.Connection, op_id: int) -> None:

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.limits import known_rates
+from incarts_pipeline.ledger.restore import IMPORTED
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
-from incarts_pipeline.models import KINDS, State
+from incarts_pipeline.models import KINDS, Proof, State
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.text import counted
@@ -28,6 +29,17 @@ OPEN_STATES: Mapping[State, str] = {
 
 _O = tables.operation.c
 _R = tables.row.c
+
+
+# Whether Incarts itself is known to have made a link under its key: a person, or a table that was
+# made by hand, may have named another one, and what is disputed was another key's.
+_ANSWERED = sa.and_(
+    sa.or_(
+        tables.link.c.proof.is_(None),
+        tables.link.c.proof.not_in((Proof.DISPUTED.value, Proof.REVIEW.value)),
+    ),
+    tables.link.c.run_id != IMPORTED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +118,7 @@ def overview(
     states = _states(connection)
     twice = (
         sa.select(tables.link.c.op_id)
+        .where(_ANSWERED)
         .group_by(tables.link.c.op_id)
         .having(sa.func.count() > 1)
         .subquery()

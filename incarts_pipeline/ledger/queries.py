@@ -267,7 +267,7 @@ def holders_of(connection: sa.Connection, link_ids: Sequence[str]) -> list[Holde
     query = (
         sa.select(k.link_id, o.set_id, o.row_key, k.target_url)
         .join(tables.operation, o.op_id == k.op_id)
-        .where(o.state != State.ABANDONED, k.proof.is_distinct_from(Proof.DISPUTED))
+        .where(o.state != State.ABANDONED.value, k.proof.is_distinct_from(Proof.DISPUTED.value))
     )
     return [
         Holder(**row._mapping)

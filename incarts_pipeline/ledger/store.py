@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
-from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger.bulk_read import Reading
 from incarts_pipeline.ledger.statements import Statement
 
@@ -106,8 +106,12 @@ class Store(Protocol):
         """Yield the digest of each key that is known outside of the ledger to have been sent.
 
         Raises:
+            RefusedError: what was known is lost.
             LedgerError: it can't be told.
         """
+
+    def sent_is_lost(self) -> RefusedError:
+        """Return the error of a ledger that has sent keys of which nothing is known outside."""
 
     def last_count(self) -> int:
         """Return the transactions that are known outside of the ledger, 0 for none."""

@@ -27,7 +27,7 @@ from incarts_pipeline.ledger import (
     Restored,
     ensure_sets,
     go_on_from,
-    hold_lost,
+    hold_unless_newest,
     prepare_file,
     read_facts,
     transaction,
@@ -77,7 +77,8 @@ def import_links(
 
     Raises:
         CatalogError: the table can't be read, or a row has no key or no link id.
-        RefusedError: the table is another host's or project's.
+        RefusedError: the table is another host's or project's, or what an older ledger has sent
+            since is lost.
         LedgerError: the ledger can't be used, or belongs to another base URL.
     """
     known = (settings or load_settings()).for_ledger()
@@ -99,7 +100,7 @@ def import_links(
                 check_owners(connection, set_ids, entries)
             restored = restore(connection, set_ids, entries, Clock().now())
             # Now that what is published is known: the rest of what was sent may exist, too.
-            hold_lost(connection, known.ledger)
+            hold_unless_newest(connection, known.ledger)
             go_on_from(connection, "sequence", _sequence_of(published, read_facts(connection)))
             return restored
     finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from incarts_pipeline.ledger import (
     damage,
     existing_ledger,
     hold_lost,
+    is_there,
     living_runs,
     mark_of,
     migrate,
@@ -92,7 +94,8 @@ def restore_ledger(backup: str | Path, settings: Settings | None = None) -> Rest
     """Put a backup in the ledger's place, and hold what was sent since it was made.
 
     Raises:
-        RefusedError: a run is at work on the ledger, or it can't be kept where it is.
+        RefusedError: a run is at work on the ledger, it can't be kept where it is, or what was sent
+            since the backup is lost.
         LedgerError: the backup is damaged, another host's, or can't be put there.
     """
     chosen, source = settings or load_settings(), Path(backup)
@@ -134,10 +137,14 @@ def check_ledger(settings: Settings | None = None) -> list[str]:
 
 
 def _check_nobody_runs(ledger: Path) -> None:
+    if not is_there(ledger):
+        return
     try:
         with once(ledger, read_only=True) as connection:
-            living = living_runs(connection, Process.current(), Clock().now())
-    except LedgerError:  # there is none, or a damaged one: that is what a backup is for
+            is_ledger = bool(read_facts(connection))
+            now = Clock().now()
+            living = living_runs(connection, Process.current(), now) if is_ledger else {}
+    except LedgerDamagedError:  # that is what a backup is for
         return
     if living:
         raise RefusedError(
@@ -188,9 +195,22 @@ def _remove(part: Path) -> None:
 
 def _moved_aside(place: Path) -> Path | None:
     """Move a ledger and its log away, together: a log beside another database would spoil it."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    aside = place.with_name(f"{place.name}.before-restore-{stamp}")
     there = [suffix for suffix in ("", *_LOGS) if place.with_name(place.name + suffix).exists()]
+    if not there:
+        return None
+    aside = _free_name(place)
     for suffix in there:
         place.with_name(place.name + suffix).replace(aside.with_name(aside.name + suffix))
-    return aside if there else None
+    return aside
+
+
+def _free_name(place: Path) -> Path:
+    """Return where a ledger can be moved to: an empty file, which nobody else can take by now."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    for number in count(1):
+        end = stamp if number == 1 else f"{stamp}-{number}"
+        aside = place.with_name(f"{place.name}.before-restore-{end}")
+        with suppress(FileExistsError):
+            aside.touch(0o600, exist_ok=False)
+            return aside
+    raise AssertionError("numbers never end")

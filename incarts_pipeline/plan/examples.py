@@ -75,7 +75,10 @@ def missing_lines(workspace: Workspace, ledger: LedgerReader, link_set: str) -> 
     rows = workspace.db.execute(figure_queries.MISSING_EXAMPLES, {"name": link_set}).fetchall()
     op_ids = [op_id for _, op_id in rows]
     links = ledger.read(lambda c: links_used_for(c, op_ids)) if rows else {}
-    return [f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows]
+    # What was read before may have moved since, by another process.
+    return [
+        f"missing from the catalog: {key} ({links[op_id]})" for key, op_id in rows if op_id in links
+    ]
 
 
 def differences_of(

@@ -212,7 +212,7 @@ def _walmart_ids(profile: Profile, title: str) -> Destination | None:
     told = "By its name." if sure else "The table is Walmart's by its pictures or its name."
     doubts = []
     if odd.rows:
-        doubts.append(f"the others are numbers, but {odd}: see whether that is an item's id.")
+        doubts.append(f"no numbers, as the others are: {odd}. See that these are items' ids.")
     if any(c.mostly(r"(?i)walmartimages\.ca/") for c in images):
         doubts.append(
             "the pictures are Walmart Canada's, whose ids walmart.com may not know; open one there "

@@ -10,7 +10,7 @@ from incarts_pipeline.mapping import Preset
 from incarts_pipeline.suggest import words
 from incarts_pipeline.suggest.findings import Finding
 from incarts_pipeline.suggest.key_counts import Counts, KeyCount
-from incarts_pipeline.suggest.profile import ColumnProfile, Profile
+from incarts_pipeline.suggest.profile import ColumnProfile, Profile, quoted
 from incarts_pipeline.text import counted
 
 MOST = 10  # candidates that are counted
@@ -168,11 +168,11 @@ def _doubt(
             f"many){_named(key.sharing)}"
         )
     if near is not None:
-        said.append(_told_of(near))
+        said.append(_told_of(near, profile))
     if (rounded := _rounded(key, profile)) is not None:
         said.append(
-            f"{rounded.name} can't be the key as numbers with fractions (in pandas, read it with "
-            "dtype=str)"
+            f"{quoted(rounded.name)} can't be the key as numbers with fractions (in pandas, read "
+            "it with dtype=str)"
         )
     if key.columns == (page,):
         said.append("an address that is spelled anew, with another ?query, is another row")
@@ -200,14 +200,16 @@ def _rows(places: Sequence[int]) -> str:
     return f"{'row' if len(places) == 1 else 'rows'} {' and '.join(map(str, places))}"
 
 
-def _told_of(near: KeyCount) -> str:
+def _told_of(near: KeyCount, profile: Profile) -> str:
     """Return what keeps a column from being the key, and what to do about it."""
     wrong = []
     if near.sharing:
-        wrong.append(f"{_rows(near.sharing)} share one and ask for different links")
+        values = [profile.value(name, near.sharing[0]) for name in near.columns]
+        shared = ", ".join("one" if value is None else quoted(value) for value in values)
+        wrong.append(f"{_rows(near.sharing)} share {shared} and ask for different links")
     if near.lacking:
         wrong.append(f"{_rows(near.lacking)} {'lacks' if len(near.lacking) == 1 else 'lack'} it")
     return (
-        f"{', '.join(near.columns)} nearly is a key, but {', and '.join(wrong)} (counted from 0): "
-        "if that is a slip, correct it and take that"
+        f"{', '.join(map(quoted, near.columns))} nearly is a key, but {', and '.join(wrong)} "
+        "(counted from 0): if that is a slip, correct it and take that"
     )

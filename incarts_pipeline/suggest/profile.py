@@ -140,6 +140,11 @@ class Profile:
         """Return the columns that have one of the names, in the order of the names."""
         return [column for word in words for column in self.columns if column.word == word]
 
+    def value(self, name: str, place: int) -> str | None:
+        """Return what a column has in a row of the table, None where the sample hasn't the row."""
+        column, at = self.named(name), pc.index(self.places, place).as_py()
+        return None if column is None or at < 0 else column.texts[at].as_py()
+
     def odd_rows(self, column: ColumnProfile, pattern: str) -> OddRows:
         """Return the rows whose value lacks an RE2 pattern, those without a value among them."""
         found = pc.match_substring_regex(column.texts, pattern)
@@ -159,7 +164,10 @@ class OddRows:
     first: tuple[tuple[int, str | None], ...]
 
     def __str__(self) -> str:
-        said = [f"row {place} ({_shown(text)})" for place, text in self.first]
+        said = [
+            f"row {place} ({'empty' if text is None else quoted(text)})"
+            for place, text in self.first
+        ]
         more = [f"{self.rows - len(said):,} more"] if self.rows > len(said) else []
         return f"{', '.join([*said, *more])}, counted from 0"
 
@@ -186,9 +194,8 @@ def plain_word(name: str) -> str:
     return _APART.sub("_", flat.lower()).strip("_").removeprefix("g_")
 
 
-def _shown(text: str | None) -> str:
-    if text is None:
-        return "empty"
+def quoted(text: str) -> str:
+    """Return a value as a sentence may quote it: in one line, and shortened."""
     return json.dumps(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…", ensure_ascii=False)
 
 

@@ -7,7 +7,7 @@ from .result import (
     LeftOver as LeftOver,
     WriteResult as WriteResult,
     left_over as left_over,
-    with_unrecorded as with_unrecorded,
+    telling_unrecorded as telling_unrecorded,
 )
 from .start import carry_out as carry_out
 from .throttle import Slot as Slot, Throttle as Throttle, open_throttle as open_throttle

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from incarts_pipeline.errors import PublishError
+from incarts_pipeline.errors import IncartsError, ours_only
+from incarts_pipeline.ledger import Outcome
 from incarts_pipeline.models import Reason
+from incarts_pipeline.text import OptionText
 from incarts_pipeline.write.circuit_breaker import End
 from incarts_pipeline.write.options import WriteOptions
 
@@ -65,12 +68,34 @@ class WriteResult:
         return bool(self.forbidden) or (self.end is not None and not self.end.may_pass)
 
 
-def with_unrecorded(error: PublishError, written: WriteResult) -> PublishError:
-    """Say beside a failed output which answers are not in the ledger either."""
-    if not written.unrecorded:
-        return error
-    lost = "\n".join(f"  {one}" for one in written.unrecorded)
-    return PublishError(
-        f"{error.message} These answers could not be recorded in the ledger:\n{lost}\n",
-        fix="Keep this message. Make room, and run again: they are settled under their own keys.",
-    )
+def lines_of(unrecorded: Sequence[Outcome]) -> list[str]:
+    """Return what answers said that are not in the ledger: each key, and its link or state."""
+    return [
+        f"{one.operation.idempotency_key} → "
+        f"{one.answer.made.id if one.answer and one.answer.made else one.state.value}"
+        for one in unrecorded
+    ]
+
+
+@contextmanager
+def telling_unrecorded(unrecorded: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Let the errors of a block say which answers are not in the ledger either.
+
+    Nobody else knows of them, and what keeps the ledger from recording is what ends such a block.
+    """
+    try:
+        with ours_only():
+            yield
+    except Exception as error:
+        if lost := "; ".join(unrecorded()):
+            _tell(error, f"These answers could not be recorded in the ledger: {lost}.")
+        raise
+
+
+def _tell(error: Exception, lost: str) -> None:
+    if isinstance(error, IncartsError):
+        error.message = OptionText(error.message, " ", lost)
+        again = "Keep this message, and run again: they are settled under their own keys."
+        error.fix = OptionText(error.fix, " ", again) if error.fix else again
+    else:
+        error.add_note(lost)

@@ -34,6 +34,7 @@ from incarts_pipeline.ledger import (
     claim_calls,
     claim_doubts,
     end_run,
+    has_open,
     learn,
     living_runs,
     made_by_others,
@@ -56,7 +57,7 @@ from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
-from incarts_pipeline.write.result import WriteResult
+from incarts_pipeline.write.result import WriteResult, lines_of
 from incarts_pipeline.write.send import MOST_FAILURES, Sender, Sending
 from incarts_pipeline.write.throttle import Throttle
 
@@ -98,6 +99,7 @@ class Writer:
         self._awaited: set[tuple[int, str]] = set()  # rows that another run was sending
         self._made_by_others: dict[str, int] = {}
         self._began: Stamp = sender.throttle.clock.now()
+        self._is_carried_out = False
 
     async def run(self) -> WriteResult:
         """Carry the plan out and return how it ended.
@@ -113,6 +115,7 @@ class Writer:
             # its lease to lapse.
             with less_garbage_collection(), self._stop.within(self._options.max_duration):
                 await self._work()
+            self._is_carried_out = True
         finally:
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
@@ -357,7 +360,6 @@ class Writer:
 
     async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
-        outcome = self._stop.reason.value if self._stop.reason else self._outcome()
         circuits, now = self._throttle.circuits, self._clock.now()
         try:
             # The guard that ended the run must see the same rows again.
@@ -365,17 +367,21 @@ class Writer:
                 missing, back = self._plan.missing_changes(self._set_ids)
                 await self._journal.run(lambda c: mark_missing(c, missing, back, now))
             await self._save_rate()
-            await self._journal.run(lambda c: end_run(c, self._run_id, outcome, now))
+            await self._journal.run(lambda c: end_run(c, self._run_id, self._outcome(c), now))
         except Exception:
             logger.exception("the end of the run could not be recorded")
 
-    def _outcome(self) -> str:
-        """Say whether the catalog has all its links, as far as it may have any."""
+    def _outcome(self, connection: sa.Connection) -> str:
+        """Say why the run was stopped, or whether the catalog has all links that it may have."""
+        if self._stop.reason:
+            return self._stop.reason.value
         limit, calls = self._options.limit, self._plan.figures.calls
-        left = (
-            self._busy or self._throttle.circuits.forbidden or (limit is not None and calls > limit)
+        is_limited = limit is not None and calls > limit
+        left = self._busy or self._moved or self._throttle.circuits.forbidden or is_limited
+        whole = self._is_carried_out and self._plan.kind.is_catalog and not left
+        return (
+            COMPLETE if whole and not has_open(connection, [*self._set_ids.values()]) else FINISHED
         )
-        return FINISHED if left or not self._plan.kind.is_catalog else COMPLETE
 
     def _result(self) -> WriteResult:
         circuits = self._throttle.circuits
@@ -386,11 +392,7 @@ class Writer:
             forbidden=dict(circuits.forbidden),
             accepted=circuits.accepted,
             requests=self._metrics.requests,
-            unrecorded=[
-                f"{o.operation.idempotency_key} → "
-                f"{o.answer.made.id if o.answer and o.answer.made else o.state.value}"
-                for o in self._journal.unrecorded
-            ],
+            unrecorded=lines_of(self._journal.unrecorded),
             busy=[(call.link_set, call.row_key) for call in self._busy],
             moved=self._moved,
             made_by_others=self._made_by_others,

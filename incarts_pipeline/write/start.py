@@ -21,7 +21,7 @@ from incarts_pipeline.sync import Stop
 from incarts_pipeline.telemetry import answers_heard
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import WriteOptions
-from incarts_pipeline.write.result import WriteResult
+from incarts_pipeline.write.result import WriteResult, lines_of, telling_unrecorded
 from incarts_pipeline.write.run import Writer
 from incarts_pipeline.write.send import Sender
 from incarts_pipeline.write.throttle import open_throttle
@@ -45,8 +45,9 @@ async def carry_out(
     clock = clock or Clock()
     most = options.max_in_flight or settings.max_in_flight
     journal = Journal(engine, settings.ledger, run_id)
-    try:
-        with records_of_run(run_id):
+    told = telling_unrecorded(lambda: lines_of(journal.unrecorded))
+    with records_of_run(run_id), told:
+        try:
             async with (
                 client_of(settings, connections=most) as client,
                 journal,
@@ -58,7 +59,7 @@ async def carry_out(
                     client=client, journal=journal, throttle=throttle, rule=replay_rule(settings)
                 )
                 return await Writer(plan, sender, set_ids, run_id, options).run()
-    finally:
-        # Nothing may be published from whatever is in the ledger's place by now.
-        if journal.lost is not None:
-            raise journal.lost
+        finally:
+            # Nothing may be published from whatever is in the ledger's place by now.
+            if journal.lost is not None:
+                raise journal.lost

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.errors import (
     LedgerDamagedError,
+    LedgerError,
     LedgerForeignError,
     LedgerLockedError,
     RefusedError,
@@ -147,3 +148,17 @@ def test_links_beside_the_ledger_are_refused(
         ways.get(way, lambda: prepare_file(ledger, HOST))()
     assert caught.value.guard == "unsafe_ledger"
     assert (link.is_symlink(), victim.read_bytes()) == (True, b"")
+
+
+def test_witness_that_cannot_be_told_is_no_loss(engine: sa.Engine) -> None:
+    """The error says that the transaction holds: whoever repeats it would not find it undone."""
+    engine.dispose()
+    Path(f"{FILE}.witness").unlink()
+    Path(f"{FILE}.witness").mkdir()
+    with (
+        pytest.raises(LedgerError, match="is recorded all the same"),
+        once(FILE) as connection,
+    ):
+        ensure_sets(connection, "demo", ["t"], ["sku"])
+    Path(f"{FILE}.witness").rmdir()
+    assert set(LedgerReader(FILE).set_ids("demo", ["s", "t"])) == {"s", "t"}

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import Call, Operation, claim_doubts
+from incarts_pipeline.ledger.integrity import damage
+from incarts_pipeline.ledger.overview import overview
 from incarts_pipeline.ledger.review import adopt, recreate
 from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, State
 from tests.support.ledgers import NOW, call, ours, row, send
@@ -134,3 +136,40 @@ def test_review_recreates_a_disputed_link(engine: sa.Engine) -> None:
     assert row(engine, "SELECT COUNT(*) FROM row") == (0,)
     again = ours(engine, to("1"))
     assert again.idempotency_key != one.idempotency_key
+
+
+def alarms(engine: sa.Engine) -> list[str]:
+    """Return what the status of a ledger must not say."""
+    with engine.begin() as connection:
+        return overview(connection, {}, NOW, {}).alarms()
+
+
+def test_dispute_is_no_damage_and_its_end_no_alarm(engine: sa.Engine) -> None:
+    """A disputed row still has its link; the one that a person adopts is no second one."""
+    one, other = sent(engine, to("1")), sent(engine, to("2"))
+    answer(engine, one, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, other, proof=Proof.ECHO)
+    with engine.begin() as connection:
+        assert list(damage(connection)) == []
+        adopt(connection, one.op_id, Link(id="lnk_2"), NOW)
+        assert list(damage(connection)) == []
+    assert alarms(engine) == []
+
+
+def test_disputed_row_without_its_link_is_damage(engine: sa.Engine) -> None:
+    """What is held for a person has a link all the same."""
+    one, other = sent(engine, to("1")), sent(engine, to("2"))
+    answer(engine, one, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, other, proof=Proof.ECHO)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE link SET link_id = 'lnk_flipped'")
+        [found] = damage(connection)
+    assert found == f"the row 1 uses a link that isn't there (operation {one.op_id})"
+
+
+def test_two_answers_with_a_link_each_are_an_alarm(engine: sa.Engine) -> None:
+    """Incarts made two under one key, whatever proved them."""
+    one = sent(engine, to("1"))
+    answer(engine, one, proof=Proof.NOTHING_AGAINST_IT)
+    answer(engine, one, proof=Proof.ECHO, number=2, link="lnk_2")
+    assert alarms(engine) == ["alarm: 1 key has more than one link"]

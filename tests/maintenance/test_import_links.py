@@ -13,8 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from incarts_pipeline.errors import CatalogError, LedgerForeignError, RefusedError
+from incarts_pipeline.ledger.sqlite.witness import Witness
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.maintenance.review import open_cases, recreate
+from incarts_pipeline.maintenance.status import ledger_overview
 from incarts_pipeline.models import State
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
@@ -376,3 +378,35 @@ def test_old_doubts_survive_a_second_import(run: Run, settings: Settings, box: S
     before = dump("operation")
     assert import_links("links.parquet", settings).known == 1
     assert dump("operation") == before
+
+
+def test_corrected_id_is_no_alarm(settings: Settings) -> None:
+    """A table made by hand that is imported again with another id says nothing about Incarts."""
+    for link_id in ("lnk_wrong", "lnk_right"):
+        made = by_hand([{"sku": "1", "link_id": link_id}])
+        import_links(made, settings, link_set="test", unique_key=["sku"])
+    assert ledger_overview(settings).alarms() == []
+
+
+def test_what_made_nothing_is_not_held_by_an_import(
+    run: Run, settings: Settings, box: Sandbox
+) -> None:
+    """A healthy ledger knows all that was sent: content that a 401 kept back may come back."""
+    run(products(1), api_key=SecretStr("ic_sandbox_another_key"))
+    run(products(1, quantity=[2]))
+    import_links("links.parquet", settings)
+    assert run(products(1)).exit_code() == 0
+    assert open_cases(settings) == []
+    assert (box.audit().links, box.audit().duplicates) == (2, 0)
+
+
+def test_what_was_about_to_be_sent_is_not_held_by_an_import(run: Run, settings: Settings) -> None:
+    """A process that was killed before it could record an attempt has sent nothing."""
+    run(products(1), api_key=SecretStr("ic_sandbox_another_key"))
+    [operation] = dump("operation")
+    witness = Witness(settings.ledger)
+    witness.keep_keys([str(operation["idempotency_key"])])
+    witness.close()
+    import_links("links.parquet", settings)
+    assert open_cases(settings) == []
+    assert run(products(1)).exit_code() == 0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from incarts_pipeline.errors import LedgerLockedError, RefusedError
-from incarts_pipeline.ledger import LEASE_SECONDS
+from incarts_pipeline.errors import LedgerError, LedgerLockedError, RefusedError
+from incarts_pipeline.ledger import LEASE_SECONDS, LedgerReader
 from incarts_pipeline.maintenance import open_cases
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
 from incarts_pipeline.models import Reason, Status
@@ -22,6 +22,8 @@ from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.options import IfRunning
+from incarts_pipeline.write.run import Writer
+from incarts_pipeline.write.send import MOST_FAILURES
 from tests.support.runs import Run, products, row
 from tests.support.sqlite_files import opened
 
@@ -219,3 +221,37 @@ def test_stop_keeps_back_what_is_recorded_as_sent_but_has_not_left(run: Run, box
     box.reconfigure(latency=0.0)
     assert run(products(12)).exit_code() == 0
     assert (box.audit().links, box.audit().duplicates) == (12, 0)
+
+
+def complete(settings: Settings) -> set[str]:
+    """Return the link sets whose growth is guarded."""
+    return LedgerReader(settings.ledger).complete_sets()
+
+
+@pytest.mark.parametrize("kind", ["error_after", "lost_before"])
+def test_run_that_gave_rows_up_is_not_complete(
+    run: Run, settings: Settings, box: Sandbox, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set that was only begun may still grow by all the rest."""
+    once_each = dict.fromkeys(MOST_FAILURES, 1)
+    monkeypatch.setattr("incarts_pipeline.write.run.MOST_FAILURES", once_each)
+    box.fail_next(kind, times=50, where="500001")
+    assert run(products(2)).exit_code() in (3, 4)
+    assert complete(settings) == set()
+    box.fail_next(kind, times=0, where="500001")
+    assert run(products(2)).exit_code() == 0
+    assert complete(settings) == {"test"}
+
+
+def test_run_that_broke_off_is_not_complete(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception leaves rows of which nobody knows what became."""
+
+    async def fails(*_: object) -> None:
+        raise LedgerError("disk I/O error")
+
+    monkeypatch.setattr(Writer, "_make", fails)
+    with pytest.raises(LedgerError, match="disk I/O"):
+        run(products(2))
+    assert complete(settings) == set()

@@ -73,6 +73,7 @@ R td.ic-num,R th.ic-num{text-align:right;white-space:nowrap;width:1%}
 R td.ic-fit,R th.ic-fit{white-space:nowrap;width:1%}
 R .ic-bars{width:26%;min-width:90px}
 R .ic-whole{white-space:nowrap}
+R code.ic-guess{display:block;width:max-content;max-width:220px;overflow-wrap:anywhere}
 R .ic-bar{display:block;height:9px;margin-top:5px;border-radius:3px;background:var(--panel);
 min-width:60px;overflow:hidden}
 R .ic-bar span{display:block;height:100%;min-width:2px;border-radius:3px;background:var(--tone)}

@@ -20,7 +20,10 @@ def suggestion_card(suggestion: Suggestion) -> str:
         el(
             "section",
             el(
-                "p", "Mapping of ", said(suggestion.title), _platform(suggestion), class_="ic-title"
+                "p",
+                el("span", "Mapping of ", said(suggestion.title)),
+                _platform(suggestion),
+                class_="ic-title",
             ),
             facts(("rows", number(suggestion.rows)), ("columns", number(len(suggestion.schema)))),
             *_doubts(suggestion),
@@ -57,7 +60,8 @@ def _row(one: Finding) -> tuple[Child, ...]:
     if one.others:
         others = f" It could also be {', or '.join(map(shown, one.others))}."
         why.append(el("small", said(others)))
-    return el("code", one.field), el("code", said(flow(one.value))), el("div", *why)
+    guess = el("code", said(flow(one.value)), class_="ic-guess")
+    return el("code", one.field.removeprefix("link.")), guess, el("div", *why)
 
 
 def _offers(suggestion: Suggestion) -> Iterator[Element]:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.bulk_read import Reading
 from incarts_pipeline.ledger.sqlite.bulk_read import open_reading
@@ -26,6 +26,7 @@ from incarts_pipeline.ledger.sqlite.witness import (
     keep_keys,
     last_mark,
     sent_digests,
+    sent_is_lost,
     write_mark,
 )
 from incarts_pipeline.ledger.sqlite.writer import SqliteWriter
@@ -79,6 +80,9 @@ class SqliteStore:
 
     def sent_digests(self) -> Iterator[bytes]:
         return sent_digests(self._path)
+
+    def sent_is_lost(self) -> RefusedError:
+        return sent_is_lost(self._path)
 
     def last_count(self) -> int:
         mark = last_mark(self._path)

@@ -185,6 +185,8 @@ class Witness:
         file = beside(self._ledger, ".witness")
         try:
             if self._mark_file is None:
+                if not file.exists():  # from now on, one that stands alone has lost the other
+                    make_empty(_sent(self._ledger), like=self._ledger)
                 self._mark_file = _opened(self._ledger, file, os.O_RDWR)
             # Another process may be between its commit and its mark: the later one stays.
             with locked(self._mark_file):
@@ -274,6 +276,7 @@ def sent_digests(ledger: Path) -> Iterator[bytes]:
     """Yield the digest of each key that was marked as sent, as often as it was.
 
     Raises:
+        RefusedError: there is no such file, but a witness.
         LedgerError: the file can't be read.
     """
     file = _sent(ledger)
@@ -284,9 +287,23 @@ def sent_digests(ledger: Path) -> Iterator[bytes]:
                 for at in range(0, whole, KEY_DIGEST_BYTES):
                     yield read[at : at + KEY_DIGEST_BYTES]
     except FileNotFoundError:
-        return
+        if last_mark(ledger) is not None:
+            raise sent_is_lost(ledger) from None
     except OSError as error:
         raise _unusable(file, error) from error
+
+
+def sent_is_lost(ledger: Path) -> RefusedError:
+    """Return the error of a ledger whose file of sent keys is gone, or not the newest."""
+    file = _sent(ledger)
+    return RefusedError(
+        f"What was sent since this ledger was the newest can't be told: {file} is gone, or is "
+        "older than the ledger. Going on would make links again that exist.",
+        fix=f"Put the newest copy of {file} back, and try again. If there is none, delete "
+        f"{ledger}.witness and try again: then nothing is held, and what was sent since and is in "
+        "no published table is made again.",
+        guard="lost_sent",
+    )
 
 
 def _unusable(file: Path, error: OSError) -> LedgerError:
