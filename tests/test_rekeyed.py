@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from incarts_pipeline.identity import key_digest
 from incarts_pipeline.ledger import existing_ledger, open_engine, tables
-from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.history import entries_of
+from incarts_pipeline.ledger.tables import drop_operations
 from incarts_pipeline.maintenance import backup_ledger, open_cases, restore_ledger
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Action, Rekeyed

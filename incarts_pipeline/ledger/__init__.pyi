@@ -49,7 +49,7 @@ from .limits import (
     load_rate as load_rate,
     save_rate as save_rate,
 )
-from .link_owners import dispute as dispute
+from .link_owners import dispute as dispute, hold_disputed as hold_disputed
 from .lost_keys import hold_lost as hold_lost, hold_unless_newest as hold_unless_newest
 from .overview import Overview as Overview
 from .publications import Note as Note, confirm as confirm, note as note, noted as noted

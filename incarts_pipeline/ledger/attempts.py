@@ -24,7 +24,7 @@ from incarts_pipeline.outgoing import logger_of
 
 logger = logger_of(__name__)
 
-_MOST_LINKS_OF_OTHERS = 8  # attempts, before a person has to look
+_MOST_LINKS_OF_OTHERS = 8  # answered for one operation, before a person has to look
 
 _O = tables.operation.c
 
@@ -220,17 +220,32 @@ def _without_links_of_others(
     refused = links_of_others(connection, new) if new else {}
     if not refused:
         return outcomes
+    before = _links_of_others_before(connection, list(refused))
     return [
-        _doubted(o, o.answer, refused[o.operation.op_id])
+        _doubted(o, o.answer, refused[o.operation.op_id], before.get(o.operation.op_id, 0))
         if o.answer is not None and o.operation.op_id in refused
         else o
         for o in outcomes
     ]
 
 
-def _doubted(outcome: Outcome, answer: Answer, owner: str) -> Outcome:
-    """Return an outcome as the doubt that it is when the link is of another operation."""
-    is_last = outcome.number is None or outcome.number >= _MOST_LINKS_OF_OTHERS
+def _links_of_others_before(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, int]:
+    """Count the attempts at operations that were answered with links of other rows."""
+    a = tables.attempt.c
+    counted = (
+        sa.select(a.op_id, sa.func.count().label("n"))
+        .where(a.op_id.in_(op_ids), a.error_code == Dispute.LINK_OF_ANOTHER_ROW.value)
+        .group_by(a.op_id)
+    )
+    return {row.op_id: row.n for row in connection.execute(counted)}
+
+
+def _doubted(outcome: Outcome, answer: Answer, owner: str, before: int) -> Outcome:
+    """Return an outcome as the doubt that it is when the link is of another operation.
+
+    `before` counts such answers that it had.
+    """
+    is_last = outcome.number is None or before + 1 >= _MOST_LINKS_OF_OTHERS
     answered = answer.made.id if answer.made is not None else ""
     doubt = replace(
         answer,

@@ -41,8 +41,28 @@ SELECT op_id, row_key, content_hash, state, generation, action, run_id, first_se
 FROM operation INDEXED BY {index}
 WHERE set_id = ?1 AND ({states})
 """
-# Operations that have no link, or a disputed one: open, refused or given up. In two halves, as each
-# has an index that holds just them; `state <> 'done'` would look at every operation there ever was.
+# A row that uses a disputed link is held by that alone, unless another one may be on its way to it.
+# The operation says so once a run has looked.
+_IN_DISPUTE = """
+SELECT operation.op_id, operation.row_key, operation.content_hash, 'needs_review' AS state,
+       generation, action, operation.run_id, first_sent_at, first_sent_boot, boot_id,
+       api_key_fingerprint, idempotency_key, attempts, http_status, correlation_id,
+       'link_disputed' AS error_code,
+       link.link_id || ' may be the link of another row, or hold something else' AS error_message,
+       settled_at, settled_run_id
+FROM link INDEXED BY link_disputed
+JOIN operation ON operation.op_id = link.op_id
+JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
+     AND row.op_id = link.op_id AND row.link_id = link.link_id
+WHERE link.proof = 'disputed' AND operation.state = 'done' AND operation.set_id = ?1
+  AND NOT EXISTS (
+      SELECT 1 FROM operation AS other
+      WHERE other.set_id = operation.set_id AND other.row_key = operation.row_key
+        AND other.state IN ('sent', 'in_doubt', 'needs_review')
+  )
+"""
+# Operations that have no link, or a disputed one: open, refused or given up. In parts, as each has
+# an index that holds just them; `state <> 'done'` would look at every operation there ever was.
 UNLINKED = Query(
     sql=" UNION ALL ".join(
         _UNLINKED.format(index=index, states=" OR ".join(f"state = '{state}'" for state in states))
@@ -50,7 +70,8 @@ UNLINKED = Query(
             ("one_open_operation_per_row", OPEN_STATES),
             ("operation_closed", CLOSED_STATES),
         )
-    ),
+    )
+    + f" UNION ALL {_IN_DISPUTE}",
     schema=_columns(
         "op_id row_key content_hash state generation action run_id first_sent_at first_sent_boot "
         "boot_id api_key_fingerprint idempotency_key attempts http_status correlation_id "
@@ -58,30 +79,39 @@ UNLINKED = Query(
     ),
 )
 
+# Whether an operation has a link that its row may use. Few have a disputed one, or two.
+_IS_USABLE = """(
+    operation.op_id NOT IN (SELECT op_id FROM link WHERE proof = 'disputed')
+    OR EXISTS (
+        SELECT 1 FROM link
+        WHERE link.op_id = operation.op_id AND COALESCE(link.proof, '') <> 'disputed'
+    )
+)"""
+
 # Links of earlier content, which a row may come back to.
 PAST = Query(
-    sql="""
+    sql=f"""
 SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
 FROM operation
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-WHERE operation.set_id = ? AND operation.state = 'done' AND row.op_id IS NULL
+WHERE operation.set_id = ? AND operation.state = 'done' AND row.op_id IS NULL AND {_IS_USABLE}
 GROUP BY operation.row_key, operation.content_hash
-""",
+""",  # noqa: S608 - our own text
     schema=_columns("row_key content_hash op_id"),
 )
 
 # The same for some rows: the first parameter is a JSON list of their keys.
 PAST_OF = Query(
-    sql="""
+    sql=f"""
 SELECT operation.row_key, operation.content_hash, MAX(operation.op_id) AS op_id
 FROM json_each(?1) AS wanted
 CROSS JOIN operation ON operation.set_id = ?2 AND operation.row_key = wanted.value
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-WHERE operation.state = 'done' AND row.op_id IS NULL
+WHERE operation.state = 'done' AND row.op_id IS NULL AND {_IS_USABLE}
 GROUP BY operation.row_key, operation.content_hash
-""",
+""",  # noqa: S608 - our own text
     schema=PAST.schema,
 )
 
@@ -111,25 +141,43 @@ WHERE set_id = ?1 AND state = 'moved' AND settled_run_id IN (SELECT run_id FROM 
     schema=_columns("row_key content_hash action is_first"),
 )
 
+# The link that an operation's link replaces. Of several it is the one that a row would use.
+_REPLACED = """CASE WHEN operation.follows_op_id IS NOT NULL THEN (
+    SELECT followed.link_id FROM link AS followed
+    WHERE followed.op_id = operation.follows_op_id
+    ORDER BY CASE followed.proof WHEN 'disputed' THEN 2 WHEN 'review' THEN 0 ELSE 1 END,
+             followed.received_at, followed.link_id
+    LIMIT 1
+) END"""
+
+# Links that several rows use, of those that several operations have: of a row that was re-keyed the
+# old operation has it still, and a disputed one is not known to lead to the same.
+_SHARED = """
+    SELECT also.link_id
+    FROM (SELECT link_id FROM link GROUP BY link_id HAVING COUNT(*) > 1) AS twice
+    JOIN link AS also ON also.link_id = twice.link_id
+    JOIN operation AS its ON its.op_id = also.op_id
+    JOIN row AS used ON used.set_id = its.set_id AND used.row_key = its.row_key
+         AND used.op_id = also.op_id AND used.link_id = also.link_id
+    WHERE COALESCE(also.proof, '') <> 'disputed'
+    GROUP BY also.link_id HAVING COUNT(*) > 1"""
+
 # The link that each row uses now, with all that links.parquet shows of it.
 CURRENT = Query(
-    sql="""
+    sql=f"""
 SELECT link.link_id, operation.op_id, operation.row_key, operation.content_hash,
        operation.idempotency_key, operation.generation, operation.action, operation.attempts,
        operation.http_status, operation.correlation_id,
-       (
-           SELECT MIN(followed.link_id) FROM link AS followed
-           WHERE followed.op_id = operation.follows_op_id
-       ) AS replaces_link_id,
+       {_REPLACED} AS replaces_link_id,
        short_link, short_id, target_url, qr_code_id, qr_image_url, encoded_url AS qr_encoded_url,
        link.created_at, row.changed_at, row.run_id AS changed_run_id, row.missing_since,
        link.status,
-       link.link_id IN (SELECT link_id FROM link GROUP BY link_id HAVING COUNT(*) > 1) AS is_shared
+       link.link_id IN ({_SHARED}) AS is_shared
 FROM row
 JOIN operation ON operation.op_id = row.op_id
 JOIN link ON link.op_id = row.op_id AND link.link_id = row.link_id
 WHERE row.set_id = ?
-""",
+""",  # noqa: S608 - our own text
     schema=_columns(
         "link_id op_id row_key content_hash idempotency_key generation action attempts http_status "
         "correlation_id replaces_link_id short_link short_id target_url qr_code_id qr_image_url "
@@ -155,17 +203,14 @@ MEMBERS = Query(
 
 # Everything that was ever sent for a set, with its links. In columns that are never null, links
 # that were imported have an empty text or hash for what nobody knows; to others that is a null.
-_HISTORY = """
+_HISTORY = f"""
 SELECT ? AS link_set, operation.row_key, link.link_id,
        row.op_id IS NOT NULL AND row.link_id IS link.link_id AS is_current,
        CASE operation.state WHEN 'sent' THEN 'in_doubt' ELSE operation.state END AS state,
        NULLIF(operation.retailer, '') AS retailer, NULLIF(operation.intent, '') AS intent,
        operation.action, short_link, short_id, target_url, qr_code_id, qr_image_url,
        encoded_url AS qr_encoded_url,
-       (
-           SELECT MIN(followed.link_id) FROM link AS followed
-           WHERE followed.op_id = operation.follows_op_id
-       ) AS replaces_link_id,
+       {_REPLACED} AS replaces_link_id,
        NULLIF(LOWER(HEX(operation.content_hash)), '') AS content_hash,
        CAST(body.body AS TEXT) AS body, operation.idempotency_key, operation.generation,
        operation.correlation_id, operation.attempts, operation.http_status, operation.error_code,
@@ -178,9 +223,9 @@ LEFT JOIN link ON link.op_id = operation.op_id
 LEFT JOIN body ON body.op_id = operation.op_id
 LEFT JOIN row ON row.set_id = operation.set_id AND row.row_key = operation.row_key
      AND row.op_id = operation.op_id
-WHERE operation.set_id = ? AND operation.state <> 'intended' {partition}
+WHERE operation.set_id = ? AND operation.state <> 'intended' {{partition}}
 ORDER BY operation.row_key, operation.op_id
-"""
+"""  # noqa: S608 - our own text
 _OF_PARTITION = """AND operation.row_key IN (
     SELECT row_key FROM member WHERE set_id = operation.set_id AND "partition" = ?
 )"""

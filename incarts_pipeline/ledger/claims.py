@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,10 +21,13 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.link_owners import hold, without_link_to_use
 from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, lost_among, take_lost
+from incarts_pipeline.ledger.queries import earlier_ids
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
 from incarts_pipeline.ledger.statements import Statement, literal
 from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.ledger.tables import drop_operations
 from incarts_pipeline.models import Action, State, kind_for
 
 _O = tables.operation.c
@@ -71,6 +75,7 @@ class Operation:
     for_history: bool = False
     for_link_id: str | None = None  # whose QR code it makes; None when it makes a link
     correlation_id: str | None = None  # of the last attempt, None before the first
+    earlier_ids: tuple[str, ...] = ()  # correlation ids of all attempts before it was claimed
 
 
 class Claim(StrEnum):
@@ -87,6 +92,7 @@ class _Verdict:
     claim: Claim
     take: int | None = None  # an operation to go on with
     drop: int | None = None  # an operation of older content that was never sent
+    hold: int | None = None  # an operation whose link is disputed
     generation: int = 0
 
 
@@ -98,8 +104,12 @@ def decide(
     living: Collection[str],
     *,
     retry_rejected: bool,
+    disputed: Collection[int] = (),
 ) -> _Verdict:
-    """Say what a call may do, given the row's operations and the link that it uses now."""
+    """Say what a call may do, given the row's operations and the link that it uses now.
+
+    `disputed` are the operations that are done without a link that a row may use.
+    """
     if current_op_id != call.expected_op_id:
         return _Verdict(claim=Claim.MOVED)
     open_one = next((o for o in operations if o.state in OPEN_STATES), None)
@@ -117,6 +127,8 @@ def decide(
         return _Verdict(claim=Claim.OURS, drop=drop)
     # A refusal proves that there is no link, and servers may repeat it for as long as they remember
     # its key: asked to try again, we do so under a new one.
+    if last.op_id in disputed:
+        return _Verdict(claim=Claim.DOUBT, drop=drop, hold=last.op_id)
     again = (State.ABANDONED, State.MOVED)
     if last.state in again or (last.state == State.REJECTED and retry_rejected):
         return _Verdict(claim=Claim.OURS, drop=drop, generation=last.generation + 1)
@@ -138,26 +150,32 @@ def claim_calls(
     by_row, pointers = _read_rows(connection, calls, _OPERATIONS_TO_CLAIM)
     answers: list[tuple[Claim, Operation | None]] = []
     dropped: list[int] = []
+    held: list[int] = []
     taken: list[dict[str, Any]] = []
     fresh: list[dict[str, Any]] = []
     bodies: list[dict[str, Any]] = []
     new_ids = iter(store.new_ids(connection, len(calls)))
     may_be_lost = has_lost(connection)
+    disputed = without_link_to_use(connection)
+    judge = partial(decide, retry_rejected=retry_rejected, disputed=disputed)
+    intended = [o.op_id for known in by_row.values() for o in known if o.state == State.INTENDED]
+    earlier = earlier_ids(connection, intended)
     for call in calls:
         row = (call.set_id, call.row_key)
         known = by_row.get(row, ())
-        verdict = decide(
-            call, known, pointers.get(row), run_id, living, retry_rejected=retry_rejected
-        )
+        verdict = judge(call, known, pointers.get(row), run_id, living)
+        if verdict.drop is not None:
+            dropped.append(verdict.drop)
+        if verdict.hold is not None:
+            held.append(verdict.hold)
         if verdict.claim is not Claim.OURS:
             answers.append((verdict.claim, None))
             continue
-        if verdict.drop is not None:
-            dropped.append(verdict.drop)
         if verdict.take is not None:
             old = next(o for o in known if o.op_id == verdict.take)
             taken.append({"id": old.op_id, "run": run_id, "follows": call.expected_op_id})
-            answers.append((Claim.OURS, operation_of(old, call.body)))
+            own = operation_of(old, call.body)
+            answers.append((Claim.OURS, replace(own, earlier_ids=earlier.get(own.op_id, ()))))
             continue
         values = _new_operation(call, next(new_ids), verdict.generation, run_id, now)
         fresh.append(values)
@@ -168,6 +186,8 @@ def claim_calls(
             continue
         answers.append((Claim.OURS, _own(values, call.body, values["epoch"], OperationState())))
     _write(connection, dropped, taken, fresh, bodies)
+    if held:
+        hold(connection, held, now)
     return answers
 
 
@@ -176,18 +196,25 @@ def lost_calls(
 ) -> list[Call]:
     """Return the calls that won't be sent, as a restored ledger holds their keys.
 
-    Claimed, each becomes an operation that needs review. The set of a call may be unknown here.
+    Nor will those whose row had a link of this content that is disputed. Claimed, each becomes an
+    operation that needs review. The set of a call may be unknown here.
     """
     by_row, pointers = _read_rows(connection, calls, _OPERATIONS)
     keys: dict[str, Call] = {}
+    disputed = without_link_to_use(connection)
+    found: list[Call] = []
     for call in calls:
         row = (call.set_id, call.row_key)
         known, current = by_row.get(row, ()), pointers.get(row)
-        verdict = decide(call, known, current, "", (), retry_rejected=retry_rejected)
-        if verdict.claim is Claim.OURS and verdict.take is None:
+        verdict = decide(
+            call, known, current, "", (), retry_rejected=retry_rejected, disputed=disputed
+        )
+        if verdict.hold is not None:
+            found.append(call)
+        elif verdict.claim is Claim.OURS and verdict.take is None:
             keys[_key_of(call, verdict.generation)] = call
     held = lost_among(connection, keys)
-    return [call for key, call in keys.items() if key in held]
+    return found + [call for key, call in keys.items() if key in held]
 
 
 def _key_of(call: Call, generation: int) -> str:
@@ -267,12 +294,6 @@ def _new_operation(
 _IN_REVIEW = {"state": State.NEEDS_REVIEW.value, "error_code": ERROR_CODE}
 
 
-def drop_operations(connection: sa.Connection, op_ids: Sequence[int]) -> None:
-    """Delete operations that were never sent, as if nobody had meant them."""
-    for table in (tables.attempt, tables.body, tables.operation):
-        connection.execute(sa.delete(table).where(table.c.op_id.in_(op_ids)))
-
-
 def _write(
     connection: sa.Connection,
     dropped: list[int],
@@ -290,33 +311,12 @@ def _write(
         store.run_many(connection, _NEW_BODY, bodies)
 
 
-_NEW_OPERATION = Statement(
-    sa.insert(tables.operation),
-    [
-        "op_id",
-        "idempotency_key",
-        "set_id",
-        "row_key",
-        "generation",
-        "action",
-        "retailer",
-        "intent",
-        "content_hash",
-        "destination_hash",
-        "tracking_hash",
-        "label_hash",
-        "recipe",
-        "follows_op_id",
-        "state",
-        "run_id",
-        "epoch",
-        "attempts",
-        "intended_at",
-        "for_link_id",
-        "error_code",
-    ],
-    key=["op_id"],
+_COLUMNS = (
+    "op_id idempotency_key set_id row_key generation action retailer intent "
+    "content_hash destination_hash tracking_hash label_hash recipe follows_op_id "
+    "state run_id epoch attempts intended_at for_link_id error_code"
 )
+_NEW_OPERATION = Statement(sa.insert(tables.operation), _COLUMNS.split(), key=["op_id"])
 _NEW_BODY = Statement(sa.insert(tables.body), ["op_id", "body"], key=["op_id"])
 _TAKE = Statement(
     sa.update(tables.operation)
@@ -364,7 +364,8 @@ def claim_doubts(
             .where(_O.op_id.in_([o.op_id for o in found]))
             .values(run_id=run_id, epoch=_O.epoch + 1, state=State.IN_DOUBT.value)
         )
-    return [operation_of(o, o.body) for o in found]
+    earlier = earlier_ids(connection, [o.op_id for o in found])
+    return [replace(operation_of(o, o.body), earlier_ids=earlier.get(o.op_id, ())) for o in found]
 
 
 def _own(values: Mapping[str, Any], body: bytes, epoch: int, state: OperationState) -> Operation:

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.link_owners import links_to_use
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES
 from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.models import State
 
 _O = tables.operation.c
 _R = tables.row.c
@@ -100,28 +102,39 @@ def reuse(
 ) -> list[Move]:
     """Point rows back at a link that they had before; return the moves that are not to be made.
 
-    Such a row has got another link since the plan was made, and keeps it.
+    Such a row has got another link since the plan was made, and keeps it; or its earlier link has
+    been disputed since.
     """
     database_of(connection).locked(connection, {move.set_id for move in moves})
     current = _current(connection, moves)
     late = [m for m in moves if current.get(m[:2]) not in (m.expected_op_id, m.op_id)]
     moves = [m for m in moves if current.get(m[:2]) == m.expected_op_id]
     op_ids = [move.op_id for move in moves]
-    facts = {}
-    for start in range(0, len(op_ids), 10_000):
+    contents: dict[int, bytes] = {}
+    links: dict[int, str] = {}
+    for start in range(0, len(op_ids), _AT_ONCE):
+        chunk = op_ids[start : start + _AT_ONCE]
         found = connection.execute(
-            sa.select(_O.op_id, _O.content_hash, sa.func.min(tables.link.c.link_id))
-            .join(tables.link, tables.link.c.op_id == _O.op_id)
-            .where(_O.op_id.in_(op_ids[start : start + 10_000]))
-            .group_by(_O.op_id, _O.content_hash)
+            sa.select(_O.op_id, _O.content_hash).where(
+                _O.op_id.in_(chunk), _O.state == State.DONE.value
+            )
         )
-        facts.update({row[0]: (row[1], row[2]) for row in found})
+        contents.update((op_id, content_hash) for op_id, content_hash in found)
+        links.update(links_to_use(connection, chunk))
+    usable = contents.keys() & links.keys()
+    late += [move for move in moves if move.op_id not in usable]
+    moves = [move for move in moves if move.op_id in usable]
     if moves:
         connection.execute(
             tables.replacing(tables.row),
             [
                 tables.row_values(
-                    move[:2], move.op_id, *facts[move.op_id], changed_at=now.micros, run_id=run_id
+                    move[:2],
+                    move.op_id,
+                    contents[move.op_id],
+                    links[move.op_id],
+                    changed_at=now.micros,
+                    run_id=run_id,
                 )
                 for move in moves
             ],

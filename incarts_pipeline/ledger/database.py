@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -14,11 +15,13 @@ from sqlalchemy.dialects import postgresql
 from incarts_pipeline.errors import LedgerError, LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.bulk_read import Reading
 from incarts_pipeline.ledger.store import Store, database_of
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.settings import FACT, LedgerPlace, TrustedHost, is_loopback
 from incarts_pipeline.text import Option, OptionText
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger.bulk_read import Reading
 
 
 def open_engine(

@@ -302,3 +302,14 @@ def next_sequence(connection: sa.Connection) -> int:
     )
     value = connection.scalar(sa.select(m.value).where(m.name == "sequence"))
     return int(value or 0)
+
+
+def earlier_ids(connection: sa.Connection, op_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Return the correlation ids of operations' attempts: any of them may be answered yet."""
+    found: dict[int, tuple[str, ...]] = {}
+    a = tables.attempt.c
+    if op_ids:
+        ids = sa.select(a.op_id, a.correlation_id).where(a.op_id.in_(op_ids)).order_by(a.number)
+        for op_id, correlation_id in connection.execute(ids):
+            found[op_id] = (*found.get(op_id, ()), correlation_id)
+    return found

@@ -13,6 +13,7 @@ from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.ledger.claims import Call, lost_calls
 from incarts_pipeline.ledger.database import check_facts, lift, once, read_facts
 from incarts_pipeline.ledger.limits import load_rate
+from incarts_pipeline.ledger.link_owners import without_link_to_use
 from incarts_pipeline.ledger.lost_keys import has_lost
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
 from incarts_pipeline.ledger.runs import LivingRun, Process, complete_sets, living_runs
@@ -99,8 +100,13 @@ class LedgerReader:
     def held(
         self, batches: Iterable[Sequence[Call]], *, retry_rejected: bool
     ) -> list[dict[str, object]]:
-        """Return the calls whose keys a restored ledger holds: link set, row key, content hash."""
-        if self.path is None or not self.read(has_lost):
+        """Return the calls that need review instead: link set, row key and content hash.
+
+        A restored ledger holds their keys, or they had a link of this content that is disputed.
+        """
+        if self.path is None:
+            return []
+        if not self.read(has_lost) and not self.read(without_link_to_use):
             return []
         return [
             {"link_set": one.link_set, "row_key": one.row_key, "content_hash": one.content_hash}

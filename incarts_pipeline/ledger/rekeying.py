@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key, qr_row_key
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.claims import drop_operations
 from incarts_pipeline.ledger.lost_keys import has_lost, lost_among
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.ledger.store import database_of
@@ -104,7 +103,7 @@ def _named(
         if not (may_be_lost and lost_among(connection, [name.idempotency_key])):
             found[move] = name
             dropped += [o.op_id for o in opened]
-    drop_operations(connection, dropped)
+    tables.drop_operations(connection, dropped)
     return found
 
 

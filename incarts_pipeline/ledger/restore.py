@@ -12,17 +12,18 @@ from sqlalchemy.dialects import postgresql
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.claims import drop_operations
+from incarts_pipeline.ledger.link_owners import dispute
 from incarts_pipeline.ledger.rekeying import close_moved
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.ledger.store import database_of
-from incarts_pipeline.models import State
+from incarts_pipeline.models import Proof, State
 
 IMPORTED = "import"  # in place of a run that nobody knows
 
 UNKNOWN_GROUPS = (b"", b"", b"")
 
 _CHUNK = 5_000
+_ENDED = (State.ABANDONED, State.MOVED)  # whose row has no link by them, and never will
 _O = tables.operation.c
 _K = tables.link.c
 
@@ -79,6 +80,9 @@ def restore(
 ) -> Restored:
     """Bring entries in, oldest first; what the ledger knows already stays as it is.
 
+    What was given up, or moved to another row, is so for good: a table that was published before
+    gives its row no link again. A link that is disputed here stays so, and one that the table says
+    was disputed is disputed here, too, unless a person adopted it.
     Entries in doubt come last: an older one of their row that is open here is settled by then.
     What was in doubt needs review: how old it is in the eyes of the server can't be known.
     """
@@ -113,6 +117,7 @@ class _Chunk:
         self._bodies: list[dict[str, Any]] = []
         self._links: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
+        self._disputed: list[tuple[int, str]] = []
         self._new_ids = iter(database_of(connection).new_ids(connection, len(entries)))
         self._own: set[int] = set()  # operations that are new here
         self._look_up(set_ids, entries)
@@ -131,11 +136,13 @@ class _Chunk:
             _O.row_key.in_([entry.row_key for entry in entries]),
             tables.IS_OPEN,
         )
-        links = sa.select(_K.link_id, _K.op_id).where(_K.link_id.in_(link_ids))
+        links = sa.select(_K.link_id, _K.op_id, _K.proof).where(_K.link_id.in_(link_ids))
         execute = self._connection.execute
         self._by_key = {o.idempotency_key: (o.op_id, o.state) for o in execute(by_key)}
         self._open_rows = {(o.set_id, o.row_key): (o.op_id, o.state) for o in execute(by_row)}
-        self._link_ops = {k.link_id: k.op_id for k in execute(links)}
+        found = execute(links).all()
+        self._link_ops = {k.link_id: k.op_id for k in found}
+        self._proofs = {(k.op_id, k.link_id): k.proof for k in found}
 
     def _add(self, entry: Entry, set_id: int) -> None:
         op_id, state = self._by_key.get(entry.idempotency_key, (None, None))
@@ -143,7 +150,7 @@ class _Chunk:
             op_id = self._new_operation(entry, set_id)
         elif entry.state is State.MOVED:
             close_moved(self._connection, set_id, entry.row_key, op_id, {})
-        elif state != State.DONE and (entry.link is not None or _closes(entry, state)):
+        elif state not in _ENDED and self._is_news(entry, op_id, state):
             self._settle(op_id, set_id, entry)
         if entry.link is not None and op_id is not None:
             self._add_link(entry, entry.link, set_id, op_id)
@@ -151,13 +158,27 @@ class _Chunk:
             self.known += 1
 
     def _add_link(self, entry: Entry, link: Mapping[str, Any], set_id: int, op_id: int) -> None:
-        is_known = self._link_ops.get(link["link_id"]) == op_id
+        its = (op_id, link["link_id"])
+        is_known = its in self._proofs
         self.known += is_known
         self.new_links += not is_known
         self._links.append({**link, "op_id": op_id})
+        if link.get("proof") == Proof.DISPUTED and self._proofs.get(its) != Proof.REVIEW:
+            self._disputed.append(its)
         self._link_ops[link["link_id"]] = op_id
-        if entry.in_use:
+        self._proofs.setdefault(its, link.get("proof"))
+        if entry.in_use and self._by_key[entry.idempotency_key][1] not in _ENDED:
             self._rows.append(_row(entry, link["link_id"], set_id, op_id, self._now))
+
+    def _is_news(self, entry: Entry, op_id: int, state: str) -> bool:
+        """Say whether an entry tells more of an operation than this older ledger knows."""
+        if entry.link is None:
+            return state in OPEN_STATES and not entry.is_open
+        # One that is open although it has its link is disputed: only a person settles that.
+        is_known = (op_id, entry.link["link_id"]) in self._proofs
+        if entry.state is State.ABANDONED:
+            return is_known or state in OPEN_STATES
+        return not is_known and state != State.DONE
 
     def _new_operation(self, entry: Entry, set_id: int) -> int | None:
         """Return the id of a new operation, None when an open one of its row is there already."""
@@ -183,8 +204,10 @@ class _Chunk:
         open_id, _ = self._open_rows.get((set_id, entry.row_key), (None, None))
         if open_id == op_id:
             del self._open_rows[set_id, entry.row_key]
-        state = State.DONE if entry.link is not None else entry.state
+        state = State.DONE if entry.is_open else entry.state  # its link may be disputed then
         self._by_key[entry.idempotency_key] = (op_id, state)
+        if state is State.ABANDONED:
+            self._connection.execute(sa.delete(tables.row).where(tables.row.c.op_id == op_id))
         self._connection.execute(
             sa.update(tables.operation)
             .where(_O.op_id == op_id)
@@ -197,7 +220,7 @@ class _Chunk:
         )
 
     def _drop(self, op_id: int) -> None:
-        drop_operations(self._connection, [op_id])
+        tables.drop_operations(self._connection, [op_id])
 
     def write(self) -> None:
         """Insert what is new."""
@@ -209,11 +232,8 @@ class _Chunk:
         ):
             if values:
                 self._connection.execute(statement, values)
-
-
-def _closes(entry: Entry, state: str | None) -> bool:
-    """Say whether an entry tells how an operation ended that is open in this older ledger."""
-    return state in OPEN_STATES and not entry.is_open
+        for op_id, link_id in self._disputed:
+            dispute(self._connection, op_id, link_id, self._now)
 
 
 def _operation(

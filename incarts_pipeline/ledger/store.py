@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError, RefusedError
-from incarts_pipeline.ledger.bulk_read import Reading
 from incarts_pipeline.ledger.statements import Statement
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger.bulk_read import Reading
 
 T = TypeVar("T")
 

@@ -34,7 +34,16 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.ledger.restore import restore
 from incarts_pipeline.maintenance.given_links import GivenLinks, check_owners
-from incarts_pipeline.models import LINKS, QR_CODE, QR_CODES, Reason, State, Status
+from incarts_pipeline.models import (
+    LINKS,
+    QR_CODE,
+    QR_CODES,
+    Dispute,
+    Proof,
+    Reason,
+    State,
+    Status,
+)
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.prepare.row_keys import row_keys
 from incarts_pipeline.publish import Output, Owner, check_owner, exists, facts_of, resolve
@@ -262,6 +271,7 @@ def _of_links(row: Mapping[str, Any], project: str) -> Iterator[Entry]:
         return
     doubtful = row["status"] == Status.IN_DOUBT and row["reason"] in _DOUBTS
     refused = row["status"] == Status.REJECTED and row["reason"] == Reason.REFUSED_BY_API
+    disputed = doubtful and row["link_id"] and row["error_code"] == Dispute.LINK_DISPUTED
     if row["link_id"]:
         content = bytes.fromhex(row["link_content_hash"] or "")
         yield Entry(
@@ -270,9 +280,9 @@ def _of_links(row: Mapping[str, Any], project: str) -> Iterator[Entry]:
             idempotency_key=_link_key(row, project, content),
             content_hash=content,
             settled_at=_micros(row["link_created_at"]),
-            link=_link(row),
+            link=_link(row) | ({"proof": Proof.DISPUTED.value} if disputed else {}),
         )
-    if (doubtful or refused) and row["idempotency_key"]:
+    if (doubtful or refused) and row["idempotency_key"] and not disputed:
         yield Entry(
             link_set=row["link_set"],
             row_key=row["row_key"],

@@ -35,6 +35,7 @@ from incarts_pipeline.ledger import (
     claim_doubts,
     end_run,
     has_open,
+    hold_disputed,
     learn,
     living_runs,
     made_by_others,
@@ -181,8 +182,11 @@ class Writer:
         return count
 
     def _claim_doubts(self, connection: sa.Connection) -> list[Operation]:
-        living = living_runs(connection, self._me, self._clock.now())
-        return claim_doubts(connection, list(self._set_ids.values()), self._run_id, living)
+        now, set_ids = self._clock.now(), list(self._set_ids.values())
+        hold_disputed(connection, set_ids, now)
+        return claim_doubts(
+            connection, set_ids, self._run_id, living_runs(connection, self._me, now)
+        )
 
     async def _plan_again(self) -> None:
         """Plan what is left now that doubts are settled; a guard that trips only now ends the run.

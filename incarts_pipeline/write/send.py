@@ -56,7 +56,7 @@ class Sender:
 
     def sending(self, operation: Operation) -> Sending:
         """Return the sending of an operation, of which no attempt is made yet."""
-        known = [operation.correlation_id] if operation.correlation_id else []
+        known = list(operation.earlier_ids)
         return Sending(self, operation, operation.operation_state, known)
 
     async def mark(self, flight: Sequence[Sending]) -> Sequence[Sending]:
@@ -153,13 +153,20 @@ class Sending:
         )
 
     def _overslept(self, marked: Stamp) -> bool:
-        """Say whether this process stood still since the mark, so that another may have taken over.
+        """Say whether an attempt must not leave on its mark any more.
 
-        By then the key may be older than the server's memory; nothing may leave on an old mark.
+        While this process stood still, another may have taken over, or a doubt may have become too
+        old to be sent again: the margins are for clocks and networks, and have no room for waits.
         """
+        now = self.sender.throttle.clock.now()
         # The boot clock, because it goes on while a machine sleeps.
-        passed = self.sender.throttle.clock.now().boot - marked.boot
-        return passed > min(LEASE_SECONDS, self.sender.rule.margin)
+        if now.boot - marked.boot > min(LEASE_SECONDS, self.sender.rule.margin):
+            return True
+        state = self.operation_state
+        return state.first_sent is not None and (
+            self.sender.rule.judge(state.first_sent, now, state.api_key_fingerprint)
+            is not Replay.ALLOWED
+        )
 
     def _keep_back(self, sent: Sent) -> AttemptResult:
         """Record that an attempt didn't leave after all: the mark alone would be a doubt."""

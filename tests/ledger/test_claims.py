@@ -245,3 +245,18 @@ def test_runs_name_link_sets_with_spaces(engine: sa.Engine) -> None:
         living = living_runs(connection, me, NOW)
     assert living["new"].link_sets == {"summer sale", "s"}
     assert living["old"].link_sets == {"a", "b"}
+
+
+@pytest.mark.parametrize("state", [State.IN_DOUBT, State.INTENDED])
+def test_all_earlier_attempts_are_known(engine: sa.Engine, state: State) -> None:
+    """A server may answer what it stored for the first of them, with that one's correlation id."""
+    mine = ours(engine, call())
+    for number in (1, 2):
+        assert send(engine, mine, number=number)
+        settle(engine, mine, state, number=number)
+    if state is State.INTENDED:
+        again = ours(engine, call(), "r2")
+    else:
+        with engine.begin() as connection:
+            [again] = claim_doubts(connection, [1], "r2", [])
+    assert again.earlier_ids == ("corr-r1-1", "corr-r1-2")

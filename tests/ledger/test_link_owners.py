@@ -9,12 +9,17 @@ import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
-from incarts_pipeline.ledger.claims import Call, Operation, claim_doubts
+from incarts_pipeline.ledger.bulk_queries import CURRENT, PAST, UNLINKED
+from incarts_pipeline.ledger.bulk_read import Query
+from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_doubts, lost_calls
+from incarts_pipeline.ledger.current_links import Move, reuse
 from incarts_pipeline.ledger.integrity import damage
+from incarts_pipeline.ledger.link_owners import hold_disputed
 from incarts_pipeline.ledger.overview import overview
+from incarts_pipeline.ledger.rekeying import KeyChange, rekey
 from incarts_pipeline.ledger.review import adopt, recreate
-from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, State
-from tests.support.ledgers import NOW, call, ours, row, send
+from incarts_pipeline.models import Action, Answer, AnswerKind, Link, Proof, State
+from tests.support.ledgers import NOW, call, claim, ours, row, send, settle
 
 OTHER = (b"e" * 32, b"t" * 32, b"l" * 32)
 
@@ -46,6 +51,12 @@ def answer(
         write_outcomes(connection, "r1", outcomes)
 
 
+def doubts(engine: sa.Engine) -> list[Operation]:
+    """Take on what is in doubt."""
+    with engine.begin() as connection:
+        return claim_doubts(connection, [1], "r1", ["r1"])
+
+
 def state(engine: sa.Engine, operation: Operation) -> tuple[object, ...]:
     """Return an operation's state, error code, and whether a run has claimed it."""
     query = "SELECT state, error_code, run_id IS NOT NULL FROM operation WHERE op_id = "
@@ -69,11 +80,62 @@ def test_link_of_another_row_is_a_doubt(
 
 
 def test_it_needs_a_person_once_it_came_too_often(engine: sa.Engine) -> None:
-    """After eight such answers nobody asks again."""
-    one, other = sent(engine, to("1")), sent(engine, to("2"))
+    """After eight such answers nobody asks again; other attempts don't count."""
+    one, other = sent(engine, to("1")), ours(engine, to("2"))
     answer(engine, one, proof=Proof.ECHO)
-    answer(engine, other, proof=Proof.ECHO, number=8)
+    for number in range(1, 9):
+        assert send(engine, other, number=number)
+        settle(engine, other, State.INTENDED, number=number)
+    for number in range(9, 17):
+        assert send(engine, other, number=number)
+        answer(engine, other, proof=Proof.ECHO, number=number)
+        if number < 16:
+            assert state(engine, other) == ("in_doubt", "link_of_another_row", 0)
+            [other] = doubts(engine)
     assert state(engine, other) == ("needs_review", "link_of_another_row", 1)
+
+
+def test_of_two_without_proof_nobody_gets_the_link(engine: sa.Engine) -> None:
+    """Answered in one group: whose it is shows when both are asked for again."""
+    pair = [sent(engine, to(key)) for key in "12"]
+    answer(engine, *pair, proof=Proof.NOTHING_AGAINST_IT)
+    assert [state(engine, one)[:2] for one in pair] == [("in_doubt", "link_of_another_row")] * 2
+    assert row(engine, "SELECT COUNT(*) FROM link") == (0,)
+    answer(engine, pair[1], proof=Proof.NOTHING_AGAINST_IT)
+    assert [state(engine, one)[0] for one in pair] == ["in_doubt", "done"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_proof_counts_whoever_comes_first(engine: sa.Engine, first: int) -> None:
+    """In one group the answer with proof is kept, wherever it stands."""
+    pair = [sent(engine, to(key)) for key in "12"]
+    proofs = [Proof.CONTENT, Proof.NOTHING_AGAINST_IT]
+    found = [
+        Outcome(
+            operation=one,
+            state=State.DONE,
+            at=NOW,
+            number=1,
+            answer=Answer(
+                kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_1"), proof=proof
+            ),
+        )
+        for one, proof in zip(pair, proofs, strict=True)
+    ]
+    with engine.begin() as connection:
+        write_outcomes(connection, "r1", [found[first], found[1 - first]])
+    assert [state(engine, one)[0] for one in pair] == ["done", "in_doubt"]
+
+
+def test_link_that_many_share_is_still_one_rows_for_who_leads_elsewhere(engine: sa.Engine) -> None:
+    """Whoever leads to the same shares it; only who doesn't speaks against an answer."""
+    *shared, last = (sent(engine, call(key, content=key)) for key in "1234")
+    answer(engine, *shared, proof=Proof.ECHO)
+    answer(engine, last, sent(engine, to("5")), proof=Proof.ECHO)
+    assert state(engine, last)[0] == "done"
+    assert row(engine, "SELECT state FROM operation WHERE row_key = '5'") == ("in_doubt",)
+    answer(engine, sent(engine, to("6")), proof=Proof.ECHO)
+    assert row(engine, "SELECT state FROM operation WHERE row_key = '6'") == ("in_doubt",)
 
 
 def test_rows_that_lead_to_the_same_share_a_link(engine: sa.Engine) -> None:
@@ -136,6 +198,165 @@ def test_review_recreates_a_disputed_link(engine: sa.Engine) -> None:
     assert row(engine, "SELECT COUNT(*) FROM row") == (0,)
     again = ours(engine, to("1"))
     assert again.idempotency_key != one.idempotency_key
+
+
+def goes_on(engine: sa.Engine, before: Operation, link: str = "lnk_next") -> Operation:
+    """Give a row another content, and that one a link."""
+    changed = replace(
+        to(before.row_key),
+        content_hash=b"B" * 32,
+        action=Action.REPLACE,
+        expected_op_id=before.op_id,
+    )
+    after = sent(engine, changed)
+    if link:
+        answer(engine, after, proof=Proof.ECHO, link=link)
+    return after
+
+
+def plan_reads(engine: sa.Engine, query: Query) -> list[tuple[object, ...]]:
+    """Return what a plan reads of the set, the columns `row_key` and `op_id` of it."""
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql(query.sql, (1,)).all()
+    return [(one.row_key, one.op_id) for one in found]
+
+
+def uses(engine: sa.Engine, key: str) -> str:
+    """Return the link that a row uses."""
+    [link] = row(engine, f"SELECT link_id FROM row WHERE row_key = '{key}'")
+    return str(link)
+
+
+def answered_with_its_link(engine: sa.Engine, key: str, link: str) -> None:
+    """Let a row be answered with the link that another one has without proof."""
+    answer(engine, sent(engine, to(key)), proof=Proof.ECHO, link=link)
+
+
+def test_row_goes_back_to_the_link_that_was_adopted(engine: sa.Engine) -> None:
+    """Not to the disputed one, though its id is the lower; and that is the one it replaced."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    answered_with_its_link(engine, "2", "lnk_a")
+    with engine.begin() as connection:
+        adopt(connection, first.op_id, Link(id="lnk_b"), NOW)
+    second = goes_on(engine, first, "lnk_c")
+    assert plan_reads(engine, PAST) == [("1", first.op_id)]
+    with engine.begin() as connection:
+        [replaced] = connection.exec_driver_sql(CURRENT.sql, (1,)).all()
+        assert replaced.replaces_link_id == "lnk_b"
+        assert reuse(connection, [Move(1, "1", first.op_id, second.op_id)], "r2", NOW) == []
+    assert uses(engine, "1") == "lnk_b"
+
+
+def test_row_goes_back_to_the_link_that_came_first(engine: sa.Engine) -> None:
+    """Of two links under one key it is the one that was in use, whatever their ids."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.ECHO, link="lnk_z")
+    later = replace(NOW, wall=NOW.wall + 1)
+    found = Answer(kind=AnswerKind.LINK, correlation_id="c", made=Link(id="lnk_a"))
+    with engine.begin() as connection:
+        again = Outcome(operation=first, state=State.DONE, at=later, number=1, answer=found)
+        write_outcomes(connection, "r1", [again])
+    second = goes_on(engine, first)
+    with engine.begin() as connection:
+        reuse(connection, [Move(1, "1", first.op_id, second.op_id)], "r2", NOW)
+    assert uses(engine, "1") == "lnk_z"
+
+
+def test_disputed_link_is_never_used_again(engine: sa.Engine) -> None:
+    """A row that wants the content again needs review: it may have a link that nobody told.
+
+    Adopted, that one is used again; given up, another is made.
+    """
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    second = goes_on(engine, first)
+    answered_with_its_link(engine, "2", "lnk_a")
+    assert state(engine, first)[0] == "done"
+    assert plan_reads(engine, PAST) == []
+    back = Move(1, "1", first.op_id, second.op_id)
+    with engine.begin() as connection:
+        assert reuse(connection, [back], "r2", NOW) == [back]
+        wanted = replace(to("1"), expected_op_id=second.op_id)
+        assert lost_calls(connection, [wanted], retry_rejected=False) == [wanted]
+    assert claim(engine, wanted, "r2") == (Claim.DOUBT, None)
+    assert state(engine, first)[:2] == ("needs_review", "link_disputed")
+    assert uses(engine, "1") == "lnk_next"
+    with engine.begin() as connection:
+        adopt(connection, first.op_id, Link(id="lnk_own"), NOW)
+        assert lost_calls(connection, [wanted], retry_rejected=False) == []
+        assert reuse(connection, [back], "r2", NOW) == []
+    assert uses(engine, "1") == "lnk_own"
+
+
+@pytest.mark.parametrize("end", ["refused", "given up", "paced", "dropped"])
+def test_row_is_held_once_nothing_replaces_its_disputed_link(engine: sa.Engine, end: str) -> None:
+    """Its next link was on its way as the dispute began, and came to nothing."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    second = goes_on(engine, first, "")
+    if end == "dropped":
+        settle(engine, second, State.INTENDED)
+    answered_with_its_link(engine, "2", "lnk_a")
+    if end == "refused":
+        settle(engine, second, State.REJECTED)
+    elif end == "paced":
+        settle(engine, second, State.INTENDED)
+    elif end == "given up":
+        settle(engine, second, State.NEEDS_REVIEW)
+        with engine.begin() as connection:
+            recreate(connection, second.op_id, NOW)
+    assert ("1", first.op_id) in plan_reads(engine, UNLINKED)
+    with engine.begin() as connection:
+        hold_disputed(connection, [1], NOW)
+    assert state(engine, first)[:2] == ("needs_review", "link_disputed")
+    assert uses(engine, "1") == "lnk_a"
+
+
+def test_link_on_its_way_replaces_a_disputed_one(engine: sa.Engine) -> None:
+    """Nobody has to look at a link that its row has given up."""
+    first = sent(engine, to("1"))
+    answer(engine, first, proof=Proof.NOTHING_AGAINST_IT, link="lnk_a")
+    second = goes_on(engine, first, "")
+    answered_with_its_link(engine, "2", "lnk_a")
+    for _ in range(2):
+        with engine.begin() as connection:
+            hold_disputed(connection, [1], NOW)
+        assert state(engine, first)[0] == "done"
+        assert ("1", first.op_id) not in plan_reads(engine, UNLINKED)
+        answer(engine, second, proof=Proof.ECHO, link="lnk_b")
+    assert uses(engine, "1") == "lnk_b"
+
+
+def shared(engine: sa.Engine) -> dict[str, bool]:
+    """Return of each row whether another one is said to have its link."""
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql(CURRENT.sql, (1,)).all()
+    return {one.row_key: bool(one.is_shared) for one in found}
+
+
+def test_only_rows_share_links(engine: sa.Engine) -> None:
+    """Neither what a row was called before shares its link, nor who had it by mistake."""
+    moved = sent(engine, to("0012"))
+    answer(engine, moved, proof=Proof.ECHO, link="lnk_moved")
+    with engine.begin() as connection:
+        assert rekey(connection, [KeyChange(1, "0012", "12", moved.op_id)], "r2", (), NOW) == []
+    assert shared(engine) == {"12": False}
+    wrong, right = sent(engine, to("1")), sent(engine, to("2"))
+    answer(engine, wrong, proof=Proof.NOTHING_AGAINST_IT)
+    for _ in range(2):
+        answer(engine, right, proof=Proof.ECHO)
+    assert shared(engine) == {"12": False, "1": False, "2": False}
+    with engine.begin() as connection:
+        recreate(connection, wrong.op_id, NOW)
+    assert shared(engine) == {"12": False, "2": False}
+    answer(
+        engine,
+        *(sent(engine, call(key, content=key)) for key in "56"),
+        proof=Proof.ECHO,
+        link="lnk_shared",
+    )
+    assert {key for key, is_shared in shared(engine).items() if is_shared} == {"5", "6"}
 
 
 def alarms(engine: sa.Engine) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
+from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import CatalogError, LedgerForeignError, RefusedError
+from incarts_pipeline.ledger import dispute, once
 from incarts_pipeline.ledger.sqlite.witness import Witness
+from incarts_pipeline.maintenance.adoption import adopt
 from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.maintenance.review import open_cases, recreate
 from incarts_pipeline.maintenance.status import ledger_overview
-from incarts_pipeline.models import State
+from incarts_pipeline.models import Rekeyed, State
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import Sandbox
@@ -378,6 +382,124 @@ def test_old_doubts_survive_a_second_import(run: Run, settings: Settings, box: S
     before = dump("operation")
     assert import_links("links.parquet", settings).known == 1
     assert dump("operation") == before
+
+
+def disputed_link() -> str:
+    """Dispute the link of the first row; return its id."""
+    with opened("ledger.db") as connection:
+        [(op_id, link_id)] = connection.execute(
+            "SELECT op_id, link_id FROM row WHERE row_key = '000000'"
+        ).fetchall()
+    with once(Path("ledger.db")) as connection:
+        dispute(connection, op_id, link_id, Clock().now())
+    return str(link_id)
+
+
+def copied_tables() -> str:
+    """Keep the tables as they are published now; return the place of links.parquet."""
+    Path("before").mkdir()
+    for path in Path().glob("links*.parquet"):
+        shutil.copy(path, "before")
+    return "before/links.parquet"
+
+
+@pytest.mark.parametrize("with_history", [True, False])
+@pytest.mark.parametrize("published", ["before", "since"])
+def test_import_settles_no_dispute(
+    run: Run, settings: Settings, published: str, with_history: bool
+) -> None:
+    """The row stays held, whether the table was published before the dispute or since."""
+    run(products(2))
+    before = copied_tables()
+    link = disputed_link()
+    run(products(2))
+    source = before if published == "before" else "links.parquet"
+    if not with_history:
+        Path(source).with_name("links.history.parquet").unlink()
+    import_links(source, settings)
+    [case] = open_cases(settings)
+    assert case.reason == "link_disputed"
+    assert run(products(2)).exit_code() == 3
+    row, other = pq.read_table("links.parquet").to_pylist()
+    assert (row["status"], row["link_id"], other["status"]) == ("in_doubt", link, "unchanged")
+
+
+@pytest.mark.parametrize("with_history", [True, False])
+@pytest.mark.parametrize("ledger", ["backup", "lost"])
+def test_older_ledger_learns_of_a_dispute(
+    run: Run, settings: Settings, ledger: str, with_history: bool
+) -> None:
+    """And holds the row, as the one that was lost did."""
+    run(products(2))
+    backup = copy_of_the_ledger()
+    disputed_link()
+    run(products(2))
+    lose_the_ledger()
+    if ledger == "backup":
+        Path("ledger.db").write_bytes(backup)
+    if not with_history:
+        Path("links.history.parquet").unlink()
+    elif ledger == "backup":
+        import_links("links.parquet", settings)
+    import_links("links.parquet", settings)
+    assert run(products(2)).exit_code() == 3
+    assert [row["status"] for row in pq.read_table("links.parquet").to_pylist()] == [
+        "in_doubt",
+        "unchanged",
+    ]
+    assert len(open_cases(settings)) == 1
+
+
+def test_import_leaves_what_a_person_adopted(run: Run, settings: Settings) -> None:
+    """A table that was published during the dispute disputes nothing again."""
+    run(products(1))
+    link = disputed_link()
+    run(products(1))
+    before = copied_tables()
+    [case] = open_cases(settings)
+    adopt(case.idempotency_key, link, settings, unchecked=True)
+    import_links(before, settings)
+    assert open_cases(settings) == []
+    assert run(products(1)).exit_code() == 0
+
+
+@pytest.mark.parametrize("published", ["before", "since"])
+def test_import_brings_no_link_back_that_was_given_up(
+    run: Run, settings: Settings, box: Sandbox, published: str
+) -> None:
+    """The row has none, and the next run makes one; nor does an older ledger keep it."""
+    run(products(2))
+    backup = copy_of_the_ledger()
+    before = copied_tables()
+    link = disputed_link()
+    run(products(2))
+    recreate([open_cases(settings)[0].idempotency_key], settings)
+    if published == "since":
+        run(products(2))
+        lose_the_ledger()
+        Path("ledger.db").write_bytes(backup)
+    import_links(before if published == "before" else "links.parquet", settings)
+    assert run(products(2)).exit_code() == 0
+    table = pq.read_table("links.parquet")
+    assert link not in table["link_id"].to_pylist()
+    assert table["link_id"].null_count == 0
+    assert box.audit().links == 3
+
+
+def test_import_brings_no_link_back_that_moved(run: Run, settings: Settings) -> None:
+    """It is the new key's alone, whatever a table from before says."""
+    run(products(25))
+    before = copied_tables()
+    respelled = [str(i) if i == 3 else f"{i:06d}" for i in range(25)]
+    run(products(25, sku=respelled), rekeyed=Rekeyed.MOVE)
+    rows = dump("row", but=("changed_at",))
+    import_links(before, settings)
+    assert dump("row", but=("changed_at",)) == rows
+    with opened("ledger.db") as connection:
+        states = connection.execute(
+            "SELECT row_key, state FROM operation WHERE row_key IN ('3', '000003') ORDER BY op_id"
+        ).fetchall()
+    assert states == [("000003", "moved"), ("3", "done")]
 
 
 def test_corrected_id_is_no_alarm(settings: Settings) -> None:

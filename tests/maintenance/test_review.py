@@ -13,11 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ForbiddenError, MappingError, RefusedError
 from incarts_pipeline.identity import idempotency_key
+from incarts_pipeline.ledger import dispute, once
 from incarts_pipeline.maintenance import adoption, review
 from incarts_pipeline.maintenance.adoption import adopt
 from incarts_pipeline.maintenance.review import evidence, open_cases, recreate, row_history
@@ -350,3 +352,68 @@ def test_missing_ledger_is_named(settings: Settings) -> None:
     with pytest.raises(Exception, match="There is no ledger"):
         open_cases(settings)
     assert not Path("ledger.db").exists()
+
+
+def disputed(row_key: str, content: str = "current") -> str:
+    """Dispute the link that a row uses, or the other one that it had; return its id."""
+    use = "IN" if content == "current" else "NOT IN"
+    with opened("ledger.db") as connection:
+        [(op_id, link_id)] = connection.execute(
+            "SELECT op_id, link_id FROM link JOIN operation USING (op_id) "
+            f"WHERE row_key = ? AND op_id {use} (SELECT op_id FROM row)",
+            [row_key],
+        ).fetchall()
+    with once(Path("ledger.db")) as connection:
+        dispute(connection, op_id, link_id, Clock().now())
+    return str(link_id)
+
+
+def outcome(row: int = 0) -> tuple[object, ...]:
+    """Return the status, reason and link of a row of links.parquet."""
+    found = pq.read_table("links.parquet").to_pylist()[row]
+    return found["status"], found["reason"], found["link_id"]
+
+
+def test_row_goes_back_to_the_adopted_link(run: Run, settings: Settings) -> None:
+    """Its content changes and changes back: the disputed link is not taken up again."""
+    run(products(2))
+    disputed("000000")
+    [case] = open_cases(settings)
+    adopt(case.idempotency_key, "lnk_zzzzzzzzzz", settings, unchecked=True)
+    run(products(2, quantity=[7, 1]))
+    assert outcome()[:2] == ("replaced", "changed")
+    run(products(2))
+    assert outcome() == ("reused", "changed_back", "lnk_zzzzzzzzzz")
+
+
+def test_row_doesnt_go_back_to_a_disputed_link(run: Run, settings: Settings, box: Sandbox) -> None:
+    """It needs review, as its own link may exist; given up, it gets a new one."""
+    run(products(1))
+    run(products(1, quantity=[7]))
+    disputed("000000", "earlier")
+    assert run(products(1, quantity=[7])).exit_code() == 0
+    assert outcome()[0] == "unchanged"
+    [*_, current] = outcome()
+    requests = box.audit().requests
+    for _ in range(2):
+        assert run(products(1)).exit_code() == 3
+        assert outcome() == ("in_doubt", "needs_review", current)
+        [case] = open_cases(settings)
+        assert (case.reason, box.audit().requests) == ("link_disputed", requests)
+    recreate([case.idempotency_key], settings)
+    run(products(1))
+    assert outcome()[0] == "replaced"
+    assert box.audit().requests == requests + 1
+
+
+@pytest.mark.parametrize("quantity", [1, 7])
+def test_row_is_held_when_nothing_replaces_its_disputed_link(
+    run: Run, settings: Settings, quantity: int
+) -> None:
+    """The link was disputed while its replacement was pending, whatever the catalog wants now."""
+    run(products(1))
+    run(products(1, quantity=[7]), api_key=SecretStr("ic_sandbox_another_key"))
+    used = disputed("000000")
+    assert run(products(1, quantity=[quantity])).exit_code() == 3
+    assert outcome() == ("in_doubt", "needs_review", used)
+    assert [case.reason for case in open_cases(settings)] == ["link_disputed"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.support.sqlite_files import opened
 
 VERSION_5 = """
+DROP INDEX link_disputed;
 ALTER TABLE link DROP COLUMN proof;
 ALTER TABLE link DROP COLUMN status;
 DROP TABLE lost_key;

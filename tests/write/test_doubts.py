@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,9 +11,10 @@ from pydantic import SecretStr
 
 from incarts_pipeline.api import client_of
 from incarts_pipeline.api.probe import probe
-from incarts_pipeline.clock import Clock
+from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.display.summary import made_line
 from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.ledger import replay_rule
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
@@ -89,6 +91,37 @@ def test_old_doubt_needs_review(settings: Settings, box: Sandbox, run: Run) -> N
     assert operation()[:2] == ("needs_review", "too_old")
     assert (row()["status"], row()["reason"]) == ("in_doubt", "needs_review")
     assert apply_at(settings, Clock()).written.requests == 0
+
+
+class StandsStill(Clock):
+    """Five seconds before the deadline of the only doubt; ten later once its replay is marked."""
+
+    def __init__(self, deadline: float) -> None:
+        with opened("ledger.db") as connection:
+            query = "SELECT first_sent_at / 1e6, first_sent_boot, boot_id FROM operation"
+            [(wall, boot, boot_id)] = connection.execute(query).fetchall()
+        ago = deadline - 5
+        self._stamp = Stamp(wall=wall + ago, boot=boot + ago, boot_id=boot_id)
+        self._is_marked = False
+
+    def now(self) -> Stamp:
+        """Return one of the two instants."""
+        self._is_marked = self._is_marked or operation()[0] == "sent"
+        later = 10 if self._is_marked else 0
+        stamp = self._stamp
+        return replace(stamp, wall=stamp.wall + later, boot=stamp.boot + later)
+
+
+def test_doubt_that_grows_too_old_after_its_mark_does_not_leave(
+    settings: Settings, box: Sandbox, run: Run
+) -> None:
+    """A replay that was marked in time and would leave after the deadline is kept back."""
+    box.fail_next("error_after", times=50)
+    run(products(1), until=1)
+    requests, (_, _, attempts) = box.audit().requests, operation()
+    apply_at(settings, StandsStill(replay_rule(settings).deadline))
+    assert box.audit().requests == requests
+    assert operation() == ("needs_review", "too_old", attempts + 1)
 
 
 def test_changed_clock_needs_review(settings: Settings, box: Sandbox, run: Run) -> None:

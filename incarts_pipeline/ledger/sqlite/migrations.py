@@ -65,4 +65,5 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "CREATE TABLE lost_key (digest BLOB NOT NULL, PRIMARY KEY (digest)) WITHOUT ROWID",
         "INSERT INTO meta (name, value) VALUES ('commits', '0')",
     ],
+    7: ["CREATE INDEX link_disputed ON link (op_id) WHERE proof = 'disputed'"],
 }

@@ -8,15 +8,13 @@ from contextlib import AbstractContextManager
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.bulk_read import Reading
-from incarts_pipeline.ledger.sqlite.bulk_read import open_reading
 from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED, open_file
 from incarts_pipeline.ledger.sqlite.ledger_file import check_file, create_empty, is_there
 from incarts_pipeline.ledger.sqlite.migrations import MIGRATIONS
@@ -33,6 +31,9 @@ from incarts_pipeline.ledger.sqlite.writer import SqliteWriter
 from incarts_pipeline.ledger.statements import Statement
 from incarts_pipeline.ledger.store import RunWriter
 from incarts_pipeline.sqlite import explain
+
+if TYPE_CHECKING:
+    from incarts_pipeline.ledger.bulk_read import Reading
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 _MOST = 10  # complaints of each kind; one damaged page may have spoilt thousands
@@ -97,6 +98,9 @@ class SqliteStore:
         write_mark(self._path, connection.info["mark"])
 
     def reading(self, *, large: bool | None = None) -> AbstractContextManager[Reading]:
+        # Here, because most commands read nothing in bulk, and Arrow takes long to load.
+        from incarts_pipeline.ledger.sqlite.bulk_read import open_reading
+
         return open_reading(self._path, large=large)
 
     def writer(self, engine: sa.Engine, run_id: str) -> RunWriter:

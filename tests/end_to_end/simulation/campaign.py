@@ -55,7 +55,7 @@ class Findings:
 def play(world: World) -> list[str]:
     """Play a world's schedule to its end; return what is wrong, in order."""
     wrong = checks.always(schedule(world))
-    wrong += checks.always(calm(world)) + checks.forgotten(world)
+    wrong += checks.always(calm(world)) + checks.forgotten(world) + checks.disputed(world)
     calm(review(world))
     calm(calm(review(world)))  # a key that was given up may follow on one that is held
     return wrong + checks.always(world) + checks.forgotten(world, reviewed=True)
@@ -92,7 +92,7 @@ def on_sqlite(seeds: Iterable[int], file: Path) -> Findings:
     """Play schedules on real SQLite, each also on the model: both must end alike."""
     found = Findings()
     engine = prepare_file(file, "https://api.incarts.example")
-    sa.event.listen(engine, "connect", _without_fsync)
+    sa.event.listen(engine, "connect", without_fsync)
     engine.dispose()
     with engine.begin() as connection:
         ensure_sets(connection, "demo", ["s"], ["sku"])
@@ -118,7 +118,7 @@ def _ends(ledger: Ledger) -> list[tuple[object, ...]]:
     return [*sorted(map(end, ledger.operations())), *rows]
 
 
-def _without_fsync(connection: sa.pool.PoolProxiedConnection, _: object) -> None:
+def without_fsync(connection: sa.pool.PoolProxiedConnection, _: object) -> None:
     """Speed schedules up: what they look for is not what a power cut leaves behind."""
     connection.execute("PRAGMA synchronous=OFF")  # type: ignore[attr-defined]
 

@@ -67,6 +67,18 @@ def forgotten(world: World, *, reviewed: bool = False) -> list[str]:
     return found
 
 
+def disputed(world: World) -> list[str]:
+    """Return the rows of the catalog that use a disputed link, and nothing says so."""
+    found = []
+    for row_key in world.catalog:
+        row = world.ledger.row(row_key)
+        flagged = any(op.state in _FLAGGED for op in row.operations)
+        used = [op.disputed for op in row.operations if op.op_id == row.op_id]
+        if any(row.link_id in links for links in used) and not flagged:
+            found.append(f"row {row_key} uses {row.link_id}, which is disputed")
+    return found
+
+
 def undone(world: World) -> list[str]:
     """Return what was done once and isn't any more.
 

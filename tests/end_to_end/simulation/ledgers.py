@@ -70,6 +70,7 @@ class Known:
     generation: int
     state: State
     links: frozenset[str]
+    disputed: frozenset[str]  # those of the links that may not be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +80,4 @@ class Row:
     op_id: int | None
     content_hash: bytes | None
     operations: list[Known]
+    link_id: str | None

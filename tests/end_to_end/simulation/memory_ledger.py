@@ -33,8 +33,9 @@ class _Op:
     run_id: str | None
     operation_state: OperationState = field(default_factory=OperationState)
     epoch: int = 1
-    correlation_id: str | None = None
+    earlier_ids: tuple[str, ...] = ()
     links: dict[str, Proof | None] = field(default_factory=dict)
+    of_others: int = 0  # answers with links of other rows
 
     @property
     def state(self) -> State:
@@ -53,6 +54,7 @@ class _Op:
 
     def known(self) -> Known:
         links = frozenset(self.links)
+        disputed = frozenset(link for link in links if self.links[link] is Proof.DISPUTED)
         return Known(
             self.op_id,
             self.key,
@@ -61,7 +63,13 @@ class _Op:
             self.generation,
             self.state,
             links,
+            disputed,
         )
+
+    def link_to_use(self) -> str | None:
+        """Return the link that its row may use: the adopted one, else the first that came."""
+        usable = {link: proof for link, proof in self.links.items() if proof is not Proof.DISPUTED}
+        return min(usable, key=lambda link: usable[link] is not Proof.REVIEW, default=None)
 
 
 @dataclass(slots=True)
@@ -135,7 +143,9 @@ class MemoryLedger:
         return 1 + max(self._in.ops, default=0)
 
     def doubts(self, run: str, living: Collection[str]) -> list[Operation]:
-        """Take on what is in doubt and nobody is at."""
+        """Hold what is disputed still; take on what is in doubt and nobody is at."""
+        for op in list(self._in.ops.values()):
+            self._hold(op)
         found = [
             op
             for op in self._in.ops.values()
@@ -152,7 +162,12 @@ class MemoryLedger:
         """Record the intent, or say why not."""
         known = self._of_row(call.row_key)
         current = self._in.rows.get(call.row_key, (None, ""))[0]
-        verdict = claims.decide(call, known, current, run, living, retry_rejected=False)
+        disputed = [op.op_id for op in known if op.state is State.DONE and not op.link_to_use()]
+        verdict = claims.decide(
+            call, known, current, run, living, retry_rejected=False, disputed=disputed
+        )
+        if verdict.hold is not None:
+            self._review(self._in.ops[verdict.hold])
         if verdict.claim is not Claim.OURS:
             return verdict.claim, None
         self._changed()
@@ -184,7 +199,7 @@ class MemoryLedger:
             return False
         self._changed()
         op.operation_state = op.operation_state.sent(sent.at, sent.api_key_fingerprint)
-        op.correlation_id = sent.correlation_id
+        op.earlier_ids += (sent.correlation_id,)
         return True
 
     def record(self, run: str, outcome: Outcome) -> None:
@@ -197,7 +212,8 @@ class MemoryLedger:
         proof = outcome.answer.proof if outcome.answer else None
         state, lets_go = outcome.state, False
         if link is not None and self._is_anothers(op, link.id, proof):
-            lets_go = outcome.number is not None and outcome.number < _MOST_LINKS_OF_OTHERS
+            op.of_others += 1
+            lets_go = outcome.number is not None and op.of_others < _MOST_LINKS_OF_OTHERS
             link, state = None, State.IN_DOUBT if lets_go else State.NEEDS_REVIEW
         if op.state is not State.DONE and (link or op.epoch == outcome.operation.epoch):
             settled = op.operation_state
@@ -229,17 +245,35 @@ class MemoryLedger:
 
     def _dispute(self, op: _Op, link_id: str) -> None:
         op.links[link_id] = Proof.DISPUTED
-        in_use = self._in.rows.get(op.call.row_key) == (op.op_id, link_id)
-        is_open = any(one.state in OPEN_STATES for one in self._of_row(op.call.row_key))
-        if op.state is State.DONE and in_use and not is_open:
-            op.goes_into(State.NEEDS_REVIEW)
-            op.epoch += 1
+        self._hold(op)
+
+    def _hold(self, op: _Op) -> None:
+        """Hold a row that uses a disputed link, unless it may get another one by what is open."""
+        op_id, link_id = self._in.rows.get(op.call.row_key, (None, ""))
+        in_use = op_id == op.op_id and op.links[link_id] is Proof.DISPUTED
+        if in_use and op.state is State.DONE and not self._in_doubt(op.call.row_key):
+            self._review(op)
+
+    def _review(self, op: _Op) -> None:
+        self._changed()
+        for one in self._of_row(op.call.row_key):
+            if one.state is State.INTENDED:
+                del self._in.ops[one.op_id]
+        op.goes_into(State.NEEDS_REVIEW)
+        op.epoch += 1
+
+    def _in_doubt(self, row_key: str) -> bool:
+        return any(
+            op.state in OPEN_STATES and op.state is not State.INTENDED
+            for op in self._of_row(row_key)
+        )
 
     def reuse(self, row_key: str, op_id: int, expected: int | None, run: str, now: Stamp) -> None:
         """Point a row back at a link that it had, unless it has another one by now."""
-        if self._in.rows.get(row_key, (None, ""))[0] == expected:
+        link_id = self._in.ops[op_id].link_to_use()
+        if self._in.rows.get(row_key, (None, ""))[0] == expected and link_id is not None:
             self._changed()
-            self._in.rows[row_key] = (op_id, min(self._in.ops[op_id].links))
+            self._in.rows[row_key] = (op_id, link_id)
 
     def rekey(self, change: KeyChange, run: str, living: Collection[str], now: Stamp) -> bool:
         """Move a link to its row's new key, unless one of the two rows has gone on."""
@@ -272,7 +306,7 @@ class MemoryLedger:
             old.run_id,
             replace(old.operation_state),
             old.epoch,
-            old.correlation_id,
+            old.earlier_ids,
             {link_id: old.links[link_id]},
         )
         self._in.ops[new.op_id] = new
@@ -285,9 +319,9 @@ class MemoryLedger:
 
     def row(self, row_key: str) -> Row:
         """Return what planning needs of a row."""
-        op_id = self._in.rows.get(row_key, (None, ""))[0]
+        op_id, link_id = self._in.rows.get(row_key, (None, None))
         used = self._in.ops[op_id].content_hash if op_id is not None else None
-        return Row(op_id, used, [op.known() for op in self._of_row(row_key)])
+        return Row(op_id, used, [op.known() for op in self._of_row(row_key)], link_id)
 
     def adopt(self, op_id: int, link_id: str, now: Stamp) -> None:
         """Do what a person does who knows the link."""
@@ -339,5 +373,5 @@ def _operation(op: _Op) -> Operation:
         body=op.call.body,
         epoch=op.epoch,
         operation_state=op.operation_state,
-        correlation_id=op.correlation_id,
+        earlier_ids=op.earlier_ids,
     )

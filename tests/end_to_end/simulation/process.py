@@ -104,8 +104,8 @@ def _past(row: Row, body: bytes) -> int | None:
     wanted = content_hash(body)
     if row.content_hash == wanted or any(op.state in _DOUBTS for op in row.operations):
         return None
-    done = [o.op_id for o in row.operations if o.state is State.DONE and o.content_hash == wanted]
-    return max(done, default=None)
+    done = [o for o in row.operations if o.state is State.DONE and o.content_hash == wanted]
+    return max((o.op_id for o in done if o.links - o.disputed), default=None)
 
 
 def _wants_call(row: Row, body: bytes) -> bool:
@@ -120,7 +120,7 @@ def _wants_call(row: Row, body: bytes) -> bool:
 def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
     """Send one operation until it is settled or this run's patience ends."""
     operation_state = operation.operation_state
-    attempts = [operation.correlation_id] if operation.correlation_id else []
+    attempts = list(operation.earlier_ids)
     for _ in range(_PATIENCE):
         now = world.now(me)
         if operation_state.first_sent is not None:

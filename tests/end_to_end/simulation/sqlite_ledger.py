@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from incarts_pipeline.clock import Stamp
+from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.ledger import (
     attempts as records,
     claims,
     current_links as pointers,
+    link_owners,
     rekeying,
     review,
     tables,
@@ -31,6 +32,7 @@ from tests.end_to_end.simulation.ledgers import SET_ID, Known, Row
 
 T = TypeVar("T")
 
+_NOW = Clock().now()  # nothing depends on when a row was held
 _TABLES = ("link", "attempt", "body", "row", "operation", "lost_key")
 
 
@@ -89,7 +91,8 @@ class SqliteLedger:
         return {digest.hex() for digest in found}
 
     def doubts(self, run: str, living: Collection[str]) -> list[Operation]:
-        """Take on what is in doubt and nobody is at."""
+        """Hold what is disputed still; take on what is in doubt and nobody is at."""
+        self._do(lambda c: link_owners.hold_disputed(c, [SET_ID], _NOW))
         return self._do(lambda c: claims.claim_doubts(c, [SET_ID], run, living))
 
     def claim(
@@ -125,11 +128,15 @@ class SqliteLedger:
         r = tables.row.c
         found = self._do(
             lambda c: c.execute(
-                sa.select(r.op_id, r.content_hash).where(r.set_id == SET_ID, r.row_key == row_key)
+                sa.select(r.op_id, r.content_hash, r.link_id).where(
+                    r.set_id == SET_ID, r.row_key == row_key
+                )
             ).first()
         )
         known = [op for op in self.operations() if op.row_key == row_key]
-        return Row(found.op_id if found else None, found.content_hash if found else None, known)
+        if found is None:
+            return Row(None, None, known, None)
+        return Row(found.op_id, found.content_hash, known, found.link_id)
 
     def adopt(self, op_id: int, link_id: str, now: Stamp) -> None:
         """Do what a person does who knows the link."""
@@ -152,17 +159,20 @@ class SqliteLedger:
                     o.generation,
                     o.state,
                     sa.func.group_concat(k.link_id),
+                    sa.func.group_concat(k.link_id).filter(tables.IS_DISPUTED),
                 )
                 .outerjoin(tables.link, k.op_id == o.op_id)
                 .group_by(o.op_id)
             ).all()  # type: ignore[arg-type]
         )
         return [
-            Known(
-                r[0], r[1], r[2], r[3], r[4], State(r[5]), frozenset((r[6] or "").split(",")) - {""}
-            )
+            Known(r[0], r[1], r[2], r[3], r[4], State(r[5]), _listed(r[6]), _listed(r[7]))
             for r in rows
         ]
+
+
+def _listed(links: str | None) -> frozenset[str]:
+    return frozenset(links.split(",")) if links else frozenset()
 
 
 def _raw(connection: sa.Connection) -> sqlite3.Connection:
