@@ -37,9 +37,7 @@ from .models import (
 from .pipeline import (
     RunResult as RunResult,
     apply_plan as apply_plan,
-    apply_qr_codes as apply_qr_codes,
     plan_catalog as plan_catalog,
-    plan_qr_codes as plan_qr_codes,
     plan_saved as plan_saved,
 )
 from .plan import (
@@ -51,6 +49,7 @@ from .plan import (
     save_plan as save_plan,
 )
 from .prepare import Partition as Partition
+from .qr_codes import apply_qr_codes as apply_qr_codes, plan_qr_codes as plan_qr_codes
 from .settings import Settings as Settings, load_settings as load_settings
 from .sync import run_blocking as run_blocking
 from .write import IfRunning as IfRunning, WriteOptions as WriteOptions

@@ -22,26 +22,21 @@ from incarts_pipeline.ledger import (
     ReplayRule,
     clock_of,
     ensure_sets,
-    existing_ledger,
     join_partition,
     keep_word,
-    known_sets,
-    links_in_use,
     next_sequence,
     prepare_file,
     replay_rule,
     transaction,
 )
 from incarts_pipeline.mapping import Mapping, accepting, check_told, default_mapping, own_columns
-from incarts_pipeline.models import LINKS, QR_CODES, Kind, Limits, Policy, Status
+from incarts_pipeline.models import LINKS, Kind, Limits, Status
 from incarts_pipeline.plan import (
-    GROUPS,
     NamedPath,
     Plan,
     PlanFigures,
     PlanOptions,
     PlanRequest,
-    QrRequest,
     SavedPlan,
     as_saved,
     check_apart,
@@ -51,7 +46,7 @@ from incarts_pipeline.plan import (
     paths_read,
     refuse,
 )
-from incarts_pipeline.prepare import Chosen, choose_mapping, code_requests, request_schema
+from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
 from incarts_pipeline.schemas import link_request_schema
@@ -221,16 +216,16 @@ async def apply_plan(
     if plan.kind.is_catalog:
         check_signer(plan.signed_by, known.require_signature)
     _check_target(plan, known)
-    ledger, target = known.ledger, Output(links=str(output))
-    view = LedgerReader(ledger, base_url=known.base_url)
+    ledger, tables = known.ledger, Output(links=str(output))
+    reader = LedgerReader(ledger, base_url=known.base_url)
     owner = Owner(
         base_url=known.base_url,
         project_id=plan.options.project_id,
         link_sets=plan.options.link_sets,
     )
     read = (*plan.read, *paths_read(settings))
-    check_apart(target.paths_of(plan.kind), read)
-    check_output(plan.kind, target, view, owner)
+    check_apart(tables.paths_of(plan.kind), read)
+    check_output(plan.kind, tables, reader, owner)
     if plan.fingerprint is not None:
         plan.fingerprint.check()
     engine = prepare_file(ledger, known.base_url)
@@ -254,7 +249,7 @@ async def apply_plan(
             published = await asyncio.to_thread(
                 publish,
                 plan,
-                target,
+                tables,
                 ledger=ledger,
                 set_ids=set_ids,
                 left=left_over(written, options),
@@ -373,87 +368,3 @@ def plan_saved(saved: SavedPlan, settings: Settings, **changes: Any) -> Plan:
         raise
     signer = None if changes else saved.signed_by
     return dataclasses.replace(same, read=(*same.read, saved.file), signed_by=signer)
-
-
-@raising_ours
-def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
-    """Find the codes that are still to make; sends nothing.
-
-    Whose link a code is for is what the ledger says now; a row without one is rejected by name.
-
-    Raises:
-        CatalogError: the table can't be read.
-        MappingError: it doesn't say which codes are wanted.
-        SettingsError: the project id is missing.
-        LedgerError: there is no ledger, it can't be read, or belongs to another base URL.
-    """
-    known = settings.for_planning()
-    project_id = known.project_id
-    existing_ledger(settings)
-    ledger = LedgerReader(known.ledger, base_url=known.base_url)
-    catalog = open_catalog(
-        request.source,
-        **request.reading(),
-        max_line_bytes=known.limits.max_line_bytes,
-        max_columns=known.limits.max_columns,
-    )
-    catalog.require(catalog.faults)  # a template may name any column
-    sets = ledger.read(lambda connection: known_sets(connection, project_id))
-    mapping = choose_mapping(
-        catalog.schema,
-        project_id=project_id,
-        sets={name: names for name, (_, names) in sets.items()},
-        link_set=request.link_set,
-        identifiers=request.identifiers,
-        name=request.name,
-    )
-
-    def links(name: str, row_keys: Sequence[str]) -> dict[str, str]:
-        if name not in sets:
-            return {}
-        return ledger.read(lambda connection: links_in_use(connection, sets[name][0], row_keys))
-
-    return make_plan(
-        request_schema(catalog.schema, mapping),
-        code_requests(catalog.batches(), mapping, catalog.schema, links),
-        catalog=catalog,
-        kind=QR_CODES,
-        ledger=ledger,
-        options=_options(request, known, ledger),
-        now=clock_of(known.ledger, clock or Clock()).now(),
-        read=paths_read(settings, catalog=request.source, catalog_format=request.catalog_format),
-    )
-
-
-# What differs where content is kept is the link, which was replaced: every group makes a new code.
-_REPLACED = dict.fromkeys(GROUPS, Policy.REPLACE)
-
-
-def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -> PlanOptions:
-    rule = replay_rule(settings)
-    return PlanOptions(
-        project_id=settings.project_id,
-        link_sets=(),
-        on_change=_REPLACED,
-        rule=rule,
-        base_url=settings.base_url,
-        retry_rejected=request.retry_rejected,
-        scopes=settings.scopes,
-        pace=pace_of(settings, ledger, rule),
-    )
-
-
-async def apply_qr_codes(
-    plan: Plan,
-    settings: Settings,
-    output: str | Path,
-    *,
-    options: WriteOptions | None = None,
-    metrics: RunMetrics | None = None,
-    stop: Stop | None = None,
-    clock: Clock | None = None,
-) -> RunResult:
-    """Make the codes that a plan calls for, and write the table of them; `apply_plan` by name."""
-    return await apply_plan(
-        plan, settings, output, options=options, metrics=metrics, stop=stop, clock=clock
-    )

@@ -15,15 +15,9 @@ from hypothesis import HealthCheck, settings as hypothesis_settings
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.outgoing import secrets
-from incarts_pipeline.pipeline import (
-    QrRequest,
-    RunResult,
-    apply_plan,
-    apply_qr_codes,
-    plan_catalog,
-    plan_qr_codes,
-)
-from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
+from incarts_pipeline.plan.request import PlanRequest, QrRequest
+from incarts_pipeline.qr_codes import apply_qr_codes, plan_qr_codes
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import DatabasePlace, LedgerPlace, Settings, as_place, load_settings
 from incarts_pipeline.write.options import WriteOptions

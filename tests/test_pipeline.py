@@ -14,15 +14,10 @@ import pytest
 from incarts_pipeline import plan_links
 from incarts_pipeline.errors import CatalogError, RefusedError
 from incarts_pipeline.models import Action, Reason, Status
-from incarts_pipeline.pipeline import (
-    QrRequest,
-    apply_plan,
-    apply_qr_codes,
-    plan_catalog,
-    plan_qr_codes,
-)
+from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan import workspace
-from incarts_pipeline.plan.request import PlanRequest
+from incarts_pipeline.plan.request import PlanRequest, QrRequest
+from incarts_pipeline.qr_codes import apply_qr_codes, plan_qr_codes
 from incarts_pipeline.sandbox import Faults, Sandbox
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking

@@ -89,8 +89,8 @@ def qr(
 ) -> None:
     """Make further QR codes of links, each once, and write qr_codes.parquet."""
     from incarts_pipeline.cli import running, show
-    from incarts_pipeline.pipeline import apply_qr_codes, plan_qr_codes
     from incarts_pipeline.plan import QrRequest, refuse
+    from incarts_pipeline.qr_codes import apply_qr_codes, plan_qr_codes
 
     settings = settings_for(ledger, target, max_rps, rate, wait=wait)
     request = QrRequest(

@@ -9,12 +9,9 @@ from pathlib import Path
 from incarts_pipeline.display.progress import progress as progress_of
 from incarts_pipeline.display.reporting import check_places
 from incarts_pipeline.errors import told_in
-from incarts_pipeline.pipeline import (
-    RunResult,
-    apply_qr_codes,
-    plan_qr_codes,
-)
+from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import QrRequest
+from incarts_pipeline.qr_codes import apply_qr_codes, plan_qr_codes
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import Surface

@@ -24,7 +24,7 @@ _LOST = 5.0  # seconds without an answer, after which requests that are under wa
 _LOWEST = 0.5  # of what it was at first: a cap that falls so far was none
 _KNOWN = 0.3  # seconds until all senders keep to a new cap
 _ANSWERED, _SOONEST = 3.0, 0.5  # round trips, and seconds, after which answers are in
-_WATCHED = 512  # requests that are waited for
+_WATCHED = 256  # requests that are waited for
 
 
 @dataclass(slots=True)

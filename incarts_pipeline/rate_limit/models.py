@@ -25,6 +25,7 @@ _RODE = 3.0  # windows that were ridden, after which a longer block is another l
 _OVERFULL = 1.2  # times a budget: what let so many through has another one, or another length
 _QUOTA = 900.0  # seconds; a window of more than that is a budget, not a pace
 _QUIET, _QUIET_TRIES, _LONGEST_QUIET = 20.0, 4, 600.0  # seconds without a try that ended a block
+_SLOWER = 0.85  # times a pace that was ridden for a while: a ban is dear, so few steps
 _INERTIA = 0.5  # standing that the model in force is ahead by
 
 
@@ -53,6 +54,7 @@ class Models:
     cap: Cap = field(default_factory=Cap)
     told: Told = field(default_factory=Told)
     quiet: float | None = None  # seconds without a try after which a ban ended
+    lasted: tuple[float, float] | None = None  # seconds, the last long block: more, and at most
     in_force: str = ""
     kept: Kept | None = None  # while it isn't clear whether a window was reset
 
@@ -218,7 +220,7 @@ class Models:
             self._exhausted(block)
             self._short(block, passed)
             return
-        if self._is_ban(block, passed, rate):
+        if self._is_ban(block, passed, rate, rode):
             return
         tier = self._tier(passed - block.began, rode)
         for one in tier:
@@ -292,24 +294,40 @@ class Models:
             self.outer[0].earliest = first or 0.0
         return self.outer if other else self.windows
 
-    def _is_ban(self, block: Block, passed: float, rate: float) -> bool:
-        """Say whether it was silence that ended a block, and not its time; remember how long."""
-        gap = passed - block.last_refused
+    def _is_ban(self, block: Block, passed: float, rate: float, rode: float) -> bool:
+        """Say whether a ban's end ended a block, and no window's; remember how long it takes."""
+        lasts = self._ban(block, passed)
+        self.lasted = (block.last_refused - block.began, passed - block.began)
         if self.quiet is not None:
+            if block.waited_for != "quiet" or self.in_force != "flow" or rode < 0.5 * self.quiet:
+                return False
+            # The wait hid when there was room again; what went well for so long is nearly right.
+            self.flow.restart(rate=_SLOWER * rate)
+            return True
+        if lasts is None:
             return False
-        best = self.best()
-        expected = best is not None and best.standing >= PROVEN
-        told = any(way.startswith(TOLD) for way in block.guesses)
-        if told or block.tries < _QUIET_TRIES or not _QUIET < gap < _LONGEST_QUIET or expected:
-            return False
-        if gap < 1.2 * block.longest_gap:
-            return False
-        self.quiet = gap
+        self.quiet = lasts
         for one in self.windows:
             one.began = one.earliest = passed
         self.flow.restart(rate=0.75 * rate)
         self.in_force = "flow"
         return True
+
+    def _ban(self, block: Block, passed: float) -> float | None:
+        """Return the seconds of a ban that a block speaks of, None when it speaks of none."""
+        best = self.best()
+        expected = best is not None and best.standing >= PROVEN
+        told = any(way.startswith(TOLD) for way in block.guesses)
+        if told or block.tries < _QUIET_TRIES or expected:
+            return None
+        gap, lasted = passed - block.last_refused, block.last_refused - block.began
+        if _QUIET < gap < _LONGEST_QUIET and gap > 1.2 * block.longest_gap:
+            return gap  # each try had prolonged it
+        if block.waited_for or self.lasted is None or not _QUIET < lasted < _LONGEST_QUIET:
+            return None
+        # Nobody foretold its end, and it lasted as long as the long one before.
+        low, high = max(self.lasted[0], lasted), min(self.lasted[1], passed - block.began)
+        return high if low < high else None
 
 
 def is_told(guesses: list[Guess]) -> bool:

@@ -21,15 +21,10 @@ from incarts_pipeline.errors import (
     RefusedError,
     SettingsError,
 )
-from incarts_pipeline.pipeline import (
-    apply_plan,
-    apply_qr_codes,
-    plan_catalog,
-    plan_qr_codes,
-    plan_saved,
-)
+from incarts_pipeline.pipeline import apply_plan, plan_catalog, plan_saved
 from incarts_pipeline.plan import PlanRequest, QrRequest, load_plan, new_keys, save_plan, sign_plan
 from incarts_pipeline.plan.signature import public_keys, signed, signer_of
+from incarts_pipeline.qr_codes import apply_qr_codes, plan_qr_codes
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking

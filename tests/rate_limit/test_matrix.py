@@ -52,7 +52,7 @@ BOUNDS = {
 }
 STACKED = {"10/s + 5000/h": Bound(0.97, 0.01), "100/min + 1000/h": Bound(0.97, 0.03)}
 BANNED = {
-    "600/60 s, ban": Bound(0.7, 0.01),
+    "600/60 s, ban": Bound(0.88, 0.002),
     "600/60 s, ban that tries prolong": Bound(0.9, 0.01),
     "bucket 50/s, ban that tries prolong": Bound(0.98, 0.01),
 }
