@@ -84,7 +84,7 @@ class Noting:
             logger.info("The next run will publish all again: %s", failed)
 
 
-def touch(file: Path | None) -> None:
+def date_anew(file: Path | None) -> None:
     """Leave a current file as it is, and date it now, as writing it would."""
     if file is not None:
         with suppress(OSError):

@@ -21,7 +21,7 @@ from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.plan import Plan, Workspace
 from incarts_pipeline.publish import queries
 from incarts_pipeline.publish.files import local_file, resolve, write_table
-from incarts_pipeline.publish.freshness import Noting, is_current, touch
+from incarts_pipeline.publish.freshness import Noting, date_anew, is_current
 from incarts_pipeline.publish.output import Output, Published, facts_of, metadata_of
 from incarts_pipeline.publish.ownership import existing, is_damaged, link_sets
 from incarts_pipeline.publish.tables import TABLES
@@ -113,7 +113,7 @@ def _stale_history(
     file = local_file(target)
     made_from = _hash_of([history.query.sql, str(HISTORY)], history, facts)
     if is_current(ledger, file, lambda: made_from):
-        touch(file)
+        date_anew(file)
         return None
     return _StaleHistory(file=file, made_from=made_from)
 
@@ -194,7 +194,7 @@ def _hash_of(what: Sequence[str], history: History, facts: Mapping[str, str]) ->
 def _kept(output: Output, files: Sequence[Path | None]) -> Published:
     """Leave the tables as they are, and say what is in the first of them."""
     for file in files:
-        touch(file)
+        date_anew(file)
     filesystem, path = resolve(output.links)
     counts: Counter[tuple[Status, Reason]] = Counter()
     with filesystem.open_input_file(path) as source, pq.ParquetFile(source) as file:
