@@ -107,8 +107,8 @@ def put_in_place(part: Path, path: Path) -> None:
     _rename(part, path)
 
 
-def make_empty(path: Path, *, like: Path | None = None) -> None:
-    """Make an empty file for its owner alone, or as open as another; nothing when it is there.
+def make_empty(path: Path, *, like: Path | None = None) -> bool:
+    """Make an empty file for its owner alone, or as open as another; False when it is there.
 
     An existing file is not opened: closing it would drop the locks that SQLite has on it.
 
@@ -118,12 +118,13 @@ def make_empty(path: Path, *, like: Path | None = None) -> None:
     try:
         made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY)
     except FileExistsError:
-        return
+        return False
     try:
         if like is not None and (other := _status(like)) is not None:
             _take_after(made, like, other)
     finally:
         os.close(made)
+    return True
 
 
 def take_after(path: Path, other: Path) -> None:

@@ -235,7 +235,7 @@ ALLOWED = {
     ("ledger/sqlite/moved.py", "copy_database"): "a copy of SQLite's into a file of make_empty",
     ("ledger/sqlite/engine.py", "connect"): "SQLite, on a file of make_empty",
     ("ledger/sqlite/bulk_read.py", "_here"): "reads",
-    ("settings/trusted_hosts.py", "is_in_ledger"): "reads",
+    ("settings/trusted_hosts.py", "_in_file"): "reads",
     ("ledger/sqlite/bulk_read.py", "_elsewhere"): "reads",
     ("dataframes/plan.py", "save"): "Parquet, to the writer's open file",
     ("maintenance/ledger_files.py", "_moved_aside"): "a ledger gets another name",

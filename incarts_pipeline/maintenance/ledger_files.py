@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError, RefusedError
-from incarts_pipeline.file_writer import check_link, put_in_place, take_after
+from incarts_pipeline.file_writer import check_link, make_empty, put_in_place, take_after
 from incarts_pipeline.ledger import (
     Process,
     check_beside,
@@ -227,7 +227,6 @@ def _free_name(place: Path) -> Path:
     for number in count(1):
         end = stamp if number == 1 else f"{stamp}-{number}"
         aside = place.with_name(f"{place.name}.before-restore-{end}")
-        with suppress(FileExistsError):
-            aside.touch(0o600, exist_ok=False)
+        if make_empty(aside):
             return aside
     raise AssertionError("numbers never end")
