@@ -425,9 +425,9 @@ def test_import_settles_no_dispute(
 
 
 @pytest.mark.parametrize("with_history", [True, False])
-@pytest.mark.parametrize("ledger", ["backup", "lost"])
+@pytest.mark.parametrize("left", ["backup", "lost"])
 def test_older_ledger_learns_of_a_dispute(
-    run: Run, settings: Settings, ledger: str, with_history: bool
+    run: Run, settings: Settings, left: str, with_history: bool
 ) -> None:
     """And holds the row, as the one that was lost did."""
     run(products(2))
@@ -435,11 +435,11 @@ def test_older_ledger_learns_of_a_dispute(
     disputed_link()
     run(products(2))
     lose_the_ledger()
-    if ledger == "backup":
+    if left == "backup":
         Path("ledger.db").write_bytes(backup)
     if not with_history:
         Path("links.history.parquet").unlink()
-    elif ledger == "backup":
+    elif left == "backup":
         import_links("links.parquet", settings)
     import_links("links.parquet", settings)
     assert run(products(2)).exit_code() == 3

@@ -88,8 +88,10 @@ def row(engine: sa.Engine, query: str) -> tuple[object, ...]:
         return tuple(connection.exec_driver_sql(query).one())
 
 
-def said(place: LedgerPlace, statement: str, **values: object) -> Sequence[tuple[Any, ...]]:
+def said(
+    place: LedgerPlace, statement: str, *, read_only: bool = False, **values: object
+) -> Sequence[tuple[Any, ...]]:
     """Run a statement, with `:name` for each value, in a ledger of any kind; return its rows."""
-    with once(place) as connection:
+    with once(place, read_only=read_only) as connection:
         found = connection.execute(sa.text(statement), values)
         return [tuple(row) for row in found] if found.returns_rows else []
