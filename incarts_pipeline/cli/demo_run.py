@@ -32,7 +32,6 @@ def run_demo(folder: Path, *, browser: bool) -> None:
 
     Raises:
         PublishError: the folder is there already.
-        ImportError: the extra `sandbox` is missing.
     """
     _make(folder)
     with Sandbox() as box, tempfile.TemporaryDirectory() as hidden:
