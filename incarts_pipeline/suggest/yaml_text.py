@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from incarts_pipeline.outgoing import safe
 from incarts_pipeline.suggest.findings import Finding
 
 WIDTH = 100
@@ -74,7 +75,7 @@ def _without(name: str, finding: Finding) -> Finding:
 
 def _comment(text: str, indent: str) -> list[str]:
     # A column's name may have line breaks, which would end the comment, or what no text may have.
-    printable = "".join(one if one.isprintable() else " " for one in text)
+    printable = "".join(one if one.isprintable() else " " for one in safe(text))
     return textwrap.wrap(
         " ".join(printable.split()),
         WIDTH,

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from incarts_pipeline.cli.running import _to_do
-from incarts_pipeline.ledger import bulk_read
+from incarts_pipeline.ledger.sqlite import bulk_read
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox
