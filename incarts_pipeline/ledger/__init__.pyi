@@ -12,7 +12,6 @@ from .claims import (
     Claim as Claim,
     Operation as Operation,
     claim_calls as claim_calls,
-    claim_doubts as claim_doubts,
 )
 from .current_links import (
     Content as Content,
@@ -40,6 +39,7 @@ from .database import (
     reading as reading,
     transaction as transaction,
 )
+from .doubts import claim_doubts as claim_doubts
 from .history import (
     HistoryEntry as HistoryEntry,
     Try as Try,

@@ -24,7 +24,7 @@ from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.link_owners import hold, without_link_to_use
 from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, lost_among, take_lost
 from incarts_pipeline.ledger.queries import earlier_ids
-from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
+from incarts_pipeline.ledger.state_machine import OPEN_STATES, OperationState
 from incarts_pipeline.ledger.statements import Statement, literal
 from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.ledger.tables import drop_operations
@@ -352,43 +352,6 @@ _TAKE = Statement(
     ),
     key=["id"],
 )
-
-
-_DOUBTS_AT_ONCE = 500
-
-
-def claim_doubts(
-    connection: sa.Connection,
-    set_ids: Collection[int],
-    run_id: str,
-    living: Collection[str],
-) -> list[Operation]:
-    """Take on up to 500 operations in doubt that no living run is at, with their bytes.
-
-    Ones that this run has taken before are left out, so that calling again brings the next.
-    """
-    database_of(connection).locked(connection, set_ids)
-    found = connection.execute(
-        sa.select(tables.operation, tables.body.c.body)
-        .join(tables.body, tables.body.c.op_id == _O.op_id)
-        .where(
-            tables.IS_OPEN,
-            tables.SET_ID.in_(set_ids),
-            _O.state.in_([state.value for state in DOUBTFUL_STATES]),
-            sa.or_(_O.run_id.is_(None), _O.run_id.not_in([*living, run_id])),
-        )
-        .order_by(_O.first_sent_at, _O.op_id)
-        .limit(_DOUBTS_AT_ONCE)
-        .with_for_update(of=tables.operation)  # see `_hold_abandoned`
-    ).all()
-    if found:
-        connection.execute(
-            sa.update(tables.operation)
-            .where(_O.op_id.in_([o.op_id for o in found]))
-            .values(run_id=run_id, epoch=_O.epoch + 1, state=State.IN_DOUBT.value)
-        )
-    earlier = earlier_ids(connection, [o.op_id for o in found])
-    return [replace(operation_of(o, o.body), earlier_ids=earlier.get(o.op_id, ())) for o in found]
 
 
 def _own(values: Mapping[str, Any], body: bytes, epoch: int, state: OperationState) -> Operation:

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
-from incarts_pipeline.ledger.claims import Claim, claim_doubts
+from incarts_pipeline.ledger.claims import Claim
 from incarts_pipeline.ledger.current_links import busy_elsewhere
+from incarts_pipeline.ledger.doubts import claim_doubts
 from incarts_pipeline.ledger.overview import overview
 from incarts_pipeline.ledger.review import cases
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run

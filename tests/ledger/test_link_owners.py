@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.bulk_queries import CURRENT, PAST, UNLINKED
 from incarts_pipeline.ledger.bulk_read import Query, scan
-from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_doubts, lost_calls
+from incarts_pipeline.ledger.claims import Call, Claim, Operation, lost_calls
 from incarts_pipeline.ledger.current_links import Move, reuse
+from incarts_pipeline.ledger.doubts import claim_doubts
 from incarts_pipeline.ledger.integrity import damage
 from incarts_pipeline.ledger.link_owners import hold_disputed
 from incarts_pipeline.ledger.overview import overview

@@ -23,6 +23,7 @@ from incarts_pipeline.ledger import (
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation
 from incarts_pipeline.ledger.database import read_facts
+from incarts_pipeline.ledger.doubts import claim_doubts
 from incarts_pipeline.ledger.lost_keys import hold_lost
 from incarts_pipeline.ledger.rekeying import KeyChange
 from incarts_pipeline.ledger.sqlite.ledger_file import beside
@@ -93,7 +94,7 @@ class SqliteLedger:
     def doubts(self, run: str, living: Collection[str]) -> list[Operation]:
         """Hold what is disputed still; take on what is in doubt and nobody is at."""
         self._do(lambda c: link_owners.hold_disputed(c, [SET_ID], _NOW))
-        return self._do(lambda c: claims.claim_doubts(c, [SET_ID], run, living))
+        return self._do(lambda c: claim_doubts(c, [SET_ID], run, living))
 
     def claim(
         self, call: Call, run: str, living: Collection[str], now: Stamp

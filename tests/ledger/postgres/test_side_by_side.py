@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from incarts_pipeline.errors import LedgerLockedError
 from incarts_pipeline.ledger import claims, publications
 from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes
-from incarts_pipeline.ledger.claims import Claim, claim_calls, claim_doubts
+from incarts_pipeline.ledger.claims import Claim, claim_calls
 from incarts_pipeline.ledger.database import open_engine, prepare_file, transaction
+from incarts_pipeline.ledger.doubts import claim_doubts
 from incarts_pipeline.ledger.journal import Journal
 from incarts_pipeline.ledger.postgres.store import PostgresStore
 from incarts_pipeline.ledger.queries import ensure_sets
