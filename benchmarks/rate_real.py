@@ -1,44 +1,64 @@
-"""One limit shared by real processes, with real clocks, against the sandbox.
+"""One limit shared by real processes, with real clocks, against a server that keeps it.
 
-    python benchmarks/rate_real.py [--seconds 90] [--only "fixed 300/10 s"] [--hints none]
+    python benchmarks/rate_real.py [--seconds 65] [--only "fixed 300/10 s" …] [--hints none …]
                                    [--processes 1 4]
 
-One and four `incarts apply` at a time on one ledger, each with a catalog of its own: the share of
-the budget that was used and the share of 429s, in the first run after half of its time, and in the
-next run, which begins with what the first one learned, after 10 seconds.
+So many `incarts apply` at a time on one ledger, each with a catalog of its own: the share of the
+budget that was used and the share of 429s, in the first run after half of its time, and in the
+next run, which begins with what the first one learned, after 10 seconds; and the load of the
+machine, on which all of this depends.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from incarts_pipeline.sandbox import Sandbox
-from incarts_pipeline.sandbox.config import Hints, Limit, SandboxConfig
+from benchmarks.limited_server import LimitedServer, Seen
 from tests.support.processes import start
+from tests.support.rates.hints import HINTS
+from tests.support.rates.limiters import Bucket, Fixed, InFlight, Limiter, SlidingLog
 from tests.support.runs import products
 
-LIMITS = {
-    "fixed 300/10 s": Limit(kind="fixed", requests=300, seconds=10.0),
-    "bucket 50/s": Limit(kind="bucket", requests=50, seconds=1.0, burst=100),
+
+class Row(NamedTuple):
+    """A limit, the hints that its answers have when there are any, and its share of 500s."""
+
+    make: Callable[[], Limiter]
+    hint: str = "Retry-After"
+    failing: float = 0.0
+
+
+ROWS = {
+    "fixed 300/10 s": Row(lambda: Fixed(300, 10)),
+    "sliding log 300/10 s": Row(lambda: SlidingLog(300, 10)),
+    "bucket 50/s": Row(lambda: Bucket(50, 100), hint="Retry-After: 60 always"),
+    "10 per 1 s": Row(lambda: Fixed(10, 1)),
+    "8 in flight, 0.12 s each": Row(lambda: InFlight(8, 0.12), hint="Retry-After: 1 always"),
+    "fixed 300/10 s, 10 % of 500s": Row(lambda: Fixed(300, 10), failing=0.1),
 }
 
 
-def one_run(box: Sandbox, folder: Path, name: str, processes: int, seconds: float) -> None:
-    """Let so many processes send for so long."""
-    running = []
+def one_run(
+    server: LimitedServer, folder: Path, name: str, processes: int, seconds: float
+) -> list[Seen]:
+    """Let so many processes send for so long; return what the server saw."""
+    running, before = [], len(server.seen)
     for i in range(processes):
         file = folder / f"{name}-{i}.parquet"
-        pq.write_table(products(round(60 * seconds)), file)
+        pq.write_table(products(round(1.2 * server.limiter.rate * seconds)), file)
         running.append(
             start(
-                box,
+                server,
                 "apply",
                 str(file),
                 f"--output=links-{name}-{i}.parquet",
@@ -55,40 +75,41 @@ def one_run(box: Sandbox, folder: Path, name: str, processes: int, seconds: floa
         _, said = process.communicate(timeout=seconds + 120)
         if process.returncode not in (0, 4):
             raise SystemExit(f"apply: exit {process.returncode}\n{said}")
+    return server.seen[before:]
 
 
-def report(box: Sandbox, limit: Limit, since: float, until: float) -> str:
-    """Return use of the budget and 429s between two instants."""
-    log = [one for one in box.requests() if since < one.at <= until and one.method == "POST"]
+def report(seen: Sequence[Seen], rate: float, warm: float, seconds: float) -> str:
+    """Return use of the budget and 429s after `warm` seconds, and how many 429s came before."""
+    first = seen[0].at
+    log = [one for one in seen if first + warm < one.at <= first + seconds - 5.0]
     refused = sum(one.status == 429 for one in log)
-    use = (len(log) - refused) / (limit.requests / limit.seconds * (until - since))
-    return f"{use:8.2%}{refused / max(len(log), 1):8.2%}"
+    used = sum(one.status == 201 for one in log) / (rate * (seconds - 5.0 - warm))
+    early = sum(one.status == 429 and one.at <= first + warm for one in seen)
+    return f"{used:8.1%}{refused / max(len(log), 1):8.2%}{early:5}"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=90.0)
-    parser.add_argument("--only", choices=LIMITS, help="one limit")
-    parser.add_argument("--hints", choices=list(Hints), default=Hints.NONE, help="headers sent")
+    parser.add_argument("--seconds", type=float, default=65.0)
+    parser.add_argument("--only", choices=ROWS, nargs="+", default=list(ROWS))
+    parser.add_argument("--hints", choices=("none", "sent"), nargs="+", default=["none", "sent"])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()
-    seconds = options.seconds
-    print(f"hints: {options.hints}")
-    print(f"{'limit':16}{'processes':>10}{'first run':>16}{'next run':>16}  use, 429s")
-    for name, limit in LIMITS.items():
-        if options.only not in (None, name):
-            continue
-        for processes in options.processes:
-            config = SandboxConfig(limits=[limit], hints=options.hints)
-            with tempfile.TemporaryDirectory() as folder, Sandbox(config) as box:
-                found = []
-                for which, warm in (("first", seconds / 2), ("next", 10.0)):
-                    before = len(box.requests())
-                    one_run(box, Path(folder), which, processes, seconds)
-                    times = [one.at for one in box.requests()[before:] if one.method == "POST"]
-                    found.append(report(box, limit, times[0] + warm, times[0] + seconds - 5.0))
-                print(f"{name:16}{processes:10}{found[0]}{found[1]}", flush=True)
+    print(f"{'limit':30}{'hints':24}{'processes':>9}{'first run':>21}{'next run':>21}    load")
+    for name in options.only:
+        for hints in options.hints:
+            row = ROWS[name]
+            hint = row.hint if hints == "sent" else "none"
+            for processes in options.processes:
+                limiter = row.make()
+                said = f"{name:30}{hint:24}{processes:9}"
+                server = LimitedServer(limiter, HINTS[hint](limiter), failing=row.failing)
+                with tempfile.TemporaryDirectory() as folder, server:
+                    for which, warm in (("first", options.seconds / 2), ("next", 10.0)):
+                        seen = one_run(server, Path(folder), which, processes, options.seconds)
+                        said += report(seen, limiter.rate, warm, options.seconds)
+                print(f"{said}{os.getloadavg()[0]:8.1f}", flush=True)
 
 
 if __name__ == "__main__":

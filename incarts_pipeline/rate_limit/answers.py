@@ -46,10 +46,7 @@ def _hints(answer: Answer) -> Hints:
     told = answer.hints
     if told.retry_after is None and not told.policies:
         return NO_HINTS
-    policies = (
-        Policy(limit=one.limit, window=one.window, remaining=one.remaining, reset=one.reset)
-        for one in told.policies
-    )
+    policies = (Policy(remaining=one.remaining, reset=one.reset) for one in told.policies)
     return Hints(retry_after=told.retry_after, policies=tuple(policies))
 
 

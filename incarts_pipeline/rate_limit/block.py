@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 _POLL = 0.05  # seconds between looks while a canary is out
-_FIRST_GAP = 0.1  # seconds
-_GROWTH, _GROWTH_TOLD = 2.0, 4.0  # of the gap; the higher one where a time was told
+FIRST_GAP = 0.1  # seconds
+_GROWTH = 2.0  # of the gap
 _FAST_UNTIL = 1.0  # seconds blocked, until which gaps grow like that
 _SHARE, _SHARE_LATER, _LATER = 0.25, 0.5, 60.0  # of the time blocked, and from when on
-_CLOSE, _CLOSE_FROM = 0.01, 900.0  # of the time blocked, and from when on: no ban is so long
+PATIENCE = 900.0  # seconds that most runs wait; no ban is so long
+_CLOSE = 0.01  # of the time blocked, in which to try again after a guess that came too early
+_MASS, _AMONG = 4, 9  # refused, and at most so many times as many that passed
+_SAME, _AGAIN = 2.0, 30.0  # seconds that one instant is told within, and for how long, to count
 _LATE = 0.02  # seconds after a predicted instant: what is early is refused
 
 
@@ -33,20 +36,27 @@ class Block:
 
     began: float
     last_refused: float
-    first_gap: float = _FIRST_GAP
+    first_gap: float = FIRST_GAP
     canary_at: float = 0.0
     canary_sent: float | None = None
     tries: int = 0  # canaries that were refused
     also_refused: int = 0  # requests that left before anybody knew
     accepted_after: int = 0  # and such that passed
     guesses: dict[str, float] = field(default_factory=dict)
-    quota: str = ""  # the told one that is used up, when nothing was refused as yet
     said: str = ""  # by the server, as people are told
     hinted: float | None = None  # when a hint said to come back, as it was told
+    hinted_from: float = 0.0  # since when it tells that instant
     waited_for: str = ""
     watched_from: float = 0.0  # since when somebody has been trying
     close_gap: float = 0.0  # until the next try, after a guess came too early; doubled each time
     longest_gap: float = 0.0  # between two tries of which the second was refused
+    lost: float = 0.0  # seconds in which a canary was out that nobody heard of
+
+    @property
+    def is_mass(self) -> bool:
+        """Whether so many of what was under way were refused that it is no chance."""
+        refused = 1 + self.also_refused
+        return refused >= _MASS and self.accepted_after < _AMONG * refused
 
     def ask(self, now: float) -> float:
         """Let the canary go and return 0.0, or return the seconds to wait."""
@@ -55,6 +65,7 @@ class Block:
             wait = self.canary_sent + LEASE - now
             if wait > 0:
                 return min(wait, _POLL)
+            self.lost += LEASE
         if now < self.canary_at:
             return self.canary_at - now
         self.canary_sent = now
@@ -71,30 +82,42 @@ class Block:
         self.longest_gap = max(self.longest_gap, sent_at - self.last_refused)
         self.last_refused = sent_at
 
-    def plan(self, now: float, guesses: list[Guess], *, told: bool) -> None:
+    def was_told(self, at: float | None, sent_at: float) -> None:
+        """Note when a hint says to come back."""
+        if at is None or self.hinted is None or abs(at - self.hinted) > _SAME:
+            self.hinted, self.hinted_from = at, sent_at
+
+    @property
+    def is_told_again(self) -> bool:
+        """Whether a hint tells the same instant for a while: one in another unit never does."""
+        since = max(self.hinted_from, self.watched_from)
+        return self.hinted is not None and self.last_refused - since > _AGAIN
+
+    def plan(self, now: float, guesses: list[Guess]) -> None:
         """Say when to try: when the best that is sure says, else soon, and then ever later."""
         for guess in guesses:
             self.guesses.setdefault(guess.name, guess.at)
         ahead = [guess for guess in guesses if guess.at > now]
-        sure = [guess for guess in ahead if guess.sure]
+        # What would take very long has to be proven by a second refusal.
+        sure = [one for one in ahead if one.sure and (self.tries or one.at - now < PATIENCE)]
         if sure:
             best = max(sure, key=lambda guess: (guess.standing, -guess.at))
             self.canary_at, self.waited_for = best.at + _LATE, best.name
             return
-        self.canary_at, self.waited_for = now + self._gap(now, told=told), ""
+        self.canary_at, self.waited_for = now + self._gap(now), ""
         near = min((guess.at for guess in ahead), default=self.canary_at)
         if near < self.canary_at:
             # Windows that begin with the clock end some time after what is guessed: not much.
             self.canary_at, self.close_gap = near + _LATE, _CLOSE * (near - self.began)
 
-    def _gap(self, now: float, *, told: bool) -> float:
+    def _gap(self, now: float) -> float:
         """Return a gap that grows: a bucket is open after a moment, a window after an hour."""
         blocked = now - self.began
         if blocked < _FAST_UNTIL or self.tries < 2:
-            return float(self.first_gap * (_GROWTH_TOLD if told else _GROWTH) ** self.tries)
+            return float(self.first_gap * _GROWTH**self.tries)
         share = _SHARE if blocked < _LATER else _SHARE_LATER
-        gap = max(blocked * (1.0 if told else share), _FIRST_GAP)
-        if blocked < _CLOSE_FROM or not self.close_gap:
+        gap = max(blocked * share, FIRST_GAP)
+        if blocked < PATIENCE or not self.close_gap:
             return gap
         close, self.close_gap = self.close_gap, _GROWTH * self.close_gap
         return min(gap, close)

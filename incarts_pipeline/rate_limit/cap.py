@@ -9,30 +9,27 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 
+from incarts_pipeline.rate_limit.block import LEASE
 from incarts_pipeline.rate_limit.limit import NEVER
 
-_HIGHEST = 256  # requests in flight that are told apart
-_SURE, _CHANCE = 5, 1e-6  # refusals above a number that show a cap; chance that it is none
+_HIGHEST = 256  # requests in flight that are told apart, and answers that are waited for
+_CHANCE = 1e-6  # that refusals above a number show no cap
 _TIMES, _APART = 3, 0.5  # they came, more than so many seconds apart
-_EACH = 2  # refusals that come together say no more than so many
 _ON_THE_WAY = 5.0  # times as many that passed above it: they met it when it wasn't full
 _MISSED = 0.1  # of them, that were refused below it
 _FORGET = 20_000  # answers after which older ones count half
 _TOO_MANY, _STRIKES = 0.008, 3  # share of refusals, and so many, that lower the cap by one
 _REST, _LONGEST_REST = 150, 9_600  # accepted requests until one more is tried; doubled if in vain
-_LOST = 5.0  # seconds without an answer, after which requests that are under way count no more
 _LOWEST = 0.5  # of what it was at first: a cap that falls so far was none
 _KNOWN = 0.3  # seconds until all senders keep to a new cap
 _ANSWERED, _SOONEST = 3.0, 0.5  # round trips, and seconds, after which answers are in
-_WATCHED = 256  # requests that are waited for
 
 
 @dataclass(slots=True)
 class Flights:
-    """The requests of one sender that are under way, and how many those were as each one left."""
+    """The requests of one sender that are under way."""
 
     count: int = 0
-    left: list[tuple[float, int]] = field(default_factory=list)
     heard_at: float = 0.0
 
     def leave(self, now: float) -> None:
@@ -40,21 +37,17 @@ class Flights:
         if not self.count:
             self.heard_at = now
         self.count += 1
-        self.left.append((now, self.count))
-        if len(self.left) > 2 * _HIGHEST:
-            del self.left[:_HIGHEST]
 
-    def arrive(self, sent_at: float, now: float) -> int:
-        """Note an answer; return how many were under way as its request left, itself included."""
-        self.count, self.heard_at = max(0, self.count - 1), now
-        place = bisect_right(self.left, (sent_at, _HIGHEST * _HIGHEST))
-        return self.left[place - 1][1] if place else 1
+    def arrive(self, now: float) -> int:
+        """Note an answer; return how many were under way until then."""
+        before, self.count, self.heard_at = self.count, max(0, self.count - 1), now
+        return before
 
     def is_full(self, most: int | None, now: float) -> bool:
         """Say whether no more may leave; answers that never come hold nobody up for long."""
         if most is None or self.count < most:
             return False
-        if now - self.heard_at > _LOST:
+        if now - self.heard_at > LEASE:
             self.count = 0
         return self.count >= most
 
@@ -75,7 +68,7 @@ class Overlaps:
 
     def settled(self, before: float) -> list[tuple[int, bool]]:
         """Return how many were under way with each that left before an instant, each one once."""
-        ready = max(bisect_left(self.waiting, (before, False)), len(self.waiting) - _WATCHED)
+        ready = max(bisect_left(self.waiting, (before, False)), len(self.waiting) - _HIGHEST)
         found = [
             (bisect_right(self.sent, at) - bisect_right(self.ended, at), refused)
             for at, refused in self.waiting[:ready]
@@ -141,18 +134,18 @@ class Cap:
             above += self.refused[in_flight]
             passed += self.accepted[in_flight]
             missed = total - above
-            if above < _SURE or passed > _ON_THE_WAY * above or missed > _MISSED * above:
+            if passed > _ON_THE_WAY * above or missed > _MISSED * above:
                 continue
             # Were they refused for another reason, this is how likely they all were the highest.
-            chance = ((passed + 1.0) / accepted) ** min(above, _EACH * self.times)
+            chance = ((passed + 1.0) / accepted) ** above
             if chance < best:
                 best, found = chance, in_flight - 1
         return found
 
     @property
     def is_wrong(self) -> bool:
-        """Whether it was none: it fell too far."""
-        return self.most is not None and self.most < _LOWEST * self.first
+        """Whether it was none: it fell too far, or one alone was refused."""
+        return self.most is not None and self.most < max(_LOWEST * self.first, 1.0)
 
     @property
     def is_used_up(self) -> bool:
@@ -181,4 +174,4 @@ class Cap:
             self.tries = False
 
     def _set(self, most: int, now: float) -> None:
-        self.most, self.since, self.good, self.bad = max(most, 1), now, 0, 0
+        self.most, self.since, self.good, self.bad = most, now, 0, 0

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _HITS, _HITS_IN = 4, 40  # refusals in so many requests that are a limit
-_TOLERANT, _MOST = 3, 6  # that meant nothing, after which one alone stops nobody
+_TOLERANT = 3  # that meant nothing, after which one alone stops nobody
 _AGAIN, _RARE = 10, 0.005  # requests in which a second one does; fewer where more are usual
 _MOST_USUAL = 0.03  # share: what refuses more has a limit
 _SPREAD = 6.0  # times as many as are usual may come by chance, besides
 _TOO_MANY, _FEW = 0.004, 0.001  # share of refusals, from which to go slower, and below it faster
-_WATCHED, _TELLING = 400, 8  # requests, and refusals, that tell a share
-_HELPED = 0.6  # times the share before: what is left of it when going slower helped
+_WATCHED, _TELLING = 400, 20  # requests, and refusals, that tell a share
+_HELPED = 0.75  # times the share before: what is left of it when going slower helped
 _LOWER, _HIGHER, _LOWEST = 0.97, 1.004, 0.8  # times the pace
 
 
@@ -35,9 +35,14 @@ class Chance:
     accepted: int = 0  # since when the share is watched
     refused: int = 0
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether enough of the last ones meant nothing for one alone to be no news."""
+        return self.tolerance >= _TOLERANT
+
     def stops_nobody(self, at: float, count: int) -> bool:
         """Take in a refusal that came alone; say whether it may be ignored."""
-        if self.tolerance < _TOLERANT:
+        if not self.is_usual:
             return False
         last, self.doubt = self.doubt, count
         again = _AGAIN if self.usual < _RARE else _AGAIN * _RARE / self.usual
@@ -48,7 +53,7 @@ class Chance:
     def meant_nothing(self, at: float, count: int) -> bool:
         """Take in a block that one request ended; say whether it is no limit as yet."""
         if self._note(at, count):
-            self.tolerance = min(self.tolerance + 1, _MOST)
+            self.tolerance += 1
             return True
         return False
 
@@ -61,10 +66,6 @@ class Chance:
         hits = _HITS + int(_SPREAD * _HITS_IN * self.usual)
         self.strays = [*self.strays[1 - hits :], (at, count)]
         return len(self.strays) < hits or count - self.strays[0][1] > _HITS_IN
-
-    def was_foretold(self) -> None:
-        """Take in a refusal that a model foretold."""
-        self.tolerance = max(self.tolerance - 1, 0)
 
     def is_a_limit(self) -> None:
         """Forget what meant nothing: it did mean something."""

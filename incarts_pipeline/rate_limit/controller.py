@@ -3,9 +3,10 @@
 Pure: no I/O, and the time in seconds is an argument. Requests are paced evenly, because an even
 pace at the sustained rate stays within fixed windows, sliding windows and token buckets alike.
 
-    start ──refusals──► blocked ──canary──► measure ──enough──► cruise ◄──► probe ──more──► climb
-    10/s, × 2 a second     ▲                   │                   │          │               │
-                           └───────────────────┴───────────────────┴──────────┴───────────────┘
+    start ──refusals──► blocked ──canary──► measure ──enough──► cruise ◄──► probe
+    10/s, × 2 a second     ▲                   │   ▲               │          │
+                           └───────────────────┴───┼───────────────┴──────────┤
+                                                   └────────────more──────────┘
 
 What a block teaches, and who is believed, is the models' to say.
 """
@@ -15,23 +16,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from incarts_pipeline.rate_limit.block import Block
+from incarts_pipeline.rate_limit.ban import Ban
+from incarts_pipeline.rate_limit.block import FIRST_GAP, PATIENCE, Block
 from incarts_pipeline.rate_limit.cap import Cap
-from incarts_pipeline.rate_limit.course import CRUISE, FIRST, Course
+from incarts_pipeline.rate_limit.course import CRUISE, Course
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.limit import NO_TIME, Learned, LimitKind, Phase, Wait
-from incarts_pipeline.rate_limit.models import MARGIN, PROVEN, is_told
+from incarts_pipeline.rate_limit.models import MARGIN
 from incarts_pipeline.rate_limit.signals import Outcome, Signal
 from incarts_pipeline.rate_limit.windows import Window
 
 _CATCH_UP, _CATCH_UP_FIXED = 0.15, 0.05  # seconds that may be made up for after a late wake-up
 _LEAST_LONG = 1.0  # seconds; what gives again sooner gives evenly enough
+_TRIAL_REFUSED = 3  # of them, that show a limit that gives one at a time
 _TRIAL, _TRIAL_PACE = 4, 5.0  # requests that a reset window lets through at once; so many a second
 _POLL = 0.005  # seconds between looks while as many are under way as may be
-_SPENT = "no requests left in this window, as a header says"
 _FEW = 20  # acknowledgements of which a rate says less than the one before
-_LOW = 1.11  # times the pace: a climb that ends so early was none, as more was in hand
-PATIENCE = 900.0  # seconds of nothing but refusals
+_PARTIAL = 0.05  # share of requests that servers which count by themselves refuse at most
+_SURELY_MIXED = 3  # blocks that showed such servers
 
 
 @dataclass(slots=True)
@@ -54,7 +56,9 @@ class RateController(Course):
         """What a later controller may begin with: the limit, or what was below it."""
         most = self.models.cap.most
         if most is not None:
+            # A machine that is busy makes less of a cap than it allows: what was reached counts.
             rate = most / max(self.round_trip, 1e-3)
+            rate = min(rate, self.proven or rate)
             return Learned(kind=LimitKind.IN_FLIGHT, rate=rate, budget=most)
         if self.phase is Phase.START:
             return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
@@ -82,28 +86,15 @@ class RateController(Course):
         if self.block is not None:
             return self.block.ask(now)
         self._keep_time(now)
-        spent = self.models.told.spent(self.models.history.total, self.under_way, now)
-        if spent and self.learns:
-            return self._hold(spent, now)
         # One permit each 1/pace seconds. Who comes late may make up for a little of it; more would
         # be a burst, which no bucket that is nearly empty forgives.
-        wait = max(self.next_at - now, self._full_for(now))
-        if wait > NO_TIME:
-            return wait
+        if self.next_at - now > NO_TIME:
+            return self.next_at - now
         pace = self._pace(now) if self.trial is None else min(self.speed, _TRIAL_PACE)
         late = _CATCH_UP if self.learns else max(_CATCH_UP_FIXED - 1.0 / pace, 0.0)
         self.next_at = max(self.next_at, now - late) + 1.0 / pace
         self.under_way += 1
         return 0.0
-
-    def _hold(self, spent: str, now: float) -> float:
-        """Nothing is left as a header says: have one request look whether that is so."""
-        quota = self.models.told.quotas[spent]
-        self.block = Block(began=now, last_refused=now, watched_from=now, quota=spent)
-        self.block.hinted = quota.reset_at
-        sure = quota.standing >= PROVEN and quota.reset_at is not None
-        self.block.canary_at = (quota.reset_at or now) if sure else now
-        return self.block.ask(now)
 
     def blocked_for(self, now: float) -> float:
         """Return the seconds until the next try after a refusal, 0.0 when nothing is blocked."""
@@ -112,8 +103,8 @@ class RateController(Course):
     def hopeless_for(self, now: float) -> float | None:
         """Return the seconds until the next try when that is more than most runs would wait for.
 
-        That is when the server asked for more than 15 minutes and was asked again meanwhile, or
-        refused everything for so long.
+        That is when the server named the same instant, more than 15 minutes ahead, for half a
+        minute, refused everything for so long, or is exhausted for so long by what is known.
         """
         block = self.block
         if block is None or not block.tries:
@@ -121,15 +112,17 @@ class RateController(Course):
         lasts = now - block.watched_from
         told = (block.hinted or 0.0) - now
         wait = max(0.0, block.canary_at - now)
-        if told > PATIENCE and lasts > 30.0:
+        if told > PATIENCE and (lasts > PATIENCE or block.is_told_again):
             return told
-        return wait if wait > PATIENCE or lasts > PATIENCE else None
+        if lasts > PATIENCE:
+            return max(wait, self.models.open_by(block) - now)
+        return wait if wait > PATIENCE else None
 
     def waiting_for(self, now: float) -> Wait | None:
         """Say what is being waited for, None when nothing is."""
         if self.block is None:
             return None
-        return Wait(self.block.said or _SPENT, self.blocked_for(now))
+        return Wait(self.block.said, self.blocked_for(now))
 
     def answered(
         self,
@@ -145,7 +138,7 @@ class RateController(Course):
         `full` says whether its sender had as many under way as it may; None: as counted here.
         """
         if full is None:
-            full = self.flights.arrive(sent_at, now) >= (self.models.cap.most or 0)
+            full = self.flights.arrive(now) >= (self.models.cap.most or 0)
         # Where slots are leased, the process that reports knows whether its slot was the canary's.
         if canary is None:
             canary = self.block is not None and self.block.is_canary(sent_at)
@@ -166,7 +159,6 @@ class RateController(Course):
                 self.next_at -= 1.0 / self.speed
             if self.block is not None and canary:
                 self.block.canary_sent = None  # lost: the next one may go at once
-        self.models.told.heard(signal.hints, now, self.models.history.total)
 
     def interrupted(self, now: float) -> None:
         """Note that nobody wanted to send for a while: what goes on since then proves nothing."""
@@ -178,7 +170,7 @@ class RateController(Course):
             return
         if self.phase is Phase.MEASURE:
             self.models.flow.restart(rate=self.models.flow.rate)
-        if self.phase in (Phase.PROBE, Phase.CLIMB):
+        if self.phase is Phase.PROBE:
             self._cruise(now)
         self._go(self.phase, self.rate, now)
 
@@ -201,7 +193,9 @@ class RateController(Course):
             return False
         if cap.most is None:
             shown = cap.saw(sent_at, now, self.round_trip, refused=refused)
-            if shown is None:
+            # An even pace meets a cap only if it keeps about so many under way. Where it keeps
+            # fewer, what left at once was refused, and a small bucket does that too.
+            if shown is None or shown > 2.0 * self._pace(now) * self.round_trip:
                 return False
             cap.begin(shown, now)
             self.block = self.trial = None
@@ -211,8 +205,8 @@ class RateController(Course):
         cap.follow(sent_at, now, full=full, refused=refused)
         if cap.is_wrong:
             self.models.cap = Cap()
-            self._go(Phase.START, FIRST, now)
-        return self.block is None and not cap.is_used_up and (full or self.phase is Phase.START)
+            return False
+        return self.block is None and not cap.is_used_up and full
 
     def _refused(self, signal: Signal, sent_at: float, now: float, *, canary: bool) -> None:
         block = self.block
@@ -223,28 +217,26 @@ class RateController(Course):
             self._look_at_trial(now, refused=True)
             if self._may_be_chance(sent_at):
                 return
-            gap = 0.1
-            if self.phase is not Phase.START:
+            gap = FIRST_GAP
+            if self.phase is not Phase.START or self.chance.is_usual:
                 gap = min(max(1.0 / self.speed, 0.02), 1.0)
             block = self.block = Block(
                 began=sent_at, last_refused=sent_at, watched_from=sent_at, first_gap=gap
             )
         elif canary:
-            self.models.told.judge_quota(block.quota, right=True)
             block.was_refused(sent_at)
+            self._look_at_trial(now, refused=True)
         else:
             block.also_refused += 1
             return
         block.said, hints = signal.said, signal.hints
         guesses = self.models.guesses(block, hints, now)
-        block.plan(now, guesses, told=is_told(guesses))
-        told = self.models.told.times(hints, now)
-        block.hinted = max(told.values(), default=None)
+        block.plan(now, guesses)
+        block.was_told(self.models.told.believed(hints, now), sent_at)
 
     def _may_be_chance(self, sent_at: float) -> bool:
         """Say whether a refusal stops nobody: others before it meant nothing, and it is alone."""
-        probes = self.phase in (Phase.PROBE, Phase.CLIMB)
-        if self.trial is not None or (probes and not self._is_noise()):
+        if self.trial is not None or (self.phase is Phase.PROBE and not self._is_noise()):
             return False
         return self.chance.stops_nobody(sent_at, self.models.history.total)
 
@@ -253,59 +245,89 @@ class RateController(Course):
         self.block = None
         self.ignore_before = now  # until here nobody knew that sending goes on
         self.next_at = sent_at + 1.0 / self.speed
-        if block.quota and not block.tries and not block.also_refused:
-            # Nothing was refused, so this teaches only how far to believe the header.
-            early = block.hinted is None or sent_at < block.hinted - 1.0
-            self.models.told.judge_quota(block.quota, right=not early)
-            return
         if not self.learns:
             return
-        is_long = sent_at - block.began > self._long()
+        if self.models.ban is not None:
+            self._learn_ban(self.models.ban, block, sent_at, now)
+            return
+        # A canary that nobody heard of says nothing of how long the server was exhausted.
+        is_long = sent_at - block.began - block.lost > self._long()
+        if self.trial is not None or self._is_partial(block, sent_at, now, is_long=is_long):
+            return
         if is_long:
             # A window that was reset has room for more than one: that is looked at first.
             self.trial, self.trial_from = block, sent_at
-            self.trial_count = self.models.history.total
+            self.trial_count, self.trial_refused = self.models.history.total, 0
             self.next_at = sent_at + 1.0 / min(self.speed, _TRIAL_PACE)
             self.models.keep()
             self.chance.strays = []  # of another window
         elif self._is_stray(block):
-            if self.phase is Phase.PROBE and self.was_clean and not self._is_noise():
-                # It doesn't refuse by chance, or the cruise would have met that: it gives no more.
+            if self.phase is Phase.PROBE and not self._is_noise():
+                # More than by chance: it gives no more.
                 self._cruise(now, self.rest)
             return
         self._learn(block, sent_at, now, is_long=is_long)
+
+    def _learn_ban(self, ban: Ban, block: Block, sent_at: float, now: float) -> None:
+        self.models.judge_told(block, sent_at)
+        ban.ended(sent_at - block.last_refused, block.tries)
+        pace = self.speed / CRUISE
+        # One refusal at a pace that was fine is left to chance.
+        if block.tries or pace > 1.001 * ban.fine:
+            self.models.ride(ban.met(pace, self.models.history, sent_at))
+            self._cruise(now)
 
     def _look_at_trial(self, now: float, *, refused: bool) -> None:
         """See whether a long block's end was a window's, or let only a few through."""
         block = self.trial
         if block is None:
             return
-        if refused:
+        self.trial_refused += refused
+        if self.trial_refused >= _TRIAL_REFUSED:
             self.trial = None
             self.chance.is_a_limit()
             self.models.undo()
             self._learn(block, self.trial_from, now, is_long=False)
         elif self.models.history.total - self.trial_count > _TRIAL:
-            self.trial = None
-            self.models.kept = None
+            self.trial = self.models.kept = None
+            if self.trial_refused:
+                self.models.mixed = max(self.models.mixed, 1)  # some are full still, or again
 
     def _learn(self, block: Block, sent_at: float, now: float, *, is_long: bool) -> None:
         is_full = isinstance(self.models.best(), Window) and self.models.explains(block)
         rode = block.began - self.since if self.phase is Phase.CRUISE else 0.0
         self.models.unblocked(block, sent_at, is_long=is_long, rate=self.speed, rode=rode)
         is_alone = not block.tries and not is_long and not is_full
-        if self.phase in (Phase.PROBE, Phase.CLIMB) and is_alone and self._is_noise():
+        if self.phase is Phase.PROBE and is_alone and self._is_noise():
             return
-        self._settle(is_long, block, now)
+        self._settle(is_long, now)
+
+    def _is_partial(self, block: Block, passed: float, now: float, *, is_long: bool) -> bool:
+        """Say whether some of a window's servers are full, and others not: each counts by itself.
+
+        A window that is full as a whole lets none through until its end.
+        """
+        models = self.models
+        if self.phase not in (Phase.CRUISE, Phase.PROBE) or (is_long and not models.mixed):
+            return False
+        if not models.is_nearly_full(block, passed) and models.mixed < _SURELY_MIXED:
+            return False
+        if self._hits() > _FEW + _PARTIAL * (models.history.total - self.since_count):
+            models.mixed = 0
+            return False
+        models.mixed = min(models.mixed + 1, _SURELY_MIXED)
+        self.chance.meant_nothing(block.began, models.history.total - block.accepted_after)
+        if self.phase is Phase.PROBE:
+            self._cruise(now, self.rest)
+        return True
 
     def _is_stray(self, block: Block) -> bool:
         """Say whether a short block is no news as yet; several of them soon after another are."""
         count = self.models.history.total - block.accepted_after
         steady = self.phase is Phase.CRUISE and isinstance(self.models.best(), Flow)
         if self.phase is not Phase.START and not steady and self.models.explains(block):
-            self.chance.was_foretold()
             return False
-        if block.tries < 2:
+        if block.tries < 2 and not block.is_mass:
             if self.chance.meant_nothing(block.began, count):
                 return True
             first_at, first = self.chance.strays[0]
@@ -313,13 +335,10 @@ class RateController(Course):
         self.chance.is_a_limit()
         return False
 
-    def _settle(self, is_long: bool, block: Block, now: float) -> None:
+    def _settle(self, is_long: bool, now: float) -> None:
         models = self.models
-        is_flow = isinstance(models.best(), Flow) and not is_long
-        if self.phase is Phase.CLIMB and is_flow and self.up > _LOW:
-            models.flow.restart(block.began, models.history.total, self.sustained)
         best = models.best()
-        if isinstance(best, Flow) and models.quiet is None and not best.is_settled:
+        if isinstance(best, Flow) and models.ban is None and not best.is_settled:
             rides = is_long or self.phase is Phase.CRUISE
             if rides and best.assumed is not None and best.count < _FEW:
                 self._cruise(now)
@@ -328,8 +347,7 @@ class RateController(Course):
         elif self.phase is Phase.CRUISE and not is_long:
             self.rate = (models.rate() or self.rate) * CRUISE * self.chance.margin
         else:
-            is_try = self.phase is Phase.PROBE or (self.phase is Phase.CLIMB and self.up <= _LOW)
-            self._cruise(now, self.rest if is_try else None)
+            self._cruise(now, self.rest if self.phase is Phase.PROBE else None)
         self.next_at = max(self.next_at, now)
         if self.phase is Phase.CRUISE and isinstance(models.best(), Flow):
             # A bucket that is nearly empty forgives no jitter: it gets a few in hand first.

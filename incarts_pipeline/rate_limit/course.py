@@ -12,7 +12,8 @@ from incarts_pipeline.rate_limit.cap import Flights
 from incarts_pipeline.rate_limit.chance import Chance
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.limit import NEVER, Learned, LimitKind, Phase
-from incarts_pipeline.rate_limit.models import MARGIN, PROVEN, Models
+from incarts_pipeline.rate_limit.models import MARGIN, Models
+from incarts_pipeline.rate_limit.standing import PROVEN
 from incarts_pipeline.rate_limit.windows import Window
 
 FIRST, STEP_UP = 10.0, 2.0  # requests a second, and times the pace, each second of the start
@@ -20,12 +21,9 @@ CRUISE = 0.997  # of the rate
 _FITS = 0.97  # of what is left of a window: a job of no more goes at once
 _FASTEST, _UNPACED = 2.0**20, 1e12  # requests a second
 _USED = 0.4  # of a pace that must have been made use of before it is raised
-_UP = 1.25  # times the pace, in the last step of a climb
-_FIRST_UP = 0.05  # of the pace, in its first
-_UP_AFTER, _UP_WINDOWS = 3.0, 20  # seconds of a step, or so many in a window
-_WHOLE = 1.2  # windows that a probe takes, once it is known when they begin
-_LIFT, _LEAST_LIFT = 0.25, 0.05  # of the pace, by which a rate is exceeded to measure it
-_PROBE, _LARGEST_PROBE, _SOON = 0.05, 0.25, 15.0  # of the rate; seconds in which it is to tell
+_STEP, _LARGEST = 0.05, 0.25  # of the pace, by which more is tried: at first, and at most
+_UP_AFTER = 3.0  # seconds of a step up
+_SOON = 15.0  # seconds in which a probe is to tell
 _COST = 0.002  # share of requests that probing may have refused
 _REST, _LONGEST_REST = 90.0, 14_400.0  # seconds; or 1.5 windows
 _SLOW, _DOUBTED = 0.1, 8  # requests a second; so many accepted ones in a row speak against it
@@ -54,15 +52,13 @@ class Course:
     under_way: int = 0
     flights: Flights = field(default_factory=Flights)  # of a sender that shares no rate
     models: Models = field(default_factory=Models)
-    up: float = 1.0  # times the pace, in the last step of a climb
-    sustained: float | None = None  # pace before it
     trial: Block | None = None  # a long block that ended just now
     trial_from: float = 0.0  # when
     trial_count: int = 0  # accepted until then
+    trial_refused: int = 0  # since
     chance: Chance = field(default_factory=Chance)
     slack: float = 0.0  # requests above the estimate that prove nothing in this probe
     rest: float = 0.0  # seconds until the next probe
-    was_clean: bool = False  # whether the cruise before a probe met one refusal at most
     given_back: int = 0  # permits of requests of which nobody knows; no more than were accepted
     proven: float = 0.0  # requests a second that were accepted in the start
 
@@ -115,18 +111,15 @@ class Course:
                 self._watch(self.rate)
         elif self.phase is Phase.MEASURE:
             if elapsed > _UP_AFTER and self._used(elapsed):
-                self._go(Phase.MEASURE, self.rate * _UP, now)
+                self._go(Phase.MEASURE, self.rate * (1.0 + _LARGEST), now)
         elif self.phase is Phase.CRUISE:
             self._watch((self.models.rate() or self.rate) * CRUISE)
             if elapsed > self.rest:
                 self._probe(now)
             elif self._is_guess():
-                self.up = 1.0
                 self._climb(now)
-        elif self.phase is Phase.PROBE:
+        else:
             self._look_at_probe(elapsed, now)
-        elif elapsed > self._step_seconds() and self._used(elapsed):
-            self._climb(now)
 
     def _used(self, elapsed: float, share: float = 0.7) -> bool:
         """Say whether enough of the pace was made use of; what is under way doesn't count yet."""
@@ -154,14 +147,18 @@ class Course:
     def _is_noise(self) -> bool:
         """Say whether no more was refused in this phase than by chance."""
         accepted = self.models.history.total - self.since_count
-        return self._hits() <= 1 + 3.0 * self.chance.noise * accepted
+        # Where no window was ever met, what comes alone is chance; else it may be one of several
+        # servers that is full.
+        met = any(one.rate is not None for one in self.models.windows)
+        usual = 0.0 if met else self.chance.usual
+        return self._hits() <= 1 + 3.0 * max(self.chance.noise, usual) * accepted
 
     def _hits(self) -> int:
         return self.refused - self.since_refused
 
     def _measure(self, flow: Flow, now: float) -> None:
         """Send a little faster than the rough rate, so that the limit is met again."""
-        lift = min(max(max(flow.count, 1) ** -0.5, _LEAST_LIFT), _LIFT)
+        lift = min(max(max(flow.count, 1) ** -0.5, _STEP), _LARGEST)
         self._go(Phase.MEASURE, max(flow.rate or 0.5, 0.001) * (1.0 + lift), now)
 
     def _cruise(self, now: float, last: float | None = None) -> None:
@@ -169,50 +166,57 @@ class Course:
         rate, best = self.models.rate() or self.rate, self.models.pacing()
         length = best.length if isinstance(best, Window) else None
         longest = 1.5 * max(length or 0.0, _REST / 1.5)
-        if self.models.quiet is not None:
-            longest = max(longest, 50.0 * self.models.quiet)
-        if last is None:
+        if self.models.ban is not None:
+            self.rest = self.models.ban.rest
+        elif last is None:
             settled = best is not None and best.standing >= PROVEN
             self.rest = longest if length and settled else (0.5 * length if length else _SOON)
-            if self.models.quiet is not None:
-                self.rest = longest
         else:
             cost = min(max(self._hits(), 1), _DEAREST) / _COST / rate
             self.rest = max(cost, longest) if length else max(2.0 * cost, min(2.0 * last, longest))
             self.rest = min(self.rest, max(longest, _LONGEST_REST))
         self._go(Phase.CRUISE, rate * CRUISE * self.chance.margin, now)
 
+    def _ridden(self) -> float:
+        """Return the rate that is ridden: what is believed, less what made refusals fewer."""
+        rate = self.models.rate() or self.rate
+        return rate * self.chance.margin if self.models.mixed else rate
+
     def _probe(self, now: float) -> None:
         """Try whether there is more, if more could be used."""
-        rate, best = self.models.rate() or self.rate, self.models.pacing()
+        rate, best = self._ridden(), self.models.pacing()
         if self.ceiling is not None and rate >= self.ceiling:
             self.since = now
             return
-        self.was_clean = self._hits() <= 1
-        step = rate * _PROBE
+        if self.models.ban is not None:
+            if not self._hits() and self._used(now - self.since):
+                self.models.ride(self.models.ban.survived(rate))
+            self._cruise(now)
+            return
+        step = rate * _STEP
         if isinstance(best, Flow):
             # What it can have in hand was measured roughly, so more than that proves nothing.
             unused = best.unused(now, self.models.history.total)
             self.slack = max(0.0, min(unused, max(best.burst, step * _SOON)))
-            step = min(max(step, (self.slack + MARGIN) / _SOON), rate * _LARGEST_PROBE)
+            step = min(max(step, (self.slack + MARGIN) / _SOON), rate * _LARGEST)
         elif best is not None and best.length:
             step = max(step, (MARGIN + 1.0) / best.length)
         self._go(Phase.PROBE, rate + step, now)
 
     def _look_at_probe(self, elapsed: float, now: float) -> None:
         """Climb when the server gives more than is explained; give up after a while."""
-        best, rate = self.models.pacing(), self.models.rate() or self.rate
+        best, rate = self.models.pacing(), self._ridden()
         accepted = self.models.history.total - self.since_count
         lasts = 2.0 * _SOON
         if isinstance(best, Window) and best.length is not None:
             # While it isn't clear when windows begin, only a whole one at this pace proves it.
             is_clear = best.standing > PROVEN
-            lasts = (_WHOLE if is_clear else 2.0) * best.length
+            lasts = 2.0 * best.length
             more = is_clear and self.models.excess(now)
             more |= (
                 elapsed > lasts
                 and self._is_noise()
-                and accepted > (1.0 + _PROBE / 2) * rate * elapsed
+                and accepted > (1.0 + _STEP / 2) * rate * elapsed
             )
         else:
             more = accepted - rate * elapsed > self.slack + MARGIN
@@ -221,37 +225,25 @@ class Course:
             if elapsed > lasts and is_clean:
                 # It met nothing: then it goes on until it tells.
                 self.slack -= accepted - rate * elapsed
-                self._go(Phase.PROBE, self.rate * _UP, now)
+                self._go(Phase.PROBE, self.rate * (1.0 + _LARGEST), now)
             elif elapsed > lasts:
                 self._cruise(now, self.rest)
         elif self.rate == self.ceiling and isinstance(best, Flow):
             best.restart(rate=self.rate)
             self._cruise(now)
         else:
-            # Small steps at first, because the new limit is most likely near.
-            self.up = 1.0
             self._climb(now)
 
     def _climb(self, now: float) -> None:
-        """Take a step up, each twice as high as the last one."""
-        self.sustained = self.speed
-        self.up = min(1.0 + max(2.0 * (self.up - 1.0), _FIRST_UP), _UP)
-        self._go(Phase.CLIMB, self.rate * self.up, now)
-
-    def _step_seconds(self) -> float:
-        best = self.models.pacing()
-        length = best.length if isinstance(best, Window) else None
-        return max(length / _UP_WINDOWS, 1.0) if length else _UP_AFTER
+        """Look for a limit that is higher than what is believed, in small steps at first."""
+        if isinstance(self.models.best(), Flow):
+            self.models.flow.restart(rate=self.speed)
+        self._go(Phase.MEASURE, self.rate * (1.0 + _STEP), now)
 
     def _watch(self, rate: float) -> None:
         """Go slower while that makes refusals fewer, whatever it is that they come from."""
         if self.chance.watch(self.models.history.total, self.refused):
             self.rate = rate * self.chance.margin
-
-    def _full_for(self, now: float) -> float:
-        if self.phase is not Phase.CRUISE or not self.learns:
-            return 0.0
-        return self.models.full_for(now, 0)
 
     def _go(self, phase: Phase, rate: float, now: float) -> None:
         self.phase, self.since, self.since_count = phase, now, self.models.history.total

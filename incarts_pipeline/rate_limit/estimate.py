@@ -25,6 +25,13 @@ class ExpectedPace:
         on_the_way = min(requests, self.rate - self.first)
         return math.log2(on_the_way / self.first + 1) + (requests - on_the_way) / self.rate
 
+    def requests(self, seconds: float) -> int:
+        """Return the requests that so many seconds are enough for."""
+        climb = math.log2(self.rate / self.first)
+        on_the_way = self.first * (2 ** min(seconds, climb) - 1)
+        # What takes so long has to fit in it, whatever the last digit of a float says.
+        return math.floor(on_the_way + max(0.0, seconds - climb) * self.rate + 1e-6)
+
 
 def expected_pace(ceiling: float | None, learned: Learned | None) -> ExpectedPace | None:
     """Return what the controller will do under a ceiling; None when nobody knows the end of it.

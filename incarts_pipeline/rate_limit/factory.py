@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,12 +24,14 @@ async def pacing(
     learned: Learned | None,
     clock: Clock,
     open_pace: OpenPace,
+    news: asyncio.Event,
 ) -> AsyncIterator[Pacer]:
     """Yield what says when to send; every run of the same key and ledger shares it.
 
     `learned` is what an earlier run left in the ledger; without it, what the user's state folder
-    remembers of the host and the key is where it begins. Asking the pacer for a permit raises
-    LedgerError when the file that the runs share can't be used for half a minute.
+    remembers of the host and the key is where it begins. `news` is set when permits have come
+    sooner than a sender was told. Asking the pacer for a permit raises LedgerError when the file
+    that the runs share can't be used for half a minute.
     """
     fixed = settings.rate.removeprefix("fixed:") if settings.rate != "adaptive" else None
     # No rate, nothing to share: the one case in which a 429 met here is not told to other runs.
@@ -45,7 +48,8 @@ async def pacing(
         return Shared(RateController(ceiling, known, learns=fixed is None))
 
     name = pace_name(fingerprint, fixed=fixed is not None)
-    async with SharedRate(open_pace(name, fresh), Slots(run_id, ceiling, known), clock) as rate:
+    slots = Slots(run_id, ceiling, known)
+    async with SharedRate(open_pace(name, fresh), slots, clock, news) as rate:
         yield rate
         found = rate.learned
     if fixed is None and found is not None:

@@ -12,7 +12,6 @@ ENOUGH = 300  # acknowledgements between exhaustions that settle a rate
 _SLOW_SECONDS, _SLOW = 30.0, 60  # and what does for a slow one
 _MOST, _LONGEST = 60, 3_000  # instants, and acknowledgements, that are kept
 _MISCOUNT = 6.0  # requests by which a count between two instants may be wrong
-_RISEN = 1.1  # times a rate
 _FEWEST = 40  # that show whether the rate changed
 
 
@@ -23,8 +22,6 @@ class Flow:
     empties: list[tuple[float, int]] = field(default_factory=list)
     assumed: float | None = None  # a rate that was sustained, until one is measured
     burst: float = 0.0  # requests that it can have in hand
-    spare: float = 0.0  # the most that it gave above `spare_at`, a rate that was settled
-    spare_at: float = 0.0
     first: tuple[float, int] | None = None  # seconds, and requests, until it was exhausted first
     standing: float = 0.0
 
@@ -63,18 +60,12 @@ class Flow:
         whole = self.rate
         if whole is None:
             return
-        if self.is_settled and whole > _RISEN * self.spare_at:
-            self.spare = 0.0  # it wasn't in hand, but the rate had risen
         for i in reversed(range(len(self.empties) - 1)):
             since, before = self.empties[i]
             count, seconds = accepted - before, at - since
             if count >= _FEWEST and abs(count / seconds / whole - 1.0) * count > _MISCOUNT:
                 del self.empties[:i]
                 return
-
-    def gave(self, above: float) -> None:
-        """Note how many it gave at once above its rate: so many it can have in hand."""
-        self.spare, self.spare_at = max(self.spare, above), self.rate or 0.0
 
     def restart(
         self, at: float | None = None, accepted: int = 0, rate: float | None = None

@@ -56,16 +56,6 @@ class History:
                 break
         return found
 
-    def most_above(self, rate: float, since: float) -> float:
-        """Return by how many a stretch to the newest exceeds a rate, the best of those after."""
-        most = count = 0.0
-        for first, _, here in reversed(self.bins):
-            if first < since:
-                break
-            count += here
-            most = max(most, count - rate * (self.bins[-1][1] - first))
-        return most
-
     def nth_newest(self, n: float) -> float | None:
         """Return when the n-th newest was accepted, None when there are fewer."""
         for first, last, count in reversed(self.bins):

@@ -92,4 +92,3 @@ class Phase(StrEnum):
     MEASURE = "measure"  # a limit was met: how high is it?
     CRUISE = "cruise"  # just below the limit
     PROBE = "probe"  # just above it: is it still there?
-    CLIMB = "climb"  # it isn't: how far up is it?

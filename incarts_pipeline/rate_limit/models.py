@@ -7,40 +7,33 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 
-from incarts_pipeline.rate_limit.block import Block, Guess
+from incarts_pipeline.rate_limit.ban import Ban, could_last
+from incarts_pipeline.rate_limit.block import PATIENCE, Block, Guess
 from incarts_pipeline.rate_limit.cap import Cap
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.history import History
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.rate_limit.signals import Hints
+from incarts_pipeline.rate_limit.standing import PROVEN, SLACK, WRONG, judged
 from incarts_pipeline.rate_limit.told import Told
-from incarts_pipeline.rate_limit.windows import Window, WindowKind, next_usual
+from incarts_pipeline.rate_limit.windows import Window, WindowKind, is_usual, next_usual, roundest
 
 TOLD = ("retry-after", "reset")  # how the names of guesses begin that headers told
-PROVEN = 1.0  # standing of a model from which it is waited for alone
 MARGIN = 3.0  # requests by which counts may be wrong
 _FULL = 0.95  # of a budget, from which a refusal is no surprise
+_NEARLY = 0.8  # of a budget, from which some of the servers that count by themselves may be full
+_SURELY_FULL = 0.98  # and from which a window's end is waited for
+_MIXED_TRIES = 2  # refused in a row, until it is waited for where servers count by themselves
 _RODE = 3.0  # windows that were ridden, after which a longer block is another limit's
+_REFUTED = 2.0  # times a budget: what let so many through is no such window
 _OVERFULL = 1.2  # times a budget: what let so many through has another one, or another length
-_QUOTA = 900.0  # seconds; a window of more than that is a budget, not a pace
-_QUIET, _QUIET_TRIES, _LONGEST_QUIET = 20.0, 4, 600.0  # seconds without a try that ended a block
-_SLOWER = 0.85  # times a pace that was ridden for a while: a ban is dear, so few steps
-_INERTIA = 0.5  # standing that the model in force is ahead by
+_TELLING = 10.0  # requests between two blocks that prove a rate
 
 
 def _guesses_of_windows() -> list[Window]:
     return [Window(kind) for kind in (WindowKind.ANCHORED, WindowKind.SLIDING, WindowKind.ALIGNED)]
-
-
-@dataclass(slots=True)
-class Kept:
-    """What was believed before a block's end was taken for a window's."""
-
-    windows: list[Window]
-    outer: list[Window]
-    flow: Flow
-    quiet: float | None
 
 
 @dataclass(slots=True)
@@ -53,23 +46,24 @@ class Models:
     flow: Flow = field(default_factory=Flow)
     cap: Cap = field(default_factory=Cap)
     told: Told = field(default_factory=Told)
-    quiet: float | None = None  # seconds without a try after which a ban ended
+    ban: Ban | None = None
     lasted: tuple[float, float] | None = None  # seconds, the last long block: more, and at most
-    in_force: str = ""
-    kept: Kept | None = None  # while it isn't clear whether a window was reset
+    mixed: int = 0  # blocks that showed servers which count by themselves, less those that didn't
+    # What was believed, while it isn't clear whether a window was reset.
+    kept: tuple[list[Window], list[Window], Flow] | None = None
 
     # What is believed.
 
     def best(self) -> Window | Flow | None:
         """Return the model that paces: the one of the best standing that has an estimate."""
+        if self.ban is not None:
+            return self.flow
         known: list[Window | Flow] = [one for one in self.windows if one.rate is not None]
         if self.flow.rate is not None:
             known.append(self.flow)
         if not known:
             return None
-        found = max(known, key=lambda one: one.standing + _INERTIA * (name(one) == self.in_force))
-        self.in_force = name(found)
-        return found
+        return max(known, key=lambda one: one.standing)
 
     def pacing(self) -> Window | Flow | None:
         """Return the model whose rate is to be kept to: the best one, or a slower second limit."""
@@ -77,7 +71,7 @@ class Models:
         if best is None or not self.outer:
             return best
         far = max(self.outer, key=lambda one: one.standing)
-        if far.length is None or far.length > _QUOTA or far.rate is None:
+        if far.length is None or far.length > PATIENCE or far.rate is None:
             return best
         return far if far.rate < (best.rate or 0.0) else best
 
@@ -113,7 +107,6 @@ class Models:
             for one in self.windows:
                 one.shortest, one.longest = 0.99 * learned.window - 0.01, learned.window
                 one.budget, one.standing = learned.budget or 1, PROVEN
-            self.in_force = WindowKind.ANCHORED.value
 
     def room(self, now: float, under_way: int) -> float:
         """Return how many may go at once as far as is known: what is left of the windows."""
@@ -128,19 +121,6 @@ class Models:
             if one.rate is not None
         )
 
-    def full_for(self, now: float, under_way: int) -> float:
-        """Return for how long a window is full that is believed, 0.0 when none is."""
-        waits = [0.0]
-        best = self.best()
-        for one in [*self.windows, *self.outer]:
-            if (one is best and one.standing > 0) or (one in self.outer and one.standing >= PROVEN):
-                if one.held(self.history, now) + under_way < one.budget:
-                    continue
-                opens = one.opens(self.history, now)
-                if opens is not None:
-                    waits.append(opens - now)
-        return max(waits)
-
     def excess(self, now: float) -> bool:
         """Say whether the window in force holds more than it should."""
         best = self.pacing()
@@ -153,14 +133,20 @@ class Models:
     def guesses(self, block: Block, hints: Hints, now: float) -> list[Guess]:
         """Return when each model and hint says that a request passes again."""
         found, best = [], self.best()
-        for one in [*self.windows, *self.outer]:
+        for one in [] if self.ban else [*self.windows, *self.outer]:
             opens = one.opens(self.history, block.began, block.last_refused)
             if opens is None or one.standing < -PROVEN:
                 continue
             sure = one.standing >= PROVEN or one is best or one in self.outer
-            is_full = self._is_full(one, block)
-            found.append(Guess(name(one), opens, one.standing, sure=sure and is_full))
-        if self.flow.rate and best is self.flow and block.tries < 3:
+            held = self._held(one, block)
+            is_full = held >= _SURELY_FULL * one.budget - MARGIN
+            is_full &= held <= _REFUTED * one.budget
+            sure &= is_full and not (self.mixed and block.tries < _MIXED_TRIES)
+            found.append(Guess(name(one), opens, one.standing, sure=sure))
+        if self.ban is not None:
+            at = self.ban.over_at(block.last_refused, block.tries)
+            found.append(Guess("ban", at, 0.0, sure=True))
+        elif self.flow.rate and best is self.flow and block.tries < 3:
             at = block.last_refused + 1.0 / self.flow.rate
             found.append(Guess("flow", at, self.flow.standing, sure=True))
         for way, at in self.told.times(hints, now).items():
@@ -169,16 +155,28 @@ class Models:
                 block.guesses.setdefault(way, at)
                 at = max(at - 1.0, now + 0.5 * (at - now))  # servers round up
                 found.append(Guess(way, at, standing, sure=standing >= PROVEN))
-        if self.quiet is not None and block.tries >= 1:
-            found.append(Guess("quiet", block.last_refused + self.quiet, 0.0, sure=True))
         first = self.history.first
         if (
             first is not None
+            and self.ban is None
             and not is_told(found)
             and (usual := next_usual(now - first)) is not None
         ):
             found.append(Guess("usual", first + usual, -1.0, sure=False))
         return found
+
+    def open_by(self, block: Block) -> float:
+        """Return when a window that is believed ends at the latest, wherever it began."""
+        believed = [one for one in [*self.windows, *self.outer] if one.standing >= PROVEN]
+        return block.began + max([one.length or 0.0 for one in believed], default=0.0)
+
+    def is_nearly_full(self, block: Block, passed: float) -> bool:
+        """Say whether the window in force was nearly full, and a block ended before it did."""
+        best = self.best()
+        if not isinstance(best, Window) or self._held(best, block) < _NEARLY * best.budget:
+            return False
+        opens = best.opens(self.history, block.began)
+        return opens is not None and passed < opens - 0.5
 
     def _is_full(self, one: Window, block: Block) -> bool:
         return self._held(one, block) >= _FULL * one.budget - 2
@@ -190,13 +188,12 @@ class Models:
 
     def keep(self) -> None:
         """Remember what is believed now."""
-        self.kept = deepcopy(Kept(self.windows, self.outer, self.flow, self.quiet))
+        self.kept = deepcopy((self.windows, self.outer, self.flow))
 
     def undo(self) -> None:
         """Believe again what was remembered."""
         if self.kept is not None:
-            self.windows, self.outer = self.kept.windows, self.kept.outer
-            self.flow, self.quiet, self.kept = self.kept.flow, self.kept.quiet, None
+            (self.windows, self.outer, self.flow), self.kept = self.kept, None
 
     def accepted(self, at: float) -> None:
         """Take in a request that was accepted."""
@@ -206,6 +203,19 @@ class Models:
         for one in self.outer:
             one.accepted(at)
 
+    def judge_told(self, block: Block, passed: float) -> None:
+        """Compare what headers told of a block with when it ended."""
+        for way, at in block.guesses.items():
+            if way.startswith(TOLD):
+                self.told.judge(way, at, block.began, block.last_refused, passed)
+
+    def ride(self, rate: float) -> None:
+        """Go on at a rate that follows from bans; one that is doubted is believed no more."""
+        self.flow.restart(rate=rate)
+        if self.ban is not None and self.ban.is_doubted:
+            self.ban = None
+            self.flow.standing = max(self.flow.standing, PROVEN)
+
     def unblocked(
         self, block: Block, passed: float, *, is_long: bool, rate: float, rode: float
     ) -> None:
@@ -213,22 +223,23 @@ class Models:
 
         `rate` is the pace that met it, `rode` the seconds for which the limit was ridden before.
         """
-        for way, at in block.guesses.items():
-            if way.startswith(TOLD):
-                self.told.judge(way, at, block.began, block.last_refused, passed)
+        self.judge_told(block, passed)
         if not is_long:
             self._exhausted(block)
             self._short(block, passed)
             return
-        if self._is_ban(block, passed, rate, rode):
+        lasts = self._ban(block, passed)
+        if lasts is not None:
+            self.ban = Ban(lasts)
+            self.ride(self.ban.met(rate, self.history, passed))
             return
+        self.mixed = max(self.mixed - 1, 0)
         tier = self._tier(passed - block.began, rode)
         for one in tier:
             one.saw(self.history, block.began, block.last_refused, passed)
-            one.budget = self.told.snapped(one.budget)
         if tier is self.windows:
             if self.flow.is_settled:
-                self.flow.standing = max(-5.0, self.flow.standing - 2.0)
+                self.flow.standing = judged(self.flow.standing, WRONG)
             # Should it be a slow bucket, it was empty at the last refusal.
             self.flow.restart(block.last_refused, self.history.total)
         else:
@@ -251,16 +262,14 @@ class Models:
             since, before = flow.empties[-1]
             expected, found = flow.rate * (block.began - since), count - before
             right = abs(found - expected) <= MARGIN + 0.05 * expected
-            flow.standing = max(-5.0, min(5.0, flow.standing + (1.0 if right else -1.0)))
-            if flow.is_settled:
-                above = self.history.most_above(flow.rate, since) - block.accepted_after
-                flow.gave(above)
+            credit = min(1.0, expected / _TELLING)  # a few are foretold by chance
+            flow.standing = judged(flow.standing, credit if right else -1.0)
         flow.empty(block.began, count)
         flow.empty(block.last_refused, count)
         if flow.first is None:
             flow.first = (block.began - (self.history.first or 0.0), count)
         if flow.rate is not None:
-            flow.burst = max(flow.first[1] - flow.rate * flow.first[0], flow.spare, 0.0)
+            flow.burst = max(flow.first[1] - flow.rate * flow.first[0], 0.0)
 
     def _short(self, block: Block, passed: float) -> None:
         """A block ended that was no window's reset: who had foretold that?"""
@@ -269,10 +278,10 @@ class Models:
             if opens is None or one.rate is None:
                 continue
             if not self._is_full(one, block):
-                one.standing = max(-5.0, one.standing - (1.0 if block.tries else 0.5))
+                one.standing = judged(one.standing, -1.0 if block.tries else -0.5)
             elif (held := self._held(one, block)) > _OVERFULL * one.budget + MARGIN:
                 one.judge(right=False)
-            elif block.last_refused - 0.3 < opens <= passed + 0.3:
+            elif block.last_refused - SLACK < opens <= passed + SLACK:
                 one.judge(right=True)
                 one.budget = min(one.budget, max(int(held + 0.5), 1))
             elif opens > passed + 1.0 or opens < block.last_refused - 1.0:
@@ -294,40 +303,33 @@ class Models:
             self.outer[0].earliest = first or 0.0
         return self.outer if other else self.windows
 
-    def _is_ban(self, block: Block, passed: float, rate: float, rode: float) -> bool:
-        """Say whether a ban's end ended a block, and no window's; remember how long it takes."""
-        lasts = self._ban(block, passed)
-        self.lasted = (block.last_refused - block.began, passed - block.began)
-        if self.quiet is not None:
-            if block.waited_for != "quiet" or self.in_force != "flow" or rode < 0.5 * self.quiet:
-                return False
-            # The wait hid when there was room again; what went well for so long is nearly right.
-            self.flow.restart(rate=_SLOWER * rate)
-            return True
-        if lasts is None:
-            return False
-        self.quiet = lasts
-        for one in self.windows:
-            one.began = one.earliest = passed
-        self.flow.restart(rate=0.75 * rate)
-        self.in_force = "flow"
-        return True
-
     def _ban(self, block: Block, passed: float) -> float | None:
-        """Return the seconds of a ban that a block speaks of, None when it speaks of none."""
-        best = self.best()
-        expected = best is not None and best.standing >= PROVEN
-        told = any(way.startswith(TOLD) for way in block.guesses)
-        if told or block.tries < _QUIET_TRIES or expected:
+        """Return how long a ban takes that ended a block, None when it was none.
+
+        Nobody foretold its end.
+        """
+        before, lasted = self.lasted, (block.last_refused - block.began, passed - block.began)
+        self.lasted = lasted
+        is_told = any(way.startswith(TOLD) for way in block.guesses)
+        if block.waited_for or is_told or not could_last(lasted[1]):
             return None
-        gap, lasted = passed - block.last_refused, block.last_refused - block.began
-        if _QUIET < gap < _LONGEST_QUIET and gap > 1.2 * block.longest_gap:
-            return gap  # each try had prolonged it
-        if block.waited_for or self.lasted is None or not _QUIET < lasted < _LONGEST_QUIET:
+        if before is not None:
+            # As long as the one before, whatever was held.
+            is_same = max(before[0], lasted[0]) < min(before[1], lasted[1])
+            fits = any(map(partial(self._fits, block), self.windows))
+            return lasted[1] if is_same and not fits else None
+        # Each try prolonged it, should that explain a usual time, and a window none.
+        start, gap = self.history.first or block.began, passed - block.last_refused
+        if is_usual(block.last_refused - start, passed - start) or not could_last(gap):
             return None
-        # Nobody foretold its end, and it lasted as long as the long one before.
-        low, high = max(self.lasted[0], lasted), min(self.lasted[1], passed - block.began)
-        return high if low < high else None
+        return roundest(block.longest_gap, gap) if is_usual(block.longest_gap, gap) else None
+
+    def _fits(self, block: Block, one: Window) -> bool:
+        """Say whether a believed window held about its budget as a block began."""
+        held = self._held(one, block)
+        return (
+            one.standing >= PROVEN and one.budget <= _OVERFULL * held <= _OVERFULL**2 * one.budget
+        )
 
 
 def is_told(guesses: list[Guess]) -> bool:

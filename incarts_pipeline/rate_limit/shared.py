@@ -24,10 +24,13 @@ _SOON = 0.001  # seconds: less is no reason to wake up earlier
 
 
 class SharedRate:
-    """A Pacer that leases its permits; an asynchronous context manager."""
+    """A Pacer that leases its permits; an asynchronous context manager.
 
-    def __init__(self, file: Pace, slots: Slots, clock: Clock) -> None:
-        self._file, self._slots, self._clock = file, slots, clock
+    `news` is set when slots have come, however long a sender was told to wait.
+    """
+
+    def __init__(self, file: Pace, slots: Slots, clock: Clock, news: asyncio.Event) -> None:
+        self._file, self._slots, self._clock, self._news = file, slots, clock, news
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pace")
         self._nudge = asyncio.Event()
         self._wakes_at = float("inf")
@@ -145,4 +148,6 @@ class SharedRate:
         self._error = self._failing_since = None
         self._slots.take(lease, self._clock.monotonic())
         self.learned, self.pace = lease.learned, lease.pace
+        if lease.slots:
+            self._news.set()
         return True

@@ -16,12 +16,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One limit as headers tell it; what is not told is None. Seconds are from the answer on."""
+    """What is left of one limit, as headers tell it; what is not told is None."""
 
-    limit: int | None = None  # requests per window
-    window: float | None = None  # seconds
     remaining: int | None = None  # requests
-    reset: float | None = None  # seconds
+    reset: float | None = None  # seconds from the answer on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,16 +11,15 @@ from enum import StrEnum
 
 from incarts_pipeline.rate_limit.history import History
 from incarts_pipeline.rate_limit.limit import NEVER
+from incarts_pipeline.rate_limit.standing import PROVEN, RIGHT, SLACK, WRONG, judged
 
 # From the most usual length on; what lies between is rounded to fives, then to whole seconds.
 _USUAL = (60, 10, 30, 300, 1, 5, 15, 20, 3600, 120, 600, 900, 2, 90, 100, 45, 1800, 180, 86400, 50)
 _USUAL_S = tuple(sorted(float(one) for one in _USUAL))
 _FOREVER = 1e9
-_RIGHT, _WRONG, _MOST = 1.0, -2.0, 5.0  # standing, by one prediction
 _SURPRISE = 0.5  # of a budget that is hardly believed: less can't fill it
 _FEWEST = 4  # requests in a window: what gives fewer at once gives evenly
 _SHARP, _SHARPEST = 0.002, 0.1  # of a length, and seconds, to which an edge is to be known
-_SLACK = 0.3  # seconds by which a prediction may be late: what lies between sending and arriving
 
 
 class WindowKind(StrEnum):
@@ -59,8 +58,8 @@ class Window:
         return self.budget / length if length and self.budget >= _FEWEST else None
 
     def judge(self, *, right: bool) -> None:
-        """Raise or lower the standing: newer evidence counts more than older."""
-        self.standing = max(-_MOST, min(_MOST, self.standing + (_RIGHT if right else _WRONG)))
+        """Raise or lower the standing."""
+        self.standing = judged(self.standing, RIGHT if right else WRONG)
 
     def accepted(self, at: float) -> None:
         """Follow an anchored window, which begins with a request."""
@@ -115,8 +114,8 @@ class Window:
         low, high = self._bounds(history, refused, passed)
         low = max(low, refused - full)
         known = self.length is not None
-        fits = max(low, self.shortest) < min(high + _SLACK, self.longest)
-        if known and self.standing < _RIGHT and held < _SURPRISE * self.budget:
+        fits = max(low, self.shortest) < min(high + SLACK, self.longest)
+        if known and self.standing < PROVEN and held < _SURPRISE * self.budget:
             fits = False  # right by chance: it can't have been full
         if fits:
             if known:
@@ -165,13 +164,18 @@ class Window:
 def roundest(low: float, high: float) -> float:
     """Return the most usual length above `low`, up to `high` and a moment."""
     for usual in _USUAL:
-        if low < usual <= high + _SLACK:
+        if low < usual <= high + SLACK:
             return float(usual)
     for step in (600.0, 60.0, 5.0, 1.0):
         found = (low // step + 1) * step
-        if found <= high + _SLACK:
+        if found <= high + SLACK:
             return found
     return max((low + high) / 2, 0.01)
+
+
+def is_usual(low: float, high: float) -> bool:
+    """Say whether a usual length lies above `low`, up to `high` and a moment."""
+    return any(low < usual <= high + SLACK for usual in _USUAL)
 
 
 def next_usual(after: float) -> float | None:

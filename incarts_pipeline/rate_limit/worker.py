@@ -47,9 +47,11 @@ class Slots:
     def ask(self, now: float) -> float:
         """Take a permit and return 0.0, or return the seconds to wait before asking again."""
         # A slot that nobody used in time is lost. Used late, with those that follow it, it would be
-        # a burst that the pace is there to prevent.
+        # a burst that the pace is there to prevent. A canary's has none that follow.
         most = self._lease.most if self._lease else None
         late = _LATE if most is None else _LATE_CAPPED
+        if self._canary_slot:
+            late = CANARY_LEASE
         while self._slots and self._slots[0] < now - late:
             self._slots.popleft()
             self._canary_slot = False
@@ -71,7 +73,7 @@ class Slots:
         """Remember an answer until it is told; say whether that may be due sooner now."""
         canary = self._canary_from is not None and sent_at >= self._canary_from
         most = self._lease.most if self._lease else None
-        full = self._flights.arrive(sent_at, now) >= (most or 0)
+        full = self._flights.arrive(now) >= (most or 0)
         self._heard.append(Heard(signal, sent_at, now, canary, full))
         if canary:
             self._canary_from = None

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from incarts_pipeline.rate_limit.cap import Cap, Flights
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
+from tests.support.rates.answers import ACCEPTED
+from tests.support.rates.limiters import Bucket, InFlight
+from tests.support.rates.simulator import Simulation
 
 
 def meets(cap: Cap, most: int, *, requests: int = 400) -> int | None:
@@ -61,6 +68,42 @@ def test_a_cap_that_goes_on_refusing_was_none() -> None:
     assert cap.is_wrong
 
 
+@pytest.mark.parametrize("first", [1, 2, 8])
+def test_a_cap_that_refuses_one_alone_was_none(first: int) -> None:
+    """With nobody else under way a cap has room; what refuses even then counts otherwise."""
+    cap = Cap()
+    cap.begin(first, 0.0)
+    for i in range(400):
+        if not cap.is_wrong:
+            cap.follow(1.0 + i, 1.1 + i, full=True, refused=i % 2 == 0)
+    assert cap.is_wrong
+
+
+class Busy(Simulation):
+    """A sender is held up now and then; after that all that is due leaves at once."""
+
+    def _ask(self, worker: Any, now: float) -> None:
+        if self._dice.random() < 0.02:
+            self._ask_again(worker, now + self._dice.uniform(0.02, 0.1))
+        else:
+            super()._ask(worker, now)
+
+
+@pytest.mark.parametrize("seed", [3, 4, 7, 8])
+def test_a_bucket_that_refuses_what_leaves_at_once_is_no_cap(seed: int) -> None:
+    """A small bucket, quick answers and a busy machine: only what comes at once is refused."""
+    simulation = Busy(
+        Bucket(100, 2), Shared(RateController(None)), latency=0.003, seed=seed, rows=900
+    )
+    result = simulation.run(60.0)
+    learned = simulation.controller.learned
+    assert learned is not None
+    assert learned.kind is LimitKind.BUCKET
+    assert learned.rate < 110.0
+    assert len(result.accepted) == 900
+    assert len(result.refused) <= 100
+
+
 def test_one_more_is_tried_now_and_then() -> None:
     """A cap that was raised is followed; one that wasn't is kept, at the cost of few refusals."""
     cap, refused = Cap(), 0
@@ -91,6 +134,16 @@ def test_a_learned_cap_is_kept_to_at_once() -> None:
     assert controller.learned == Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3)
 
 
+def test_a_cap_is_told_with_the_pace_that_was_reached() -> None:
+    """A plan that reckons with more than this machine makes of a cap would promise too much."""
+    controller = RateController(None, Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3))
+    for i in range(90):  # thirty a second
+        assert controller.ask(i / 30) == 0.0
+        controller.answered(ACCEPTED, sent_at=i / 30, now=i / 30 + 0.03)
+    assert controller.learned is not None
+    assert controller.learned.rate == pytest.approx(30.0, rel=0.1)
+
+
 def test_workers_share_a_cap() -> None:
     """Each gets its share of what may be under way, and what is left over goes in turns."""
     known = Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3)
@@ -101,3 +154,20 @@ def test_workers_share_a_cap() -> None:
             shared.exchange(Report(name, None, [], 8), now)
         most = [shared.exchange(Report(name, None, [], 8), now).most or 0 for name in names]
         assert sorted(most) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cap", "seconds", "window"), [(3, 0.05, (1_000, 3_600.0)), (8, 0.3, (5_000, 86_400.0))]
+)
+def test_a_cap_is_found_by_a_job_that_fits_into_a_long_window(
+    cap: int, seconds: float, window: tuple[int, float]
+) -> None:
+    """It goes at once, not at the window's pace, which would keep nobody under way."""
+    budget, length = window
+    known = Learned(
+        kind=LimitKind.WINDOW, rate=budget / length, budget=budget, window=length, burst=100.0
+    )
+    shared = Shared(RateController(100.0, known))
+    result = Simulation(InFlight(cap, seconds), shared, rows=900).run(300.0)
+    assert len(result.accepted) == 900
+    assert len(result.refused) <= 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from incarts_pipeline.rate_limit.controller import RateController
@@ -9,6 +11,7 @@ from incarts_pipeline.rate_limit.course import FIRST
 from incarts_pipeline.rate_limit.leases import Report, Shared
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.signals import Hints, Outcome, Policy, Signal
+from incarts_pipeline.rate_limit.worker import Slots
 from tests.support.rates.answers import ACCEPTED, UNKNOWN, refused
 from tests.support.rates.limiters import Bucket, Fixed, Limiter
 from tests.support.rates.simulator import Simulation
@@ -105,34 +108,76 @@ def test_trouble_among_the_answers(failing: float, failures_count: bool) -> None
     assert result.refusals(WARM) <= 0.01
 
 
-def test_a_wait_of_a_day_is_hopeless_once_it_was_asked_again() -> None:
-    """It says for how long, so that the run can end and say when to go on."""
+@pytest.mark.parametrize(
+    ("told", "most"),
+    [
+        (lambda at: 86_400.0 - at, 90.0),
+        (lambda _at: 86_400.0, 1_400.0),  # may be milliseconds: refused for 15 minutes is the proof
+    ],
+    ids=["counts down", "constant"],
+)
+def test_a_wait_of_a_day_is_hopeless(told: Callable[[float], float], most: float) -> None:
+    """Once asked again it says for how long, so that the run can end and say when to go on."""
     controller, now = RateController(None), 0.0
     while controller.hopeless_for(now) is None:
-        assert now < 60.0
+        assert now < most
         wait = controller.ask(now)
         now += wait
         if wait == 0.0:
-            controller.answered(refused(86_400.0), sent_at=now, now=now + 0.1)
+            controller.answered(refused(told(now)), sent_at=now, now=now + 0.1)
             now += 0.1
     wait_left = controller.hopeless_for(now)
     assert wait_left is not None
-    assert wait_left > 86_000
+    assert wait_left > 85_000
     waiting = controller.waiting_for(now)
     assert waiting is not None
     assert waiting.said == "429"
 
 
+HOURLY = Learned(
+    kind=LimitKind.WINDOW, rate=1_000 / 3_600, budget=1_000, window=3_600.0, burst=100.0
+)
+
+
+def test_a_known_hour_that_is_used_up_is_hopeless_at_once() -> None:
+    """970 rows of 1000 went; a later run that meets the limit says when the hour is over."""
+    limiter = Fixed(1000, 3600, anchored=True)
+    simulation = Simulation(limiter, Shared(RateController(100.0, HOURLY)), rows=970)
+    simulation.run(60.0)
+    assert len(simulation.result.accepted) == 970
+    simulation.rows = 1_100
+    simulation.join()
+    while not simulation.result.hopeless:
+        simulation.run(simulation.now + 10.0)
+        assert simulation.now < 300.0
+    assert len(simulation.result.accepted) == 1_000
+    assert len(simulation.result.refused) == 2  # a second one proves it
+    wait = simulation.controller.hopeless_for(simulation.now)
+    assert wait == pytest.approx(3_600.0 - simulation.now, abs=5.0)
+
+
+def test_a_known_hour_says_when_to_go_on_though_nobody_saw_it_begin() -> None:
+    """Used up by others before the first request: it ends an hour after that at the latest."""
+    limiter = Fixed(1000, 3600, anchored=True)
+    for _ in range(1_000):
+        limiter.take(0.0)
+    simulation = Simulation(limiter, Shared(RateController(100.0, HOURLY)))
+    result = simulation.run(1_000.0)
+    assert result.hopeless[0] < 950.0
+    wait = simulation.controller.hopeless_for(1_000.0)
+    assert wait == pytest.approx(2_600.0, abs=10.0)
+
+
 def test_retry_after_in_milliseconds_is_asked_again() -> None:
-    """30,000 that mean half a minute end no run: both readings are tried, ours first."""
+    """30,000 that mean half a minute end no run: our own gaps are tried first."""
     limiter = Fixed(600, 60)
 
     def hint(_at: float, accepted: bool) -> Hints:
         return Hints() if accepted else Hints(retry_after=30_000.0)
 
     controller = RateController(100.0)
-    result = Simulation(limiter, controller, hint=hint).run(600.0)
-    assert controller.hopeless_for(600.0) is None
+    result = Simulation(limiter, Shared(controller), hint=hint).run(600.0)
+    assert result.hopeless == []
     assert result.use(limiter.rate, WARM, 600.0) >= 0.97
 
 
@@ -172,24 +217,11 @@ def test_a_quota_is_a_budget_and_no_pace() -> None:
     def hint(_at: float, _accepted: bool) -> Hints:
         nonlocal left
         left -= 1
-        return Hints(policies=(Policy(limit=5_000, window=86_400.0, remaining=left, reset=4e4),))
+        return Hints(policies=(Policy(remaining=left, reset=4e4),))
 
     result = Simulation(Bucket(1e6, 1e6), RateController(100.0), hint=hint, rows=300).run(60.0)
     assert len(result.accepted) == 300
     assert max(result.accepted) <= 7.0
-
-
-def test_a_quota_that_is_used_up_is_waited_for_with_one_request() -> None:
-    """Where a header says that nothing is left, one request looks whether that is so."""
-    limiter = Fixed(100, 60)
-
-    def hint(at: float, _accepted: bool) -> Hints:
-        left = limiter.left(at)
-        policy = Policy(limit=100, window=60.0, remaining=left.remaining, reset=left.reset)
-        return Hints(policies=(policy,))
-
-    result = Simulation(limiter, RateController(100.0), hint=hint).run(50.0)
-    assert len(result.refused) <= 24
 
 
 def test_a_job_that_fits_goes_at_once() -> None:
@@ -210,6 +242,34 @@ def test_a_503_that_throttles_teaches_as_a_429_does() -> None:
     assert controller.block is not None
 
 
+@untraced
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_long_way_makes_no_chance_of_a_limit(seed: int) -> None:
+    """What is refused while many are under way is one block, and yet no stray."""
+    simulation = Simulation(Fixed(10, 1.0), RateController(1_000.0), latency=0.2, seed=seed)
+    result = simulation.run(300.0)
+    assert result.use(10.0, 100.0, 300.0) >= 0.9
+    assert result.refusals(100.0) <= 0.005
+
+
+def test_servers_that_count_by_themselves_change_no_pace() -> None:
+    """A window that is nearly full, of which some servers refuse and others don't, stays as it is.
+
+    Once that was seen, the next block is tried at once, and not at the window's end.
+    """
+    known = Learned(kind=LimitKind.WINDOW, rate=10.0, budget=600, window=60.0)
+    controller, now, waits = RateController(100.0, known), 0.0, []
+    for i in range(610):
+        while (wait := controller.ask(now)) > 0:
+            now += wait
+        answer = refused() if i in range(540, 600, 4) else ACCEPTED
+        controller.answered(answer, sent_at=now, now=now)
+        waits.append(controller.blocked_for(now))
+    assert max(waits) < 1.0
+    assert controller.phase is Phase.CRUISE
+    assert controller.learned == known
+
+
 @pytest.mark.slow
 @untraced
 @pytest.mark.parametrize("limiter", [Fixed(600, 60), Bucket(50, 100), Fixed(30, 60)])
@@ -227,6 +287,34 @@ def test_workers_come_and_go(limiter: Limiter) -> None:
     assert result.refusals(600.0) <= 0.02
     shares = [sum(at > 800.0 for at in result.by_worker[number]) for number in (1, 2, 4)]
     assert max(shares) <= 1.1 * min(shares)
+
+
+def test_a_canarys_slot_waits_for_a_sender_that_is_busy() -> None:
+    """It stands alone, so used late it is no burst; dropped, it would hold all up for 5 s."""
+    shared, slots = Shared(RateController(None)), Slots("one", None, None)
+    assert slots.ask(0.0) > 0
+    slots.take(shared.exchange(slots.report(0.0), 0.0), 0.0)
+    assert slots.ask(0.0) == 0
+    slots.answered(refused(), sent_at=0.0, now=0.05)
+    for now in (0.05, 0.16):
+        slots.ask(now)
+        lease = shared.exchange(slots.report(now), now)
+        slots.take(lease, now)
+    assert lease.canary
+    assert slots.ask(lease.slots[0] + 0.4) == 0
+
+
+def test_a_canary_that_nobody_heard_of_is_no_window() -> None:
+    """The five seconds until it is given up say nothing of how long the server was exhausted."""
+    controller = RateController(None)
+    controller.ask(0.0)
+    controller.answered(refused(), sent_at=0.0, now=0.1)
+    at = 0.1 + controller.ask(0.1)
+    assert controller.ask(at) == 0.0
+    at += 5.1
+    assert controller.ask(at) == 0.0
+    controller.answered(ACCEPTED, sent_at=at, now=at + 0.1)
+    assert controller.trial is None
 
 
 @pytest.mark.parametrize("killed", [0, 1])

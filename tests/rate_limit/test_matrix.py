@@ -37,7 +37,7 @@ BOUNDS = {
     "bucket 5/s burst 2": Bound(0.95, 0.01),
     "10 per 1 s": Bound(0.95, 0.01),
     "30 per 60 s": Bound(0.95, 0.01),
-    "20/s + 600/60 s": Bound(0.95, 0.012, early=90),
+    "20/s + 600/60 s": Bound(0.95, 0.018, early=90),
     "fixed 250/25 s": Bound(0.98, 0.005),
     "anchored 450/45 s": Bound(0.99, 0.005),
     "fixed 900/90 s": Bound(0.98, 0.005),
@@ -46,6 +46,11 @@ BOUNDS = {
     "bucket 100/min burst 100": Bound(0.97, 0.005),
     "0.1 % by chance": Bound(0.97, 0.003),
     "1 % by chance": Bound(0.93, 0.013, early=400),
+    "fixed 600/60 s, edges late by 0 to 2 s": Bound(0.95, 0.007),
+    "anchored 600/60 s, edges late by 0 to 2 s": Bound(0.93, 0.008),
+    "4 replicas of 150/60 s": Bound(0.9, 0.02, early=180),
+    "4 anchored replicas of 150/60 s": Bound(0.88, 0.025, early=180),
+    "4 replicas of 12/s": Bound(0.93, 0.02, early=450),
     "4 in flight": Bound(0.9, 0.002),
     "8 in flight": Bound(0.9, 0.002, early=80),
     "20 in flight": Bound(0.96, 0.002),
@@ -53,7 +58,9 @@ BOUNDS = {
 STACKED = {"10/s + 5000/h": Bound(0.97, 0.01), "100/min + 1000/h": Bound(0.97, 0.03)}
 BANNED = {
     "600/60 s, ban": Bound(0.88, 0.002),
-    "600/60 s, ban that tries prolong": Bound(0.9, 0.01),
+    "anchored 600/60 s, ban": Bound(0.88, 0.002),
+    "bucket 10/s, ban": Bound(0.9, 0.015),
+    "600/60 s, ban that tries prolong": Bound(0.85, 0.01),
     "bucket 50/s, ban that tries prolong": Bound(0.98, 0.01),
 }
 QUICK = ("fixed 600/60 s", "sliding log 600/60 s", "bucket 60/min burst 60")
@@ -74,6 +81,7 @@ def check(limit: str, hint: str, workers: int, bound: Bound) -> None:
     assert result.refusals(WARM) <= bound.refused
     assert sum(at <= WARM for at in result.refused) <= bound.early
     assert result.fairness(WARM) >= 0.99
+    assert result.hopeless == []  # no limit here lasts so long, whatever its hints say
 
 
 @pytest.mark.parametrize("limit", QUICK)
@@ -116,9 +124,7 @@ def test_bans_are_waited_for(limit: str) -> None:
 @pytest.mark.parametrize("limit", COUNTED)
 def test_hints_true_and_false(limit: str, hint: str) -> None:
     """Whatever the headers say, the limit is used as it is without them."""
-    # A wait that is always the window's length hides when an aligned one is reset.
-    hidden = (limit, hint) == ("fixed 600/60 s", "Retry-After: 60 always")
-    check(limit, hint, 1, Bound(0.9 if hidden else 0.95, 0.01, early=150))
+    check(limit, hint, 1, Bound(0.95, 0.01, early=150))
 
 
 @pytest.mark.slow
@@ -126,7 +132,7 @@ def test_hints_true_and_false(limit: str, hint: str) -> None:
 @pytest.mark.parametrize(("limit", "use"), [("8 in flight", 0.9), ("20 in flight", 0.92)])
 def test_eight_workers_find_a_cap_together(limit: str, use: float) -> None:
     """Refusals go with what all of them have under way, and none of them knows that alone."""
-    check(limit, "none", 8, Bound(use, 0.01, early=200))
+    check(limit, "none", 8, Bound(use, 0.012, early=200))
 
 
 @pytest.mark.slow

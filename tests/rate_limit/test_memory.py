@@ -59,7 +59,7 @@ def test_another_ledger_starts_warm(settings: Settings) -> None:
         return PaceFile(client.ledger, name, fresh, Clock())
 
     async def main() -> Learned | None:
-        async with pacing(client, "run", None, Clock(), alone) as rate:
+        async with pacing(client, "run", None, Clock(), alone, asyncio.Event()) as rate:
             rate.ask(Clock().monotonic())
             return rate.learned
 

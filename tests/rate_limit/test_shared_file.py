@@ -141,7 +141,9 @@ def test_state_with_the_fields_of_an_earlier_version_is_made_anew(tmp_path: Path
 def shared_rate(ledger: Path, rate: float = 1_000.0) -> SharedRate:
     """Return one run's pace at a fixed rate, with real clocks."""
     clock = Clock()
-    return SharedRate(pace_file(ledger, clock, rate), Slots("run", rate, None), clock)
+    return SharedRate(
+        pace_file(ledger, clock, rate), Slots("run", rate, None), clock, asyncio.Event()
+    )
 
 
 async def permits(pace: SharedRate, n: int) -> None:
@@ -165,6 +167,25 @@ def test_slots_are_leased_in_batches(tmp_path: Path) -> None:
         return int(exchanges)
 
     assert asyncio.run(go()) < 100
+
+
+def test_who_waits_hears_of_slots_that_come_sooner(tmp_path: Path) -> None:
+    """A refusal brings a canary's slot, whatever the last lease said of when to ask again."""
+
+    async def go() -> None:
+        news = asyncio.Event()
+        clock = Clock()
+        file = pace_file(tmp_path / "ledger", clock, 1_000.0)
+        async with SharedRate(file, Slots("run", 1_000.0, None), clock, news) as pace:
+            while pace.ask(clock.monotonic()) > 0:
+                await asyncio.wait_for(news.wait(), 60.0)
+            sent_at = clock.monotonic()
+            news.clear()
+            pace.answered(REFUSED, sent_at=sent_at, now=sent_at)
+            assert pace.ask(sent_at) > 0
+            await asyncio.wait_for(news.wait(), 60.0)
+
+    asyncio.run(go())
 
 
 def test_store_that_is_gone_stops_sending(tmp_path: Path) -> None:
