@@ -89,31 +89,36 @@ def calls(rows: int) -> list[Call]:
 
 async def send(base_url: str, variant: str, rate: float | None, work: list[Call]) -> None:
     """Claim and send all calls with one variant of the ledger."""
+    with journal_of(variant) as journal:
+        await run_with(journal, base_url, rate, work)
+
+
+async def run_with(journal: Any, base_url: str, rate: float | None, work: list[Call]) -> None:
+    """Claim and send all calls with a journal."""
     client = IncartsClient(
         base_url=base_url, api_key=SecretStr("ic_benchmark"), max_connections=IN_FLIGHT
     )
-    with journal_of(variant) as journal:
-        async with client:
-            sender = Sender(
-                client=client,
-                journal=journal,
-                throttle=Throttle(
-                    rate=RateController(rate, learns=False),
-                    circuits=Circuits(),
-                    clock=Clock(),
-                    stop=Stop(),
-                    metrics=RunMetrics(),
-                    in_flight=ConcurrencyLimit(IN_FLIGHT),
-                ),
-                rule=RULE,
-            )
-            if isinstance(journal, NoJournal):
-                await send_all(sender, work, None)
-            else:
-                async with journal:
-                    await send_all(sender, work, journal)
-        if sender.throttle.circuits.accepted != len(work):
-            raise RuntimeError("a link was lost")
+    async with client:
+        sender = Sender(
+            client=client,
+            journal=journal,
+            throttle=Throttle(
+                rate=RateController(rate, learns=False),
+                circuits=Circuits(),
+                clock=Clock(),
+                stop=Stop(),
+                metrics=RunMetrics(),
+                in_flight=ConcurrencyLimit(IN_FLIGHT),
+            ),
+            rule=RULE,
+        )
+        if isinstance(journal, NoJournal):
+            await send_all(sender, work, None)
+        else:
+            async with journal:
+                await send_all(sender, work, journal)
+    if sender.throttle.circuits.accepted != len(work):
+        raise RuntimeError("a link was lost")
 
 
 async def send_all(sender: Sender, work: list[Call], journal: Journal | None) -> None:

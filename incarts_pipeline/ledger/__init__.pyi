@@ -17,6 +17,7 @@ from .current_links import (
     Content as Content,
     Move as Move,
     busy_elsewhere as busy_elsewhere,
+    contents_in_use as contents_in_use,
     has_open as has_open,
     join_partition as join_partition,
     learn as learn,
@@ -40,6 +41,18 @@ from .database import (
     transaction as transaction,
 )
 from .doubts import claim_doubts as claim_doubts
+from .enqueued import (
+    Worker as Worker,
+    claim_enqueued as claim_enqueued,
+    drop_withdrawn as drop_withdrawn,
+    enqueue as enqueue,
+    enqueue_doubts as enqueue_doubts,
+    enqueued_counts as enqueued_counts,
+    enqueued_sets as enqueued_sets,
+    give_back as give_back,
+    is_more_to_come as is_more_to_come,
+    withdraw as withdraw,
+)
 from .history import (
     HistoryEntry as HistoryEntry,
     Try as Try,
@@ -78,6 +91,8 @@ from .queries import (
 )
 from .reader import LedgerReader as LedgerReader, existing_ledger as existing_ledger
 from .rekeying import KeyChange as KeyChange, rekey as rekey
+from .relocation import give_up as give_up, relocate as relocate
+from .relocation_marks import check_moved as check_moved, shown_place as shown_place
 from .restore import UNKNOWN_GROUPS as UNKNOWN_GROUPS, Entry as Entry, Restored as Restored
 from .review import Case as Case
 from .runs import (
@@ -86,13 +101,19 @@ from .runs import (
     LEASE_SECONDS as LEASE_SECONDS,
     RENEW_SECONDS as RENEW_SECONDS,
     LivingRun as LivingRun,
+    Night as Night,
     Process as Process,
+    Progress as Progress,
+    Task as Task,
     end_run as end_run,
+    last_enqueued as last_enqueued,
     living_runs as living_runs,
+    name_sets as name_sets,
     new_run_id as new_run_id,
     renew as renew,
     request_stop as request_stop,
     start_run as start_run,
+    was_alone as was_alone,
 )
 from .sqlite.ledger_file import (
     check_beside as check_beside,
@@ -101,6 +122,7 @@ from .sqlite.ledger_file import (
 from .sqlite.moved import copy_database as copy_database
 from .sqlite.witness import mark_of as mark_of, write_mark as write_mark
 from .state_machine import (
+    ENDED_STATES as ENDED_STATES,
     OperationState as OperationState,
     Replay as Replay,
     ReplayRule as ReplayRule,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.runs import LivingRun
+from incarts_pipeline.ledger.runs import LivingRun, Task
 from incarts_pipeline.models import AnswerKind, State
 
 LATELY_SECONDS = 60.0
@@ -82,9 +82,12 @@ def _run(
     recent: Sequence[sa.Row[tuple[object, ...]]],
     now: Stamp,
 ) -> RunActivity:
-    began: int = connection.execute(
-        sa.select(tables.run.c.started_at).where(tables.run.c.run_id == run_id)
-    ).scalar_one()
+    r = tables.run.c
+    began, made = connection.execute(
+        sa.select(r.started_at, r.made).where(r.run_id == run_id)
+    ).one()
+    if made is None and run.task is not Task.WORK:
+        made = _made(connection, run_id, began)
     own = [one for one in recent if one.run_id == run_id]
     links = sum(one.kind == AnswerKind.LINK for one in own)
     seconds = min(LATELY_SECONDS, max((now.micros - began) / 1e6, 1.0))
@@ -95,7 +98,7 @@ def _run(
         run_id=run_id,
         run=run,
         started_at=began,
-        made=_made(connection, run_id, began),
+        made=made or 0,
         per_second=links / seconds,
         in_flight=connection.scalar(in_flight) or 0,
         errors=Counter(_said(one, brief=True) for one in own if _failed(one)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from incarts_pipeline.ledger.claims import Operation
 from incarts_pipeline.ledger.link_owners import NewLink, links_of_others
 from incarts_pipeline.ledger.state_machine import NOT_EFFECTED_STATES
 from incarts_pipeline.ledger.statements import Statement, literal
-from incarts_pipeline.ledger.store import database_of
+from incarts_pipeline.ledger.store import Expected, database_of
 from incarts_pipeline.models import Answer, AnswerKind, Dispute, Link, Proof, QrCode, State
 from incarts_pipeline.outgoing import logger_of
 
@@ -58,6 +59,9 @@ class Outcome:
     lets_go: bool = False
 
 
+_ID = sa.bindparam("id", type_=sa.BigInteger)
+_NUMBER = sa.bindparam("number", type_=sa.Integer)
+_CORRELATION = sa.bindparam("correlation", type_=sa.Text)
 _SENT = Statement(
     sa.update(tables.operation)
     .where(
@@ -84,33 +88,44 @@ _SENT = Statement(
 )
 
 
+# Only of an operation that was marked just now, and not of one that another run has taken over.
 _NEW_ATTEMPT = Statement(
-    sa.insert(tables.attempt),
-    ["op_id", "number", "run_id", "correlation_id", "sent_at"],
-    key=["op_id", "number"],
+    sa.insert(tables.attempt).from_select(
+        ["op_id", "number", "run_id", "correlation_id", "sent_at"],
+        sa.select(
+            _ID,
+            _NUMBER,
+            sa.bindparam("run", type_=sa.Text),
+            _CORRELATION,
+            sa.bindparam("wall", type_=sa.BigInteger),
+        ).where(
+            # For each row by itself: of an EXISTS PostgreSQL makes a join with all operations.
+            sa.select(_O.correlation_id)
+            .where(_O.op_id == _ID, _O.state == literal(State.SENT))
+            .scalar_subquery()
+            == _CORRELATION
+        ),
+    ),
+    key=["id", "number"],
 )
 
 
 def write_sent(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> list[bool]:
     """Record attempts as about to leave; False for one whose claim is no longer this run's."""
-    changed = database_of(connection).run_many(
-        connection, _SENT, [_sent_values(one, run_id) for one in sent]
+    return mark(connection, run_id, sent).found(lambda look: look(connection))
+
+
+def mark(connection: sa.Connection, run_id: str, sent: Sequence[Sent]) -> Expected[list[bool]]:
+    """Record attempts as `write_sent` does, along with what comes next in the transaction."""
+    values = [_sent_values(one, run_id) for one in sent]
+    return Expected(
+        changed=database_of(connection).run_later(
+            connection, [(_SENT, values), (_NEW_ATTEMPT, values)]
+        ),
+        rows=len(sent),
+        usual=[True] * len(sent),
+        look=partial(_still_ours, sent=sent),
     )
-    ours = [True] * len(sent) if changed == len(sent) else _still_ours(connection, sent)
-    attempts = [
-        {
-            "op_id": one.operation.op_id,
-            "number": one.number,
-            "run_id": run_id,
-            "correlation_id": one.correlation_id,
-            "sent_at": one.at.micros,
-        }
-        for one, mine in zip(sent, ours, strict=True)
-        if mine
-    ]
-    if attempts:
-        database_of(connection).run_many(connection, _NEW_ATTEMPT, attempts)
-    return ours
 
 
 def _sent_values(sent: Sent, run_id: str) -> dict[str, Any]:
@@ -193,12 +208,17 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
 
     An answer with the link of another row leaves a doubt instead.
     """
+    record(connection, run_id, outcomes).found(lambda look: look(connection))
+
+
+def record(connection: sa.Connection, run_id: str, outcomes: Sequence[Outcome]) -> Expected[None]:
+    """Record answers as `write_outcomes` does, along with what comes next in the transaction."""
     outcomes = _without_links_of_others(connection, outcomes)
     attempts = [_attempt_values(o, o.answer) for o in outcomes if o.answer is not None]
     links = [
         (o, o.answer.made) for o in outcomes if o.answer is not None and o.answer.made is not None
     ]
-    changed, *_ = database_of(connection).run_all(
+    changed = database_of(connection).run_later(
         connection,
         [
             (_OUTCOME, [_outcome_values(o, run_id) for o in outcomes]),
@@ -206,8 +226,10 @@ def write_outcomes(connection: sa.Connection, run_id: str, outcomes: Sequence[Ou
             *_links_and_rows(run_id, links),
         ],
     )
-    if links and changed < len(outcomes):  # something was done already: by the same link?
-        _raise_alarm(connection, [o.operation.op_id for o, _ in links])
+    # Where fewer are changed, something was done already: by the same link?
+    ids = [o.operation.op_id for o, _ in links]
+    look = partial(_raise_alarm, op_ids=ids)
+    return Expected(changed=changed, rows=len(outcomes), usual=None, look=look)
 
 
 def _without_links_of_others(
@@ -347,6 +369,8 @@ def link_values(
 
 def _raise_alarm(connection: sa.Connection, op_ids: Sequence[int]) -> None:
     """Say loudly when one key has two link ids: Incarts did not honour it. Both are kept."""
+    if not op_ids:
+        return
     link = tables.link.c
     twice = connection.execute(
         sa.select(_O.idempotency_key, sa.func.aggregate_strings(link.link_id, ", "))

@@ -14,21 +14,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import RECIPE, idempotency_key
+from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.ledger.link_owners import hold, without_link_to_use
-from incarts_pipeline.ledger.lost_keys import ERROR_CODE, has_lost, lost_among, take_lost
+from incarts_pipeline.ledger.link_owners import WITHOUT_LINK_TO_USE, hold
+from incarts_pipeline.ledger.lost_keys import ERROR_CODE, HAS_LOST, lost_among, take_lost
 from incarts_pipeline.ledger.queries import earlier_ids
 from incarts_pipeline.ledger.state_machine import OPEN_STATES, OperationState
 from incarts_pipeline.ledger.statements import Statement, literal
 from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.ledger.tables import drop_operations
-from incarts_pipeline.models import Action, State, kind_for
+from incarts_pipeline.models import Action, State
 
 _O = tables.operation.c
 
@@ -147,17 +148,16 @@ def claim_calls(
     """Record the intent to send each call, or say why not; one answer per call, in order."""
     store = database_of(connection)
     store.locked(connection, {call.set_id for call in calls})
-    _hold_abandoned(connection, calls, {*living, run_id})
-    by_row, pointers = _read_rows(connection, calls)
+    new_ids = store.new_ids(connection, len(calls))
+    by_row, pointers, disputed, may_be_lost = _read_rows(
+        connection, calls, at_work={*living, run_id}
+    )
     answers: list[tuple[Claim, Operation | None]] = []
     dropped: list[int] = []
     held: list[int] = []
     taken: list[dict[str, Any]] = []
     fresh: list[dict[str, Any]] = []
     bodies: list[dict[str, Any]] = []
-    new_ids = iter(store.new_ids(connection, len(calls)))
-    may_be_lost = has_lost(connection)
-    disputed = without_link_to_use(connection)
     judge = partial(decide, retry_rejected=retry_rejected, disputed=disputed)
     intended = [o.op_id for known in by_row.values() for o in known if o.state == State.INTENDED]
     earlier = earlier_ids(connection, intended)
@@ -200,9 +200,8 @@ def lost_calls(
     Nor will those whose row had a link of this content that is disputed. Claimed, each becomes an
     operation that needs review. The set of a call may be unknown here.
     """
-    by_row, pointers = _read_rows(connection, calls)
+    by_row, pointers, disputed, _ = _read_rows(connection, calls)
     keys: dict[str, Call] = {}
-    disputed = without_link_to_use(connection)
     found: list[Call] = []
     for call in calls:
         row = (call.set_id, call.row_key)
@@ -229,41 +228,46 @@ def _key_of(call: Call, generation: int) -> str:
     )
 
 
-def _hold_abandoned(
-    connection: sa.Connection, calls: Sequence[Call], at_work: Collection[str]
-) -> None:
-    """Lock open operations that no living run is at, before they are read.
+class _Rows(NamedTuple):
+    """What the ledger has of calls' rows."""
 
-    A run whose lease has ended may be about to mark one as sent, or to record its answer: that
-    comes before or after the claim, not in between. What living runs have is theirs, and not
-    waited for.
-    """
-    for set_id in sorted({call.set_id for call in calls}):
-        keys = [call.row_key for call in calls if call.set_id == set_id]
-        asked = {"set_id": set_id, "row_keys": keys, "at_work": list(at_work)}
-        connection.execute(_ABANDONED, asked).all()
+    operations: Mapping[tuple[int, str], Sequence[Any]]
+    pointers: Mapping[tuple[int, str], int]  # the operation whose link a row uses
+    disputed: Collection[int]
+    may_be_lost: bool  # whether any key is held
 
 
 def _read_rows(
-    connection: sa.Connection, calls: Sequence[Call]
-) -> tuple[dict[tuple[int, str], list[Any]], dict[tuple[int, str], int]]:
-    """Return the operations and the link in use of each call's row.
+    connection: sa.Connection, calls: Sequence[Call], *, at_work: Collection[str] | None = None
+) -> _Rows:
+    """Read the operations and the link in use of each call's row.
 
     In this order: an answer that is recorded between the two changes both, and a pointer that is
     newer than its operation says that the row has moved; an older one would say that it has not.
+
+    With `at_work` open operations that none of these runs is at are locked before: a run whose
+    lease has ended may be about to mark one as sent, or to record its answer, and that comes before
+    or after the claim, not in between. What living runs have is theirs, and not waited for.
     """
+    keys: dict[int, list[str]] = {}
+    for call in calls:
+        keys.setdefault(call.set_id, []).append(call.row_key)
+    sets = [{"set_id": set_id, "row_keys": keys[set_id]} for set_id in sorted(keys)]
+    asked: list[tuple[sa.Select[Any], Mapping[str, Any]]] = []
+    if at_work is not None:
+        asked += [(_ABANDONED, of_set | {"at_work": list(at_work)}) for of_set in sets]
+    for of_set in sets:
+        asked += [(_OPERATIONS, of_set), (_POINTERS, of_set)]
+    asked += [(WITHOUT_LINK_TO_USE, {}), (HAS_LOST, {})]
+    *found, disputed, lost = database_of(connection).ask(connection, asked)
     by_row: dict[tuple[int, str], list[Any]] = {}
     pointers: dict[tuple[int, str], int] = {}
-    for set_id in {call.set_id for call in calls}:
-        of_these = {
-            "set_id": set_id,
-            "row_keys": [call.row_key for call in calls if call.set_id == set_id],
-        }
-        for o in connection.execute(_OPERATIONS, of_these):
+    for n, set_id in enumerate(sorted(keys), -len(sets)):
+        for o in found[2 * n]:
             by_row.setdefault((set_id, o.row_key), []).append(o)
-        for r in connection.execute(_POINTERS, of_these):
+        for r in found[2 * n + 1]:
             pointers[set_id, r.row_key] = r.op_id
-    return by_row, pointers
+    return _Rows(by_row, pointers, {op_id for (op_id,) in disputed}, bool(lost))
 
 
 _KEYS: sa.BindParameter[Any] = sa.bindparam("row_keys", expanding=True)
@@ -326,12 +330,8 @@ def _write(
 ) -> None:
     if dropped:
         drop_operations(connection, dropped)
-    store = database_of(connection)
-    if taken:
-        store.run_many(connection, _TAKE, taken)
-    if fresh:
-        store.run_many(connection, _NEW_OPERATION, fresh)
-        store.run_many(connection, _NEW_BODY, bodies)
+    parts = [(_TAKE, taken), (_NEW_OPERATION, fresh), (_NEW_BODY, bodies)]
+    database_of(connection).run_later(connection, parts)
 
 
 _COLUMNS = (
@@ -382,5 +382,5 @@ def operation_of(row: Any, body: bytes) -> Operation:
         first_sent=first_sent,
         api_key_fingerprint=row.api_key_fingerprint if first_sent else None,
     )
-    own = _own(row._mapping, body, row.epoch + 1, operation_state.claimed())
+    own = _own(row._asdict(), body, row.epoch + 1, operation_state.claimed())
     return replace(own, correlation_id=row.correlation_id)

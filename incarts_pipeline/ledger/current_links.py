@@ -204,6 +204,20 @@ def made_by_others(
     return dict(found)
 
 
+def contents_in_use(
+    connection: sa.Connection, set_id: int, row_keys: Sequence[str]
+) -> dict[str, bytes]:
+    """Return the content hash of the link that each row of a set uses."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(row_keys), _AT_ONCE):
+        some = _R.row_key.in_(row_keys[start : start + _AT_ONCE])
+        rows = connection.execute(
+            sa.select(_R.row_key, _R.content_hash).where(_R.set_id == set_id, some)
+        )
+        found |= {row.row_key: row.content_hash for row in rows}
+    return found
+
+
 def has_open(connection: sa.Connection, set_ids: Collection[int]) -> bool:
     """Say whether any row of some sets has an operation that is not settled."""
     found = sa.select(_O.op_id).where(tables.IS_OPEN, tables.SET_ID.in_(set_ids)).limit(1)

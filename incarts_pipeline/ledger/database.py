@@ -16,6 +16,7 @@ from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, LedgerForeignError
 from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.relocation_marks import check_moved
 from incarts_pipeline.ledger.store import Store, database_of
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.settings import FACT, LedgerPlace, TrustedHost, is_loopback
@@ -125,6 +126,34 @@ def _closing_engine(place: LedgerPlace, *, read_only: bool) -> sa.Engine:
     return open_engine(place, read_only=read_only, pool=sa.pool.NullPool)
 
 
+class _SharedPool(sa.pool.QueuePool):
+    """A pool that closes also what comes back to it after it was disposed of."""
+
+    _disposed = False
+
+    def dispose(self) -> None:
+        self._disposed = True
+        super().dispose()
+
+    def recreate(self) -> sa.pool.QueuePool:
+        self.dispose()  # two that dispose of their engine at once leave one of the pools behind
+        return super().recreate()
+
+    def _do_return_conn(self, record: sa.pool.ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        if self._disposed:
+            super().dispose()
+
+
+@lru_cache(maxsize=16)
+def _engine(place: LedgerPlace) -> sa.Engine:
+    """Return the engine of this process's runs on a ledger, one after the other or side by side.
+
+    Each disposes of it, which closes its connections; what is kept is the text of its statements.
+    """
+    return open_engine(place, pool=_SharedPool)
+
+
 def prepare_file(
     place: LedgerPlace,
     base_url: str,
@@ -138,6 +167,7 @@ def prepare_file(
 
     Raises:
         RefusedError: it is older than its witness says, or can't be kept where it is.
+        LedgerMovedError: it was moved to another place, or is being moved.
         LedgerForeignError: it belongs to another base URL or was made by a newer version.
         LedgerLockedError: another program holds the write lock.
         LedgerDamagedError: the file is not an intact SQLite database.
@@ -149,7 +179,7 @@ def prepare_file(
     if not store.is_there():
         store.check_newest(known, {})
         store.create()
-    engine = store.open()
+    engine = _engine(place)
     try:
         with transaction(engine, place, marked=not may_be_older) as connection:
             store.locked(connection, ())
@@ -196,11 +226,12 @@ def keep_word(connection: sa.Connection, trusted: TrustedHost) -> None:
 
 
 def check_facts(facts: Mapping[str, str], base_url: str | None, place: LedgerPlace) -> None:
-    """Refuse a ledger of a newer version, another recipe or (when given) another base URL.
+    """Refuse a ledger that was moved, of a newer version, another recipe or base URL, when given.
 
     Raises:
-        LedgerForeignError: as said.
+        LedgerMovedError, LedgerForeignError: as said.
     """
+    check_moved(facts, place)
     if int(facts["schema_version"]) > tables.SCHEMA_VERSION:
         raise LedgerForeignError(
             f"The ledger {place} was made by a newer version of incarts-pipeline "

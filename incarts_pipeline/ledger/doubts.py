@@ -41,7 +41,7 @@ def claim_doubts(
         )
         .order_by(_O.first_sent_at, _O.op_id)
         .limit(_DOUBTS_AT_ONCE)
-        .with_for_update(of=tables.operation)  # see `claims._hold_abandoned`
+        .with_for_update(of=tables.operation)  # see `claims._read_rows`
     ).all()
     if found:
         connection.execute(

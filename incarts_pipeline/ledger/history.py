@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from incarts_pipeline.differences import Difference, differences
 from incarts_pipeline.identity import qr_row_key
+from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import LINKS, QR_CODES, State
+from incarts_pipeline.models import State
 
 _O = tables.operation.c
 _A = tables.attempt.c

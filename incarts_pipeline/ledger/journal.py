@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError, LedgerForgottenError
 from incarts_pipeline.failpoints import Place, passing
-from incarts_pipeline.ledger.attempts import Outcome, Sent, write_outcomes, write_sent
+from incarts_pipeline.ledger.attempts import Outcome, Sent, mark, record
 from incarts_pipeline.ledger.forgotten import Group, Memory, write_forgotten
+from incarts_pipeline.ledger.store import Expected
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.settings import LedgerPlace
@@ -59,6 +60,7 @@ class Journal:
         self._unrecorded: list[Outcome] = []
         self._broken: LedgerError | None = None
         self._lost: LedgerError | None = None
+        self._one_by_one = False  # whether each piece of work is on its way before the next one
         self._memory = Memory()
         self._forgotten: LedgerForgottenError | None = None
         self._gone: list[Group] = []  # what is forgotten, and not written again yet
@@ -185,17 +187,36 @@ class Journal:
         words with the database.
         """
         failed: list[tuple[_Job, Any]] = []
+        self._one_by_one = False
         while True:
             left = [job for job in group if all(job is not odd for odd, _ in failed)]
             try:
-                results = self._writer.write(partial(self._written, left))
+                written = self._writer.write(partial(self._written, left))
             except _WorkError as error:
                 failed.append((error.job, error.told))
+                continue
+            except Exception as error:
+                is_conflict = isinstance(error, self._store.conflicts) or isinstance(
+                    error.__cause__, self._store.conflicts
+                )
+                if self._one_by_one or not is_conflict:
+                    raise
+                self._one_by_one = True  # whose work was it?
                 continue
             if self._writer.may_forget:
                 sent = [one for job in left for one in job.sent or ()]
                 self._memory.add(Group(sent, self._unrecorded))
-            return [*failed, *results]
+            return [*failed, *self._results(written)]
+
+    def _results(self, written: _Written) -> list[tuple[_Job, Any]]:
+        """Return the results of a group that is on disk."""
+        if written.recorded is not None:
+            written.recorded.found(self._writer.look)
+        if written.marked is None:
+            return written.results
+        ours = iter(written.marked.found(self._writer.look))
+        flights = [(job, list(islice(ours, len(job.sent or ())))) for job in written.flights]
+        return [*written.results, *flights]
 
     def _write_forgotten(self, error: LedgerForgottenError) -> None:
         """Bring back what the database has forgotten, and what was answered since."""
@@ -216,28 +237,27 @@ class Journal:
             text = "The ledger has forgotten the link set of %s, which may have a link"
             logger.critical(text, one.idempotency_key, extra={"run_id": self._run_id})
 
-    def _written(self, group: list[_Job], connection: sa.Connection) -> list[tuple[_Job, Any]]:
+    def _written(self, group: list[_Job], connection: sa.Connection) -> _Written:
         """Write a group: answers first, since an operation's next attempt may be in it too."""
         if self._set_ids and any(job.work for job in group):
             # Before anything else is locked: two runs would wait for each other.
             self._store.locked(connection, self._set_ids)
+        recorded = None
         if self._unrecorded:
-            write_outcomes(connection, self._run_id, self._unrecorded)
+            recorded = record(connection, self._run_id, self._unrecorded)
         results = [(job, self._done(job, job.work, connection)) for job in group if job.work]
-        flights = [(job, job.sent) for job in group if job.sent is not None]
-        results += self._marked(connection, flights) if flights else []
-        return results
+        flights = [job for job in group if job.sent is not None]
+        if flights and (moved := self.moved):  # the next run would not see the marks
+            results += [(job, moved) for job in flights]
+            flights = []
+        marked = self._marked(connection, flights) if flights else None
+        return _Written(results, recorded, flights, marked)
 
-    def _marked(
-        self, connection: sa.Connection, flights: Sequence[tuple[_Job, Sequence[Sent]]]
-    ) -> list[tuple[_Job, Any]]:
-        """Mark the attempts of all flights as sent, unless the next run would not see it."""
-        if moved := self.moved:
-            return [(job, moved) for job, _ in flights]
-        sent = [one for _, flight in flights for one in flight]
+    def _marked(self, connection: sa.Connection, flights: Sequence[_Job]) -> Expected[list[bool]]:
+        """Mark the attempts of all flights as sent."""
+        sent = [one for job in flights for one in job.sent or ()]
         self._writer.about_to_send(one.operation.idempotency_key for one in sent)
-        ours = iter(write_sent(connection, self._run_id, sent))
-        return [(job, list(islice(ours, len(flight)))) for job, flight in flights]
+        return mark(connection, self._run_id, sent)
 
     def _close(self) -> None:
         if self._forgotten is not None and (self._gone or self._unrecorded):
@@ -258,8 +278,13 @@ class Journal:
             sqlalchemy.exc.DBAPIError: the ledger can't be written, which concerns the whole group.
         """
         try:
-            return work(connection)
-        except sa.exc.IntegrityError as error:
+            result = work(connection)
+            if self._one_by_one:
+                self._store.settle(connection)
+            return result
+        except self._store.conflicts as error:
+            if not self._one_by_one:
+                raise
             told = self._store.explain(error)
             told.__cause__ = error
             raise _WorkError(job, told) from error
@@ -296,6 +321,15 @@ def _resolve_all(results: list[tuple[asyncio.Future[Any] | None, Any]]) -> None:
 def _is_urgent(jobs: list[_Job]) -> bool:
     """Say whether anybody waits for one of them."""
     return any(job.outcome is None for job in jobs)
+
+
+class _Written(NamedTuple):
+    """What was written for a group, and what of it is known once it is on disk."""
+
+    results: list[tuple[_Job, Any]]
+    recorded: Expected[None] | None
+    flights: Sequence[_Job]
+    marked: Expected[list[bool]] | None
 
 
 class _WorkError(Exception):

@@ -216,12 +216,15 @@ def links_to_use(connection: sa.Connection, op_ids: Sequence[int]) -> Mapping[in
     return links
 
 
+WITHOUT_LINK_TO_USE = _DISPUTED.where(~_HAS_ANOTHER)
+
+
 def without_link_to_use(connection: sa.Connection) -> set[int]:
     """Return the operations that are done and whose every link is disputed.
 
     There may be a link of their content that nobody was told of: no other is made.
     """
-    return set(connection.scalars(_DISPUTED.where(~_HAS_ANOTHER)))
+    return set(connection.scalars(WITHOUT_LINK_TO_USE))
 
 
 def dispute(connection: sa.Connection, op_id: int, link_id: str, at: Stamp) -> None:
@@ -243,7 +246,7 @@ def hold_disputed(connection: sa.Connection, set_ids: Collection[int], at: Stamp
     While something of a row is in doubt, it may get another link by that; now that came to nothing.
     """
     database_of(connection).locked(connection, set_ids)
-    _hold_users(connection, at, _O.set_id.in_(set_ids))
+    _hold_users(connection, at, tables.SET_ID.in_(set_ids))
 
 
 def _hold_users(connection: sa.Connection, at: Stamp, where: sa.ColumnElement[bool]) -> None:

@@ -57,6 +57,12 @@ def hold_lost(connection: sa.Connection, ledger: LedgerPlace) -> int:
         lost = marked.pop(key_digest(key), 0) - attempts
         if lost > 0 and state == State.INTENDED:
             _review(connection, op_id)
+    # Enqueued by a plan that isn't the newest, perhaps: it is to be enqueued again.
+    connection.execute(
+        sa.update(tables.operation)
+        .where(tables.IS_ENQUEUED, _O.state == State.INTENDED.value)
+        .values(turn=None, run_id=None)
+    )
     if marked:
         held = [{"digest": digest} for digest in marked]
         connection.execute(postgresql.insert(tables.lost_key).on_conflict_do_nothing(), held)
@@ -94,9 +100,12 @@ def _review(connection: sa.Connection, op_id: int) -> None:
     )
 
 
+HAS_LOST = sa.select(_L.digest).limit(sa.literal_column("1"))
+
+
 def has_lost(connection: sa.Connection) -> bool:
     """Say whether any key is held."""
-    return connection.scalar(sa.select(_L.digest).limit(1)) is not None
+    return connection.scalar(HAS_LOST) is not None
 
 
 def lost_among(connection: sa.Connection, keys: Collection[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Overview of a ledger: counts of what it holds, and whether its file is intact."""
+"""Overview of a ledger: counts of what it holds, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.kinds import KINDS
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.limits import known_rates
 from incarts_pipeline.ledger.restore import IMPORTED
 from incarts_pipeline.ledger.runs import LivingRun, Process, living_runs
 from incarts_pipeline.ledger.store import database_of
-from incarts_pipeline.models import KINDS, Proof, State
+from incarts_pipeline.models import Proof, State
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.text import counted
@@ -56,16 +57,21 @@ class SetOverview:
     links: int
     missing: int
     states: dict[State, int]
+    enqueued: int = 0  # of the intended ones, those that workers send
 
     def __str__(self) -> str:
         numbers = [counted(self.links, KINDS[self.kind].noun), f"{self.missing:,} missing"]
         numbers += [f"{n:,} {state.value.replace('_', ' ')}" for state, n in self.states.items()]
+        numbers += [f"{self.enqueued:,} enqueued"] if self.enqueued else []
         return f"{self.project_id} {self.link_set}: {', '.join(numbers)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """A ledger in numbers; `damage` is what SQLite's integrity check found, empty when intact."""
+    """A ledger in numbers.
+
+    `damage` is what its database found wrong, empty for nothing; what that means says `soundness`.
+    """
 
     facts: dict[str, str]
     sets: list[SetOverview]
@@ -74,6 +80,7 @@ class Overview:
     waiting: dict[str, str]  # what the runs of an API key wait for just now
     two_links: int  # keys under which Incarts made more than one link
     damage: str
+    soundness: str
 
     def __str__(self) -> str:
         counts = [f"  {one}" for one in self.sets]
@@ -91,11 +98,13 @@ class Overview:
             f"{state.value.replace('_', ' ')}: {OPEN_STATES[state]}"
             for state in self.shown_states()
         ]
+        if any(one.enqueued for one in self.sets):
+            lines.append("enqueued: of the intended ones, what `incarts work` sends")
         lines += [f"running now: {run}" for run in self.running.values()]
         lines += [] if self.running else ["nothing is running"]
         lines += [f"rate limit {_of_key(key)}: {found}" for key, found in self.rates.items()]
         lines += [f"waiting {_of_key(key)}: {reason}" for key, reason in self.waiting.items()]
-        return lines if self.damage else [*lines, "the file is intact"]
+        return lines if self.damage else [*lines, self.soundness]
 
     def alarms(self) -> list[str]:
         """Return what must not be."""
@@ -117,6 +126,10 @@ def overview(
     """Count what the ledger holds."""
     sets = connection.execute(sa.select(tables.link_set)).all()
     states = _states(connection)
+    counts = sa.select(_O.set_id, sa.func.count()).where(
+        tables.IS_ENQUEUED, _O.state == State.INTENDED.value
+    )
+    enqueued = {row[0]: row[1] for row in connection.execute(counts.group_by(_O.set_id))}
     twice = (
         sa.select(tables.link.c.op_id)
         .where(_ANSWERED)
@@ -124,15 +137,19 @@ def overview(
         .having(sa.func.count() > 1)
         .subquery()
     )
-    check = list(database_of(connection).damage(connection, quick=True))
+    database = database_of(connection)
+    check = list(database.damage(connection, quick=True))
     return Overview(
         facts=facts,
-        sets=[_set(connection, s, states.get(s.set_id, {})) for s in sets],
+        sets=[
+            _set(connection, s, states.get(s.set_id, {}), enqueued.get(s.set_id, 0)) for s in sets
+        ],
         running=living_runs(connection, Process.current(), now),
         rates=known_rates(connection),
         waiting=waiting,
         two_links=connection.scalar(sa.select(sa.func.count()).select_from(twice)) or 0,
         damage="; ".join(check),
+        soundness=database.soundness(connection),
     )
 
 
@@ -147,7 +164,9 @@ def _states(connection: sa.Connection) -> dict[int, dict[State, int]]:
     return found
 
 
-def _set(connection: sa.Connection, found: Any, states: dict[State, int]) -> SetOverview:
+def _set(
+    connection: sa.Connection, found: Any, states: dict[State, int], enqueued: int
+) -> SetOverview:
     links, missing = connection.execute(
         sa.select(sa.func.count(), sa.func.count(_R.missing_since)).where(_R.set_id == found.set_id)
     ).one()
@@ -158,4 +177,5 @@ def _set(connection: sa.Connection, found: Any, states: dict[State, int]) -> Set
         links=links,
         missing=missing,
         states=states,
+        enqueued=enqueued,
     )

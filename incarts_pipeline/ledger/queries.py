@@ -13,8 +13,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
+from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger import tables
-from incarts_pipeline.models import LINKS, Kind, Proof, State
+from incarts_pipeline.models import Proof, State
 
 _CHUNK = 10_000
 

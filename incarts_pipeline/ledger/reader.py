@@ -10,16 +10,23 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.errors import LedgerError
+from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger.claims import Call, lost_calls
 from incarts_pipeline.ledger.database import check_facts, clock_of, lift, once, read_facts
 from incarts_pipeline.ledger.limits import load_rate
 from incarts_pipeline.ledger.link_owners import without_link_to_use
 from incarts_pipeline.ledger.lost_keys import has_lost
 from incarts_pipeline.ledger.queries import Label, known_keys, known_links, labels_of, set_ids_of
-from incarts_pipeline.ledger.runs import LivingRun, Process, complete_sets, living_runs
+from incarts_pipeline.ledger.runs import (
+    LivingRun,
+    Night,
+    Process,
+    complete_sets,
+    living_runs,
+    nights_of,
+)
 from incarts_pipeline.ledger.stores import store_at
 from incarts_pipeline.ledger.tables import SCHEMA_VERSION
-from incarts_pipeline.models import LINKS, Kind
 from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.settings import LedgerPlace, Settings
 from incarts_pipeline.text import Option, OptionText
@@ -32,6 +39,7 @@ class LedgerReader:
 
     Raises, from the constructor:
         RefusedError: it is older than its witness says, or can't be kept where it is.
+        LedgerMovedError: the ledger was moved to another place, or is being moved.
         LedgerForeignError: the ledger belongs to another base URL or a newer version.
         LedgerDamagedError: the file is not an intact ledger.
         LedgerError: it is of an older version, and can't be written to lift it.
@@ -69,7 +77,7 @@ class LedgerReader:
 
     def set_ids(self, project_id: str, names: Sequence[str], kind: Kind = LINKS) -> dict[str, int]:
         """Return the ids of those link sets that the ledger has."""
-        if self.path is None:
+        if self.path is None or not names:
             return {}
         return self.read(lambda connection: set_ids_of(connection, project_id, names, kind))
 
@@ -88,6 +96,12 @@ class LedgerReader:
     def complete_sets(self) -> set[str]:
         """Return the names of link sets that once had all links of their catalog."""
         return set() if self.path is None else self.read(complete_sets)
+
+    def nights(self, link_sets: Iterable[str]) -> list[Night]:
+        """Return what the runs over these link sets made night by night, oldest first."""
+        if self.path is None:
+            return []
+        return self.read(lambda connection: nights_of(connection, link_sets))
 
     def known_links(self, link_ids: Sequence[str]) -> set[str]:
         """Return those of the link ids that the ledger has."""
@@ -110,7 +124,7 @@ class LedgerReader:
         """
         if self.path is None:
             return []
-        if not self.read(has_lost) and not self.read(without_link_to_use):
+        if not self.read(lambda c: has_lost(c) or without_link_to_use(c)):
             return []
         return [
             {"link_set": one.link_set, "row_key": one.row_key, "content_hash": one.content_hash}

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key, qr_row_key
+from incarts_pipeline.kinds import KINDS, LINKS, QR_CODES
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.lost_keys import has_lost, lost_among
 from incarts_pipeline.ledger.state_machine import OPEN_STATES
 from incarts_pipeline.ledger.store import database_of
-from incarts_pipeline.models import KINDS, LINKS, QR_CODES, Action, State
+from incarts_pipeline.models import Action, State
 
 _O = tables.operation.c
 _R = tables.row.c

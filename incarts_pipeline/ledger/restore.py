@@ -14,7 +14,7 @@ from incarts_pipeline.identity import RECIPE
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.link_owners import dispute
 from incarts_pipeline.ledger.rekeying import close_moved
-from incarts_pipeline.ledger.state_machine import OPEN_STATES
+from incarts_pipeline.ledger.state_machine import ENDED_STATES, OPEN_STATES
 from incarts_pipeline.ledger.store import database_of
 from incarts_pipeline.models import Proof, State
 
@@ -23,7 +23,6 @@ IMPORTED = "import"  # in place of a run that nobody knows
 UNKNOWN_GROUPS = (b"", b"", b"")
 
 _CHUNK = 5_000
-_ENDED = (State.ABANDONED, State.MOVED)  # whose row has no link by them, and never will
 _O = tables.operation.c
 _K = tables.link.c
 
@@ -118,7 +117,7 @@ class _Chunk:
         self._links: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
         self._disputed: list[tuple[int, str]] = []
-        self._new_ids = iter(database_of(connection).new_ids(connection, len(entries)))
+        self._new_ids = database_of(connection).new_ids(connection, len(entries))
         self._own: set[int] = set()  # operations that are new here
         self._look_up(set_ids, entries)
         for entry in entries:
@@ -150,7 +149,7 @@ class _Chunk:
             op_id = self._new_operation(entry, set_id)
         elif entry.state is State.MOVED:
             close_moved(self._connection, set_id, entry.row_key, op_id, {})
-        elif state not in _ENDED and self._is_news(entry, op_id, state):
+        elif state not in ENDED_STATES and self._is_news(entry, op_id, state):
             self._settle(op_id, set_id, entry)
         if entry.link is not None and op_id is not None:
             self._add_link(entry, entry.link, set_id, op_id)
@@ -167,7 +166,7 @@ class _Chunk:
             self._disputed.append(its)
         self._link_ops[link["link_id"]] = op_id
         self._proofs.setdefault(its, link.get("proof"))
-        if entry.in_use and self._by_key[entry.idempotency_key][1] not in _ENDED:
+        if entry.in_use and self._by_key[entry.idempotency_key][1] not in ENDED_STATES:
             self._rows.append(_row(entry, link["link_id"], set_id, op_id, self._now))
 
     def _is_news(self, entry: Entry, op_id: int, state: str) -> bool:

@@ -15,12 +15,13 @@ import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp, from_micros
 from incarts_pipeline.errors import RefusedError
+from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import operation_of
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, Replay, ReplayRule
 from incarts_pipeline.ledger.store import database_of
-from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, QrCode, State, kind_for
+from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, QrCode, State
 
 REVIEWER = "review"  # in place of a run, where a person decided
 

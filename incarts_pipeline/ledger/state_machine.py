@@ -35,6 +35,8 @@ _NOT_EFFECTED = frozenset(
 
 OPEN_STATES = (State.INTENDED, State.SENT, State.IN_DOUBT, State.NEEDS_REVIEW)
 DOUBTFUL_STATES = (State.SENT, State.IN_DOUBT)
+# Whose row has no link by them, and never will.
+ENDED_STATES = (State.ABANDONED, State.MOVED)
 NOT_EFFECTED_STATES = (State.INTENDED, State.REJECTED)  # provably no link under this key
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -22,6 +23,35 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STORE = "incarts_store"  # the execution option in which an engine has it
+
+
+@dataclass(slots=True)
+class Changed:
+    """How many rows each of some statements has changed; None until the database has said so."""
+
+    counts: list[int] | None = None
+
+    @property
+    def first(self) -> int | None:
+        """What the first one has changed."""
+        return self.counts[0] if self.counts else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected(Generic[T]):
+    """A result that is nearly always the usual one: then the first statement has changed `rows`.
+
+    Else, or when the answer was lost, `look` finds it in the ledger.
+    """
+
+    changed: Changed
+    rows: int
+    usual: T
+    look: Callable[[sa.Connection], T]
+
+    def found(self, look: Callable[[Callable[[sa.Connection], T]], T]) -> T:
+        """Return the result; `look` runs what has to be looked up."""
+        return self.usual if self.changed.first == self.rows else look(self.look)
 
 
 class RunWriter(Protocol):
@@ -44,6 +74,13 @@ class RunWriter(Protocol):
 
         Raises:
             LedgerError: it is not on disk.
+        """
+
+    def look(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work`, which changes nothing, in a transaction of its own, and return its result.
+
+        Raises:
+            LedgerError: the ledger can't be read.
         """
 
     def written(self) -> None:
@@ -76,7 +113,9 @@ class Store(Protocol):
     """One ledger in its database."""
 
     errors: tuple[type[Exception], ...]  # of the database
+    conflicts: tuple[type[Exception], ...]  # those of one piece of work, and of nothing else
     migrations: Mapping[int, Sequence[str]]  # what lifts a ledger from a version to the next
+    keeps_nul: bool  # whether its texts may have a NUL in them
 
     def explain(self, error: Exception) -> LedgerError:
         """Return the error that says what one of the database means for the user."""
@@ -174,8 +213,8 @@ class Store(Protocol):
             LedgerError: the database isn't reached.
         """
 
-    def new_ids(self, connection: sa.Connection, count: int) -> Sequence[int]:
-        """Return ids for new operations, in rising order, that nobody else gets."""
+    def new_ids(self, connection: sa.Connection, count: int) -> Iterator[int]:
+        """Yield up to `count` ids for new operations, in rising order, that nobody else gets."""
 
     def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> bool:
         """Say whether any of some link ids may be known already, before one is kept.
@@ -195,6 +234,25 @@ class Store(Protocol):
     ) -> int:
         """Execute a statement for many rows; return how many it changed in all."""
 
+    def run_later(
+        self, connection: sa.Connection, parts: Sequence[tuple[Statement, Sequence[Any]]]
+    ) -> Changed:
+        """Execute statements in their order, each for its rows, before the next one or the COMMIT.
+
+        What fails may be told there.
+        """
+
+    def settle(self, connection: sa.Connection) -> None:
+        """Wait until all that was to be executed is; what fails is told here at the latest."""
+
+    def ask(
+        self, connection: sa.Connection, queries: Sequence[tuple[sa.Select[Any], Mapping[str, Any]]]
+    ) -> list[Sequence[Any]]:
+        """Execute queries in their order; return the rows of each, with columns as attributes.
+
+        The queries are constants, each with its parameters.
+        """
+
     def health(self) -> list[str]:
         """Return what is to be known of how safe what is written is.
 
@@ -202,13 +260,43 @@ class Store(Protocol):
             LedgerError: it is not safe.
         """
 
-    def run_all(
-        self, connection: sa.Connection, parts: Sequence[tuple[Statement, Sequence[Any]]]
-    ) -> list[int]:
-        """Execute statements on different tables, each for its rows; return what each changed."""
-
     def damage(self, connection: sa.Connection, *, quick: bool = False) -> Iterator[str]:
         """Yield in words what the database itself finds wrong; `quick` without its indexes."""
+
+    def soundness(self, connection: sa.Connection) -> str:
+        """Return in words what it means that no damage was found."""
+
+    # Of a ledger that is moved to another place, see `relocation`.
+
+    def seal(self, connection: sa.Connection, told: str) -> None:
+        """Refuse every change from now on but those of the ledger's facts, and say why.
+
+        Changes that are under way are waited for.
+        """
+
+    def unseal(self, connection: sa.Connection) -> None:
+        """Take changes again."""
+
+    def rows(self, connection: sa.Connection, table: sa.Table) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield a table's rows by its primary key; the same number at once in each database.
+
+        Values are whole numbers, also for yes and no, floats, texts and bytes.
+        """
+
+    def load(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert rows as `rows` yields them."""
+
+    def drop_tables(self, connection: sa.Connection) -> None:
+        """Drop all tables of the ledger, and what belongs to them."""
+
+    def loaded(self, connection: sa.Connection) -> None:
+        """Complete a ledger whose rows were loaded, before the transaction is on disk.
+
+        Raises:
+            LedgerError: what is to be known outside of it can't be written.
+        """
 
 
 def database_of(connection: sa.Connection | sa.Engine) -> Store:

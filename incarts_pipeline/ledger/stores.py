@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from incarts_pipeline.errors import MissingExtraError
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.ledger.sqlite.store import SqliteStore
 from incarts_pipeline.ledger.store import Store
 from incarts_pipeline.settings import DatabasePlace, LedgerPlace
@@ -29,6 +30,6 @@ def _postgres(place: DatabasePlace) -> Store:
             raise
         raise MissingExtraError(
             "A ledger in PostgreSQL needs the package psycopg.",
-            fix="pip install 'incarts-pipeline[postgres]'",
+            fix=install_line("postgres"),
         ) from error
     return PostgresStore(place)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 10
 
 # The states of operations without a link, as the indexes name them.
 OPEN_STATES = ("intended", "sent", "in_doubt", "needs_review")
@@ -72,6 +72,12 @@ run = sa.Table(
     sa.Column("approved", TEXT),
     sa.Column("ended_at", BIG),
     sa.Column("outcome", TEXT),
+    sa.Column("task", TEXT),  # a `runs.Task`; null for earlier versions' runs
+    sa.Column("partition", TEXT),  # of its catalog, where it is about one alone
+    # Links that it made: of a worker so far, as it renewed its lease last; null where it made none
+    # of a catalog's, or didn't come to it.
+    sa.Column("made", BIG),
+    sa.Column("remaining", BIG),  # links that a run over a catalog left to later ones
 )
 
 # One row per idempotency key: everything that was ever meant to be sent.
@@ -108,6 +114,9 @@ operation = sa.Table(
     sa.Column("settled_at", BIG),
     sa.Column("settled_run_id", TEXT),
     sa.Column("for_link_id", TEXT),  # whose QR code it makes; null when it makes a link
+    sa.Column("turn", BIG),  # its place among what workers carry out; null when it isn't theirs
+    sa.Column("enqueued_by", TEXT),  # the run that said so last
+    sa.Column("for_history", sa.Boolean),  # its row keeps the link that it uses, said that run
 )
 # SQLite compares with each in turn, where a list would be made anew for every row that is written.
 # A query that says it in these words can be answered from the index of what is open.
@@ -132,6 +141,15 @@ sa.Index(
     operation.c.row_key,
     sqlite_where=IS_CLOSED,
     postgresql_where=IS_CLOSED,
+)
+# What workers take on, in their order. What nobody has enqueued costs nothing.
+IS_ENQUEUED = sa.and_(operation.c.turn.is_not(None), IS_OPEN)
+sa.Index(
+    "operation_enqueued",
+    operation.c.turn,
+    operation.c.set_id,
+    sqlite_where=IS_ENQUEUED,
+    postgresql_where=IS_ENQUEUED,
 )
 sa.Index("operation_by_row", operation.c.set_id, operation.c.row_key, operation.c.content_hash)
 

@@ -12,6 +12,11 @@ from .ledger_files import (
     check_ledger as check_ledger,
     restore_ledger as restore_ledger,
 )
+from .ledger_moves import (
+    MovedLedger as MovedLedger,
+    cancel_move as cancel_move,
+    move_ledger as move_ledger,
+)
 from .review import (
     evidence as evidence,
     open_cases as open_cases,

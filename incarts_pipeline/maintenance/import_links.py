@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,9 @@ import pyarrow.parquet as pq
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import CatalogError
-from incarts_pipeline.identity import (
-    group_hashes,
-    idempotency_key,
-    qr_content_hash,
-    qr_row_key,
-)
+from incarts_pipeline.kinds import LINKS, QR_CODES
 from incarts_pipeline.ledger import (
-    UNKNOWN_GROUPS,
+    ENDED_STATES,
     Entry,
     Restored,
     clock_of,
@@ -35,32 +29,38 @@ from incarts_pipeline.ledger import (
 )
 from incarts_pipeline.ledger.restore import restore
 from incarts_pipeline.maintenance.given_links import GivenLinks, check_owners
-from incarts_pipeline.models import (
-    LINKS,
-    QR_CODE,
-    QR_CODES,
-    Dispute,
-    Proof,
-    Reason,
-    State,
-    Status,
+from incarts_pipeline.maintenance.published_entries import (
+    LINK_COLUMNS,
+    codes_of,
+    first_key,
+    link_of,
+    of_history,
+    of_links,
+    of_missing,
 )
 from incarts_pipeline.prepare import Columns, Findings
 from incarts_pipeline.prepare.row_keys import row_keys
-from incarts_pipeline.publish import Output, Owner, check_owner, exists, facts_of, resolve
+from incarts_pipeline.publish import (
+    Manifest,
+    Output,
+    Owner,
+    as_delta,
+    check_owner,
+    exists,
+    facts_of,
+    files_of,
+    is_folder,
+    parts_of_history,
+    resolve,
+    within,
+)
 from incarts_pipeline.settings import Settings, load_settings
 
 _BATCH = 20_000
-_LINK_COLUMNS = {  # as published, and as the ledger names them
-    "short_link": "short_link",
-    "short_id": "short_id",
-    "target_url": "target_url",
-    "qr_code_id": "qr_code_id",
-    "qr_image_url": "qr_image_url",
-    "qr_encoded_url": "encoded_url",
-}
+_PART_OF_DATASET = re.compile(
+    r"(?<=/)(?:_manifest\.json|_history/.*|_missing/.*|bucket-\d{4,}(?:-[0-9a-f]{32})?\.parquet)(?=\?|$)"
+)
 _PUBLISHED = {"link_set", "row_key", "link_id", "idempotency_key"}
-_DOUBTS = (Reason.ANSWER_UNKNOWN, Reason.NEEDS_REVIEW)
 
 
 def import_links(
@@ -97,8 +97,8 @@ def import_links(
     names: Sequence[str] = ()
     if published is None:
         names, entries = _made_by_hand(source, known.project_id, link_set, unique_key)
-    elif _has_codes(str(source)):
-        entries, kind = list(_codes(_rows(str(source), owner))), QR_CODES
+    elif not published.is_dataset and _has_codes(str(source)):
+        entries, kind = list(codes_of(_rows([str(source)], owner))), QR_CODES
     else:
         names, entries = _from_published(published, owner)
     sets = sorted({entry.link_set for entry in entries})
@@ -120,18 +120,27 @@ def import_links(
 
 def _sequence_of(published: Output | None, facts: Mapping[str, str]) -> int:
     """Return the last run of this very ledger after which a table was published, 0 for none."""
-    sequences = [0]
-    for table in published.tables_of(LINKS) if published is not None else ():
-        if exists(table):
-            with _open(table) as file:
-                said = facts_of(file.schema_arrow)
-            if said.get("ledger_id") == facts["ledger_id"]:
-                sequences.append(int(said.get("ledger_sequence", 0)))
-    return max(sequences)
+    told = _facts(published) if published is not None else ()
+    ours = [said for said in told if said.get("ledger_id") == facts["ledger_id"]]
+    return max((int(said.get("ledger_sequence", 0)) for said in ours), default=0)
+
+
+def _facts(published: Output) -> Iterator[Mapping[str, str]]:
+    """Yield what a table says of itself, then its companions."""
+    if published.is_dataset and (manifest := Manifest.of(published)) is not None:
+        yield manifest.facts
+    for table in (published.links, published.history, published.missing):
+        for place in files_of(table):
+            with _open(place) as file:
+                yield facts_of(file.schema_arrow)
 
 
 def _published(source: str) -> Output | None:
-    """Return the output that a file is part of; None for any other table."""
+    """Return the output that a file or folder is part of; None for any other table."""
+    folder = _PART_OF_DATASET.sub("", source)
+    folder = folder if is_folder(folder) else within(folder, "/")
+    if any(exists(within(folder, one)) for one in ("_manifest.json", "_history/")):
+        return Output(links=as_delta(folder))
     if not source.endswith(".parquet") or not exists(source):
         return None
     with _open(source) as file:
@@ -147,47 +156,6 @@ def _has_codes(target: str) -> bool:
         return set(file.schema_arrow.names) >= {"identifier", "qr_code_id", "encoded_url"}
 
 
-def _codes(rows: Iterable[Mapping[str, Any]]) -> Iterator[Entry]:
-    """Yield the codes of a published table, and what of them is in doubt.
-
-    A refused one has no code, so that asking for it again under the same key harms nothing.
-    """
-    for row in rows:
-        doubtful = row["status"] == Status.IN_DOUBT and row["reason"] in _DOUBTS
-        if row["idempotency_key"] is None or not (doubtful or row["qr_code_id"]):
-            continue
-        yield Entry(
-            link_set=row["link_set"],
-            row_key=qr_row_key(row["row_key"], row["identifier"]),
-            idempotency_key=row["idempotency_key"],
-            generation=row["generation"] or 0,
-            state=State.NEEDS_REVIEW if doubtful else State.DONE,
-            intent=QR_CODE,
-            # The bytes are not in the table; which link it is of is all that planning looks at.
-            content_hash=qr_content_hash(row["link_id"], b""),
-            attempts=row["attempts"] or 0,
-            http_status=row["http_status"],
-            correlation_id=row["correlation_id"],
-            error_code=row["error_code"],
-            settled_at=_micros(row["settled_at"]),
-            run_id=row["settled_run_id"],
-            link=None if doubtful else _code(row),
-            for_link_id=row["link_id"],
-        )
-
-
-def _code(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "link_id": row["qr_code_id"],
-        "qr_code_id": row["qr_code_id"],
-        "qr_image_url": row["qr_image_url"],
-        "encoded_url": row["encoded_url"],
-        "created_at": _micros(row["created_at"]),
-        "received_at": _micros(row["settled_at"] or row["created_at"]) or 0,
-        "run_id": row["settled_run_id"] or "import",
-    }
-
-
 def _open(target: str) -> pq.ParquetFile:
     filesystem, path = resolve(target)
     return pq.ParquetFile(filesystem.open_input_file(path))
@@ -195,162 +163,51 @@ def _open(target: str) -> pq.ParquetFile:
 
 def _from_published(output: Output, owner: Owner) -> tuple[list[str], list[Entry]]:
     """Return the key columns and the entries of a published table and its companions."""
-    entries: dict[tuple[str, str], Entry] = {}
     names: list[str] = []
-    missing = {row["link_id"]: row for row in _rows(output.missing, owner)}
-    for row in _rows(output.history, owner):
-        entry = _of_history(row, missing)
-        entries[entry.idempotency_key, row["link_id"] or ""] = entry
-    known = {key for key, _ in entries}
-    for row in _rows(output.links, owner):
-        for entry in _of_links(row, owner.project_id):
-            if entry.idempotency_key not in known:
-                entries[entry.idempotency_key, ""] = entry
-    for row in missing.values():
-        entry = _of_missing(row)
-        if entry.idempotency_key not in known:
-            entries[entry.idempotency_key, ""] = entry
-    for target in (output.links, output.history, output.missing):
-        if not names and exists(target):
-            with _open(target) as file:
-                names = json.loads(facts_of(file.schema_arrow).get("key_columns", "[]"))
-    return names, list(entries.values())
+    missing = {row["link_id"]: row for row in _rows(files_of(output.missing), owner)}
+    parts = (_rows([part], owner) for part in parts_of_history(output))
+    told = _newest((of_history(row, missing) for row in rows) for rows in parts)
+    beside: dict[str, Entry] = {}
+    for row in _rows(files_of(output.links), owner):
+        beside |= {one.idempotency_key: one for one in of_links(row, owner.project_id)}
+    beside |= {one.idempotency_key: one for one in map(of_missing, missing.values())}
+    for facts in _facts(output):
+        names = names or json.loads(facts.get("key_columns", "[]"))
+    entries = [one for of_key in told.values() for one in of_key]
+    return names, entries + [one for key, one in beside.items() if key not in told]
 
 
-def _rows(target: str, owner: Owner) -> Iterator[Mapping[str, Any]]:
-    """Yield a published table's rows, none when it isn't there.
+def _newest(parts: Iterable[Iterable[Entry]]) -> dict[str, list[Entry]]:
+    """Return by key what the last part of a history that has the key says of it.
+
+    What has ended stays so, whatever the parts' order: a part that doesn't say so is older.
+    """
+    newest: dict[str, list[Entry]] = {}
+    for part in parts:
+        told: dict[str, list[Entry]] = {}
+        for entry in part:
+            told.setdefault(entry.idempotency_key, []).append(entry)
+        for key, entries in told.items():
+            if _has_ended(entries) or not _has_ended(newest.get(key, ())):
+                newest[key] = entries
+    return newest
+
+
+def _has_ended(entries: Iterable[Entry]) -> bool:
+    return any(entry.state in ENDED_STATES for entry in entries)
+
+
+def _rows(places: Iterable[str], owner: Owner) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a published table's files.
 
     Raises:
         RefusedError: it is another host's or project's.
     """
-    if not exists(target):
-        return
-    with _open(target) as file:
-        check_owner(target, facts_of(file.schema_arrow), owner)
-        for batch in file.iter_batches(_BATCH):
-            yield from batch.to_pylist()
-
-
-def _of_history(row: Mapping[str, Any], missing: Mapping[str, Mapping[str, Any]]) -> Entry:
-    body = row["body"].encode() if row.get("body") else None
-    content = bytes.fromhex(row["content_hash"] or "")
-    if body is not None and content and hashlib.sha256(body).digest() != content:
-        raise CatalogError(
-            f"The history of row {row['row_key']} was changed: its body doesn't have its hash.",
-            fix="Use the file as it was published.",
-            column="body",
-        )
-    left = missing.get(row["link_id"] or "")
-    return Entry(
-        link_set=row["link_set"],
-        row_key=row["row_key"],
-        idempotency_key=row["idempotency_key"],
-        generation=row["generation"],
-        state=State(row.get("state") or State.DONE),
-        action=row["action"] or "create",
-        retailer=row["retailer"] or "",
-        intent=row["intent"] or "",
-        content_hash=content,
-        body=body,
-        groups=group_hashes(body) if body is not None else UNKNOWN_GROUPS,
-        attempts=row["attempts"] or 0,
-        http_status=row.get("http_status"),
-        correlation_id=row["correlation_id"],
-        error_code=row.get("error_code"),
-        first_sent_at=_micros(row.get("first_sent_at")),
-        settled_at=_micros(row["received_at"]),
-        run_id=row["run_id"],
-        link=_link(row) if row["link_id"] else None,
-        replaces_link_id=row["replaces_link_id"],
-        in_use=row["is_current"],
-        missing_since=_micros(left["missing_since"]) if left else None,
-    )
-
-
-def _of_links(row: Mapping[str, Any], project: str) -> Iterator[Entry]:
-    """Yield a row's link, and what is in doubt beside it, as far as links.parquet tells."""
-    if row["row_key"] is None:
-        return
-    doubtful = row["status"] == Status.IN_DOUBT and row["reason"] in _DOUBTS
-    refused = row["status"] == Status.REJECTED and row["reason"] == Reason.REFUSED_BY_API
-    disputed = doubtful and row["link_id"] and row["error_code"] == Dispute.LINK_DISPUTED
-    if row["link_id"]:
-        content = bytes.fromhex(row["link_content_hash"] or "")
-        yield Entry(
-            link_set=row["link_set"],
-            row_key=row["row_key"],
-            idempotency_key=_link_key(row, project, content),
-            content_hash=content,
-            settled_at=_micros(row["link_created_at"]),
-            link=_link(row) | ({"proof": Proof.DISPUTED.value} if disputed else {}),
-        )
-    if (doubtful or refused) and row["idempotency_key"] and not disputed:
-        yield Entry(
-            link_set=row["link_set"],
-            row_key=row["row_key"],
-            idempotency_key=row["idempotency_key"],
-            generation=row["generation"] or 0,
-            state=State.NEEDS_REVIEW if doubtful else State.REJECTED,
-            content_hash=bytes.fromhex(row["content_hash"]),
-            attempts=row["attempts"] or 0,
-            http_status=row["http_status"],
-            correlation_id=row["correlation_id"],
-            error_code=row["error_code"],
-            settled_at=_micros(row["settled_at"]),
-            run_id=row["settled_run_id"],
-        )
-
-
-def _link_key(row: Mapping[str, Any], project: str, content: bytes) -> str:
-    """Return the key that a row's link was made under.
-
-    The published key is that of the newest operation: for a link of older content, often another's.
-    """
-    names = (project, row["link_set"], row["row_key"])
-    wanted = bytes.fromhex(row["content_hash"] or "")
-    newest: str = row["idempotency_key"]
-    if wanted != content and newest == _key(*names, wanted, row["generation"] or 0):
-        return _key(*names, content)
-    return newest
-
-
-def _of_missing(row: Mapping[str, Any]) -> Entry:
-    return Entry(
-        link_set=row["link_set"],
-        row_key=row["row_key"],
-        idempotency_key=row["idempotency_key"],
-        content_hash=bytes.fromhex(row["content_hash"] or ""),
-        settled_at=_micros(row["link_created_at"]),
-        link=_link(row),
-        missing_since=_micros(row["missing_since"]),
-    )
-
-
-def _link(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "link_id": row["link_id"],
-        **{own: row.get(name) or None for name, own in _LINK_COLUMNS.items()},
-        "created_at": _micros(row.get("link_created_at")),
-        "received_at": _micros(row.get("received_at") or row.get("link_created_at")) or 0,
-        "run_id": row.get("run_id") or "import",
-        "proof": row.get("proof"),
-        "status": row.get("link_status"),
-    }
-
-
-def _micros(at: dt.datetime | None) -> int | None:
-    return round(at.timestamp() * 1e6) if at is not None else None
-
-
-def _key(project: str, link_set: str, row_key: str, content: bytes, generation: int = 0) -> str:
-    return idempotency_key(
-        endpoint=LINKS.endpoint,
-        project_id=project,
-        link_set=link_set,
-        row_key=row_key,
-        content_hash=content,
-        generation=generation,
-    )
+    for place in places:
+        with _open(place) as file:
+            check_owner(place, facts_of(file.schema_arrow), owner)
+            for batch in file.iter_batches(_BATCH):
+                yield from batch.to_pylist()
 
 
 def _made_by_hand(
@@ -389,7 +246,7 @@ def _entries(
 ) -> Iterator[Entry]:
     columns = Columns(batch, Findings(batch.num_rows))
     keys = row_keys(columns, list(unique_key)).to_pylist()
-    names = [name for name in ("link_id", *_LINK_COLUMNS) if name in batch.schema.names]
+    names = [name for name in ("link_id", *LINK_COLUMNS) if name in batch.schema.names]
     values = {name: columns.text(name).to_pylist() for name in names}
     for at, key in enumerate(keys):
         link = {name: column[at] for name, column in values.items()}
@@ -397,6 +254,6 @@ def _entries(
         yield Entry(
             link_set=link_set,
             row_key=key,
-            idempotency_key=_key(project, link_set, key, b""),
-            link=_link(link),
+            idempotency_key=first_key(project, link_set, key, b""),
+            link=link_of(link),
         )

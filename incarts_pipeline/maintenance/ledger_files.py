@@ -20,6 +20,7 @@ from incarts_pipeline.ledger import (
     check_beside,
     check_facts,
     check_file,
+    check_moved,
     copy_database,
     counts_of,
     damage,
@@ -96,6 +97,7 @@ def restore_ledger(backup: str | Path, settings: Settings | None = None) -> Rest
     Raises:
         RefusedError: a run is at work on the ledger, it can't be kept where it is, or what was sent
             since the backup is lost.
+        LedgerMovedError: the ledger, or what is to be put in its place, was moved elsewhere.
         LedgerError: the backup is damaged, another host's, or can't be put there.
     """
     chosen, source = settings or load_settings(), Path(backup)
@@ -126,8 +128,8 @@ def restore_ledger(backup: str | Path, settings: Settings | None = None) -> Rest
 def check_ledger(settings: Settings | None = None) -> list[str]:
     """Return what is wrong with the ledger, in words: nothing when it is intact.
 
-    Looked at are SQLite's own structure, that each row in use has its link, and that each body has
-    the hash that it was recorded with.
+    Looked at are what the database itself finds, that each row in use has its link, and that each
+    body has the hash that it was recorded with.
 
     Raises:
         RefusedError: it isn't the newest, or can't be kept where it is.
@@ -158,8 +160,9 @@ def _check_nobody_runs(ledger: Path) -> None:
         return
     try:
         with once(ledger, read_only=True) as connection:
-            is_ledger = bool(read_facts(connection))
-            now = Clock().now()
+            facts = read_facts(connection)
+            check_moved(facts, ledger)  # or else there would be two that are at work
+            is_ledger, now = bool(facts), Clock().now()
             living = living_runs(connection, Process.current(), now) if is_ledger else {}
     except LedgerDamagedError:  # that is what a backup is for
         return

@@ -18,7 +18,7 @@ from incarts_pipeline.settings import Settings, load_settings
 
 
 def ledger_overview(settings: Settings | None = None) -> Overview:
-    """Count what the ledger holds, and check that its file is intact; `print` tells it in lines.
+    """Count what the ledger holds, and check that it is intact; `print` tells it in lines.
 
     The settings are those of the environment and incarts.toml, unless others are given.
 

@@ -10,12 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.ledger.bulk_queries import UNLINKED
 from incarts_pipeline.ledger.claims import Claim
 from incarts_pipeline.ledger.current_links import busy_elsewhere
 from incarts_pipeline.ledger.doubts import claim_doubts
+from incarts_pipeline.ledger.link_owners import hold_disputed
 from incarts_pipeline.ledger.overview import overview
 from incarts_pipeline.ledger.review import cases
 from incarts_pipeline.ledger.runs import Process, end_run, living_runs, start_run
+from incarts_pipeline.ledger.sqlite.bulk_read import WORDS
 from incarts_pipeline.ledger.state_machine import ReplayRule
 from incarts_pipeline.models import State
 from tests.support.ledgers import NOW, call, claim, ours, row, send, settle
@@ -61,6 +64,19 @@ def test_what_is_open_is_found_without_looking_at_all_that_is_done(
     assert steps
     for step in steps:
         assert "INDEX one_open_operation_per_row" in step or "INDEX operation_closed" in step
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_disputed_links_are_found_without_looking_at_all_that_is_done(engine: sa.Engine) -> None:
+    """Each plan and each run asks for them, and a set may have ten million links."""
+    [held, *_] = looks_at(engine, lambda c: hold_disputed(c, [1], NOW))
+    with engine.connect() as connection:
+        text = f"EXPLAIN QUERY PLAN {UNLINKED.text(WORDS)}"
+        steps = [step[3] for step in connection.exec_driver_sql(text.replace("?1", "1"))]
+    planned = [f"{step} " for step in steps if " operation " in f"{step} "]
+    assert len(planned) == 3
+    for step in (held, planned[-1]):
+        assert "INTEGER PRIMARY KEY" in step
 
 
 def test_living_run_keeps_its_claim(engine: sa.Engine) -> None:

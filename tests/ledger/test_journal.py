@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import (
+    IncartsError,
     LedgerError,
     RefusedError,
 )
@@ -92,15 +93,29 @@ def test_journal_records_what_waits_when_it_closes(place: LedgerPlace, engine: s
     assert row(engine, "SELECT link_id FROM row") == ("lnk_9",)
 
 
-def test_one_jobs_error_is_its_own(place: LedgerPlace, engine: sa.Engine) -> None:
+def refuses(connection: sa.Connection) -> None:
+    """Begin a run, and refuse it."""
+    start_run(connection, "refused", ["s"], Process.current(), NOW)
+    raise RefusedError("Another run is at work.", guard="running")
+
+
+def conflicts(connection: sa.Connection) -> None:
+    """Begin a run twice, which the database refuses."""
+    for _ in range(2):
+        start_run(connection, "twice", ["s"], Process.current(), NOW)
+
+
+@pytest.mark.parametrize(("fails", "told"), [(refuses, RefusedError), (conflicts, LedgerError)])
+def test_one_jobs_error_is_its_own(
+    place: LedgerPlace,
+    engine: sa.Engine,
+    fails: Callable[[sa.Connection], None],
+    told: type[IncartsError],
+) -> None:
     """A piece of work that fails is undone; what is recorded beside it is on disk."""
     first, second = ours(engine, call("1")), ours(engine, call("2"))
     send(engine, first)
     gathered = threading.Event()
-
-    def fails(connection: sa.Connection) -> None:
-        start_run(connection, "refused", ["s"], Process.current(), NOW)
-        raise RefusedError("Another run is at work.", guard="running")
 
     async def work(journal: Journal) -> None:
         sent = Sent(
@@ -114,7 +129,7 @@ def test_one_jobs_error_is_its_own(place: LedgerPlace, engine: sa.Engine) -> Non
         marking = asyncio.create_task(journal.mark_sent([sent]))
         await asyncio.sleep(0)
         gathered.set()  # what was asked meanwhile is one group
-        with pytest.raises(RefusedError):
+        with pytest.raises(told):
             await failing
         assert await gathering
         assert await marking == [True]

@@ -19,11 +19,12 @@ from incarts_pipeline.api import client_of
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import ForbiddenError, MappingError, RefusedError
 from incarts_pipeline.identity import idempotency_key
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger import dispute, once
 from incarts_pipeline.maintenance import adoption, review
 from incarts_pipeline.maintenance.adoption import adopt
 from incarts_pipeline.maintenance.review import evidence, open_cases, recreate, row_history
-from incarts_pipeline.models import LINKS, State
+from incarts_pipeline.models import State
 from incarts_pipeline.pipeline import plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Sandbox

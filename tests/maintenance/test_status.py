@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger.overview import Overview, SetOverview
 from incarts_pipeline.maintenance.review import evidence, open_cases, row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
-from incarts_pipeline.models import LINKS, State
+from incarts_pipeline.models import State
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
@@ -32,6 +33,7 @@ def test_overview_in_words() -> None:
         waiting={},
         two_links=1,
         damage="",
+        soundness="the file is intact",
     )
     assert str(found).splitlines() == [
         "ledger for https://api",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from incarts_pipeline.clock import Clock, Stamp
 
-_FRESH_SECONDS = 60.0  # a measure this old gives way to a less exact one
+_DRIFT = 5e-4  # of two clocks at most, the one of which is being set right by NTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,10 @@ class Measure:
 
 
 class Offset:
-    """The best that is known of the offset; the boot clock between two measures is exact enough."""
+    """The best that is known of the offset: a measure is less exact by what clocks drift since.
+
+    One that can't be true beside the last says that the database's clock was set.
+    """
 
     def __init__(self) -> None:
         self.measure: Measure | None = None
@@ -32,8 +35,11 @@ class Offset:
         error = (answered_at - asked_at) / 2
         found = Measure(offset=database - asked_at - error, error=error, at=answered_at)
         old = self.measure
-        if old is None or found.error <= old.error or found.at - old.at > _FRESH_SECONDS:
-            self.measure = found
+        if old is not None:
+            old_error = old.error + _DRIFT * (found.at - old.at)
+            if abs(found.offset - old.offset) <= error + old_error and old_error < error:
+                return
+        self.measure = found
 
 
 class DatabaseClock(Clock):

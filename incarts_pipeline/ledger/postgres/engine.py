@@ -1,10 +1,14 @@
 """Engine on a ledger's database: connections, and how a transaction of them begins.
 
 Nothing is set for a whole session, so a pooler may give each transaction another one: all that a
-transaction needs it says in its first words, which are one round trip.
+transaction needs it says in its first words, which go along with its first statement.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -12,8 +16,8 @@ from psycopg.adapt import Buffer
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumper
 
-from incarts_pipeline.clock import Clock
 from incarts_pipeline.ledger.postgres.clock import Offset
+from incarts_pipeline.ledger.postgres.connection import Connection, Cursor
 from incarts_pipeline.ledger.store import STORE, Store
 from incarts_pipeline.settings import DatabasePlace
 
@@ -28,16 +32,15 @@ _CONNECTING: dict[str, str | int] = {
 }
 # Whose client is gone without a word gives its locks back. And an answer that is not on disk is
 # none, whatever the database's default.
-_BEGIN = """BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL search_path TO "{schema}";
-SET LOCAL idle_in_transaction_session_timeout TO '60s';
-SET LOCAL lock_timeout TO '30s';
-SELECT set_config('synchronous_commit', 'on', true)
- WHERE current_setting('synchronous_commit') = 'off';
-SELECT extract(epoch FROM clock_timestamp())::float8"""
-_BEGIN_READING = """BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL search_path TO "{schema}";
-SELECT extract(epoch FROM clock_timestamp())::float8"""
+_SET = {
+    "search_path": "'\"{schema}\"'",
+    "idle_in_transaction_session_timeout": "'60s'",
+    "lock_timeout": "'30s'",
+    "synchronous_commit": "coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')",
+}
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_NOW = "extract(epoch FROM clock_timestamp())::float8"
 
 
 class _WithoutNul(StrDumper):
@@ -47,7 +50,7 @@ class _WithoutNul(StrDumper):
         return super().dump(obj.replace("\0", "\ufffd") if "\0" in obj else obj)
 
 
-def connect(place: DatabasePlace) -> psycopg.Connection:
+def connect(place: DatabasePlace) -> Connection:
     """Connect to a ledger's database.
 
     Raises:
@@ -56,51 +59,78 @@ def connect(place: DatabasePlace) -> psycopg.Connection:
     said = conninfo_to_dict(place.uri)
     given = {name: value for name, value in _CONNECTING.items() if name not in said}
     # A pooler knows no prepared statements of a session.
-    connection = psycopg.connect(place.uri, autocommit=True, prepare_threshold=None, **given)  # type: ignore[arg-type]
+    connection = Connection.connect(
+        place.uri,
+        autocommit=True,
+        prepare_threshold=None,
+        cursor_factory=Cursor,
+        **given,  # type: ignore[arg-type]
+    )
     connection.adapters.register_dumper(str, _WithoutNul)
     return connection
 
 
 def open_database(
-    place: DatabasePlace, store: Store, offset: Offset, *, read_only: bool, pool: type[sa.Pool]
+    place: DatabasePlace,
+    store: Store,
+    offset: Offset,
+    *,
+    on_locked: Callable[[Connection], None],
+    read_only: bool,
+    pool: type[sa.Pool],
 ) -> sa.Engine:
-    """Return an engine on a ledger's database, of the store; what it hears of the time is kept."""
+    """Return an engine on a ledger's database, of the store; what it hears of the time is kept.
+
+    `on_locked` gets a connection, outside of a transaction, that waited for a lock in vain.
+    """
+
+    def connected() -> Connection:
+        connection = connect(place)
+        connection.on_locked = on_locked
+        return connection
+
     engine = sa.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect(place),
+        creator=connected,
         poolclass=pool,
         hide_parameters=True,
         execution_options={STORE: store},
     )
     begin = _BEGIN_READING if read_only else _BEGIN
+    names = ["search_path"] if read_only else list(_SET)
+    settings = [f"set_config('{name}', {_SET[name]}, true)" for name in names]
+    words = f"SELECT {_NOW}, {', '.join(settings)}".format(schema=place.schema)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        raw = connection.connection.dbapi_connection
-        assert isinstance(raw, psycopg.Connection)  # noqa: S101 - it is ours
-        say(raw, begin.format(schema=place.schema), offset)
+        raw = connection_of(connection)
+        raw.later(begin)
+        raw.later(words, heard=partial(_hear, offset))
 
     return engine
 
 
-def begin_reading(raw: psycopg.Connection, place: DatabasePlace) -> None:
+def connection_of(connection: sa.Connection) -> Connection:
+    """Return the database's connection that is behind one of SQLAlchemy's."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, Connection)  # noqa: S101 - it is ours
+    return raw
+
+
+def begin_reading(raw: Connection, place: DatabasePlace) -> None:
     """Begin a transaction that sees the ledger as it is now, and changes nothing."""
-    raw.execute(_BEGIN_READING.format(schema=place.schema).encode())
+    raw.execute(f'{_BEGIN_READING}; SET LOCAL search_path TO "{place.schema}"'.encode())
 
 
-def measure(raw: psycopg.Connection, offset: Offset) -> None:
+def measure(raw: Connection, offset: Offset) -> None:
     """Look at the database's clock."""
-    say(raw, "SELECT extract(epoch FROM clock_timestamp())::float8", offset)
+    raw.later(f"SELECT {_NOW}", heard=partial(_hear, offset))
+    raw.hear()
 
 
-def say(raw: psycopg.Connection, words: str, offset: Offset) -> None:
-    """Say words whose last result is the database's time, and take it in."""
-    own = Clock()
-    asked_at = own.now().boot
-    cursor = raw.execute(words.encode())
-    answered_at = own.now().boot
-    while cursor.nextset():
-        pass
+def _hear(offset: Offset, cursor: psycopg.Cursor[Any]) -> None:
+    """Take in the database's time; while it was asked for, others may have been waited for."""
+    raw: Any = cursor.connection
     found = cursor.fetchone()
     if found is not None:
-        offset.heard(asked_at, answered_at, found[0])
+        offset.heard(raw.asked_at, raw.answered_at, found[0])

@@ -6,13 +6,16 @@ import psycopg
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError, LedgerLockedError
+from incarts_pipeline.ledger.postgres.relocation import SEALED
+from incarts_pipeline.ledger.relocation_marks import sealed_error
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.settings import DatabasePlace
 
 # Classes and codes of https://www.postgresql.org/docs/15/errcodes-appendix.html
 _GONE = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25006", "53300")
 _AGAIN = ("40001", "40P01", "55P03")
-_FULL = ("53100", "53200", "58030")
+_FULL = ("53100", "58030")
+_NO_MEMORY = "53200"
 _DAMAGED = ("XX001", "XX002")
 _FORBIDDEN = ("42501", "28000", "28P01")
 
@@ -46,6 +49,8 @@ def explain(error: Exception, place: DatabasePlace) -> LedgerError:
             f"Another program holds the ledger {place} locked ({text}).",
             fix="Look in pg_stat_activity who has a transaction open in it, and run again.",
         )
+    if code == SEALED:
+        return sealed_error(place, text)
     if code in _DAMAGED:
         return LedgerDamagedError(
             f"The ledger {place} is damaged ({text}).",
@@ -65,6 +70,12 @@ def _text(error: Exception) -> str:
 def _fix(error: Exception, code: str) -> str:
     if code in _FULL:
         return "Free some space on its disk, and run again: nothing is sent without a record."
+    if code == _NO_MEMORY:
+        return (
+            "The server is out of memory. Its log says of which kind: give it more, lower work_mem "
+            "or max_connections, or raise max_locks_per_transaction where locks have no room. Then "
+            "run again: nothing is sent without a record."
+        )
     if code in _FORBIDDEN:
         return (
             "Look at the role and its password in INCARTS_LEDGER or PGPASSFILE; what it must be "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psycopg
+import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.settings import DatabasePlace
@@ -40,3 +43,20 @@ def health_of(connection: psycopg.Connection, place: DatabasePlace) -> list[str]
             "last moments before a failover may be lost; name them in synchronous_standby_names"
         )
     return told
+
+
+_FAILED = "SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()"
+
+
+def damaged_pages(connection: sa.Connection) -> Iterator[str]:
+    """Yield in words what the database has noticed of damage to its pages."""
+    failed = connection.exec_driver_sql(_FAILED).scalar()
+    if failed:
+        yield f"the database has read {counted(failed, 'page')} whose checksum was wrong"
+
+
+def soundness(connection: sa.Connection) -> str:
+    """Return in words what it means that the database has noticed none."""
+    if connection.exec_driver_sql("SHOW data_checksums").scalar() == "on":
+        return "the database has noticed no damage to its pages"
+    return "the database has no checksums by which it would notice damage to its pages"

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from incarts_pipeline.ledger.postgres.engine import connection_of
+
 LEDGER = "ledger"  # its making, and its lifting to a new version
 PUBLISHED = "published"  # what is published
 
@@ -18,12 +20,12 @@ def key_of(schema: str, what: str | int) -> int:
 
 
 def lock(connection: sa.Connection, schema: str, what: Iterable[str | int]) -> None:
-    """Wait for locks, and keep them to the transaction's end.
+    """Wait for locks before the next statement, and keep them to the transaction's end.
 
     Whoever needs several takes them in one order, so that no two wait for each other.
     """
     keys = sorted({key_of(schema, one) for one in what})
-    connection.execute(_LOCK, {"keys": keys})
+    connection_of(connection).later(_LOCK, [keys])
 
 
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
+_LOCK = "SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(%s AS bigint[])) AS key"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from typing import Any
 
 import psycopg
 
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.ledger.postgres.connection import Connection
 from incarts_pipeline.ledger.postgres.engine import connect
 from incarts_pipeline.ledger.postgres.errors import explain
 from incarts_pipeline.rate_limit import Lease, Report, Shared, kept_state, restored_state
@@ -29,7 +31,7 @@ class PaceRow:
         self, place: DatabasePlace, name: str, fresh: Callable[[], Shared], clock: Clock
     ) -> None:
         self._place, self._name, self._fresh, self._clock = place, name, fresh, clock
-        self._connection: psycopg.Connection | None = None
+        self._connection: Connection | None = None
         self._version = 0  # of the state that is in memory
         self._shared: Shared | None = None
 
@@ -41,16 +43,18 @@ class PaceRow:
         """
         try:
             connection = self._connection = self._connection or self._open()
-            with connection.transaction():
-                return self._exchange(connection, report)
+            connection.later("BEGIN")
+            lease = self._exchange(connection, report)
+            connection.commit()
         except psycopg.Error as error:
             self.close()
             raise explain(error, self._place) from error
         except BaseException:
-            self._shared = None  # it took in a report that was not written
+            self.close()  # what is in memory took in a report that was not written
             raise
+        return lease
 
-    def _exchange(self, connection: psycopg.Connection, report: Report) -> Lease:
+    def _exchange(self, connection: Connection, report: Report) -> Lease:
         found = self._execute(connection, _FIND, self._name).fetchone()
         if found is None:
             self._execute(connection, _MAKE, self._name, "")
@@ -61,16 +65,19 @@ class PaceRow:
             shared = self._fresh()
         lease = shared.exchange(report, self._clock.monotonic())
         values = (version + 1, kept_state(shared), self._clock.now().wall, self._name)
-        self._execute(connection, _KEEP, *values)
+        connection.later(self._own(_KEEP), values)
         self._shared, self._version = shared, version + 1
         return lease
 
     def _execute(
-        self, connection: psycopg.Connection, statement: str, *values: object
-    ) -> psycopg.Cursor:
-        return connection.execute(statement.format(schema=self._place.schema).encode(), values)
+        self, connection: Connection, statement: str, *values: object
+    ) -> psycopg.Cursor[Any]:
+        return connection.execute(self._own(statement).encode(), values)
 
-    def _open(self) -> psycopg.Connection:
+    def _own(self, statement: str) -> str:
+        return statement.format(schema=self._place.schema)
+
+    def _open(self) -> Connection:
         return connect(self._place)
 
     def close(self) -> None:

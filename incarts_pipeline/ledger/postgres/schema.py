@@ -13,10 +13,6 @@ import sqlalchemy as sa
 from incarts_pipeline.ledger import tables
 from incarts_pipeline.ledger.postgres.locks import PUBLISHED, key_of
 
-# Statements that lift a ledger from the version that is the key to the next one. PostgreSQL's
-# begins with version 8.
-MIGRATIONS: Mapping[int, Sequence[str]] = {}
-
 # How many groups of a run are on disk: after a lost connection this says whether the last one is.
 _RUN_COMMIT = """CREATE TABLE run_commit (
     run_id text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL
@@ -34,16 +30,22 @@ _PACE = """CREATE UNLOGGED TABLE pace (
 ) WITH (fillfactor = 50)"""
 
 # Whoever notes what is about to be published waits for those that are changing it, whose changes
-# nobody sees yet; and those that begin later see the note.
-_FORGET = """CREATE FUNCTION forget_published() RETURNS trigger LANGUAGE plpgsql AS $$
+# nobody sees yet; and those that begin later see the note. A statement that finds no row to change
+# is no change. A trigger that is told of the rows can be of one event only.
+_FORGET = """CREATE OR REPLACE FUNCTION forget_published() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared({lock});
-    IF EXISTS (SELECT 1 FROM published) THEN DELETE FROM published; END IF;
+    IF EXISTS (SELECT 1 FROM changed) THEN
+        PERFORM pg_advisory_xact_lock_shared({lock});
+        IF EXISTS (SELECT 1 FROM published) THEN DELETE FROM published; END IF;
+    END IF;
     RETURN NULL;
 END $$"""
-_TRIGGER = """CREATE TRIGGER published_{table}
-    AFTER INSERT OR UPDATE OR DELETE ON "{table}"
-    FOR EACH STATEMENT EXECUTE FUNCTION forget_published()"""
+_TRIGGERS = [
+    f"""CREATE TRIGGER published_{table.name}_{event.lower()} AFTER {event} ON "{table.name}"
+    REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION forget_published()"""
+    for table in tables.PUBLISHED
+    for event, rows in (("INSERT", "NEW"), ("UPDATE", "OLD"), ("DELETE", "OLD"))
+]
 
 # What a role needs that runs with a ledger which its owner has made.
 GRANTS = (
@@ -56,7 +58,36 @@ GRANTS = (
 def create_tables(connection: sa.Connection, schema: str) -> None:
     """Make a ledger's tables in its schema, which is the search path."""
     tables.metadata.create_all(connection, checkfirst=False)
-    for statement in (_RUN_COMMIT, _LINK_ID, _PACE, _FORGET.format(lock=key_of(schema, PUBLISHED))):
+    statements = (_RUN_COMMIT, _LINK_ID, _PACE, *_forgetting(schema))
+    for statement in statements:
         connection.exec_driver_sql(statement)
-    for table in tables.PUBLISHED:
-        connection.exec_driver_sql(_TRIGGER.format(table=table.name))
+
+
+def _forgetting(schema: str) -> list[str]:
+    """Return what has the notes of published files deleted by whatever changes these."""
+    return [_FORGET.format(lock=key_of(schema, PUBLISHED)), *_TRIGGERS]
+
+
+def migrations_of(schema: str) -> Mapping[int, Sequence[str]]:
+    """Return the statements that lift a ledger from the version that is the key to the next one.
+
+    PostgreSQL's begin with version 8.
+    """
+    return {
+        8: [
+            "ALTER TABLE operation ADD COLUMN turn bigint, "
+            'ADD COLUMN enqueued_by text COLLATE "C", ADD COLUMN for_history boolean',
+            'ALTER TABLE run ADD COLUMN task text COLLATE "C", '
+            'ADD COLUMN "partition" text COLLATE "C", ADD COLUMN made bigint, '
+            "ADD COLUMN remaining bigint",
+            "CREATE INDEX operation_enqueued ON operation (turn, set_id) "
+            "WHERE turn IS NOT NULL AND (state = 'intended' OR state = 'sent' "
+            "OR state = 'in_doubt' OR state = 'needs_review')",
+        ],
+        9: [
+            # All at once: a lock for each in turn could wait for whoever waits for the one before.
+            "LOCK TABLE " + ", ".join(f'"{one.name}"' for one in tables.PUBLISHED),
+            *(f'DROP TRIGGER published_{one.name} ON "{one.name}"' for one in tables.PUBLISHED),
+            *_forgetting(schema),
+        ],
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,18 +13,25 @@ import sqlalchemy as sa
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger.bulk_read import Reading
-from incarts_pipeline.ledger.postgres import bulk_write, schema
+from incarts_pipeline.ledger.postgres import bulk_write, relocation, schema
 from incarts_pipeline.ledger.postgres.clock import DatabaseClock, Offset
-from incarts_pipeline.ledger.postgres.engine import connect, measure, open_database
+from incarts_pipeline.ledger.postgres.engine import (
+    connect,
+    connection_of,
+    measure,
+    open_database,
+)
 from incarts_pipeline.ledger.postgres.errors import ERRORS, explain
-from incarts_pipeline.ledger.postgres.health import health_of
+from incarts_pipeline.ledger.postgres.health import damaged_pages, health_of, soundness
 from incarts_pipeline.ledger.postgres.locks import LEDGER, PUBLISHED, lock
+from incarts_pipeline.ledger.postgres.queries import ask
+from incarts_pipeline.ledger.postgres.stalled import end_stalled
 from incarts_pipeline.ledger.postgres.writer import PostgresWriter
 from incarts_pipeline.ledger.statements import Statement
-from incarts_pipeline.ledger.store import RunWriter
+from incarts_pipeline.ledger.store import Changed, RunWriter
 from incarts_pipeline.settings import DatabasePlace
 
-_NEW_IDS = sa.text("SELECT nextval('operation_op_id_seq') FROM generate_series(1, :count)")
+_NEW_IDS = "SELECT nextval('operation_op_id_seq') FROM generate_series(1, %s)"
 _RESERVE = sa.text("INSERT INTO link_id SELECT unnest(CAST(:ids AS text[])) ON CONFLICT DO NOTHING")
 
 
@@ -31,10 +39,12 @@ class PostgresStore:
     """One schema of a database; what must not be done side by side is locked."""
 
     errors: tuple[type[Exception], ...] = ERRORS
-    migrations: Mapping[int, Sequence[str]] = schema.MIGRATIONS
+    conflicts: tuple[type[Exception], ...] = (sa.exc.IntegrityError, psycopg.IntegrityError)
+    keeps_nul = False
 
     def __init__(self, place: DatabasePlace) -> None:
         self._place = place
+        self.migrations: Mapping[int, Sequence[str]] = schema.migrations_of(place.schema)
         self._offset = Offset()
 
     def explain(self, error: Exception) -> LedgerError:
@@ -99,7 +109,14 @@ class PostgresStore:
     def open(
         self, *, read_only: bool = False, pool: type[sa.Pool] = sa.pool.QueuePool
     ) -> sa.Engine:
-        return open_database(self._place, self, self._offset, read_only=read_only, pool=pool)
+        return open_database(
+            self._place,
+            self,
+            self._offset,
+            on_locked=partial(end_stalled, schema=self._place.schema),
+            read_only=read_only,
+            pool=pool,
+        )
 
     def told(self, connection: sa.Connection) -> None:
         pass
@@ -127,8 +144,17 @@ class PostgresStore:
                 raise self.explain(error) from error
         return DatabaseClock(own, self._offset)
 
-    def new_ids(self, connection: sa.Connection, count: int) -> Sequence[int]:
-        return sorted(connection.scalars(_NEW_IDS, {"count": count}))
+    def new_ids(self, connection: sa.Connection, count: int) -> Iterator[int]:
+        found: list[int] = []
+        raw = connection_of(connection)
+        raw.later(_NEW_IDS, [count], lambda cursor: found.extend(row[0] for row in cursor))
+
+        def heard() -> Iterator[int]:
+            if not found:
+                raw.hear()
+            yield from sorted(found)
+
+        return heard()
 
     def reserve_links(self, connection: sa.Connection, link_ids: Collection[str]) -> bool:
         wanted = sorted(set(link_ids))  # in one order, so that no two wait for each other
@@ -143,10 +169,18 @@ class PostgresStore:
     ) -> int:
         return bulk_write.run_many(connection, statement, rows)
 
-    def run_all(
+    def run_later(
         self, connection: sa.Connection, parts: Sequence[tuple[Statement, Sequence[Any]]]
-    ) -> list[int]:
-        return bulk_write.run_all(connection, parts)
+    ) -> Changed:
+        return bulk_write.run_later(connection, parts)
+
+    def settle(self, connection: sa.Connection) -> None:
+        connection_of(connection).hear()
+
+    def ask(
+        self, connection: sa.Connection, queries: Sequence[tuple[sa.Select[Any], Mapping[str, Any]]]
+    ) -> list[Sequence[Any]]:
+        return ask(connection, queries)
 
     def health(self) -> list[str]:
         try:
@@ -156,4 +190,27 @@ class PostgresStore:
             raise self.explain(error) from error
 
     def damage(self, connection: sa.Connection, *, quick: bool = False) -> Iterator[str]:
-        return iter(())  # it checks its own pages, where it was told to
+        return damaged_pages(connection)  # it checks them itself, as it reads them
+
+    def soundness(self, connection: sa.Connection) -> str:
+        return soundness(connection)
+
+    def seal(self, connection: sa.Connection, told: str) -> None:
+        relocation.seal(connection, told)
+
+    def unseal(self, connection: sa.Connection) -> None:
+        relocation.unseal(connection)
+
+    def rows(self, connection: sa.Connection, table: sa.Table) -> Iterator[list[tuple[Any, ...]]]:
+        return relocation.rows_of(connection, table)
+
+    def load(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        relocation.load(connection, table, rows)
+
+    def drop_tables(self, connection: sa.Connection) -> None:
+        relocation.drop_tables(connection)
+
+    def loaded(self, connection: sa.Connection) -> None:
+        relocation.go_on(connection)

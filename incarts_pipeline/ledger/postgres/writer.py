@@ -3,7 +3,8 @@
 A connection may be lost around a COMMIT, and then nobody has said whether it held. So each group
 counts itself in its own transaction, as its first words: whoever comes back reads how far the
 count is. The same row is locked by the count until the transaction is over, also by one whose
-client is gone and that the database hasn't given up yet; so reading it is no race.
+client is gone and that the database hasn't given up yet; so reading it is no race. And one that
+arrives late as a whole, when its run has gone on without it, finds another count and fails.
 
 A count that is lower than one that was acknowledged means that the database went back to an earlier
 state: another server took over that had not heard of all. Then this run's operations may be gone,
@@ -17,10 +18,18 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
+import psycopg
 import sqlalchemy as sa
 
 from incarts_pipeline.errors import LedgerError, LedgerForgottenError
-from incarts_pipeline.ledger.postgres.errors import ERRORS, explain, is_gone, is_passing
+from incarts_pipeline.ledger.postgres.engine import connection_of
+from incarts_pipeline.ledger.postgres.errors import (
+    ERRORS,
+    code_of,
+    explain,
+    is_gone,
+    is_passing,
+)
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.settings import DatabasePlace
 
@@ -31,19 +40,17 @@ T = TypeVar("T")
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0  # seconds between two tries
 _MOST_TRIES = 5  # of a transaction that another one was in the way of
 
-_FIRST = sa.text("INSERT INTO run_commit VALUES (:run_id, :seq) ON CONFLICT DO NOTHING")
-_NEXT = sa.text("UPDATE run_commit SET seq = :seq WHERE run_id = :run_id AND seq = :seq - 1")
+# Where the count isn't as this run has left it, they fail, and so nothing behind them is done.
+_COUNT = "WITH counted AS ({} RETURNING 1) SELECT 1 / count(*) FROM counted"
+_OTHER_COUNT = psycopg.errors.DivisionByZero.sqlstate
+_FIRST = _COUNT.format("INSERT INTO run_commit VALUES (%(run_id)s, %(seq)s) ON CONFLICT DO NOTHING")
+_NEXT = _COUNT.format(
+    "UPDATE run_commit SET seq = %(seq)s WHERE run_id = %(run_id)s AND seq = %(seq)s - 1"
+)
 _FOUND = sa.text("SELECT seq FROM run_commit WHERE run_id = :run_id")
 _ANEW = sa.text(
     "INSERT INTO run_commit VALUES (:run_id, :seq) ON CONFLICT (run_id) DO UPDATE SET seq = :seq"
 )
-
-
-class _OtherCountError(Exception):
-    """The count is not where this run has left it."""
-
-    def __init__(self, found: int) -> None:
-        self.found = found
 
 
 class PostgresWriter:
@@ -58,26 +65,38 @@ class PostgresWriter:
         self._unknown = False  # whether one more may be, which nobody was told of
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        asked: list[T] = []  # results of the tries whose COMMIT was sent
+        asked: list[T] = []  # results of the tries whose COMMIT may have been sent
         patience = _Patience(self._place)
         while True:
             try:
                 result = self._try(work, asked)
-            except _OtherCountError as odd:
-                if odd.found != self._seq + 1 or not (asked or self._unknown):
-                    raise self._forgotten(odd.found) from None
+            except ERRORS as error:
+                self._disconnect()
+                if code_of(error) != _OTHER_COUNT:
+                    self._unknown |= bool(asked)
+                    patience.wait(error)
+                    continue
+                found = self.look(self._found)
+                if found != self._seq + 1 or not (asked or self._unknown):
+                    raise self._forgotten(found) from None
                 self._seq += 1
                 if asked:
                     return asked[-1]
                 self._unknown = False  # a group of before, which its own waiters gave up
-            except ERRORS as error:
-                self._disconnect()
-                self._unknown |= bool(asked)
-                patience.wait(error)
             else:
                 self._seq += 1
                 self._unknown = False
                 return result
+
+    def look(self, work: Callable[[sa.Connection], T]) -> T:
+        patience = _Patience(self._place)
+        while True:
+            try:
+                with self._connected().begin():
+                    return work(self._connected())
+            except ERRORS as error:
+                self._disconnect()
+                patience.wait(error)
 
     def write_anew(self, work: Callable[[sa.Connection], T]) -> T:
         try:
@@ -91,10 +110,15 @@ class PostgresWriter:
     def _try(self, work: Callable[[sa.Connection], T], asked: list[T]) -> T:
         connection = self._connected()
         with connection.begin():
-            self._count(connection)
+            # This waits for a group whose COMMIT may still be under way.
+            counted = {"run_id": self._run_id, "seq": self._seq + 1}
+            connection_of(connection).later(_NEXT if self._seq else _FIRST, counted)
             result = work(connection)
             asked.append(result)
         return result
+
+    def _found(self, connection: sa.Connection) -> int:
+        return connection.scalar(_FOUND, {"run_id": self._run_id}) or 0
 
     def _forgotten(self, found: int) -> LedgerForgottenError:
         groups = self._seq - found
@@ -106,18 +130,6 @@ class PostgresWriter:
             "synchronous_standby_names), and run again.",
             groups=groups,
         )
-
-    def _count(self, connection: sa.Connection) -> None:
-        """Count this group; waits for one whose COMMIT may still be under way.
-
-        Raises:
-            _OtherCountError: that one holds, or the database has forgotten some.
-        """
-        counted = {"run_id": self._run_id, "seq": self._seq + 1}
-        statement = _NEXT if self._seq else _FIRST
-        if connection.execute(statement, counted).rowcount != 1:
-            found = connection.scalar(_FOUND, {"run_id": self._run_id})
-            raise _OtherCountError(found or 0)
 
     def written(self) -> None:
         pass

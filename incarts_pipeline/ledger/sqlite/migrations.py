@@ -66,4 +66,16 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "INSERT INTO meta (name, value) VALUES ('commits', '0')",
     ],
     7: ["CREATE INDEX link_disputed ON link (op_id) WHERE proof = 'disputed'"],
+    8: [
+        "ALTER TABLE operation ADD COLUMN turn INTEGER",
+        "ALTER TABLE operation ADD COLUMN enqueued_by TEXT",
+        "ALTER TABLE operation ADD COLUMN for_history BOOLEAN",
+        "ALTER TABLE run ADD COLUMN task TEXT",
+        'ALTER TABLE run ADD COLUMN "partition" TEXT',
+        "ALTER TABLE run ADD COLUMN made INTEGER",
+        "ALTER TABLE run ADD COLUMN remaining INTEGER",
+        "CREATE INDEX operation_enqueued ON operation (turn, set_id) WHERE turn IS NOT NULL AND "
+        "(state = 'intended' OR state = 'sent' OR state = 'in_doubt' OR state = 'needs_review')",
+    ],
+    9: [],  # its notes were never deleted for nothing
 }

@@ -17,6 +17,8 @@ from sqlalchemy.dialects import sqlite
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.ledger import tables
+from incarts_pipeline.ledger.relocation_marks import sealed_error
+from incarts_pipeline.ledger.sqlite import relocation
 from incarts_pipeline.ledger.sqlite.engine import FORGET_PUBLISHED, open_file
 from incarts_pipeline.ledger.sqlite.ledger_file import check_file, create_empty, is_there
 from incarts_pipeline.ledger.sqlite.migrations import MIGRATIONS
@@ -31,7 +33,7 @@ from incarts_pipeline.ledger.sqlite.witness import (
 )
 from incarts_pipeline.ledger.sqlite.writer import SqliteWriter
 from incarts_pipeline.ledger.statements import Statement
-from incarts_pipeline.ledger.store import RunWriter
+from incarts_pipeline.ledger.store import Changed, RunWriter
 from incarts_pipeline.sqlite import explain
 
 if TYPE_CHECKING:
@@ -53,13 +55,16 @@ class SqliteStore:
     """One file; whoever writes it is alone, so that nothing has to be locked within it."""
 
     errors: tuple[type[Exception], ...] = (sa.exc.DatabaseError, sqlite3.DatabaseError)
+    conflicts: tuple[type[Exception], ...] = (sa.exc.IntegrityError,)
     migrations: Mapping[int, Sequence[str]] = MIGRATIONS
+    keeps_nul = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def explain(self, error: Exception) -> LedgerError:
-        return explain(error, self._path)
+        _, sealed, told = str(error).partition(relocation.SEALED)
+        return sealed_error(self._path, told) if sealed else explain(error, self._path)
 
     def check(self) -> None:
         check_file(self._path)
@@ -119,9 +124,9 @@ class SqliteStore:
     def locked(self, connection: sa.Connection, set_ids: Collection[int]) -> None:
         pass  # an immediate transaction is the only one that writes
 
-    def new_ids(self, connection: sa.Connection, count: int) -> Sequence[int]:
+    def new_ids(self, connection: sa.Connection, count: int) -> Iterator[int]:
         first = 1 + (connection.scalar(sa.select(sa.func.max(tables.operation.c.op_id))) or 0)
-        return range(first, first + count)
+        return iter(range(first, first + count))
 
     def alone(self, connection: sa.Connection) -> None:
         pass  # it is
@@ -151,10 +156,18 @@ class SqliteStore:
         text, values = _compiled(statement)
         return connection.exec_driver_sql(text, [values(row) for row in rows]).rowcount
 
-    def run_all(
+    def run_later(
         self, connection: sa.Connection, parts: Sequence[tuple[Statement, Sequence[Any]]]
-    ) -> list[int]:
-        return [self.run_many(connection, *part) if part[1] else 0 for part in parts]
+    ) -> Changed:
+        return Changed([self.run_many(connection, *part) if part[1] else 0 for part in parts])
+
+    def settle(self, connection: sa.Connection) -> None:
+        pass  # it is
+
+    def ask(
+        self, connection: sa.Connection, queries: Sequence[tuple[sa.Select[Any], Mapping[str, Any]]]
+    ) -> list[Sequence[Any]]:
+        return [connection.execute(query, values).all() for query, values in queries]
 
     def health(self) -> list[str]:
         return []  # each connection asks for what makes it safe
@@ -168,6 +181,32 @@ class SqliteStore:
             return
         for table, *_ in connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(_MOST):
             yield f"a row of the table {table} refers to one that isn't there"
+
+    def soundness(self, connection: sa.Connection) -> str:
+        return "the file is intact"
+
+    def seal(self, connection: sa.Connection, told: str) -> None:
+        relocation.seal(connection, told)
+
+    def unseal(self, connection: sa.Connection) -> None:
+        relocation.unseal(connection)
+
+    def rows(self, connection: sa.Connection, table: sa.Table) -> Iterator[list[tuple[Any, ...]]]:
+        return relocation.rows_of(connection, table)
+
+    def load(
+        self, connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        relocation.load(connection, table, rows)
+
+    def drop_tables(self, connection: sa.Connection) -> None:
+        relocation.drop_tables(connection)
+
+    def loaded(self, connection: sa.Connection) -> None:
+        try:
+            relocation.write_sent(connection, self._path)
+        except OSError as error:
+            raise explain(error, self._path) from error
 
 
 @cache

@@ -38,6 +38,9 @@ class SqliteWriter:
             self._disconnect()
             raise
 
+    def look(self, work: Callable[[sa.Connection], T]) -> T:
+        return self.write(work)
+
     def write_anew(self, work: Callable[[sa.Connection], T]) -> T:
         return self.write(work)
 

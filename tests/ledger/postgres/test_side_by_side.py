@@ -182,18 +182,28 @@ def test_mark_comes_before_or_after_a_claim(engine: sa.Engine, place: DatabasePl
     assert said(place, "SELECT state, epoch FROM operation") == [("sent", first.epoch)]
 
 
-def test_operations_are_read_before_pointers(engine: sa.Engine) -> None:
+def test_operations_are_read_before_pointers(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pointer that is newer than the operations says that the row has moved; never an older."""
     told: list[str] = []
-    listen = sa.event.listens_for(engine, "before_cursor_execute")
-    listen(lambda _c, _k, statement, *_: told.append(statement))
+    execute = psycopg.Cursor.execute
+
+    def telling(cursor: Any, query: Any, *values: Any, **how: Any) -> Any:
+        told.append(query.decode() if isinstance(query, bytes) else str(query))
+        return execute(cursor, query, *values, **how)
+
+    with engine.connect():  # is ready
+        monkeypatch.setattr(psycopg.Cursor, "execute", telling)
     claim(engine, call())
-    reads = [i for i, one in enumerate(told) if one.startswith("SELECT")]
-    [lock] = [i for i in reads if "pg_advisory_xact_lock" in told[i]]
-    held, operations = (i for i in reads if "FROM operation" in told[i])
-    [pointers] = [i for i in reads if "FROM row" in told[i]]
+    reads = [one for one in told if one.startswith("SELECT")]
+    [lock] = [i for i, one in enumerate(reads) if "pg_advisory_xact_lock" in one]
+    held, operations = (
+        i for i, one in enumerate(reads) if "FROM operation" in one and "row_key" in one
+    )
+    [pointers] = [i for i, one in enumerate(reads) if "FROM row" in one]
     assert lock < held < operations < pointers
-    assert told[held].rstrip().endswith("FOR UPDATE")
+    assert reads[held].rstrip().endswith("FOR UPDATE")
 
 
 def test_pointers_read_first_would_make_a_second_link(
@@ -203,9 +213,7 @@ def test_pointers_read_first_would_make_a_second_link(
     first = ours(engine, call(content="a"))
     send(engine, first)
 
-    def the_other_way(
-        connection: sa.Connection, calls: Any
-    ) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    def the_other_way(connection: sa.Connection, calls: Any, **_: object) -> claims._Rows:
         keys = {"set_id": 1, "row_keys": [one.row_key for one in calls]}
         pointers = {(1, r.row_key): r.op_id for r in connection.execute(claims._POINTERS, keys)}
         with engine.begin() as other:
@@ -213,7 +221,7 @@ def test_pointers_read_first_would_make_a_second_link(
         found: dict[Any, Any] = {}
         for one in connection.execute(claims._OPERATIONS, keys):
             found.setdefault((1, one.row_key), []).append(one)
-        return found, pointers
+        return claims._Rows(found, pointers, (), may_be_lost=False)
 
     monkeypatch.setattr(claims, "_read_rows", the_other_way)
     claimed, _ = claim(engine, call(content="b"), run="r2", living=("r1", "r2"))

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import LedgerError, RefusedError, SettingsError
-from incarts_pipeline.ledger import keep_word
+from incarts_pipeline.ledger import keep_word, tables
 from incarts_pipeline.ledger.attempts import Outcome, write_outcomes
 from incarts_pipeline.ledger.claims import Claim
 from incarts_pipeline.ledger.database import (
@@ -27,6 +27,7 @@ from incarts_pipeline.ledger.integrity import counts_of, damage
 from incarts_pipeline.ledger.postgres.bulk_write import waves
 from incarts_pipeline.ledger.postgres.schema import GRANTS
 from incarts_pipeline.ledger.queries import ensure_sets, known_keys
+from incarts_pipeline.ledger.tables import SCHEMA_VERSION
 from incarts_pipeline.maintenance.ledger_files import backup_ledger, check_ledger
 from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.settings import DatabasePlace, as_place, load_settings
@@ -45,6 +46,64 @@ def test_password_is_shown_nowhere() -> None:
     with pytest.raises(LedgerError) as raised:
         is_there(settings.ledger)
     assert "hush-hush-1" not in f"{settings!r} {settings.ledger!r} {raised.value} {raised.value!r}"
+
+
+# What takes a ledger back to the version that is the key from the one after it.
+_TAKING_BACK = {
+    9: (
+        *(
+            f'DROP TRIGGER published_{table.name}_{event} ON "{table.name}"'
+            for table in tables.PUBLISHED
+            for event in ("insert", "update", "delete")
+        ),
+        *(
+            f"CREATE TRIGGER published_{table.name} AFTER INSERT OR UPDATE OR DELETE "
+            f'ON "{table.name}" FOR EACH STATEMENT EXECUTE FUNCTION forget_published()'
+            for table in tables.PUBLISHED
+        ),
+        """CREATE OR REPLACE FUNCTION forget_published() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN DELETE FROM published; RETURN NULL; END'""",
+    ),
+    8: (
+        "DROP INDEX operation_enqueued",
+        "ALTER TABLE operation DROP COLUMN turn, DROP COLUMN enqueued_by, DROP COLUMN for_history",
+        'ALTER TABLE run DROP COLUMN task, DROP COLUMN "partition", DROP COLUMN made, '
+        "DROP COLUMN remaining",
+    ),
+}
+
+
+@pytest.mark.parametrize("version", sorted(_TAKING_BACK))
+def test_older_schema_is_lifted(place: DatabasePlace, version: int) -> None:
+    """A ledger of an older version gets this one's columns, indexes and triggers."""
+    prepare_file(place, HOST).dispose()
+    wanted = _schema(place)
+    for before in range(SCHEMA_VERSION - 1, version - 1, -1):
+        for statement in _TAKING_BACK[before]:
+            with once(place) as connection:
+                connection.exec_driver_sql(statement)
+    said(place, f"UPDATE meta SET value = '{version}' WHERE name = 'schema_version'")
+    assert _schema(place) != wanted
+    prepare_file(place, HOST).dispose()
+    assert _schema(place) == wanted
+    [[lifted]] = said(place, "SELECT value FROM meta WHERE name = 'schema_version'")
+    assert lifted == str(SCHEMA_VERSION)
+
+
+def _schema(place: DatabasePlace) -> list[tuple[object, ...]]:
+    """Return a ledger's columns with their types, its indexes, triggers and functions."""
+    columns = (
+        "SELECT table_name, column_name, data_type, collation_name, is_nullable "
+        "FROM information_schema.columns WHERE table_schema = 'incarts' ORDER BY 1, 2"
+    )
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'incarts' ORDER BY 1"
+    triggers = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+    functions = (
+        "SELECT proname, prosrc FROM pg_proc "
+        "WHERE pronamespace = CAST('incarts' AS regnamespace) ORDER BY 1"
+    )
+    queries = (columns, indexes, triggers, functions)
+    return [row for query in queries for row in said(place, query)]
 
 
 @pytest.mark.parametrize("name", ["", "X", "1", 'a"b', "a" * 41])
