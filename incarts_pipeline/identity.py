@@ -111,11 +111,9 @@ def qr_row_key(row_key: str, identifier: str) -> str:
 
 
 def _hash_of(parts: list[bytes]) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        # Without lengths, ("ab", "c") and ("a", "bc") would have one hash, and two rows one key.
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()
+    # Without lengths, ("ab", "c") and ("a", "bc") would have one hash, and two rows one key.
+    told = [piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]
+    return hashlib.sha256(b"".join(told)).digest()
 
 
 def group_hashes(body: bytes) -> tuple[bytes, bytes, bytes]:

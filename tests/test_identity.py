@@ -15,8 +15,9 @@ from incarts_pipeline.identity import (
     group_hashes,
     idempotency_key,
 )
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.mapping.mapping import load_mapping
-from incarts_pipeline.models import LINKS, Limits
+from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.prepare import prepare
 from tests.support.paths import GOLDEN as GOLDEN_FILES
 

@@ -4,7 +4,19 @@ from .arguments import (
     Planning as Planning,
     WriteArguments as WriteArguments,
     Writing as Writing,
+    planning_of as planning_of,
     shows as shows,
+    writing_of as writing_of,
+)
+from .engines import (
+    EngineFrame as EngineFrame,
+    EnginePlan as EnginePlan,
+    EngineResult as EngineResult,
+    plan_frame as plan_frame,
+    plan_on as plan_on,
+    planned_on as planned_on,
+    reading as reading,
+    write_on as write_on,
 )
 from .functions import (
     awrite_links as awrite_links,

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping as Dict, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict, TypeVar, cast
 
 from incarts_pipeline.errors import SettingsError
 from incarts_pipeline.mapping import Mapping
@@ -37,6 +37,8 @@ class PlanArguments(TypedDict, total=False):
     allow_empty: bool
     rekeyed: str
     accept: str | Sequence[str]
+    limit: int | None
+    max_duration: str | float | None
 
 
 class WriteArguments(PlanArguments, total=False):
@@ -44,9 +46,7 @@ class WriteArguments(PlanArguments, total=False):
 
     output: str | Path | None
     approve: str | None
-    limit: int | None
     sample_per: str | Sequence[str]
-    max_duration: str | float | None
     if_running: str
     progress: bool
     report: str | Path | None
@@ -67,6 +67,8 @@ class Planning:
     allow_empty: bool = False
     rekeyed: str = "hold"
     accept: str | Sequence[str] = ()
+    limit: int | None = None
+    max_duration: str | float | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -86,9 +88,16 @@ class Planning:
             )
         return Rekeyed(self.rekeyed)
 
+    def held_to(self) -> tuple[int | None, float | None]:
+        """Return the links and the seconds that a run may take; SettingsError for what is none."""
+        _check_limit(self.limit)
+        seconds = None if self.max_duration is None else parse_duration(self.max_duration)
+        return self.limit, seconds
+
     def given(self) -> list[str]:
-        """Return the names of what was given at all."""
-        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        """Return the names of what was given that each run isn't told anew."""
+        own = [one for one in fields(self) if one.name not in _WRITE_NAMES]
+        return [one.name for one in own if getattr(self, one.name) != one.default]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +113,19 @@ class Writing:
     progress: bool = True
     report: str | Path | None = None
 
+    def given(self) -> WriteArguments:
+        """Return what was given at all, by name."""
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        default = {one.name: one.default for one in fields(self)}
+        return cast(WriteArguments, {k: v for k, v in found.items() if v != default[k]})
+
     def options(self) -> WriteOptions:
         """Return what the run is told.
 
         Raises:
             SettingsError: one of the arguments makes no sense.
         """
+        _check_limit(self.limit)
         sample_per = _names(self.sample_per)
         for name in sample_per:
             if name not in SAMPLE_PER:
@@ -166,7 +182,8 @@ def shows(*groups: type[Planning] | type[Writing]) -> Callable[[F], F]:
             for one in fields(group)
             if one.name not in own
         ]
-        vars(function)["__signature__"] = signature.replace(parameters=[*own.values(), *named])
+        once = {one.name: one for one in [*own.values(), *named]}
+        vars(function)["__signature__"] = signature.replace(parameters=[*once.values()])
         return function
 
     return with_signature
@@ -181,6 +198,11 @@ def _check_names(caller: str, given: Dict[str, object], known: Dict[str, None]) 
         if name not in known:
             near = suggest(name, known)
             raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}.{near}")
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 0:
+        raise SettingsError(f"limit can't be {limit}.", fix="Give a number of links, or none.")
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from incarts_pipeline.models import Reason
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.path_names import path_name
 from incarts_pipeline.pipeline import plan_catalog
-from incarts_pipeline.plan import PlanRequest, paths_read
+from incarts_pipeline.plan import Plan, PlanRequest, paths_read
 from incarts_pipeline.settings import Settings, load_settings
 from incarts_pipeline.sync import Stop, run_beside, run_blocking
 from incarts_pipeline.text import OptionText, Surface
@@ -71,6 +71,10 @@ def plan_links(
             `hold` them, `move` those rows' links over, or make `new` ones. Default "hold".
         accept (str | Sequence[str]): suspicions that hold no row, by their codes, beside those
             that the mapping accepts. Default ().
+        limit (int | None): the budget: `write_links` makes at most so many links of the plan, by
+            priority, and the plan says in how many nights all are made. Default None.
+        max_duration (str | float | None): the same in time: seconds, or a text like `2h`, at the
+            learned pace. Default None.
 
     Raises:
         CatalogError: the frame holds what no table can; names the column, a row and the fix.
@@ -108,15 +112,17 @@ def write_links(
         allow_empty (bool): see `plan_links`. Default False.
         rekeyed (str): see `plan_links`. Default "hold".
         accept (str | Sequence[str]): see `plan_links`. Default ().
-        output (str | Path | None): where links.parquet goes, a path or a URI; by default
-            `links-<link set>.parquet` in the working directory. Default None.
+        limit (int | None): make at most so many links, by priority: a pilot, or a night's budget.
+            By default that of the plan. Default None.
+        max_duration (str | float | None): stop after this time: seconds, or a text like `2h`. By
+            default that of the plan. Default None.
+        output (str | Path | None): where links.parquet goes, a path or a URI, or as text with a
+            slash at its end a folder for a table in many files, or `delta://FOLDER` for a Delta
+            table; by default `links-<link set>.parquet` in the working directory. Default None.
         approve (str | None): the digest of a refused plan, which lets exactly that one through.
             Default None.
-        limit (int | None): make at most so many links: a pilot. Default None.
         sample_per (str | Sequence[str]): spread `limit` over `retailer`, `intent` or `link_set`.
             Default ().
-        max_duration (str | float | None): stop after this time: seconds, or a text like `2h`.
-            Default None.
         if_running (str): `wait` for rows that another run is sending, `skip` them, or `fail`.
             Default "wait".
         progress (bool): show how it gets on, in a terminal or a notebook. Default True.
@@ -187,14 +193,34 @@ def _progress(writing: Writing) -> Iterator[RunMetrics]:
 
 def _plan(frame: Any, planning: Planning) -> LinksPlan:
     with told_in(Surface.PYTHON):
+        mapping = None if planning.mapping is None else load_mapping(planning.mapping)
+        kept = keep(frame, mapping.read.said() if mapping is not None else None)
+
+    def planned(request: PlanRequest, settings: Settings) -> Plan:
+        plan = plan_catalog(request, settings)
+        if isinstance(frame, str | Path):  # which was read by now, but not to be overwritten
+            return replace(plan, read=(*plan.read, *paths_read(settings, catalog=frame)))
+        return plan
+
+    return plan_of(kept, planning, planned)
+
+
+def plan_of(
+    kept: KeptFrame,
+    planning: Planning,
+    planned: Callable[[PlanRequest, Settings], Plan],
+    kind: type[LinksPlan] = LinksPlan,
+) -> LinksPlan:
+    """Return the plan over a frame that is kept; `planned` makes it, `kind` is what it becomes."""
+    with told_in(Surface.PYTHON):
         settings, rekeyed = _settings(planning), planning.policy()
+        limit, seconds = planning.held_to()
         mapping = None if planning.mapping is None else load_mapping(planning.mapping)
         if mapping is not None and planning.unique_key:
             raise MappingError(
                 "The mapping says what a row is, so unique_key can't.",
                 fix=f"Leave it out, or correct the mapping's, which is {mapping.unique_key}.",
             )
-        kept = keep(frame, mapping.read.said() if mapping is not None else None)
         request = PlanRequest(
             catalog=kept.catalog(),
             mapping=planning.mapping,
@@ -207,12 +233,11 @@ def _plan(frame: Any, planning: Planning) -> LinksPlan:
             accept=planning.accepted,
         )
         with _with_example(kept, mapping.unique_key if mapping else planning.keys):
-            plan = plan_catalog(request, settings)
-            if isinstance(frame, str | Path):  # which was read by now, but not to be overwritten
-                plan = replace(plan, read=(*plan.read, *paths_read(settings, catalog=frame)))
+            plan = planned(request, settings)
+        plan = plan.within(limit, seconds)
         name = planning.link_set or (mapping.link_set if mapping else "")
         output = f"links-{path_name(name)}.parquet"
-        return LinksPlan(plan, request=request, settings=settings, kept=kept, output=output)
+        return kind(plan, request=request, settings=settings, kept=kept, output=output)
 
 
 def _settings(planning: Planning) -> Settings:
@@ -246,6 +271,14 @@ async def _carry_out(
     plan: LinksPlan, writing: Writing, options: WriteOptions, metrics: RunMetrics, stop: Stop
 ) -> LinksResult:
     plan.renew()
+    figures = plan.figures
+    options = replace(
+        options,
+        limit=figures.limit if options.limit is None else options.limit,
+        max_duration=(
+            figures.max_duration if options.max_duration is None else options.max_duration
+        ),
+    )
     run = await apply_and_report(
         plan.plan,
         plan.settings,
@@ -255,13 +288,13 @@ async def _carry_out(
         metrics=metrics,
         stop=stop,
     )
-    return LinksResult(plan.kept, run, metrics)
+    return plan.result(run, metrics)
 
 
 def _say_how_to_go_on(result: LinksResult) -> None:
     """After an interruption, tell on standard error what the next step is."""
     if result.run.written.stopped is Reason.STOPPED:
-        lines = how_to_go_on(result.run.published.by_status, result.run.written)
+        lines = how_to_go_on(result.run)
         sys.stderr.write("\n".join(map(shown, [*lines, f"links: {result.output}", ""])))
 
 
@@ -272,7 +305,7 @@ def _with_example(kept: KeptFrame, keys: Sequence[str]) -> Iterator[None]:
         yield
     except MappingError as error:
         if error.column is not None:
-            error.message = OptionText(error.message, _example(kept.arrow().column(error.column)))
+            error.message = OptionText(error.message, _example(kept.some().column(error.column)))
         elif _may_be_index(kept, keys):
             error.fix = OptionText(
                 error.fix or "", " An index without a name is no column: name it."

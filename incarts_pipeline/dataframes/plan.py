@@ -11,6 +11,7 @@ from types import TracebackType
 import pyarrow.parquet as pq
 
 from incarts_pipeline.clock import Clock
+from incarts_pipeline.dataframes.result import LinksResult
 from incarts_pipeline.dataframes.snapshot import KeptFrame
 from incarts_pipeline.display import (
     COUNTED_FROM_0,
@@ -21,9 +22,10 @@ from incarts_pipeline.display import (
     problem_groups,
 )
 from incarts_pipeline.display.reporting import write_plan_page
-from incarts_pipeline.errors import CatalogError, raising_ours
+from incarts_pipeline.errors import CatalogError, raising_ours, told_in
 from incarts_pipeline.file_writer import new_file
 from incarts_pipeline.outgoing import shown
+from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import (
     SUFFIX,
     Count,
@@ -38,7 +40,10 @@ from incarts_pipeline.plan import (
     save_plan,
 )
 from incarts_pipeline.settings import Settings
+from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.text import OptionText, Surface, counted, each_part, joined, spelled
+from incarts_pipeline.workers import EnqueueResult, enqueue_plan, publish_plan
+from incarts_pipeline.write import RunMetrics, WriteOptions
 
 _SHOWN_EXAMPLES = 3
 
@@ -130,8 +135,80 @@ class LinksPlan:
         """
         self._check_open()
         if self._carried_out:
-            self.plan = replan(self.plan, self.plan.ledger.clock(Clock()).now())
+            self._plan_anew()
         self._carried_out = True
+
+    def _plan_anew(self) -> None:
+        """Decide by the ledger as it is now."""
+        self.plan = replan(self.plan, self.plan.ledger.clock(Clock()).now())
+
+    def enqueue(
+        self,
+        output: str | Path | None = None,
+        *,
+        approve: str | None = None,
+        limit: int | None = None,
+    ) -> EnqueueResult:
+        """Record what the plan calls for in the ledger, for `incarts work` to carry out.
+
+        Nothing is sent, and no API key is needed; `publish` writes the table afterwards.
+
+        Args:
+            output: where it is to be published, as in `write_links`: what is there may know of
+                links that the ledger has lost.
+            approve: the digest of a refused plan, which lets exactly that one through.
+            limit: leave at most so many links to workers, by priority; by default the plan's.
+
+        Raises:
+            RefusedError: a guard stands against it, or the output isn't this ledger's.
+            LedgerError: it can't be recorded; what was recorded before is enqueued.
+        """
+        self._check_open()
+        with told_in(Surface.PYTHON):
+            if self._carried_out:
+                self._plan_anew()
+            self._carried_out = True
+            options = WriteOptions(
+                approved=approve, limit=self.figures.limit if limit is None else limit
+            )
+            return run_blocking(
+                lambda stop: enqueue_plan(
+                    self.plan, self.settings, output or self.output, options=options, stop=stop
+                )
+            )
+
+    def publish(
+        self, output: str | Path | None = None, *, approve: str | None = None
+    ) -> LinksResult:
+        """Write links.parquet from what the ledger says now of each row. Sends nothing.
+
+        Args:
+            output: where links.parquet goes, as in `write_links`.
+            approve: the digest of a refused plan, which lets exactly that one through.
+
+        Raises:
+            RefusedError: a guard stands against it, or the output isn't this ledger's.
+            PublishError: the table can't be written; the old one is untouched.
+        """
+        self._check_open()
+        self._carried_out = True
+        with told_in(Surface.PYTHON):
+            self._plan_anew()
+            run = run_blocking(
+                lambda _: publish_plan(
+                    self.plan, self.settings, output or self.output, approved=approve
+                )
+            )
+            return self.result(run, RunMetrics())
+
+    def result(self, run: RunResult, metrics: RunMetrics) -> LinksResult:
+        """Return how a run over the plan came out, beside the caller's rows."""
+        return LinksResult(self.kept, run, metrics)
+
+    def _take(self, plan: Plan) -> None:
+        """Go on with another plan, and drop the one that was there."""
+        self._close()
+        self.plan, self._close = plan, weakref.finalize(self, plan.close)
 
     def close(self) -> None:
         """Drop the plan's workspace."""

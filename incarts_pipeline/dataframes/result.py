@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from incarts_pipeline.dataframes.link import OneLink, find_row
 from incarts_pipeline.dataframes.snapshot import FrameKind, KeptFrame
@@ -18,7 +17,9 @@ from incarts_pipeline.display import (
     LINKS as SHOWN_LINKS,
     REASONS,
     forbidden_lines,
+    left_lines,
     made_line,
+    pending_rows,
     qr_sheet,
     result_card,
     row_reasons,
@@ -27,15 +28,16 @@ from incarts_pipeline.display.html.result_card import COLUMNS as SHOWN_COLUMNS
 from incarts_pipeline.display.reporting import page_path, report_of
 from incarts_pipeline.errors import MissingExtraError, PublishError
 from incarts_pipeline.file_writer import write_file
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.ledger import Label, LedgerReader
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.outgoing import shown
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import NamedPath, check_apart
-from incarts_pipeline.publish import resolve
+from incarts_pipeline.publish import published_by, read_published
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.text import Surface, counted, joined, spelled
-from incarts_pipeline.write import RunMetrics, WriteResult
+from incarts_pipeline.write import RunMetrics
 
 _FIRST = ("status", "short_link", "qr_image_url")  # what people look for; the rest is behind
 _COLUMNS = (*_FIRST, *(name for name in LINKS.names if name not in _FIRST))
@@ -139,7 +141,7 @@ class LinksResult:
         nullable.
 
         Raises:
-            MissingExtraError: pandas isn't installed; `pip install 'incarts-pipeline[pandas]'`.
+            MissingExtraError: pandas isn't installed; it comes with the extra `pandas`.
         """
         return self._whole(FrameKind.PANDAS)
 
@@ -275,11 +277,7 @@ def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
 
 def _read(run: RunResult, columns: Sequence[str] | None = None) -> pa.Table:
     links = run.published.output.links
-    filesystem, path = resolve(links)
-    table = pq.read_table(
-        path, columns=columns and list(columns), filesystem=filesystem, partitioning=None
-    )
-    made_by = (table.schema.metadata or {}).get(b"incarts.run_id", b"").decode()
+    table, made_by = read_published(links, columns), published_by(links)
     wanted = run.published.made_by or run.written.run_id
     if made_by != wanted:
         raise PublishError(
@@ -315,7 +313,7 @@ def _pandas() -> ModuleType:
         from incarts_pipeline.dataframes import pandas_frames
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "A pandas DataFrame needs pandas.", fix="pip install 'incarts-pipeline[pandas]'"
+            "A pandas DataFrame needs pandas.", fix=install_line("pandas")
         ) from error
     return pandas_frames
 
@@ -343,7 +341,8 @@ def _lines(result: LinksResult) -> list[str]:
             "Answered, but not recorded in the ledger:",
             *map("  {}".format, written.unrecorded),
         ]
-    return lines + how_to_go_on(run.published.by_status, written)
+    lines += [f"{line}." for line in left_lines(run)]
+    return lines + how_to_go_on(run)
 
 
 def _status_line(result: LinksResult, status: str) -> str:
@@ -353,15 +352,22 @@ def _status_line(result: LinksResult, status: str) -> str:
     return f"{status:<10} {told}" if is_open else status
 
 
-def how_to_go_on(by_status: Mapping[Status, int], written: WriteResult) -> list[str]:
+def how_to_go_on(run: RunResult) -> list[str]:
     """Return what to do next, as lines of text; none when everything has its link."""
+    by_status, written, pending = run.published.by_status, run.written, pending_rows(run)
     lines = []
-    if pending := by_status[Status.PENDING]:
+    if pending.others:
         early = "Stopped early: " if written.stopped is Reason.STOPPED else ""
-        run = "Once that is put right, run" if written.is_blocked else "Run"
+        begin = "Once that is put right, run" if written.is_blocked else "Run"
         lines.append(
-            f"{early}{_are(pending)} pending. {run} the same cell or script again to go on: "
-            "what is done is kept, and nothing is sent twice."
+            f"{early}{_are(pending.others)} pending. {begin} the same cell or script again to go "
+            "on: what is done is kept, and nothing is sent twice."
+        )
+    if pending.not_enqueued:
+        lines.append(f"{_are(pending.not_enqueued)} not enqueued: plan.enqueue() does that.")
+    if pending.enqueued:
+        lines.append(
+            f"{_are(pending.enqueued)} enqueued: run `incarts work`, then plan.publish() again."
         )
     if doubts := by_status[Status.IN_DOUBT]:
         lines.append(f"{_are(doubts)} in doubt: run again soon to settle them.")

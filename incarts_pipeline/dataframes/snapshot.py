@@ -65,6 +65,10 @@ class KeptFrame:
         catalog.faults.update(self.faults)
         return catalog
 
+    def some(self) -> pa.Table:
+        """Return rows to show an example of."""
+        return self.arrow()
+
     def arrow(self) -> pa.Table:
         """Return the rows as an Arrow table; named index levels are columns, in front.
 

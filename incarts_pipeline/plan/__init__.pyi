@@ -2,7 +2,7 @@ from .build import as_saved as as_saved, make_plan as make_plan, replan as repla
 from .changed_rows import ChangedRows as ChangedRows
 from .changes import GROUPS as GROUPS
 from .checked_table import dead_destinations as dead_destinations
-from .digest import text_sum as text_sum
+from .digest import length_prefixed as length_prefixed, text_sum as text_sum
 from .examples import Example as Example
 from .figures import Count as Count, PlanFigures as PlanFigures, refuse as refuse
 from .guards import EMPTY_GUARD as EMPTY_GUARD, Refusal as Refusal
@@ -11,6 +11,7 @@ from .named_paths import (
     check_apart as check_apart,
     paths_read as paths_read,
 )
+from .odd_ids import SEEN_ROWS as SEEN_ROWS
 from .plan import CALL_BATCH as CALL_BATCH, Plan as Plan, PlanOptions as PlanOptions
 from .plan_file import (
     SUFFIX as SUFFIX,
@@ -21,6 +22,7 @@ from .plan_file import (
     sign_plan as sign_plan,
 )
 from .planned_rows import PlannedRow as PlannedRow
+from .quiet import GONE as GONE, QUIET as QUIET, Quiet as Quiet, Seen as Seen
 from .request import PlanRequest as PlanRequest, QrRequest as QrRequest
 from .signature import check_signer as check_signer, new_keys as new_keys
 from .workspace import Workspace as Workspace

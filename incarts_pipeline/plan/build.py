@@ -5,7 +5,7 @@ Planning reads only. The same catalog, mapping and ledger give the same plan and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,42 +13,25 @@ import pyarrow as pa
 
 from incarts_pipeline.catalog import Catalog
 from incarts_pipeline.clock import Stamp
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader, Replay
-from incarts_pipeline.models import SUSPICIONS, Action, Kind, NoteCode, Reason, Rekeyed, State
+from incarts_pipeline.models import NoteCode, Reason, Rekeyed, State
 from incarts_pipeline.plan import (
     changes,
     digest_queries,
-    figure_queries,
-    guards,
     held_keys,
+    key_queries,
     odd_ids,
     queries,
 )
-from incarts_pipeline.plan.changed_rows import ChangedRows, changed_rows, replaced_lines
-from incarts_pipeline.plan.digest import RowSum, digest_of, row_sum
-from incarts_pipeline.plan.examples import missing_lines
-from incarts_pipeline.plan.figures import Count, PlanFigures
-from incarts_pipeline.plan.guards import SetFigures
+from incarts_pipeline.plan.counting import figures_of, plan_digest
+from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.plan import Plan, PlanOptions
+from incarts_pipeline.plan.planning import Planning
+from incarts_pipeline.plan.quiet import Quiet
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planning:
-    """What the steps of one plan work on."""
-
-    kind: Kind
-    options: PlanOptions
-    workspace: Workspace
-    ledger: LedgerReader
-    now: Stamp
-    warnings: tuple[str, ...] = ()  # of the catalog
-
-    def set_ids(self) -> dict[str, int]:
-        """Return the ids of those of the plan's link sets that the ledger has."""
-        return self.ledger.set_ids(self.options.project_id, self.options.link_sets, self.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +64,8 @@ def _compare(planning: Planning) -> None:
 
 def _judge_doubts(planning: Planning) -> None:
     """Find out whether each open operation may still be settled by replaying it."""
-    living = planning.ledger.living_runs(planning.now)
     rows = planning.workspace.db.execute(queries.OPEN_OPERATIONS).fetchall()
+    living = planning.ledger.living_runs(planning.now) if rows else {}
     rule, now = planning.options.rule, planning.now
 
     def may_settle(state: str, run_id: str, at: Any, *rest: Any) -> bool:
@@ -98,7 +81,7 @@ def _judge_doubts(planning: Planning) -> None:
 
 
 def _load_past(planning: Planning) -> None:
-    planning.workspace.load_past(planning.ledger.path, planning.set_ids())
+    planning.workspace.load_past(planning.ledger.path, planning.set_ids)
 
 
 def _name_clashes(planning: Planning) -> None:
@@ -122,7 +105,7 @@ def _decide(planning: Planning) -> None:
 
 def _hold_lost(planning: Planning) -> None:
     held_keys.hold(
-        planning.workspace, planning.ledger, planning.kind, planning.options, planning.set_ids()
+        planning.workspace, planning.ledger, planning.kind, planning.options, planning.set_ids
     )
 
 
@@ -153,7 +136,7 @@ STEPS = (
     ),
     Step(
         name="find earlier links of changed rows",
-        reads=_tables("open_request ledger_row"),
+        reads=_tables("open_request ledger_row quiet"),
         makes=_tables("past"),
         run=_load_past,
     ),
@@ -179,13 +162,13 @@ STEPS = (
         name="find rows that left under the content of new ones",
         reads=_tables("open_request compared own_compared"),
         makes=_tables("rekeyed"),
-        run=_statement(queries.REKEYED),
+        run=_statement(key_queries.REKEYED),
     ),
     Step(
         name="find new rows whose key lost its zeros",
-        reads=_tables("request open_request"),
+        reads=_tables("request open_request quiet"),
         makes=_tables("zeroless"),
-        run=_statement(queries.ZEROLESS),
+        run=_statement(key_queries.ZEROLESS),
     ),
     Step(
         name="decide",
@@ -237,24 +220,39 @@ def make_plan(
     now: Stamp,
     read: Sequence[NamedPath] = (),
     chosen: Chosen | None = None,
+    quiet: Quiet | None = None,
 ) -> Plan:
     """Load requests (`schemas.link_request_schema`) and decide what to do with each.
 
     `catalog` is what they are read from. Without `options.link_sets`, they are those that the
-    requests name.
+    requests name. With `quiet`, which tells of the catalog's other rows, they may be a part of it
+    in any order; a partition of a catalog is planned whole.
     """
-    planning = Planning(kind=kind, options=options, workspace=Workspace(), ledger=ledger, now=now)
+    planning = Planning(
+        kind=kind,
+        options=options,
+        workspace=Workspace(),
+        ledger=ledger,
+        now=now,
+        set_ids=ledger.set_ids(options.project_id, options.link_sets, kind),
+    )
     workspace = planning.workspace
     try:
-        if options.link_sets:
-            path, partition = ledger.path, options.partition
-            workspace.load(schema, requests, path, planning.set_ids(), partition)
+        if quiet is not None:
+            workspace.load(schema, requests, None, {})
+            workspace.load_quiet(quiet)
+            _load_ledger(planning)
+        elif options.link_sets:
+            workspace.load(schema, requests, ledger.path, planning.set_ids, options.partition)
         else:
             workspace.load(schema, requests, None, {})
             options = replace(options, link_sets=workspace.link_sets())
-            planning = replace(planning, options=options)
+            set_ids = ledger.set_ids(options.project_id, options.link_sets, kind)
+            planning = replace(planning, options=options, set_ids=set_ids)
             _load_ledger(planning)
-        planning = replace(planning, warnings=tuple(catalog.warnings))  # once it is read
+        version = catalog.version.said if catalog.version is not None else None
+        # Once it is read.
+        planning = replace(planning, warnings=tuple(catalog.warnings), catalog_version=version)
         return Plan(
             kind=kind,
             options=options,
@@ -264,6 +262,7 @@ def make_plan(
             read=read,
             chosen=chosen,
             fingerprint=catalog.fingerprint,
+            version=catalog.version,
             warnings=planning.warnings,
         )
     except BaseException:
@@ -276,17 +275,20 @@ def replan(plan: Plan, now: Stamp) -> Plan:
 
     The workspace is the plan's own: from now on, it holds what the new plan says of each row.
     """
-    ledger = LedgerReader(plan.ledger.file)
+    ledger, options = LedgerReader(plan.ledger.file), plan.options
     planning = Planning(
         kind=plan.kind,
-        options=plan.options,
+        options=options,
         workspace=plan.workspace,
         ledger=ledger,
         now=now,
+        set_ids=ledger.set_ids(options.project_id, options.link_sets, plan.kind),
         warnings=plan.warnings,
+        catalog_version=plan.figures.catalog_version,
     )
     _load_ledger(planning)
-    return replace(plan, ledger=ledger, figures=_decided(planning), signed_by=None)
+    again = replace(plan, ledger=ledger, figures=_decided(planning), signed_by=None)
+    return again.within(plan.figures.limit, plan.figures.max_duration)
 
 
 def as_saved(plan: Plan, digest: str) -> Plan | None:
@@ -301,14 +303,14 @@ def as_saved(plan: Plan, digest: str) -> Plan | None:
         workspace.load_begun(plan.ledger.path, sets, digest)
         workspace.db.execute(digest_queries.BEGUN)
         workspace.db.execute(digest_queries.BEGUN_MISSING)
-        if _digest(workspace, plan.kind, plan.options, "begun_") != digest:
+        if plan_digest(workspace, plan.kind, plan.options, "begun_") != digest:
             return None
         figures = replace(figures, digest=digest)
     return replace(plan, figures=figures, saved=digest)
 
 
 def _load_ledger(planning: Planning) -> None:
-    workspace, path, set_ids = planning.workspace, planning.ledger.path, planning.set_ids()
+    workspace, path, set_ids = planning.workspace, planning.ledger.path, planning.set_ids
     workspace.load_ledger(path, set_ids, planning.options.partition)
     if planning.kind.keeps_content:
         workspace.load_made_codes(path, set_ids)
@@ -319,96 +321,7 @@ def _decided(planning: Planning) -> PlanFigures:
     for step in STEPS:
         if planning.kind.keeps_content or not step.keeps_content:
             step.run(planning)
-    return _figures(planning)
-
-
-def _figures(planning: Planning) -> PlanFigures:
-    kind, options, db = planning.kind, planning.options, planning.workspace.db
-    counts = [
-        Count(link_set=s, action=Action(a), reason=Reason(r), rows=n, calls=calls)
-        for s, a, r, n, calls in db.execute(queries.COUNTS).fetchall()
-    ]
-    found = db.execute(figure_queries.MISSING_COUNTS).fetchall() if kind.is_catalog else []
-    made = db.execute(figure_queries.CALLS_BY_KIND).fetchall()
-    scopes = guards.scopes_needed(kind, made)
-    allowed = options.scopes
-    lacking = sorted(scopes.keys() - allowed) if allowed is not None and scopes else []
-    calls = sum(count.calls for count in counts)
-    [(doubts,)] = db.execute(figure_queries.DOUBTS).fetchall()
-    newly_missing = {s: new for s, _, new in found}
-    changed = changed_rows(planning.workspace, kind)
-    return PlanFigures(
-        counts=counts,
-        changed=changed,
-        calls=calls,
-        doubts=doubts,
-        missing={s: n for s, n, _ in found},
-        scopes=scopes,
-        missing_scopes=lacking,
-        warnings=[
-            *(*planning.warnings, *guards.warnings(made), *odd_ids.warnings(db)),
-            *_held(planning),
-        ],
-        refusals=guards.refusals(
-            _set_figures(planning, counts, newly_missing, changed) if kind.is_catalog else (),
-            refuse_over=options.refuse_over,
-            allow_empty=options.allow_empty,
-            missing_scopes=lacking,
-        ),
-        digest=_digest(planning.workspace, kind, options),
-        seconds=options.seconds(calls + doubts),
-        rows=sum(count.rows for count in counts),
-    )
-
-
-def _held(planning: Planning) -> list[str]:
-    """Return what to know of rows that wait for a person's word."""
-    db, codes = planning.workspace.db, [code.value for code in SUSPICIONS]
-    [(n, pairs)] = db.execute(queries.LOOK_REKEYED).fetchall()
-    [(lost,)] = db.execute("SELECT COUNT(*) FROM held").fetchall()
-    held = db.execute(figure_queries.SUSPECTED, {"suspicions": codes}).fetchall()
-    return [
-        *([guards.looks_rekeyed(n, pairs)] if n else []),
-        *([guards.look_wrong(held)] if held else []),
-        *([guards.may_exist(lost)] if lost else []),
-    ]
-
-
-def _set_figures(
-    planning: Planning,
-    counts: Sequence[Count],
-    newly_missing: Mapping[str, int],
-    changed: Sequence[ChangedRows],
-) -> list[SetFigures]:
-    live = dict(planning.workspace.db.execute(figure_queries.LIVE).fetchall())
-    complete = planning.ledger.complete_sets()
-    calls: dict[tuple[str, Action], int] = {}
-    rows: dict[str, int] = {}
-    for count in counts:
-        key = (count.link_set, count.action)
-        calls[key] = calls.get(key, 0) + count.calls
-        rows[count.link_set] = rows.get(count.link_set, 0) + count.rows
-    return [
-        SetFigures(
-            link_set=name,
-            rows=rows.get(name, 0),
-            live=live.get(name, 0),
-            create=calls.get((name, Action.CREATE), 0),
-            replace=calls.get((name, Action.REPLACE), 0),
-            newly_missing=newly_missing.get(name, 0),
-            was_complete=name in complete,
-            changes=replaced_lines(changed, name),
-            missing_examples=missing_lines(planning.workspace, planning.ledger, name),
-        )
-        for name in planning.options.link_sets
-    ]
-
-
-def _digest(workspace: Workspace, kind: Kind, options: PlanOptions, prefix: str = "") -> str:
-    """Return the digest of what is decided, or of what `begun_` tables say was decided."""
-    db, decision = workspace.db, f"{prefix}decision"
-    [(staying,)] = db.execute(digest_queries.STAYING.format(table=decision)).fetchall()
-    rows = RowSum(rows=staying) + row_sum(db, digest_queries.DECIDED.format(table=decision))
-    if kind.is_catalog:
-        rows += row_sum(db, digest_queries.LEFT.format(table=f"{prefix}missing"))
-    return digest_of({"kind": kind.name, **options.facts()}, rows)
+    if planning.workspace.is_part:
+        planning.workspace.db.execute(queries.TOUCH_DOUBTS)
+        planning.workspace.db.execute(queries.OPEN_KEYS)
+    return figures_of(planning)

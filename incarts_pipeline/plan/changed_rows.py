@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from incarts_pipeline.models import Action, Kind, Reason
+from incarts_pipeline.kinds import Kind
+from incarts_pipeline.models import Action, Reason
 from incarts_pipeline.plan import change_queries as queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.patterns import Pattern, proposals

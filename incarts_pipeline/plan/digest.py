@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import duckdb
@@ -40,14 +40,17 @@ def row_sum(db: duckdb.DuckDBPyConnection, rows: str) -> RowSum:
 
     A row counts as one of the catalog's unless its action is `missing`.
     """
-    [(left,)] = db.execute(f"SELECT COUNT(*) FROM ({rows}) WHERE action = 'missing'").fetchall()  # noqa: S608
-    whole = text_sum(db, rows, _PARTS)
-    return replace(whole, rows=whole.rows - left)
+    return _sum(db, rows, _PARTS, counts="action <> 'missing'")
 
 
 def text_sum(db: duckdb.DuckDBPyConnection, rows: str, parts: Sequence[str]) -> RowSum:
     """Return the same over any texts, in SQL, of the rows of a query: all of them count."""
-    query = _SUM.format(text=" || ".join(map(_part, parts)), rows=rows)
+    return _sum(db, rows, parts, counts="TRUE")
+
+
+def _sum(db: duckdb.DuckDBPyConnection, rows: str, parts: Sequence[str], *, counts: str) -> RowSum:
+    text = " || ".join(map(length_prefixed, parts))
+    query = _SUM.format(text=text, rows=rows, counts=counts)
     [(n, high, low)] = db.execute(query).fetchall()
     return RowSum(rows=n, total=((high << 64) + low) % _MODULUS)
 
@@ -58,14 +61,15 @@ def digest_of(facts: dict[str, Any], rows: RowSum) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def _part(value: str) -> str:
+def length_prefixed(value: str) -> str:
+    """Return SQL for a text behind its number of bytes and a colon; a dash for a null."""
     return f"COALESCE(STRLEN({value}) || ':' || {value}, '-')"
 
 
 _PARTS = ("action", "reason", "link_set", "row_key", "HEX(content_hash)")
 # In halves, as DuckDB adds numbers of 64 bits exactly, and larger ones as floats.
 _SUM = f"""
-SELECT COUNT(*), COALESCE(SUM((hash >> 64)::UBIGINT), 0),
+SELECT COUNT(*) FILTER (counts), COALESCE(SUM((hash >> 64)::UBIGINT), 0),
        COALESCE(SUM((hash & {2**64 - 1})::UBIGINT), 0)
-FROM (SELECT MD5_NUMBER({{text}}) AS hash FROM ({{rows}}))
+FROM (SELECT {{counts}} AS counts, MD5_NUMBER({{text}}) AS hash FROM ({{rows}}))
 """  # noqa: S608 - our own text

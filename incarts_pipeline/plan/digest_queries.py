@@ -47,4 +47,7 @@ FROM {table}
 # All that a catalog asks for: a row that stays as it is, too.
 REQUESTS = "SELECT link_set, row_key, content_hash FROM request"
 
-STAYING = "SELECT (SELECT COUNT(*) FROM request) - (SELECT COUNT(*) FROM {table})"
+STAYING = """
+SELECT (SELECT COUNT(*) FROM request) + (SELECT COALESCE(SUM(row_count), 0)::BIGINT FROM quiet)
+    - (SELECT COUNT(*) FROM {table})
+"""

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from incarts_pipeline.differences import Difference
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import LedgerReader, links_used_for
-from incarts_pipeline.models import Kind, Reason
+from incarts_pipeline.models import Reason
 from incarts_pipeline.plan import change_queries, figure_queries
 from incarts_pipeline.plan.workspace import Workspace
 

@@ -29,13 +29,6 @@ GROUP BY ALL
 ORDER BY problem.severity, n DESC, problem.field, problem.code LIMIT $most
 """
 
-# How many rows are held for each suspicion.
-SUSPECTED = """
-SELECT reason, COUNT(*) FROM decision
-WHERE action = 'hold' AND LIST_CONTAINS($suspicions, reason)
-GROUP BY reason ORDER BY COUNT(*) DESC, reason
-"""
-
 CALLS_BY_KIND = """
 SELECT retailer, intent, COUNT(*) FROM decision WHERE is_call GROUP BY ALL ORDER BY ALL
 """
@@ -63,7 +56,20 @@ GROUP BY link_set HAVING kept > 0
 """
 
 LIVE = """
-SELECT link_set, COUNT(*) FROM own_ledger_row WHERE is_missing = 0 GROUP BY link_set
+SELECT link_set, SUM(n)::BIGINT FROM (
+    SELECT link_set, COUNT(*) AS n FROM own_ledger_row WHERE is_missing = 0 GROUP BY link_set
+    UNION ALL
+    SELECT link_set, key_count FROM quiet
+)
+GROUP BY link_set
 """
 
 DOUBTS = "SELECT COUNT(*) FROM doubt WHERE may_settle"
+
+# The calls that are enqueued already, and so were let through once.
+ENQUEUED = """
+SELECT link_set, action, COUNT(*) FROM decision
+SEMI JOIN (SELECT * FROM unlinked WHERE state = 'intended' AND turn IS NOT NULL)
+    USING (link_set, row_key, content_hash)
+WHERE is_call GROUP BY ALL
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,8 +31,12 @@ class PlanFigures:
     `scopes` counts the calls that need each scope; `doubts` are operations in doubt that will be
     settled first, whether or not their row is still in the catalog; `seconds` is the expected
     time of the run at the rate ceiling, None when there is none; `changed` says what differs in the
-    rows whose link has other content; `limit` is the run's own, of which a plan that nobody carries
-    out knows nothing.
+    rows whose link has other content. `limit` and `max_duration` (seconds) are what the run is held
+    to, and `in_time` the calls that this time is likely enough for; None where nothing holds it.
+    `guessed_rate` is the ceiling, in requests a second, where `in_time` counts on that because no
+    pace was learned yet.
+    `enqueued` are those of the calls that wait in the ledger for workers. `catalog_version` is the
+    version of a lake table that was read, like `Delta version 12`.
     """
 
     counts: Sequence[Count]
@@ -47,11 +52,26 @@ class PlanFigures:
     rows: int = 0
     changed: Sequence[ChangedRows] = ()
     limit: int | None = None
+    max_duration: float | None = None
+    in_time: int | None = None
+    guessed_rate: float | None = None
+    enqueued: int = 0
+    catalog_version: str | None = None
 
     @property
     def to_make(self) -> int:
-        """The calls that the run makes: all, or as many as its limit lets it."""
-        return self.calls if self.limit is None else min(self.calls, self.limit)
+        """The calls that the run makes: all, or as many as its limit and its time let it."""
+        return min(n for n in (self.calls, self.limit, self.in_time) if n is not None)
+
+    @property
+    def nights(self) -> int | None:
+        """The nights until all calls are made, if each makes as many.
+
+        None when none is made, or when how many a night makes is a guess.
+        """
+        is_held = self.to_make not in (self.calls, self.limit)  # by its time alone
+        is_guess = self.guessed_rate is not None and is_held
+        return None if is_guess or not self.to_make else math.ceil(self.calls / self.to_make)
 
     def rows_by_action(self) -> dict[Action, int]:
         """Return the number of catalog rows per action, in the order of the enum."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from incarts_pipeline.models import Intent, Kind
+from incarts_pipeline.kinds import Kind
+from incarts_pipeline.models import Intent
 from incarts_pipeline.text import LINE_BREAK, Option, OptionText, joined
 
 SHARE_GUARD = "mass_change"

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import UNKNOWN_GROUPS, Call, LedgerReader
-from incarts_pipeline.models import Action, Kind
+from incarts_pipeline.models import Action
 from incarts_pipeline.plan import queries
 from incarts_pipeline.plan.plan import PlanOptions
 from incarts_pipeline.plan.workspace import Workspace

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from incarts_pipeline.catalog import would_read
+from incarts_pipeline.catalog import table_place, would_read
 from incarts_pipeline.errors import PublishError, RefusedError
 from incarts_pipeline.file_writer import check_link
 from incarts_pipeline.mapping import mapping_file
@@ -130,9 +130,10 @@ def _check_kind(named: NamedPath) -> None:
 
 
 def _real(path: str) -> str:
+    path = table_place(path)
     if path.startswith("file://"):
         path = unquote(urlsplit(path).path)
-    return uri_place(path) if "://" in path else os.path.realpath(at_home(path))
+    return uri_place(path).rstrip("/") if "://" in path else os.path.realpath(at_home(path))
 
 
 def _same(one: str, other: str) -> bool:

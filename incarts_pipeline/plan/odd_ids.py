@@ -13,6 +13,7 @@ import duckdb
 
 from incarts_pipeline.text import counted
 
+SEEN_ROWS = 10_000  # the first of the catalog
 _FEWEST = 5  # ids that say what is usual
 _ALIKE = 0.8  # the share of them that has to be
 _SHOWN = 3  # ids that a plan names
@@ -32,7 +33,7 @@ FIND = f"""
 CREATE OR REPLACE TABLE odd_id AS
 WITH seen AS (
     SELECT link_set, retailer, UNNEST({_IDS}) AS id FROM request
-    WHERE catalog_row < 10_000 AND {_HAS_IDS}
+    WHERE catalog_row < {SEEN_ROWS} AND {_HAS_IDS}
 ), numbers AS (
     SELECT link_set, retailer, QUANTILE_DISC(STRLEN(id), 0.5) AS usual FROM seen
     WHERE REGEXP_FULL_MATCH(id, '[0-9]+') GROUP BY ALL

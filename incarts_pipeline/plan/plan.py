@@ -9,15 +9,17 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from incarts_pipeline.catalog import Fingerprint
+from incarts_pipeline.catalog import Fingerprint, TableVersion
 from incarts_pipeline.identity import group_hashes, qr_content_hash
+from incarts_pipeline.kinds import Kind
 from incarts_pipeline.ledger import Call, Content, KeyChange, LedgerReader, Move, ReplayRule
-from incarts_pipeline.models import Action, Kind, Policy, Reason, Rekeyed
+from incarts_pipeline.models import Action, Policy, Reason, Rekeyed
 from incarts_pipeline.plan import digest_queries, queries
 from incarts_pipeline.plan.examples import Example, examples_of
 from incarts_pipeline.plan.figures import PlanFigures
 from incarts_pipeline.plan.named_paths import NamedPath
 from incarts_pipeline.plan.planned_rows import PlannedRow, planned_rows
+from incarts_pipeline.plan.quiet import Seen
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Chosen
 from incarts_pipeline.rate_limit import ExpectedPace
@@ -33,7 +35,8 @@ class PlanOptions:
     """What a plan depends on beside the catalog and the ledger.
 
     `scopes` None means that nobody said what the key may do, `pace` None that nobody knows it;
-    `mapping` is the mapping as text, None where there is none.
+    without `is_pace_learned` it is the ceiling's. `mapping` is the mapping as text, None where
+    there is none.
     """
 
     project_id: str
@@ -49,6 +52,7 @@ class PlanOptions:
     rekeyed: Rekeyed = Rekeyed.HOLD
     accepted: Sequence[str] = ()  # suspicions, which `mapping` names as well
     pace: ExpectedPace | None = None
+    is_pace_learned: bool = True
     partition: str | None = None  # of the catalog, when only that is planned
 
     def seconds(self, calls: int) -> float | None:
@@ -85,9 +89,12 @@ class Plan:
         read: the places that it was made from, which nothing may be written to.
         chosen: what was read of the catalog.
         fingerprint: the catalog's files before they were read, None where it has none.
+        version: the version of a lake table, which a plan file names.
         warnings: what to know about the catalog's rows.
         saved: the digest of the plan file that this carries out.
         signed_by: the public key that the file is signed with.
+        seen: what was seen of the catalog, for a dataset to keep; None where nothing is kept.
+        output: the dataset beside whose rows this was planned, None where all rows were.
     """
 
     kind: Kind
@@ -98,9 +105,12 @@ class Plan:
     read: Sequence[NamedPath] = ()
     chosen: Chosen | None = None
     fingerprint: Fingerprint | None = None
+    version: TableVersion | None = None
     warnings: tuple[str, ...] = ()
     saved: str | None = None
     signed_by: str | None = None
+    seen: Seen | None = None
+    output: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -114,17 +124,45 @@ class Plan:
         self.close()
 
     def close(self) -> None:
-        """Drop the plan's workspace."""
+        """Drop the plan's workspace, and what was seen."""
         self.workspace.close()
+        if self.seen is not None:
+            self.seen.close()
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the rows that are planned are a part of the catalog, whose others are quiet."""
+        return self.workspace.is_part
+
+    def unsettled_keys(self) -> pa.Array:
+        """Return the keys that the next night has to look at whatever becomes of their rows."""
+        return (
+            self.workspace.stream(queries.UNSETTLED, _MOVED_BATCH)
+            .read_all()["row_key"]
+            .combine_chunks()
+        )
 
     def requests_sha256(self) -> str:
         """Return the SHA-256 of all that the catalog asks for, in whatever order its rows are."""
         return self.workspace.digest(digest_queries.REQUESTS)
 
-    def within(self, limit: int | None) -> Self:
-        """Return the plan as a run carries it out that makes at most `limit` calls."""
-        figures = replace(self.figures, limit=limit)
-        seconds = self.options.seconds(figures.to_make + figures.doubts)
+    def within(self, limit: int | None, max_duration: float | None = None) -> Self:
+        """Return the plan as a run carries it out that is held to so many calls and seconds.
+
+        It is the same plan, of the same digest: what the run leaves is for the next one.
+        """
+        pace, doubts, in_time, guessed = self.options.pace, self.figures.doubts, None, None
+        if pace is not None and max_duration is not None:
+            in_time = max(0, pace.requests(max_duration) - doubts)
+            guessed = None if self.options.is_pace_learned else pace.rate
+        figures = replace(
+            self.figures,
+            limit=limit,
+            max_duration=max_duration,
+            in_time=in_time,
+            guessed_rate=guessed,
+        )
+        seconds = self.options.seconds(figures.to_make + doubts)
         return replace(self, figures=replace(figures, seconds=seconds))
 
     @property
@@ -196,6 +234,9 @@ class Plan:
 
     def unknown_contents(self) -> Iterator[list[Content]]:
         """Yield the catalog's content of rows whose link was imported without any."""
+        [(has_some,)] = self.workspace.db.execute(queries.HAS_UNKNOWN).fetchall()
+        if not has_some:
+            return
         for batch in self.workspace.stream(queries.UNKNOWN, CALL_BATCH):
             yield [
                 Content(

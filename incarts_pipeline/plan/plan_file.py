@@ -86,7 +86,8 @@ def save_plan(
 ) -> None:
     """Write a plan to a file (`.incarts`, JSON) that `load_plan` and `incarts apply` take.
 
-    It holds the request, not the rows: applying it reads the catalog again.
+    It holds the request, not the rows: applying it reads the catalog again, a lake table in the
+    version that was planned.
 
     Args:
         plan: the plan.
@@ -105,6 +106,8 @@ def save_plan(
     """
     check_apart([plan_path(path)], plan.read)
     catalog = str(request.catalog) if isinstance(request.catalog, str | Path) else "-"
+    if plan.version is not None and catalog != "-":
+        catalog = plan.version.source  # a lake table may move on, and is read as it was
     if catalog == "-":
         raise CatalogError(
             "A plan file needs a catalog that can be read again.",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from incarts_pipeline.differences import Difference, differences
-from incarts_pipeline.models import Action, Kind, Reason
+from incarts_pipeline.kinds import Kind
+from incarts_pipeline.models import Action, Reason
 from incarts_pipeline.plan import change_queries
 from incarts_pipeline.plan.examples import differences_of
 from incarts_pipeline.plan.workspace import Workspace

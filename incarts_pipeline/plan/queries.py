@@ -24,6 +24,13 @@ def verdict(names: tuple[str, str], *rules: tuple[str, str, str]) -> str:
     return "\n".join(["CASE", *whens, "END"])
 
 
+# The keys whose links are wanted of the ledger, where the rows of all others are quiet.
+ASKED = """
+CREATE OR REPLACE TABLE asked AS
+SELECT row_key FROM request WHERE row_key IS NOT NULL UNION SELECT row_key FROM gone
+"""
+OF_KEYS = "SEMI JOIN {keys} USING (row_key)"
+
 # Catalog rows that don't simply have their link already, each beside the link that its row uses
 # now, and (with `catalog_row` null) links whose row the catalog doesn't have. On most days these
 # are few, and all that follows looks at them alone.
@@ -111,55 +118,12 @@ WHERE content_hash IS NOT NULL AND link_hash <> content_hash AND link_hash <> ''
 """
 
 # Rows whose link was imported without its content: what the catalog has is taken for it.
+HAS_UNKNOWN = "SELECT EXISTS (FROM compared WHERE link_hash = ''::BLOB)"
 UNKNOWN = """
 SELECT current_op, ANY_VALUE(content_hash) AS content_hash, ANY_VALUE(body) AS body
 FROM open_request
 WHERE link_hash = ''::BLOB AND content_hash IS NOT NULL
 GROUP BY current_op HAVING COUNT(DISTINCT content_hash) = 1
-"""
-
-# New rows beside the rows of the same content that left the catalog, lately or long ago: links that
-# nobody uses. A pair is one of each; `was_key` is the first of several, `others` how many more.
-REKEYED = """
-CREATE OR REPLACE TABLE rekeyed AS
-WITH gone AS (
-    SELECT link_set, link_hash AS content_hash, row_key, current_op FROM own_compared
-    WHERE catalog_row IS NULL
-    UNION
-    SELECT link_set, link_hash, row_key, current_op FROM compared
-    WHERE catalog_row IS NULL AND is_missing = 1
-), fresh AS (
-    SELECT DISTINCT link_set, row_key, content_hash FROM open_request
-    SEMI JOIN gone USING (link_set, content_hash)
-    WHERE current_op IS NULL
-), unused AS (
-    SELECT link_set, content_hash, MIN(row_key) AS was_key,
-           ARG_MIN(current_op, row_key) AS was_op, COUNT(*) - 1 AS others
-    FROM gone SEMI JOIN fresh USING (link_set, content_hash)
-    GROUP BY ALL
-)
-SELECT *, others = 0 AND COUNT(*) OVER (PARTITION BY link_set, content_hash) = 1 AS is_pair
-FROM fresh JOIN unused USING (link_set, content_hash)
-"""
-
-# New rows whose key has fewer digits than all keys have that begin with zeros, where these have one
-# length and no key of digits is longer: 12 beside 00034.
-ZEROLESS = """
-CREATE OR REPLACE TABLE zeroless AS
-WITH fresh AS (
-    SELECT DISTINCT link_set, row_key FROM open_request
-    WHERE current_op IS NULL AND content_hash IS NOT NULL
-      AND row_key[1] BETWEEN '1' AND '9' AND REGEXP_FULL_MATCH(row_key, '[0-9]+')
-), padded AS (
-    SELECT link_set, MAX(STRLEN(row_key)) AS longest,
-           MIN(STRLEN(row_key)) FILTER (row_key[1] = '0') AS shortest_padded,
-           MIN(row_key) FILTER (row_key[1] = '0') AS padded_key
-    FROM request SEMI JOIN fresh USING (link_set)
-    WHERE STRLEN(row_key) > 1 AND REGEXP_FULL_MATCH(row_key, '[0-9]+')
-    GROUP BY link_set
-)
-SELECT link_set, row_key, padded_key FROM fresh JOIN padded USING (link_set)
-WHERE shortest_padded = longest AND STRLEN(row_key) < longest
 """
 
 # The first that holds for a row counts, over the request `r`, those that share its key (`s`), its
@@ -288,9 +252,9 @@ REKEYS = """
 SELECT link_set, was_key, row_key, was_op FROM decision WHERE is_move AND action = 'rekey'
 """
 
-# How many rows look re-keyed, and the first of them with the keys that they may have had.
+# The first rows that look re-keyed, with the keys that they may have had.
 LOOK_REKEYED = """
-SELECT COUNT(*), LIST(was_key || ' → ' || row_key ORDER BY catalog_row)[:3]
+SELECT LIST(was_key || ' → ' || row_key ORDER BY catalog_row)[:3]
 FROM decision WHERE reason = 'looks_rekeyed'
 """
 
@@ -326,14 +290,22 @@ LEFT JOIN decision USING (link_set, catalog_row)
 # that need nothing, and those whose code is printed.
 THAT_STAY = """
 SELECT DISTINCT link_set, row_key FROM judged
-SEMI JOIN unlinked USING (link_set, row_key)
+SEMI JOIN (SELECT * FROM unlinked WHERE state IN ('sent', 'in_doubt', 'needs_review'))
+    USING (link_set, row_key)
 WHERE action = 'unchanged' AND reason = 'same' OR pinned AND current_op IS NOT NULL
 """
 
 # How many rows have been left out of the decisions: they have their link already.
 _LEFT_OUT = """
 SELECT link_set, 'unchanged' AS action, 'same' AS reason, n - COALESCE(decided, 0) AS n
-FROM (SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set)
+FROM (
+    SELECT link_set, SUM(n) AS n FROM (
+        SELECT link_set, COUNT(*) AS n FROM request GROUP BY link_set
+        UNION ALL
+        SELECT link_set, row_count FROM quiet
+    )
+    GROUP BY link_set
+)
 LEFT JOIN (SELECT link_set, COUNT(*) AS decided FROM {decision} GROUP BY link_set) USING (link_set)
 """
 
@@ -360,6 +332,28 @@ BACK = """
 SELECT DISTINCT link_set, row_key FROM compared WHERE catalog_row IS NOT NULL AND is_missing = 1
 """
 
+# What is in doubt may be settled also where its row left the catalog long ago.
+TOUCH_DOUBTS = """
+INSERT INTO touched SELECT DISTINCT row_key FROM unlinked
+WHERE state IN ('intended', 'sent', 'in_doubt', 'needs_review')
+"""
+
+# The keys of a part whose published rows may become others: a link may also move from a row that
+# left the catalog long ago.
+OPEN_KEYS = """
+CREATE OR REPLACE VIEW open_key AS
+SELECT row_key FROM touched
+UNION
+SELECT was_key FROM decision WHERE is_move AND action = 'rekey'
+"""
+
+# Keys that have something open though their rows have their link, or had left the catalog.
+UNSETTLED = """
+SELECT row_key FROM unlinked WHERE state <> 'rejected' AND state <> 'abandoned'
+UNION
+SELECT row_key FROM compared WHERE catalog_row IS NOT NULL AND is_missing = 1
+"""
+
 # Links whose row left the catalog since the last run.
 NEWLY_MISSING = "SELECT link_set, row_key FROM missing WHERE is_missing = 0"
 
@@ -383,7 +377,7 @@ CALLS = """
 CREATE OR REPLACE TABLE call AS
 WITH ranked AS (
     SELECT *, ROW_NUMBER() OVER (
-        PARTITION BY {sample_per} ORDER BY priority DESC NULLS LAST, catalog_row
+        PARTITION BY {sample_per} ORDER BY priority DESC NULLS LAST, catalog_row, link_set
     ) AS rank
     FROM decision WHERE is_call
 )
@@ -391,7 +385,8 @@ SELECT ranked.link_set, ranked.row_key, ranked.retailer, ranked.intent, ranked.a
        ranked.content_hash, ranked.current_op, request.body,
        {made_for} AS for_link_id,
        ROW_NUMBER() OVER (
-           ORDER BY {order} ranked.priority DESC NULLS LAST, ranked.catalog_row
+           ORDER BY {order} ranked.priority DESC NULLS LAST, ranked.catalog_row,
+               ranked.link_set
        ) AS turn
 FROM ranked
 JOIN request

@@ -20,6 +20,7 @@ from incarts_pipeline.errors import (
     reason_of,
 )
 from incarts_pipeline.file_writer import write_file
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.settings import check_private
 from incarts_pipeline.small_files import read_small
 from incarts_pipeline.system import at_home
@@ -150,7 +151,7 @@ def _cryptography() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtraError(
             "Signatures need the package cryptography.",
-            fix="pip install 'incarts-pipeline[sign]'",
+            fix=install_line("sign"),
         ) from error
     return ed25519, serialization
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from incarts_pipeline.ledger import Query, Reading, bulk_queries, reading
 from incarts_pipeline.plan import queries
+from incarts_pipeline.plan.quiet import GONE, QUIET, Quiet
 from incarts_pipeline.settings import LedgerPlace
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ _COMPARED_SCHEMA = pa.schema(
         ("is_disputed", pa.bool_()),
     ]
 )
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+}
 _HASHED_AT_ONCE = 50_000  # rows
 _LOOKED_UP_AT_ONCE = 10_000  # rows
 _SCAN_FROM = 0.05  # as a share of the ledger's rows: then reading them all is faster
@@ -49,6 +58,7 @@ class Workspace:
     def __init__(self) -> None:
         self.key_fields: list[pa.Field] = []
         self.requests_digest = ""  # of all that the requests are, but for the bodies
+        self.is_part = False  # whether it has a part of a catalog, whose other rows are quiet
         self._folder = tempfile.TemporaryDirectory(prefix="incarts-")
         self.db = duckdb.connect(
             config={
@@ -57,6 +67,7 @@ class Workspace:
                 "temp_directory": self._folder.name,
             },
         )
+        self.fill("quiet", QUIET, [])
 
     def close(self) -> None:
         """Drop everything."""
@@ -64,7 +75,7 @@ class Workspace:
         self._folder.cleanup()
 
     def stream(
-        self, query: str, batch_rows: int, parameters: Mapping[str, str] | None = None
+        self, query: str, batch_rows: int, parameters: Mapping[str, str | None] | None = None
     ) -> pa.RecordBatchReader:
         """Run a query on a connection of its own and stream its result."""
         return self.db.cursor().sql(query, params=parameters).to_arrow_reader(batch_rows)
@@ -96,6 +107,15 @@ class Workspace:
             ledger.result()
             self.requests_digest = digest.hexdigest()
 
+    def load_quiet(self, quiet: Quiet) -> None:
+        """Note what isn't loaded, as it is quiet; of the ledger, the rest alone is read then."""
+        self.is_part = True
+        self.add("quiet", quiet.counts.cast(QUIET))
+        for table, keys in (("touched", quiet.open_keys), ("gone", quiet.gone)):
+            self.fill(table, GONE, [])
+            with _scanned(self.db, GONE, keys):
+                self.db.execute(f"INSERT INTO {table} SELECT DISTINCT * FROM incoming")  # noqa: S608
+
     def link_sets(self) -> tuple[str, ...]:
         """Return the link sets that the requests name."""
         return tuple(name for (name,) in self.db.execute(queries.LINK_SETS).fetchall())
@@ -105,7 +125,12 @@ class Workspace:
     ) -> None:
         """Read what a plan needs of the ledger; `path` None stands for one that isn't there yet."""
         with _maybe_reading(path) as ledger:
-            self._fill("ledger_row", bulk_queries.ROWS, ledger, set_ids)
+            if self.is_part:
+                self.db.execute(queries.ASKED)
+                some, whole = bulk_queries.ROWS_OF, bulk_queries.ROWS
+                self._load_of("asked", "ledger_row", some, whole, ledger, set_ids)
+            else:
+                self._fill("ledger_row", bulk_queries.ROWS, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
 
     def load_links(
@@ -113,14 +138,18 @@ class Workspace:
     ) -> None:
         """Read the link that each row uses into the table `made`, and the operations without.
 
-        What the plan was made from makes room for it.
+        What the plan was made from makes room for it. Of a part, those of `open_key` are read.
         """
         self.db.execute(f"SET memory_limit = '{_PUBLISH_MEMORY}'")
         self.fill(
             "ledger_row", pa.schema([("link_set", pa.string()), *bulk_queries.ROWS.schema]), []
         )
         with _maybe_reading(path) as ledger:
-            self._fill("made", bulk_queries.CURRENT, ledger, set_ids)
+            if self.is_part:
+                some, whole = bulk_queries.CURRENT_OF, bulk_queries.CURRENT
+                self._load_of("open_key", "made", some, whole, ledger, set_ids)
+            else:
+                self._fill("made", bulk_queries.CURRENT, ledger, set_ids)
             self._load_unlinked(ledger, set_ids, partition)
         self._own("made", partition)
 
@@ -145,21 +174,20 @@ class Workspace:
 
     def load_past(self, path: LedgerPlace | None, set_ids: Mapping[str, int]) -> None:
         """Read the earlier links of rows whose content is not their link's; after the requests."""
-        [(straying, links)] = self.db.execute(
-            f"SELECT (SELECT COUNT(*) {queries.STRAYING}), (SELECT COUNT(*) FROM ledger_row)",  # noqa: S608
-            {"link_sets": list(set_ids)},
-        ).fetchall()
-        few = straying <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * links)
+        straying = self._count(f"SELECT COUNT(*) {queries.STRAYING}", link_sets=list(set_ids))
+        few = self._is_few(straying, "SELECT COUNT(*) FROM ledger_row")
         with _maybe_reading(path if straying else None) as ledger:
             self._fill("past", bulk_queries.PAST, None if few else ledger, set_ids)
             if few and ledger is not None:
                 self._look_up_past(ledger, set_ids)
 
     def fill(self, table: str, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
-        """Make a table of a few rows."""
+        """Make a table of a few rows; most tables begin with none, which has to cost little."""
+        columns = ", ".join(f'"{field.name}" {_sql_type(field.type)}' for field in schema)
         with self.db.cursor() as db:
-            db.register("incoming", pa.Table.from_pylist(list(rows), schema=schema))
-            db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608
+            db.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
+        if rows:
+            self.add(table, pa.Table.from_pylist(list(rows), schema=schema))
 
     def add(self, table: str, rows: pa.Table) -> None:
         """Add rows to a table of the same columns."""
@@ -167,13 +195,63 @@ class Workspace:
             db.register("incoming", rows)
             db.execute(f"INSERT INTO {table} SELECT * FROM incoming")  # noqa: S608
 
+    def _is_few(self, keys: int, links: str) -> bool:
+        """Say whether so many keys are better looked up than found among all of the ledger."""
+        known = self._count(links) + self._count("SELECT SUM(key_count) FROM quiet")
+        return keys <= max(_LOOKED_UP_AT_ONCE, _SCAN_FROM * known)
+
+    def _count(self, query: str, **parameters: object) -> int:
+        [(found,)] = self.db.execute(query, parameters).fetchall()
+        return int(found or 0)
+
+    def read(
+        self,
+        statement: str,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        parameters: Mapping[str, str | int] | None = None,
+    ) -> None:
+        """Execute a statement that reads batches as `incoming`; raise what making them raises."""
+        with self.db.cursor() as db, _scanned(db, schema, batches):
+            db.execute(statement, parameters)
+
     def _look_up_past(self, ledger: Reading, set_ids: Mapping[str, int]) -> None:
+        query = f"SELECT DISTINCT row_key {queries.STRAYING}"
         for name, set_id in set_ids.items():
-            query = f"SELECT DISTINCT row_key {queries.STRAYING}"
-            found = self.db.cursor().execute(query, {"link_sets": [name]})
-            while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
-                keys = json.dumps([key for (key,) in rows])
+            for keys in self.key_lists(query, link_sets=[name]):
                 self._add("past", name, bulk_queries.PAST_OF, ledger, keys, set_id)
+
+    def _load_of(
+        self,
+        keys: str,
+        table: str,
+        some: Query,
+        whole: Query,
+        ledger: Reading | None,
+        set_ids: Mapping[str, int],
+    ) -> None:
+        """Make a table of what is known of the row keys in another one.
+
+        `some` finds it for a list of keys, `whole` for all there are, which is faster for many.
+        """
+        self._fill(table, whole, None, set_ids)
+        if ledger is None:
+            return
+        asked = f"SELECT COUNT(*) FROM {keys}"  # noqa: S608 - our own name
+        if not self._is_few(self._count(asked), asked):
+            only = queries.OF_KEYS.format(keys=keys)
+            for name, set_id in set_ids.items():
+                self._add(table, name, whole, ledger, set_id, only=only)
+            return
+        for listed in self.key_lists(f"SELECT row_key FROM {keys}"):  # noqa: S608
+            for name, set_id in set_ids.items():
+                self._add(table, name, some, ledger, listed, set_id)
+
+    def key_lists(self, query: str, **parameters: object) -> Iterator[str]:
+        """Yield the keys that a query finds as JSON lists, each of as many as are looked up."""
+        found = self.db.cursor().execute(query, parameters)
+        while rows := found.fetchmany(_LOOKED_UP_AT_ONCE):
+            yield json.dumps([key for (key,) in rows])
 
     def _load_unlinked(
         self, ledger: Reading | None, set_ids: Mapping[str, int], partition: str | None
@@ -211,11 +289,12 @@ class Workspace:
         query: Query,
         ledger: Reading,
         *parameters: str | int,
+        only: str = "",
     ) -> None:
         rows = ledger.batches(query, *parameters)
         with self.db.cursor() as db, _scanned(db, query.schema, rows):
             db.execute(
-                f"INSERT INTO {table} SELECT $name, * FROM incoming",  # noqa: S608
+                f"INSERT INTO {table} SELECT $name, * FROM incoming {only}",  # noqa: S608
                 {"name": link_set},
             )
 
@@ -264,6 +343,12 @@ def _hashed(batches: Iterable[pa.RecordBatch], digest: Hash) -> Iterator[pa.Reco
         names = [name for name in batch.schema.names if name != "body"]
         digest.update(batch.select(names).serialize())
         yield batch
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return _SQL_TYPES[kind]
 
 
 def _maybe_reading(path: LedgerPlace | None) -> AbstractContextManager[Reading | None]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from incarts_pipeline.errors import MappingError
 from incarts_pipeline.mapping import Mapping
+from incarts_pipeline.prepare.placed import Placed, numbered
 from incarts_pipeline.prepare.selection import Selection
 
 
@@ -23,9 +24,11 @@ class Partition:
 
 
 class Chosen:
-    """Lets the rows through that a plan is about, and remembers their places in the whole catalog.
+    """Lets the rows through that a plan is about, each with its number in the whole catalog.
 
     They are those of a partition, and those that the mapping selects.
+
+    Where an engine reads a partition's rows alone, those are the catalog here, and numbered so.
 
     Once all is read, `rows` counts what was let through, and `others` the other rows by their value
     ("" for null).
@@ -39,7 +42,6 @@ class Chosen:
         self.others: Counter[str] = Counter()
         self._column = partition.column if partition else None
         self._value = partition.value if partition else ""
-        self._places: list[pa.Array] = []
         self.selection = Selection(mapping)
         # A partition may be a catalog of its own, one file a day: then nothing is filtered.
         if self._column is None:
@@ -58,15 +60,23 @@ class Chosen:
             )
 
     def of(
-        self, batches: Iterable[pa.RecordBatch], warnings: list[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the partition's rows that the mapping is about; `warnings` gets what was left."""
-        read = 0
-        for batch in batches:
-            chosen = self._chosen(batch, read) if self._filters else batch
-            read += batch.num_rows
-            self.rows += chosen.num_rows
-            if chosen.num_rows:
+        self,
+        batches: Iterable[pa.RecordBatch],
+        warnings: list[str] | None = None,
+        *,
+        first_row: int = 0,
+    ) -> Iterator[Placed]:
+        """Yield the partition's rows that the mapping is about, as the whole catalog numbers them.
+
+        Args:
+            batches: rows of the catalog, in order.
+            warnings: gets what was left out.
+            first_row: the number of the first row.
+        """
+        for placed in numbered(batches, first_row):
+            chosen = self._chosen(placed) if self._filters else placed
+            self.rows += chosen.batch.num_rows
+            if chosen.batch.num_rows:
                 yield chosen
         if warnings is not None:
             warnings += self.selection.told()
@@ -75,14 +85,12 @@ class Chosen:
     def _filters(self) -> bool:
         return self._column is not None or self.selection.is_needed
 
-    def _chosen(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
+    def _chosen(self, placed: Placed) -> Placed:
+        batch, first = placed.batch, placed.rows[0].as_py() if len(placed.rows) else 0
         ours = self.selection.wanted(batch, first)
         if self._column is not None:
             ours = pc.and_(ours, self._in_partition(batch, ours))
-        ours = self.selection.firsts(batch, ours)
-        # Rows are told by their number in the whole catalog, where people will look for them.
-        self._places.append(pc.add(pc.indices_nonzero(ours).cast(pa.int64()), first))
-        return batch.filter(ours)
+        return placed.kept(self.selection.firsts(batch, ours))
 
     def _in_partition(self, batch: pa.RecordBatch, wanted: pa.BooleanArray) -> pa.BooleanArray:
         # Partition keys are text in Dagster, whatever the column's type.
@@ -94,15 +102,3 @@ class Chosen:
             # links.
             self.others[one["values"] or ""] += one["counts"]
         return ours
-
-    def renumbered(self, requests: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Give link requests their `catalog_row` in the whole catalog again."""
-        for batch in requests:
-            if not self._filters:
-                yield batch
-                continue
-            at = batch.schema.get_field_index("catalog_row")
-            # Requests come behind the rows that they are of, so their places are known by now.
-            places = pa.chunked_array(self._places, type=pa.int64()).take(batch.column(at))
-            rows = places.combine_chunks().cast(batch.schema.field(at).type)
-            yield batch.set_column(at, batch.schema.field(at), rows)

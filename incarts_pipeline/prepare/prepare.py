@@ -9,13 +9,9 @@ than half of the work.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
-from typing import TypeVar
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -27,18 +23,18 @@ from incarts_pipeline.mapping import LinkMapping, Mapping, TooLong
 from incarts_pipeline.models import Limits
 from incarts_pipeline.prepare.baskets import BasketBatch, fold, lines_of
 from incarts_pipeline.prepare.columns import Columns
+from incarts_pipeline.prepare.cores import on_all_cores
 from incarts_pipeline.prepare.dead_destinations import DeadDestinations
 from incarts_pipeline.prepare.header import refuse_headers
 from incarts_pipeline.prepare.json_columns import joined, offsets_of
 from incarts_pipeline.prepare.link_fields import Links, Rules, evaluate_link, wanted
 from incarts_pipeline.prepare.literals import check_constants
+from incarts_pipeline.prepare.placed import Placed
 from incarts_pipeline.prepare.problems import Findings, check_secrets
 from incarts_pipeline.prepare.row_keys import check_keys, row_keys
 from incarts_pipeline.prepare.row_options import evaluate_order
 from incarts_pipeline.prepare.rules import PROJECT_ID_CHARACTERS, check_body_size
 from incarts_pipeline.schemas import link_request_schema
-
-T = TypeVar("T")
 
 _BATCH_ROWS = 32_768  # what a core works on at a time
 _BATCH_BYTES = 32 * 1024 * 1024  # wide rows come in smaller parts: bodies grow with them
@@ -56,7 +52,7 @@ class Preparation:
 
 
 def prepare(
-    batches: Iterable[pa.RecordBatch],
+    batches: Iterable[pa.RecordBatch | Placed],
     mapping: Mapping,
     *,
     schema: pa.Schema,
@@ -67,7 +63,7 @@ def prepare(
     """Turn catalog batches into batches of link requests, in the catalog's order.
 
     Args:
-        batches: Record batches of `schema`.
+        batches: Record batches of `schema`, of a whole catalog or with the numbers of their rows.
         mapping: Which columns make up the links.
         schema: The catalog's columns.
         project_id: The Incarts project that will own the links, 1 to 128 characters.
@@ -132,76 +128,53 @@ def preparation_of(
 
 
 def _prepared(
-    batches: Iterable[pa.RecordBatch], preparation: Preparation
+    batches: Iterable[pa.RecordBatch | Placed], preparation: Preparation
 ) -> Iterator[pa.RecordBatch]:
     parts = parts_of(batches)
     # Baskets are hashed after they are folded: their rows have no body before.
     if not any(link.basket for _, _, link in preparation.mapping.entries()):
-        yield from _on_all_cores(lambda part, row: prepare_batch(part, row, preparation), parts)
+        yield from on_all_cores(lambda part: prepare_batch(*part, preparation), parts)
         return
-    lines = _on_all_cores(lambda part, row: _lines(part, row, preparation), parts)
+    lines = on_all_cores(lambda part: prepare_lines(part, preparation), parts)
     for batch in fold(lines, preparation.output, preparation.rules.limits):
-        yield _hashed(batch)
+        yield hashed(batch)
 
 
-def _on_all_cores(
-    work: Callable[[pa.RecordBatch, int], T], parts: Iterator[tuple[pa.RecordBatch, int]]
-) -> Iterator[T]:
-    """Yield each part's result, in order; only as many more as there are cores are worked on."""
-    # One part isn't worth a pool, and a frame of 300 rows is one part.
-    first = list(islice(parts, 2))
-    if len(first) < 2:
-        yield from (work(*part) for part in first)
-        return
-    cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores, thread_name_prefix="incarts-prepare") as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for part in chain(first, parts):
-                waiting.append(pool.submit(work, *part))
-                # Results wait in order, and no more parts are taken than can be worked on: memory
-                # is bounded however slow the reader is.
-                if len(waiting) > cores:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # Also when the reader leaves early, which closes this generator.
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def parts_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Cut batches into parts that fit the caches and Arrow's 2 GiB; each with its first row."""
+def parts_of(batches: Iterable[pa.RecordBatch | Placed]) -> Iterator[Placed]:
+    """Cut batches into parts that fit the caches and Arrow's 2 GiB."""
     first = 0
-    for batch in batches:
+    for given in batches:
+        batch, places = given if isinstance(given, Placed) else Placed.at(given, first)
         # By the mean: one huge row among small ones is still far from 2 GiB.
         bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
         rows = min(_BATCH_ROWS, max(1, _BATCH_BYTES // bytes_each))
         for start in range(0, batch.num_rows, rows):
-            yield batch.slice(start, rows), first + start
+            yield Placed(batch.slice(start, rows), places.slice(start, rows))
         first += batch.num_rows
 
 
 def prepare_batch(
-    batch: pa.RecordBatch, first_row: int, preparation: Preparation
+    batch: pa.RecordBatch, rows: pa.Int64Array, preparation: Preparation
 ) -> pa.RecordBatch:
-    """Turn one batch, whose first row is catalog row `first_row`, into link requests.
+    """Turn one batch into link requests.
 
     Baskets are left open: their rows have no body until they are folded.
 
     Args:
         batch: rows of the catalog's schema.
-        first_row: 0-based.
+        rows: the number of each in the catalog, from 0.
         preparation: what `preparation_of` returned.
 
     Returns:
         A batch of `preparation.output`, a row per row and entry.
     """
-    return _hashed(_by_row([entry.requests for entry in _entries(batch, first_row, preparation)]))
+    entries = _entries(Placed(batch, rows), preparation)
+    return hashed(_by_row([entry.requests for entry in entries]))
 
 
-def _lines(batch: pa.RecordBatch, first_row: int, preparation: Preparation) -> BasketBatch:
-    entries = _entries(batch, first_row, preparation)
+def prepare_lines(placed: Placed, preparation: Preparation) -> BasketBatch:
+    """Do the same where there are baskets, beside the lines of which they are folded."""
+    entries = _entries(placed, preparation)
     return BasketBatch(
         requests=_by_row([entry.requests for entry in entries]),
         lines=_by_row([lines_of(e.requests, e.links, basket=e.mapping.basket) for e in entries]),
@@ -226,21 +199,20 @@ class _Entry:
     requests: pa.RecordBatch
 
 
-def _entries(batch: pa.RecordBatch, first_row: int, preparation: Preparation) -> list[_Entry]:
+def _entries(placed: Placed, preparation: Preparation) -> list[_Entry]:
     return [
-        _entry(batch, first_row, preparation, link_set, mapping)
+        _entry(placed, preparation, link_set, mapping)
         for _, link_set, mapping in preparation.mapping.entries()
     ]
 
 
 def _entry(
-    batch: pa.RecordBatch,
-    first_row: int,
+    placed: Placed,
     preparation: Preparation,
     link_set: str,
     mapping: LinkMapping,
 ) -> _Entry:
-    rows = batch.num_rows
+    batch, rows = placed.batch, placed.batch.num_rows
     # For each entry anew: a problem of the Walmart link doesn't reject the Instacart one.
     columns = Columns(batch, Findings(rows, preparation.mapping.accept))
     keys = row_keys(columns, preparation.mapping.unique_key)
@@ -255,7 +227,7 @@ def _entry(
     # A body of a row with errors would be half a body.
     without = links.findings.mask() | unwanted
     values = {
-        "catalog_row": pa.array(np.arange(first_row, first_row + rows)),
+        "catalog_row": placed.rows,
         "link_set": pa.repeat(link_set, rows),
         "row_key": keys,
         "retailer": links.retailer,
@@ -300,7 +272,8 @@ def _keys(batch: pa.RecordBatch, preparation: Preparation) -> pa.StructArray:
     )
 
 
-def _hashed(requests: pa.RecordBatch) -> pa.RecordBatch:
+def hashed(requests: pa.RecordBatch) -> pa.RecordBatch:
+    """Return link requests with the hashes of their bodies."""
     at = requests.schema.get_field_index("content_hash")
     return requests.set_column(
         at, requests.schema.field(at), content_hashes(requests.column("body"))

@@ -192,8 +192,10 @@ def check_intent(
     known = ", ".join(Intent)
     # `Walmart` is told as a matter of case, whose fix is certain, not as unknown as well.
     wrong = _unlisted(intents, list(Intent))
-    _wrong_case(intents, wrong, list(Intent), "intent", findings)
-    wrong = pc.and_(wrong, pc.invert(_in_lower_case(intents, list(Intent))))
+    trimmed = pc.equal(intents, pc.utf8_trim_whitespace(intents))
+    is_certain = pc.and_(wrong, trimmed) if allow_unknown else wrong
+    _wrong_case(intents, is_certain, list(Intent), "intent", findings)
+    wrong = pc.and_(wrong, pc.invert(_is_meant(intents, list(Intent))))
     if not allow_unknown:
         findings.add(
             wrong,
@@ -205,10 +207,13 @@ def check_intent(
         )
     names = sorted(set(RETAILERS.values()))
     strange = _unlisted(retailers, names)
-    _wrong_case(retailers, strange, names, "retailer", findings)
-    strange = pc.and_(strange, pc.invert(_in_lower_case(retailers, names)))
     # A custom URL goes with any retailer, also with one that nobody has heard of.
     bound = pc.not_equal(intents, Intent.CUSTOM_URL.value)
+    # Where any name goes, white space may be a part of it.
+    trimmed = pc.equal(retailers, pc.utf8_trim_whitespace(retailers))
+    is_certain = trimmed if allow_unknown else pc.or_(bound, trimmed)
+    _wrong_case(retailers, pc.and_(strange, is_certain), names, "retailer", findings)
+    strange = pc.and_(strange, pc.invert(_is_meant(retailers, names)))
     if not allow_unknown:
         findings.add(
             pc.and_(pc.and_(strange, bound), pc.invert(wrong)),
@@ -235,22 +240,29 @@ def _unlisted(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
     return pc.and_(texts.is_valid(), pc.invert(listed))
 
 
-def _in_lower_case(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
-    return pc.is_in(pc.utf8_lower(texts), pa.array(names, pa.string()))
+def _spelled(texts: pa.StringArray) -> pa.StringArray:
+    """Return texts as the API spells its names: in lower case, without white space around them."""
+    return pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+
+
+def _is_meant(texts: pa.StringArray, names: list[str]) -> pa.BooleanArray:
+    return pc.is_in(_spelled(texts), pa.array(names, pa.string()))
 
 
 def _wrong_case(
     texts: pa.StringArray, wrong: pa.BooleanArray, names: list[str], field: str, findings: Findings
 ) -> None:
     findings.add(
-        pc.and_(wrong, _in_lower_case(texts, names)),
+        pc.and_(wrong, _is_meant(texts, names)),
         field,
         ProblemCode.WRONG_CASE,
         '"',
         texts,
-        '" must be in lower case: "',
-        pc.utf8_lower(texts),
-        '".',
+        '" must be in lower case, without white space around it: "',
+        _spelled(texts),
+        f'". Correct the column; where it is the same in all rows, write {field}: ',
+        _spelled(texts),
+        " in the mapping.",
     )
 
 

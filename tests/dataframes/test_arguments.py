@@ -17,7 +17,7 @@ from incarts_pipeline.dataframes import PlanArguments, Planning, WriteArguments,
 from incarts_pipeline.pandas import IncartsAccessor
 
 PLAN = [one for one in fields(Planning) if one.name != "mapping"]
-WRITE = [*PLAN, *fields(Writing)]
+WRITE = [*{one.name: one for one in (*PLAN, *fields(Writing))}.values()]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def _written(default: object) -> str:
 
 def test_a_misspelt_argument_is_refused() -> None:
     """The nearest one is named, before anything is read."""
-    with pytest.raises(TypeError, match=r"^plan_links\(\) got .* 'limit'\.$"):
-        plan_links([], limit=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^plan_links\(\) got .* 'approve'\.$"):
+        plan_links([], approve="5")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"'retry_reject'\. Did you mean \"retry_rejected\"\?"):
         write_links([], retry_reject=True)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"^awrite_links\(\) got .* Did you mean \"report\"\?"):

@@ -75,6 +75,25 @@ def test_plan_then_write_then_again(settings: Settings, box: Sandbox) -> None:
     assert "e.g." not in repr(plan), "a closed plan still has its figures"
 
 
+def test_plan_with_a_budget(settings: Settings, box: Sandbox) -> None:
+    """What a plan is held to, its runs are held to as well, unless one is told otherwise."""
+    with plan_links(goods(), settings=settings, limit=1, **KEY) as plan:
+        assert "1 of 4 links to make (the run's limit)" in repr(plan)
+        assert "makes all in 4 nights, the last on 20" in repr(plan)
+        assert "nights, if each makes as many" in plan._repr_html_()
+        first = write_links(plan, progress=False)
+        assert first.counts == {"created": 1, "pending": 3}
+        assert "3 links left to make: 3 more nights of 1" in repr(first)
+        assert "3 links left to make: 3 more nights of 1" in first._repr_html_()
+        second = write_links(plan, progress=False)
+        assert second.counts == {"created": 1, "unchanged": 1, "pending": 2}
+        rest = write_links(plan, limit=2, progress=False)
+    assert rest.counts == {"created": 2, "unchanged": 2}
+    assert box.audit().links == 4
+    with pytest.raises(SettingsError, match="limit can't be -1"):
+        plan_links(goods(), settings=settings, limit=-1, **KEY)
+
+
 def test_every_kind_of_frame(near: Settings, tmp_path: Path) -> None:
     """All kinds of tables make the same links, and get their own rows back."""
     frame = goods()

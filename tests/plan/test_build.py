@@ -9,17 +9,18 @@ import pytest
 
 from incarts_pipeline import plan_catalog, plan_qr_codes
 from incarts_pipeline.identity import idempotency_key, key_digest
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger import Call
-from incarts_pipeline.models import LINKS
 from incarts_pipeline.plan import PlanRequest, QrRequest
-from incarts_pipeline.plan.build import STEPS, Planning, Step
+from incarts_pipeline.plan.build import STEPS, Step
+from incarts_pipeline.plan.planning import Planning
 from incarts_pipeline.plan.workspace import Workspace
 from incarts_pipeline.prepare import Partition
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products
 from tests.support.sqlite_files import opened
 
-_LOADED = {"request", "ledger_row", "unlinked", "member", "made_code"}
+_LOADED = {"request", "ledger_row", "unlinked", "member", "made_code", "quiet"}
 _OF_A_STEP = {name for step in STEPS for name in step.makes}
 _MADE = re.compile(
     r"(?:CREATE OR REPLACE (?:TABLE|VIEW)|INSERT INTO|UPDATE)\s+(\w+)", re.IGNORECASE

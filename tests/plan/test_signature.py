@@ -21,6 +21,7 @@ from incarts_pipeline.errors import (
     RefusedError,
     SettingsError,
 )
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.pipeline import apply_plan, plan_catalog, plan_saved
 from incarts_pipeline.plan import PlanRequest, QrRequest, load_plan, new_keys, save_plan, sign_plan
 from incarts_pipeline.plan.signature import public_keys, signed, signer_of
@@ -299,4 +300,4 @@ def test_a_missing_package_names_its_extra(
     ):
         with pytest.raises(MissingExtraError) as told:
             needs()
-        assert told.value.fix == "pip install 'incarts-pipeline[sign]'"
+        assert told.value.fix == install_line("sign")

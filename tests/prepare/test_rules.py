@@ -78,6 +78,8 @@ def test_a_good_row_has_no_problem() -> None:
         ({"name": "x" * 161}, "name", "too_long", "it has 161"),
         ({"retailer": None}, "retailer", "missing", "is empty"),
         ({"retailer": "Walmart"}, "retailer", "wrong_case", '"walmart"'),
+        ({"retailer": "walmart "}, "retailer", "wrong_case", "write retailer: walmart in the"),
+        ({"retailer": " WALMART"}, "retailer", "wrong_case", '"walmart"'),
         ({"retailer": "kroger"}, "retailer", "unknown_retailer", "instacart, target, walmart"),
         ({"retailer": "target"}, "retailer", "wrong_retailer", "goes with the retailer walmart"),
         ({"intent": None}, "intent", "missing", "is empty"),
@@ -150,6 +152,7 @@ def test_each_rule_names_field_and_fix(
         {"url": "https://[2001:4860:4860::8888]/"},
         {"url": "https://xn--mnchen-3ya.de"},
         {"intent": "custom_url", "retailer": "aldi", "item": None, "qty": None},
+        {"intent": "custom_url", "retailer": "walmart ", "item": None, "qty": None},
         {"intent": "product_detail", "retailer": "target"},
         {"intent": "recipe", "retailer": "instacart", "recipe": '{"a": 1}'},
         {"tags": ["", None, " x "]},
@@ -208,6 +211,7 @@ def test_unknown_retailers_and_intents_can_be_allowed() -> None:
     more = {"allow_unknown": True}
     assert link_request(more=more, retailer="kroger")["problems"] == []
     assert link_request(more=more, retailer="kroger", intent="buy")["problems"] == []
+    assert link_request(more=more, retailer="walmart ")["problems"] == []
     assert link_request(more=more, retailer="target")["problems"][0]["code"] == "wrong_retailer"
 
 
