@@ -47,7 +47,10 @@ SELECT op_id, printf('incarts1-%040x', op_id), set_id, row_key, 0, 'create', 'wa
 FROM row ORDER BY row_key
 """
 _LINKS = f"""
-INSERT INTO link
+INSERT INTO link (
+    op_id, link_id, short_link, short_id, target_url, qr_code_id, qr_image_url, encoded_url,
+    created_at, received_at, run_id
+)
 SELECT op_id, link_id, printf('https://in2carts.com/%x', op_id), printf('%x', op_id),
        printf('https://www.walmart.com/sc/cart/addToCart?items=%d_1', 500000000 + op_id),
        printf('qr_%026d', op_id), printf('https://in2carts.com/qr/%x.png', op_id), NULL,

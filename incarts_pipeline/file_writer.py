@@ -60,7 +60,7 @@ def write_file(path: Path, content: str | bytes, *, private: bool = False, what:
 
 
 @contextmanager
-def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, private: bool = False, like: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file that takes its place when the block ends, and is gone when the block fails.
 
     It has the mode, the group and the owner of the file whose place it takes, as far as this
@@ -69,6 +69,7 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     Args:
         path: where it goes.
         private: whether a new file is for its owner alone (0600), not as the umask says.
+        like: the file that it follows under another name, if there is none at its own.
 
     Yields:
         The open file; its `name` is where it lies for now.
@@ -82,6 +83,8 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     if old is not None and not stat.S_ISREG(old.st_mode):
         what = errno.EISDIR if stat.S_ISDIR(old.st_mode) else errno.EEXIST
         raise OSError(what, os.strerror(what), str(path))
+    before = path if old is not None or like is None else like
+    old = _status(before)
     _drop_old_parts(path.parent)
     part = path.with_name(f"{_PART}{uuid.uuid4().hex}.part")
     mode = _OWNER_ONLY if private or old is not None else 0o666  # of which the umask takes away
@@ -91,7 +94,7 @@ def new_file(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             if old is not None:
-                _take_after(file.fileno(), path, old)
+                _take_after(file.fileno(), before, old)
         _rename(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -14,7 +15,8 @@ from incarts_pipeline.catalog.arrow_types import (
     usable_columns,
     with_members,
 )
-from incarts_pipeline.catalog.fingerprint import Fingerprint
+from incarts_pipeline.catalog.fingerprint import Fingerprint, State
+from incarts_pipeline.catalog.lake_uris import TableVersion
 from incarts_pipeline.catalog.options import BATCH_ROWS
 from incarts_pipeline.errors import CatalogError, reason_of
 from incarts_pipeline.outgoing import safe
@@ -25,6 +27,21 @@ _CREDENTIALS = {
     "gs": ", with GOOGLE_APPLICATION_CREDENTIALS or a service account",
     "abfs": ", with AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or az login",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some rows of a catalog that can be read without the others.
+
+    Attributes:
+        name: what tells it from other parts, the same each time.
+        read: yields its rows; takes the number of the first one in the catalog, for messages.
+        state: what changes when it is written to, None where nothing tells.
+    """
+
+    name: str
+    read: Callable[[int], Iterable[pa.RecordBatch]]
+    state: State | None = None
 
 
 class Catalog:
@@ -38,6 +55,8 @@ class Catalog:
         fingerprint: its files before they were read, None where it has none.
         warnings: what to know about the rows; there once `batches` came to its end.
         chosen: options of reading that weren't said and were found, like `sheet` and `records`.
+        parts: its rows in parts, in order; mostly all in one.
+        version: the version of a lake table, None for other catalogs.
     """
 
     def __init__(
@@ -52,6 +71,8 @@ class Catalog:
         warnings: list[str] | None = None,
         faults: Faults | None = None,
         chosen: Mapping[str, str] | None = None,
+        parts: Sequence[Part] | None = None,
+        version: TableVersion | None = None,
     ) -> None:
         self.name = name
         self._own, self._places, own = usable_columns(schema, name)
@@ -62,6 +83,8 @@ class Catalog:
         self.warnings = [] if warnings is None else warnings  # filled by `batches`
         self.chosen = dict(chosen or {})
         self._batches = batches
+        self.parts = parts or (Part(name="", read=lambda _: batches()),)
+        self.version = version
         self._batch_rows = batch_rows
         self._opened = False
 
@@ -97,26 +120,41 @@ class Catalog:
             CatalogError: the source was read before and can't be again, or, while reading, a row
                 can't be read, or a file changed; names the row, from 0, and the column.
         """
+        # Said here and not in the generator, whose body begins with the first `next`.
+        self._open()
+        return self._read(self._batches, 0)
+
+    def batches_of(self, part: Part, first_row: int) -> Iterator[pa.RecordBatch]:
+        """Return the rows of one part, whose first is row `first_row`; raises as `batches` does.
+
+        Whether the files are as they were is looked at only where one can't be read: whoever reads
+        many parts asks the fingerprint once.
+        """
+        self._open()
+        return self._read(lambda: part.read(first_row), first_row, checked=False)
+
+    def _open(self) -> None:
         if self._opened and not self.reopenable:
             raise CatalogError(
                 f"{self.name} can be read only once, and was.",
                 fix="Pass a file or a table, or make the reader anew.",
             )
-        # Said here and not in the generator, whose body begins with the first `next`.
         self._opened = True
-        return self._read()
 
-    def _read(self) -> Iterator[pa.RecordBatch]:
-        row = 0
-        for batch in self._guarded():
+    def _read(
+        self, batches: Callable[[], Iterable[pa.RecordBatch]], row: int, *, checked: bool = True
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in self._guarded(batches):
             check_text(batch, row, self.name)
             yield batch
             row += batch.num_rows
+        if checked:
+            self._check_unchanged()
 
-    def _guarded(self) -> Iterator[pa.RecordBatch]:
+    def _guarded(self, batches: Callable[[], Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """Yield plain batches; the engine behind them may raise errors of its own kind."""
         try:
-            for batch in self._batches():
+            for batch in batches():
                 # Producers choose their own sizes: a Polars frame is one batch, whatever its
                 # length.
                 for start in range(0, batch.num_rows, self._batch_rows):
@@ -128,26 +166,26 @@ class Catalog:
             if isinstance(error, CatalogError):
                 raise
             raise cannot_read(self.name, error) from error
-        self._check_unchanged()
 
     def _check_unchanged(self) -> None:
         if self.fingerprint is not None:
             self.fingerprint.check()
 
 
-def cannot_read(name: str, error: Exception) -> CatalogError:
+def cannot_read(name: str, error: Exception, *, fix: str | None = None) -> CatalogError:
     """Return the error for a source that fails while it is opened or read.
 
     Args:
         name: the source, as messages show it.
         error: what its library raised; an OSError is told with the store's credentials.
+        fix: what to do about it, if that isn't what it mostly is.
     """
     # Cloud clients put whole responses into their messages.
     reason = safe(reason_of(error))  # before it is cut, and a secret in it too
     if len(reason) > _SHOWN:
         reason = reason[:_SHOWN] + "…"
-    fix = "Check that it is whole and of the kind that it is taken for."
-    if isinstance(error, OSError):
-        where = _CREDENTIALS.get(name.partition("://")[0], "")
+    if fix is None and isinstance(error, OSError):
+        where = _CREDENTIALS.get(name.partition("://")[0].removeprefix("delta+"), "")
         fix = f"Check that it is there and whole, and that you may read it{where}."
+    fix = fix or "Check that it is whole and of the kind that it is taken for."
     return CatalogError(f"{name} can't be read: {reason}.", fix=fix)

@@ -55,23 +55,37 @@ def check_form(
             fix="Check where it was downloaded; a page in its place mostly says what is missing.",
         )
     if options.delimiter is None:
-        _check_delimiter(names, delimiter, name)
+        _check_delimiter(names, delimiter, name, head[:_HEAD], options)
     _check_first(names, name, _rows_below(head[:_HEAD], delimiter, options))
 
 
-def _check_delimiter(names: list[str], delimiter: str, name: str) -> None:
-    for other in _DELIMITERS:
-        inside = sum(column.count(other) for column in names)
-        if other != delimiter and inside >= len(names):
-            raise CatalogError(
-                f"The header of {name} has {other!r} where {delimiter!r} should be: "
-                f"{_shown(delimiter.join(names))}.",
-                fix=OptionText(
-                    f"Say that the delimiter is {other!r}, with ",
-                    Option(name="delimiter", value=other, stand_in=_word(other), of_reading=True),
-                    f"; or say {delimiter!r} if it really is that.",
-                ),
-            )
+def _check_delimiter(
+    names: list[str], delimiter: str, name: str, head: bytes, options: ReadOptions
+) -> None:
+    inside = {other: sum(column.count(other) for column in names) for other in _DELIMITERS}
+    likely = [one for one in _DELIMITERS if one != delimiter and inside[one] >= len(names)]
+    if not likely:
+        return
+    # Names may have commas in them: the delimiter is what makes the rows as wide as the header.
+    other = max(likely, key=lambda one: (_rows_as_wide(head, one, options), inside[one]))
+    raise CatalogError(
+        f"The header of {name} has {other!r} where {delimiter!r} should be: "
+        f"{_shown(delimiter.join(names))}.",
+        fix=OptionText(
+            f"Say that the delimiter is {other!r}, with ",
+            Option(name="delimiter", value=other, stand_in=_word(other), of_reading=True),
+            f"; or say {delimiter!r} if it really is that.",
+        ),
+    )
+
+
+def _rows_as_wide(head: bytes, delimiter: str, options: ReadOptions) -> int:
+    """Return how many rows a delimiter parts into as many cells as the header has."""
+    try:
+        header = next(csv.reader(_Counted(head), **_dialect(delimiter, options)))
+    except csv.Error:
+        return 0
+    return sum(len(row) == len(header) for row in _rows_below(head, delimiter, options))
 
 
 def _check_first(names: list[str], name: str, below: list[list[str]]) -> None:

@@ -89,10 +89,11 @@ def dataset_fingerprint(source: object) -> Fingerprint | None:
 def _state(filesystem: fs.FileSystem, path: str) -> State:
     if isinstance(filesystem, fs.LocalFileSystem):
         # Opened, not only looked up: network file systems tell the truth of an open file, and
-        # remember the rest for seconds. The inode tells a file that was put in another one's place.
+        # remember the rest for seconds. The inode tells a file that was put in another one's place,
+        # and the time of its last change of any kind one that was dated back.
         with Path(path).open("rb") as file:
             found = os.fstat(file.fileno())
-        return found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, found.st_ino
     # A store's own time has whole seconds, so its version is asked for too.
     info = filesystem.get_file_info(path)
     with filesystem.open_input_file(path) as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from incarts_pipeline.catalog.arrow_types import Faults, usable_columns
-from incarts_pipeline.catalog.catalog import Catalog, cannot_read
+from incarts_pipeline.catalog.catalog import Catalog, Part, cannot_read
 from incarts_pipeline.catalog.options import ReadOptions
 from incarts_pipeline.catalog.paths import Located
 from incarts_pipeline.catalog.repeated_text import (
@@ -56,25 +57,32 @@ def open_parquet(located: Located, options: ReadOptions) -> Catalog:
         raise cannot_read(located.name, error) from error
     final = pa.schema([pa.field(f.name, pa.string()) if f.name in text else f for f in schema])
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def rows_of(files: ds.Dataset, row: int) -> Iterator[pa.RecordBatch]:
         # Arrow's own readahead is made for throughput, and holds many row groups of wide tables.
-        read = raw.to_batches(
+        read = files.to_batches(
             batch_size=options.batch_rows, batch_readahead=2, fragment_readahead=1
         )
-        row = 0
         for batch in read:
             check_cells(batch, row, located.name, options.max_line_bytes)
             row += batch.num_rows
             for part in in_parts(batch, schema):
                 yield _as_text(part, final) if text else part
 
+    def part_of(path: str) -> Part:
+        def read(first_row: int) -> Iterator[pa.RecordBatch]:
+            one = replace(located, paths=(path,))
+            return rows_of(_dataset(one, raw.schema, repeated), first_row)
+
+        return Part(name=path, read=read, state=located.fingerprint.states[path])
+
     return Catalog(
         located.name,
         final,
-        batches,
+        lambda: rows_of(raw, 0),
         batch_rows=options.batch_rows,
         fingerprint=located.fingerprint,
         faults=faults,
+        parts=[part_of(path) for path in located.paths],
     )
 
 

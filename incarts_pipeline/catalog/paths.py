@@ -13,6 +13,7 @@ from pyarrow import fs
 
 from incarts_pipeline.catalog.catalog import cannot_read
 from incarts_pipeline.catalog.fingerprint import Fingerprint, fingerprint
+from incarts_pipeline.catalog.lake_uris import ICEBERG, is_delta_uri, table_place
 from incarts_pipeline.catalog.options import FORMATS
 from incarts_pipeline.errors import CatalogError, reason_of
 from incarts_pipeline.outgoing import keep_credentials, uri_place
@@ -42,9 +43,10 @@ _GLOB = frozenset("*?[")
 _SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
 _GCS_RETRY_SECONDS = 15  # the client's own default is 15 minutes without credentials
 # Their folders hold old versions of rows beside the new ones; only their own readers know which.
+_METADATA = ".metadata.json"
 _LAKES = {
     "_delta_log": ("a Delta table", "the folder of the table itself"),
-    ".metadata.json": (
+    _METADATA: (
         "an Iceberg table",
         "its newest .metadata.json file, or iceberg://CATALOG/namespace.table",
     ),
@@ -111,7 +113,9 @@ def table_format(source: str) -> str | None:
     Raises:
         CatalogError: the store can't be reached.
     """
-    if source.startswith("iceberg://") or source.endswith(".metadata.json"):
+    if is_delta_uri(source):
+        return "delta"
+    if source.startswith(ICEBERG) or uri_place(table_place(source)).endswith(_METADATA):
         return "iceberg"
     if _GLOB.intersection(source):
         return None

@@ -30,15 +30,31 @@ def is_current(
     if file is None or not file.is_file():
         return False
     try:
+        return is_noted(ledger, str(file), made_from, lambda: sha256_of(file))
+    except OSError:  # whoever needs the file says what is wrong
+        return False
+
+
+def is_noted(
+    ledger: LedgerPlace,
+    place: str,
+    made_from: Callable[[], str] | None,
+    sha256: Callable[[], bytes],
+) -> bool:
+    """Say whether what is at a place is what was published there from the ledger as it is now.
+
+    `sha256`, of what is there, is asked for last.
+    """
+    try:
         if not is_there(ledger):
             return False
         with once(ledger, read_only=True) as connection:
-            found = noted(connection, str(file))
-        if found is None or (made_from is not None and found.made_from != made_from()):
-            return False
-        return sha256_of(file) == found.sha256
-    except (LedgerError, OSError):  # whoever needs the ledger or the file says what is wrong
+            found = noted(connection, place)
+    except LedgerError:  # whoever needs the ledger says what is wrong
         return False
+    if found is None or (made_from is not None and found.made_from != made_from()):
+        return False
+    return sha256() == found.sha256
 
 
 class Noting:
@@ -47,7 +63,7 @@ class Noting:
     A ledger that can't be written just now is no reason not to publish: the next run writes again.
     """
 
-    def __init__(self, ledger: LedgerPlace, *files: Path | None) -> None:
+    def __init__(self, ledger: LedgerPlace, *files: Path | str | None) -> None:
         self._ledger = ledger
         self._places = [str(file) for file in files if file is not None]
         self._mark: str | None = None
@@ -62,7 +78,7 @@ class Noting:
                 logger.info("The next run will publish all again: %s", error)
         return self
 
-    def made(self, file: Path | None, made_from: str, sha256: bytes) -> None:
+    def made(self, file: Path | str | None, made_from: str, sha256: bytes) -> None:
         """Say that a file is in place, with the checksum of what was written.
 
         Not of what is there by now: another run may have put its own file in the same place.

@@ -42,6 +42,10 @@ INSERT INTO left_over SELECT link_set, row_key, 'circuit_open' FROM call
 ANTI JOIN left_over USING (link_set, row_key) WHERE retailer = $retailer AND intent = $intent
 """
 
+# Whether a row's link was made, or taken up again, for the plan that a run has enqueued.
+_MADE_FOR = "COALESCE(m.enqueued_by = $enqueued, FALSE)"
+_MOVED_FOR = "COALESCE(m.changed_run_id = $enqueued, FALSE)"
+
 # What a row came to, over the request `r` with its plan (`planned`, `why`), what it has (`m`), its
 # newest operation without a link (`u`), and why it was not tried (`l`). The first one counts.
 _VERDICT = verdict(
@@ -51,9 +55,15 @@ _VERDICT = verdict(
     ("u.op_id = m.op_id", "in_doubt", "needs_review"),
     (
         "m.content_hash = r.content_hash AND r.planned IN ('unchanged', 'reject') "
-        "AND m.changed_run_id IS DISTINCT FROM $run",
+        "AND m.changed_run_id IS DISTINCT FROM $run "
+        f"AND NOT ({_MADE_FOR} OR {_MOVED_FOR})",
         "unchanged",
         "same",
+    ),
+    (
+        f"m.content_hash = r.content_hash AND {_MOVED_FOR} AND m.action <> 'rekey'",
+        "reused",
+        "changed_back",
     ),
     ("m.content_hash = r.content_hash AND r.planned = 'reuse'", "reused", "changed_back"),
     ("m.content_hash = r.content_hash AND m.action = 'rekey'", "rekeyed", "rekeyed"),
@@ -70,13 +80,18 @@ _VERDICT = verdict(
     ("u.state = 'needs_review'", "in_doubt", "needs_review"),
     ("u.state = 'rejected'", "rejected", "refused_by_api"),
     ("r.why = 'earlier_in_doubt'", "in_doubt", "r.why"),
+    ("u.state = 'intended' AND u.turn IS NOT NULL AND l.reason IS NULL", "pending", "enqueued"),
     ("TRUE", "pending", "COALESCE(l.reason, $pending)"),
 )
 _JUDGED = f"""
 SELECT {_VERDICT} AS "incarts.verdict",
        -- A doubt that a run settled has made its row's plan come out as unchanged.
-       CASE WHEN r.planned = 'unchanged' AND m.changed_run_id = $run
-            AND m.content_hash = r.content_hash THEN 'settle' ELSE r.planned END AS action,
+       CASE WHEN r.planned <> 'unchanged' OR m.content_hash IS DISTINCT FROM r.content_hash
+            THEN r.planned
+            WHEN m.changed_run_id = $run THEN 'settle'
+            WHEN {_MOVED_FOR} AND m.action <> 'rekey' THEN 'reuse'
+            WHEN {_MADE_FOR} OR {_MOVED_FOR} THEN m.action
+            ELSE r.planned END AS action,
        -- Whether the newest operation speaks for the row, or the link that it uses.
        u.op_id IS NOT NULL AND (
            m.content_hash IS DISTINCT FROM r.content_hash OR u.op_id = m.op_id
@@ -88,14 +103,9 @@ _FROM = """
 FROM (
     SELECT request.* EXCLUDE (body), COALESCE(decision.action, 'unchanged') AS planned,
            COALESCE(decision.reason, 'same') AS why
-    FROM request LEFT JOIN decision USING (link_set, catalog_row)
+    FROM published_request AS request LEFT JOIN decision USING (link_set, catalog_row)
 ) AS r
-LEFT JOIN shared AS s ON s.link_set = r.link_set AND s.row_key = r.row_key
-LEFT JOIN rekeyed AS k ON k.link_set = r.link_set AND k.row_key = r.row_key
-    AND k.content_hash = r.content_hash AND r.why = 'looks_rekeyed'
-LEFT JOIN zeroless AS z ON z.link_set = r.link_set AND z.row_key = r.row_key
-    AND r.why = 'lost_zeros'
-LEFT JOIN odd_id AS i ON i.link_set = r.link_set AND i.catalog_row = r.catalog_row
+LEFT JOIN noted AS n ON n.link_set = r.link_set AND n.catalog_row = r.catalog_row
 LEFT JOIN made AS m ON m.link_set = r.link_set AND m.row_key = r.row_key
 LEFT JOIN latest AS u
     ON u.link_set = r.link_set AND u.row_key = r.row_key AND u.content_hash = r.content_hash
@@ -103,22 +113,47 @@ LEFT JOIN left_over AS l ON l.link_set = r.link_set AND l.row_key = r.row_key
 """
 
 
-def rows(keys: Mapping[str, pa.Field], columns: str, names: Sequence[str]) -> str:
+# In which of `n` buckets a row is, a power of two: by the first bytes of its key's MD5 as a number,
+# little-endian. That is the same everywhere, and whoever reads the table can work it out, too.
+BUCKET = "(MD5_NUMBER(COALESCE(row_key, '')) & ({n} - 1)::UHUGEINT)::UINTEGER"
+BUCKETS = f"SELECT {BUCKET} AS bucket, COUNT(*) FROM published_request GROUP BY bucket"  # noqa: S608
+
+# The requests whose rows are published. Of a part of a catalog there may be others, to see what its
+# ids are like.
+PUBLISHED = "CREATE OR REPLACE VIEW published_request AS SELECT * FROM request"
+OF_PART = " WHERE row_key IS NULL OR row_key IN (SELECT row_key FROM open_key)"
+OPEN_KEYS = f"""
+SELECT DISTINCT {BUCKET} AS "incarts.bucket", row_key FROM open_key ORDER BY ALL
+"""  # noqa: S608 - our own text
+
+
+def rows(
+    keys: Mapping[str, pa.Field],
+    columns: str,
+    names: Sequence[str],
+    buckets: int | None = None,
+) -> str:
     """Return the query for a table of what each row came to, in the catalog's order.
 
     `keys` are the key columns of the requests by the names under which they are published, `names`
-    all the table's columns in their order. It takes the parameters `run` and `pending`. One pass
-    over everything: the tables are as large as the catalog.
+    all the table's columns in their order. It takes the parameters `run`, `pending` and `enqueued`,
+    the run that enqueued what others carried out, or null. One pass over everything: the tables are
+    as large as the catalog. With `buckets` the rows come by bucket, `incarts.bucket` before the
+    other columns, and in it by link set and key.
     """
+    order, first = '"incarts.row", link_set', ""
+    if buckets is not None:
+        order = '"incarts.bucket", link_set, row_key, catalog_row'
+        first = BUCKET.format(n=buckets) + ' AS "incarts.bucket", '
     key_columns = "".join(f"r.key.{quote(f.name)} AS {quote(name)}, " for name, f in keys.items())
     return f"""
-SELECT {", ".join(quote(name) for name in names)} FROM (
+SELECT {first}{", ".join(quote(name) for name in names)} FROM (
 {_JUDGED}
 {key_columns}
 {columns}
 {_FROM}
 )
-ORDER BY "incarts.row", link_set
+ORDER BY {order}
 """  # noqa: S608 - our own text
 
 
@@ -149,28 +184,7 @@ LINK_COLUMNS = """
        CASE WHEN "incarts.latest" THEN u.http_status ELSE m.http_status END
            AS http_status,
        CASE WHEN "incarts.latest" THEN u.generation ELSE m.generation END AS generation,
-       LIST_CONCAT(r.problems, CASE WHEN s.kinds > 1 THEN [{
-           'severity': 'error', 'field': 'unique_key', 'code': 'duplicate_key',
-           'message': 'rows ' || ARRAY_TO_STRING(s.catalog_rows, ', ')
-               || CASE WHEN s.n > 6 THEN ' and ' || (s.n - 6) || ' more' ELSE '' END
-               || ' (counted from 0) share this key but differ' || COALESCE(' in ' || s.fields, '')
-               || ': keep one, or add a column to unique_key'
-       }] ELSE [] END, CASE WHEN k.row_key IS NOT NULL THEN [{
-           'severity': 'suspicion', 'field': 'unique_key', 'code': 'looks_rekeyed',
-           'message': 'the content is that of row ' || k.was_key
-               || CASE WHEN k.others > 0 THEN ' and ' || k.others || ' more' ELSE '' END
-               || ', which left the catalog: move its link over if it is the same row under '
-               || 'another key, or make a new one (rekeyed: move, or new)'
-       }] ELSE [] END, CASE WHEN z.row_key IS NOT NULL THEN [{
-           'severity': 'suspicion', 'field': 'unique_key', 'code': 'lost_zeros',
-           'message': '"' || z.row_key || '" is shorter than keys beside it that begin with zeros, '
-               || 'such as "' || z.padded_key || '": write it with its zeros, or accept lost_zeros '
-               || 'if it is meant'
-       }] ELSE [] END, CASE WHEN i.id IS NOT NULL THEN [{
-           'severity': 'note', 'field': 'products.retailer_product_id', 'code': 'odd_id',
-           'message': '"' || i.id || '" is unlike the other ids, which are numbers of about '
-               || i.usual || ' digits: see that it is the id of a product'
-       }] ELSE [] END, CASE WHEN LOWER(m.status) <> 'active' THEN [{
+       LIST_CONCAT(r.problems, n.problems, CASE WHEN LOWER(m.status) <> 'active' THEN [{
            'severity': 'note', 'field': 'link_id', 'code': 'not_active',
            'message': 'Incarts said when it made the link that its status is ' || m.status
        }] ELSE [] END, CASE WHEN m.is_shared = 1 THEN [{
@@ -210,12 +224,7 @@ CODE_COLUMNS = """
            AS http_status,
        CASE WHEN "incarts.latest" THEN u.generation
             WHEN "incarts.ours" THEN m.generation END AS generation,
-       LIST_CONCAT(r.problems,
-           CASE WHEN s.kinds > 1 THEN [{
-               'severity': 'error', 'field': 'identifier', 'code': 'duplicate_key',
-               'message': 'rows of this link ask for this identifier with different names or '
-                   || 'metadata: keep one, or give each an identifier of its own'
-           }] ELSE [] END,
+       LIST_CONCAT(r.problems, n.problems,
            CASE WHEN "incarts.latest" AND u.state = 'needs_review' AND u.http_status = 409 THEN [{
                'severity': 'error', 'field': 'identifier', 'code': 'identifier_taken',
                'message': 'the link has a QR code of this identifier that this ledger does not '

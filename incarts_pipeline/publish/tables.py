@@ -6,19 +6,27 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from incarts_pipeline import models, schemas
-from incarts_pipeline.publish import queries
+from incarts_pipeline import kinds, schemas
+from incarts_pipeline.publish import note_queries, queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The table that is published of a kind: its columns behind the key's, and the SQL for them."""
+    """The table that is published of a kind: its columns behind the key's, and the SQL for them.
+
+    `notes` makes the table `noted` that `select` joins.
+    """
 
     columns: pa.Schema
     select: str
+    notes: str
 
 
 TABLES = {
-    models.LINKS: Table(columns=schemas.LINKS, select=queries.LINK_COLUMNS),
-    models.QR_CODES: Table(columns=schemas.QR_CODES, select=queries.CODE_COLUMNS),
+    kinds.LINKS: Table(
+        columns=schemas.LINKS, select=queries.LINK_COLUMNS, notes=note_queries.OF_LINKS
+    ),
+    kinds.QR_CODES: Table(
+        columns=schemas.QR_CODES, select=queries.CODE_COLUMNS, notes=note_queries.OF_CODES
+    ),
 }

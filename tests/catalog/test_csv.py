@@ -388,3 +388,14 @@ def test_a_page_in_place_of_a_file(tmp_path: Path) -> None:
     """What a login puts in place of a download is told for what it is."""
     with pytest.raises(CatalogError, match="is no CSV: it begins with '<!DOCTYPE html>"):
         open_catalog(write(tmp_path / "a.csv", b"<!DOCTYPE html>\n<html><body>Log in"))
+
+
+def test_a_comma_in_a_name_is_no_delimiter(tmp_path: Path) -> None:
+    """Of several signs in a header the one is advised that parts the rows as the header."""
+    (tmp_path / "a.csv").write_text("sku|name, long|price\n1|Soap, white|2\n2|Tea|3\n")
+    with pytest.raises(CatalogError) as caught:
+        open_catalog(tmp_path / "a.csv")
+    assert "has '|' where ',' should be" in caught.value.message
+    (tmp_path / "a.tsv").write_text("sku|name, a, b, c\n1|Soap\n2|Tea\n")
+    with pytest.raises(CatalogError, match=r"has '\|' where"):
+        open_catalog(tmp_path / "a.tsv")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from incarts_pipeline.catalog import open_catalog
+from incarts_pipeline.catalog import open_catalog, package
 from incarts_pipeline.errors import MissingExtraError
+from incarts_pipeline.installation import install_line
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,8 @@ def test_a_missing_extra_names_itself(
     with pytest.raises(MissingExtraError) as caught:
         open_catalog(tmp_path / name)
     assert module.partition(".")[0] in caught.value.message
-    assert caught.value.fix == f"pip install 'incarts-pipeline[{extra}]'"
+    assert caught.value.fix == install_line(extra)
+    assert f"[{extra}]" in install_line(extra)
 
 
 def test_a_delta_table_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +40,17 @@ def test_a_delta_table_without_its_package(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "_delta_log").mkdir()
     with pytest.raises(MissingExtraError, match="deltalake"):
         open_catalog(tmp_path)
+
+
+def test_a_package_that_lacks_something_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who has it installed reads what it lacks, as the package says it."""
+    (tmp_path / "lacking.py").write_text("import nobodys_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingExtraError) as caught:
+        package("lacking", "spark", "Spark frames")
+    assert caught.value.message == (
+        "Spark frames need the package lacking, which can't be used: "
+        "No module named 'nobodys_package'."
+    )

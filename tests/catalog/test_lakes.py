@@ -58,6 +58,26 @@ def test_delta_features_that_hide_rows_are_refused(tmp_path: Path) -> None:
         open_catalog(path)
 
 
+def test_a_file_that_begins_like_a_delta_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is a file."""
+    monkeypatch.chdir(tmp_path)
+    Path("delta+x.csv").write_text("sku\n1\n", encoding="utf-8")
+    assert rows_of("delta+x.csv") == [{"sku": "1"}]
+    with pytest.raises(CatalogError, match="There is no folder in delta://"):
+        open_catalog("delta://")
+
+
+def test_a_delta_table_at_home(delta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version that a plan keeps is of the table there."""
+    monkeypatch.setenv("HOME", str(delta.parent))
+    for source in ("~/delta", "delta://~/delta"):
+        catalog = open_catalog(source)
+        assert catalog.version is not None
+        assert rows_of(catalog.version.source) == LEFT
+
+
 def test_a_folder_above_a_delta_table_is_refused(delta: Path) -> None:
     """Files of a table inside of a folder are not taken for rows."""
     with pytest.raises(CatalogError, match=r"is a Delta table.* Pass the folder of the table"):

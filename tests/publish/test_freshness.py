@@ -22,7 +22,7 @@ from incarts_pipeline.maintenance.import_links import import_links
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.prepare.partition import Partition
-from incarts_pipeline.publish import freshness, publish
+from incarts_pipeline.publish import freshness, rows
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import Settings
 from tests.support.runs import Run, products
@@ -304,7 +304,7 @@ def test_a_file_of_another_version_is_written_again(
 ) -> None:
     """What another version wrote may look different."""
     quiet(run)
-    monkeypatch.setattr(publish, name, value)
+    monkeypatch.setattr(rows, name, value)
     assert kept(lambda: run(products(4))) == []
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from incarts_pipeline.errors import PublishError, RefusedError
@@ -23,22 +20,6 @@ from incarts_pipeline.settings import Settings
 from incarts_pipeline.sync import run_blocking
 from tests.support.runs import Run, products
 from tests.support.sqlite_files import opened
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 bucket on this machine, as the start of a URI and its options."""
-    for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket="links")
-    client.close()
-    yield f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
 
 
 def test_companions_stand_beside_the_output() -> None:
@@ -85,8 +66,10 @@ def test_output_in_no_folder(run: Run) -> None:
     ("place", "message"),
     [
         ("links.csv", r"links\.csv isn't named like"),
-        ("links", r"Let its name end with \.parquet"),
-        ("folder", r"is a folder.* Name a file in it"),
+        ("links", r"Let its name end with \.parquet, or with a slash for a folder"),
+        ("folder", r"is a folder.* Name a file in it, like links\.parquet, or end it with a slash"),
+        ("links.Parquet/", r"is a file\. Leave the slash"),
+        ("nowhere/links/", r"doesn't exist"),
         ("folder.parquet", r"is a folder"),
         ("nowhere/links.parquet", r"doesn't exist"),
     ],
@@ -95,9 +78,15 @@ def test_place_where_no_table_can_be(tmp_path: Path, place: str, message: str) -
     """What can't be, or wouldn't be, a Parquet file is refused with what to do."""
     for name in ("folder", "folder.parquet"):
         (tmp_path / name).mkdir()
+    (tmp_path / "links.Parquet").touch()
     with pytest.raises(PublishError, match=message):
-        check_place(str(tmp_path / place))
-    check_place(str(tmp_path / "links.Parquet"))
+        check_place(f"{tmp_path}/{place}", or_folder=True)
+    for fine in ("links.Parquet", "folder/", "new/"):
+        check_place(f"{tmp_path}/{fine}", or_folder=True)
+    with pytest.raises(
+        PublishError, match=r"is a folder\. Name a file in it, like links.parquet\.$"
+    ):
+        check_place(f"{tmp_path}/new/")
 
 
 def test_output_that_is_something_else(run: Run, tmp_path: Path) -> None:
