@@ -121,6 +121,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._wakes: list[asyncio.Event] = []
         self.reason: Reason | None = None
 
     def request(self, reason: Reason) -> None:
@@ -129,6 +130,12 @@ class Stop:
             self.reason = reason
         # Set after the reason, which whoever wakes reads at once.
         self._event.set()
+        for event in self._wakes:
+            event.set()
+
+    def wakes(self, event: asyncio.Event) -> None:
+        """Have an event set, too, when the end is asked for: for who waits for several things."""
+        self._wakes.append(event)
 
     @property
     def requested(self) -> bool:

@@ -8,7 +8,7 @@ none of it is wanted here. So it is known, too, which errors come before a reque
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -38,20 +38,34 @@ class AiohttpTransport:
 
     def __init__(
         self,
-        module: ModuleType,
         context: ssl.SSLContext,
         max_connections: int,
         proxy: Proxy | None = None,
         connect_timeout: float = 5.0,
     ) -> None:
-        self._aiohttp = module
         self._context = context
         self._max_connections = max_connections
         self._proxy = proxy
-        self._timeout = module.ClientTimeout(connect=connect_timeout)
+        self._connect_timeout = connect_timeout
         self._kept: aiohttp.TCPConnector | None = None
         self._fresh: aiohttp.TCPConnector | None = None
         self._target: _Target | None = None
+
+    @cached_property
+    def _aiohttp(self) -> ModuleType:
+        """The library, which a run that sends nothing does not wait for."""
+        import aiohttp
+
+        return aiohttp
+
+    @cached_property
+    def _timeout(self) -> aiohttp.ClientTimeout:
+        timeout: aiohttp.ClientTimeout = self._aiohttp.ClientTimeout(connect=self._connect_timeout)
+        return timeout
+
+    def prepare(self) -> None:
+        """Load the library, as `Transport` says."""
+        _ = self._aiohttp
 
     async def exchange(
         self,

@@ -120,6 +120,10 @@ class IncartsClient:
     ) -> None:
         await self._transport.aclose()
 
+    def prepare(self) -> None:
+        """Load what requests need, lest it count to the time that the first of them takes."""
+        self._transport.prepare()
+
     async def post(
         self,
         endpoint: Endpoint[Link | QrCode],

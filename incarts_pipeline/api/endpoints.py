@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
-from incarts_pipeline import models
+from incarts_pipeline import kinds
 from incarts_pipeline.api.responses import parse_link, parse_made_code
 from incarts_pipeline.models import Link, QrCode
 
@@ -45,16 +45,16 @@ class Endpoint(Generic[Made]):
 
 
 LINK = Endpoint(path="/v1/links/{linkId}", parse=parse_link)
-LINKS = Endpoint(path=models.LINKS.path, parse=parse_link)
-QR_CODES = Endpoint(path=models.QR_CODES.path, parse=parse_made_code)
+LINKS = Endpoint(path=kinds.LINKS.path, parse=parse_link)
+QR_CODES = Endpoint(path=kinds.QR_CODES.path, parse=parse_made_code)
 
 
-_OF_KIND: dict[models.Kind, Endpoint[Link] | Endpoint[QrCode]] = {
-    models.LINKS: LINKS,
-    models.QR_CODES: QR_CODES,
+_OF_KIND: dict[kinds.Kind, Endpoint[Link] | Endpoint[QrCode]] = {
+    kinds.LINKS: LINKS,
+    kinds.QR_CODES: QR_CODES,
 }
 
 
-def endpoint_of(kind: models.Kind) -> Endpoint[Link] | Endpoint[QrCode]:
+def endpoint_of(kind: kinds.Kind) -> Endpoint[Link] | Endpoint[QrCode]:
     """Return where things of a kind are made."""
     return _OF_KIND[kind]

@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from types import ModuleType
+from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -57,6 +57,9 @@ _KEEP_ALIVE = 30.0  # seconds; servers and what stands before them mostly wait l
 
 class Transport(Protocol):
     """Sends requests, each once, and reads their whole answers."""
+
+    def prepare(self) -> None:
+        """Load what requests need, lest it count to the time that the first of them takes."""
 
     async def exchange(
         self,
@@ -90,6 +93,9 @@ class HttpxTransport:
         self._kept, self._fresh = kept, fresh
         self._timeouts = {"connect": connect_timeout, "pool": connect_timeout}
         self._timeouts |= {"read": read_timeout, "write": read_timeout}
+
+    def prepare(self) -> None:
+        """Do nothing: all is loaded."""
 
     async def exchange(
         self,
@@ -154,9 +160,8 @@ def make_transport(
     proxy = proxy_for(base_url)
     for name in _TALKATIVE:
         logger_of(name)
-    module = _aiohttp()
-    if module is not None:
-        return AiohttpTransport(module, context, max_connections, proxy, connect_timeout)
+    if find_spec("aiohttp") is not None:
+        return AiohttpTransport(context, max_connections, proxy, connect_timeout)
 
     told = None if proxy is None else httpx.Proxy(proxy.url, headers=proxy.headers)
 
@@ -169,14 +174,6 @@ def make_transport(
         return httpx.AsyncHTTPTransport(verify=context, limits=limits, retries=0, proxy=told)
 
     return HttpxTransport(through(max_connections), through(0), connect_timeout, read_timeout)
-
-
-def _aiohttp() -> ModuleType | None:
-    try:
-        import aiohttp
-    except ImportError:
-        return None
-    return aiohttp
 
 
 async def read_all(stream: httpx.AsyncByteStream) -> bytes:

@@ -27,9 +27,18 @@ _OPTION = re.compile(
 )
 _STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "wasb", "wasbs", "hdfs"})
 _NAMED_BY_USER = frozenset({"abfs", "abfss", "wasb", "wasbs"})  # container@account
+_DELTA = "delta://"
 # Options that may be shown; whatever else a store's URI has may be a token.
 _HARMLESS = frozenset(
-    {"endpoint_override", "scheme", "region", "retry_limit_seconds", "allow_bucket_creation"}
+    {
+        "endpoint_override",
+        "scheme",
+        "region",
+        "retry_limit_seconds",
+        "allow_bucket_creation",
+        "version",
+        "snapshot",
+    }
 )
 _SIGNS = re.compile(
     r"(?:^|[-_])(?:sig|signature|token|secret|password|passwd|pwd|credentials?|key|apikey|auth"
@@ -55,6 +64,8 @@ def uri_place(uri: str) -> str:
     """Return a URI's place alone, without user, password and options; a path as it is."""
     if "://" not in uri:
         return uri
+    if uri.startswith(_DELTA):  # a path comes behind it
+        return uri.partition("?")[0]
     scheme, _, rest = uri.partition("://")
     user, host = _user_of(scheme, rest)
     parts = urlsplit(f"{scheme}://{rest[len(user) + 1 :] if host else rest}")
@@ -99,7 +110,7 @@ def _user_of(scheme: str, rest: str) -> tuple[str, bool]:
         user = whole
     if ":" in user:
         return user, True
-    is_host = "/" in user or scheme.lower() in _NAMED_BY_USER
+    is_host = "/" in user or _store(scheme) in _NAMED_BY_USER
     return ("", False) if is_host or not user else (user, True)
 
 
@@ -114,6 +125,10 @@ def _tokens(scheme: str, rest: str) -> Iterator[re.Match[str]]:
 
 def _is_secret(scheme: str, name: str) -> bool:
     plain = unquote(name).lower().rstrip("[]")
-    if scheme.lower() in _STORES:
+    if _store(scheme) in _STORES:
         return plain not in _HARMLESS
     return _SIGNS.search(plain) is not None
+
+
+def _store(scheme: str) -> str:
+    return scheme.lower().removeprefix("delta+")

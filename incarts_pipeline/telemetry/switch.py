@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any
 
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.outgoing import logger_of
 
 logger = logger_of(__name__)
@@ -52,9 +53,9 @@ def _made(signal: str) -> Any:
     except ImportError as error:
         # The variables may be meant for other programs: no reason to make no links.
         logger.warning(
-            "The variables OTEL_… ask for telemetry, which needs the package %s: "
-            "pip install 'incarts-pipeline[otel]'",
+            "The variables OTEL_… ask for telemetry, which needs the package %s: %s",
             error.name,
+            install_line("otel"),
         )
         return None
 

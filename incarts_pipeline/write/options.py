@@ -31,3 +31,19 @@ class WriteOptions:
     if_running: IfRunning = IfRunning.WAIT
     max_in_flight: int | None = None
     approved: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOptions:
+    """How far a worker goes.
+
+    `link_sets` names those that it works on, none for all of its project; `limit` is a number of
+    links, `max_duration` in seconds; `wait_for_work` is for how many seconds it waits when nothing
+    is enqueued.
+    """
+
+    link_sets: Sequence[str] = ()
+    limit: int | None = None
+    max_duration: float | None = None
+    wait_for_work: float | None = None
+    max_in_flight: int | None = None

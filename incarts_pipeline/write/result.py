@@ -48,7 +48,8 @@ class LeftOver:
 class WriteResult:
     """How a run ended. `busy` and `moved` are (link set, row key) of calls left to another run.
 
-    `made_by_others` counts, by the id of the run that made them, the links that it waited for.
+    `made_by_others` counts, by the id of the run that made them, the links that it waited for;
+    `remaining` calls are left to later runs.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class WriteResult:
     forbidden: Mapping[tuple[str, str], str]
     accepted: int
     requests: int
+    remaining: int = 0
     unrecorded: Sequence[str] = ()
     busy: Sequence[tuple[str, str]] = field(default=(), repr=False)
     moved: Sequence[tuple[str, str]] = field(default=(), repr=False)

@@ -8,22 +8,19 @@ A lease is renewed beside all that, and says to other runs that what this one cl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Clock, Stamp
-from incarts_pipeline.errors import LedgerError, RefusedError
 from incarts_pipeline.failpoints import Place, passing
 from incarts_pipeline.ledger import (
     COMPLETE,
     FINISHED,
-    RENEW_SECONDS,
     Call,
     Claim,
     Journal,
@@ -31,9 +28,11 @@ from incarts_pipeline.ledger import (
     LivingRun,
     Operation,
     Process,
+    Progress,
     busy_elsewhere,
     claim_calls,
     claim_doubts,
+    drop_withdrawn,
     end_run,
     has_open,
     hold_disputed,
@@ -43,32 +42,27 @@ from incarts_pipeline.ledger import (
     made_by_others,
     mark_missing,
     rekey,
-    renew,
     reuse,
-    save_rate,
     start_run,
+    withdraw,
 )
 from incarts_pipeline.models import Reason
 from incarts_pipeline.outgoing import logger_of
 from incarts_pipeline.plan import Plan, replan
-from incarts_pipeline.rate_limit import Learned
 from incarts_pipeline.sync import Stop
-from incarts_pipeline.text import Option, OptionText, counted
-from incarts_pipeline.write.attempts import Attempts
+from incarts_pipeline.text import OptionText, counted
 from incarts_pipeline.write.calls_ahead import calls_ahead
 from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.garbage_collection import less_garbage_collection
+from incarts_pipeline.write.lease import Lease, refuse_beside
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import IfRunning, WriteOptions
 from incarts_pipeline.write.result import WriteResult, lines_of
-from incarts_pipeline.write.send import MOST_FAILURES, Sender, Sending
+from incarts_pipeline.write.send import Sender
 from incarts_pipeline.write.throttle import Throttle
 
 logger = logger_of(__name__)
 
-T = TypeVar("T")
-
-_GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 _POLL_SECONDS = 0.5
 _REKEYED_AT_ONCE = 500  # rows; a group of the journal holds up what is sent beside it
 
@@ -96,13 +90,16 @@ class Writer:
         self._options = options
         self._approved = plan.figures.refusals
         self._me = Process.current()
-        self._kept_rate: Learned | None = sender.throttle.rate.learned
+        self._lease = Lease(sender, run_id)
         self._busy: list[Call] = []
+        self._others_settle = False  # whether another run was at doubts when none was left for us
         self._moved: list[tuple[str, str]] = []
         self._awaited: set[tuple[int, str]] = set()  # rows that another run was sending
         self._made_by_others: dict[str, int] = {}
         self._began: Stamp = sender.throttle.clock.now()
         self._is_carried_out = False
+        self._done_before = 0  # calls that were settled before the plan's own were begun
+        self._withdrew = 0
 
     async def run(self) -> WriteResult:
         """Carry the plan out and return how it ended.
@@ -112,7 +109,7 @@ class Writer:
             LedgerError: the run could not be recorded; nothing was sent.
         """
         await self._journal.run(self._begin)
-        lease = asyncio.create_task(self._keep_lease())
+        lease = asyncio.create_task(self._lease.keep())
         try:
             # Whatever happens from here on, the run's end is recorded: else others would wait for
             # its lease to lapse.
@@ -128,18 +125,11 @@ class Writer:
     def _begin(self, connection: sa.Connection) -> None:
         now = self._clock.now()
         names = frozenset(self._set_ids)
-        living = self._living(connection).values()
-        others = [str(run) for run in living if run.link_sets & names]
-        if others and self._options.if_running is IfRunning.FAIL:
-            raise RefusedError(
-                f"Another run is at work on this link set: {', '.join(others)}.",
-                fix=OptionText(
-                    "Wait for it, stop it with `incarts stop`, or leave ",
-                    Option(name="if_running"),
-                    " at wait.",
-                ),
-                guard="running",
-            )
+        living = self._living(connection)
+        refuse_beside(living, names, self._options.if_running)
+        # What is enqueued is of an earlier plan of these rows.
+        partition = self._plan.options.partition
+        self._withdrew = withdraw(connection, self._set_ids, living, partition)
         # A plan file goes on by what the runs that carried it out have done.
         digest = self._plan.saved or self._options.approved
         start_run(connection, self._run_id, names, self._me, now, approved=digest)
@@ -155,6 +145,7 @@ class Writer:
         # Counted only now, as settled doubts may have changed what is called for.
         calls, limit = self._plan.figures.calls, self._options.limit
         self._metrics.planned += calls if limit is None else min(calls, limit)
+        self._done_before = self._metrics.done
         await self._make(self._batches())
         if self._options.if_running is IfRunning.WAIT:
             await self._wait_for_others()
@@ -165,7 +156,7 @@ class Writer:
         """Send every operation in doubt of our link sets again; return how many there were."""
         count = 0
         while not self._stop.requested:
-            found = await self._recorded(self._claim_doubts)
+            found = await self._sender.recorded(self._claim_doubts)
             if not found:
                 break
             count += len(found)
@@ -173,7 +164,7 @@ class Writer:
             at_home = await asyncio.to_thread(self._plan.rows_that_stay, self._set_ids)
             # All of a batch are settled or given up before the next is claimed: a doubt that is
             # claimed and not yet sent again can't be taken over by another run meanwhile.
-            async with self._attempts() as begun:
+            async with self._sender.attempts() as begun:
                 rows = [(operation.set_id, operation.row_key) for operation in found]
                 await begun.begin(
                     [
@@ -187,7 +178,12 @@ class Writer:
         living = self._living(connection)
         set_ids = list(self._set_ids.values())
         hold_disputed(connection, set_ids, self._clock.now())
-        return claim_doubts(connection, set_ids, self._run_id, living)
+        found = claim_doubts(connection, set_ids, self._run_id, living)
+        # Asked in the same transaction: a doubt is either ours now or another's, whoever ends or
+        # claims next.
+        others = [run_id for run_id in living if run_id != self._run_id]
+        self._others_settle = not found and busy_elsewhere(connection, set_ids, others)
+        return found
 
     def _living(self, connection: sa.Connection) -> dict[str, LivingRun]:
         """Return the living runs, while no other one begins or claims."""
@@ -213,7 +209,7 @@ class Writer:
         """Tell the ledger what links that were imported without their content are made of."""
         batches = self._plan.unknown_contents()
         while contents := await asyncio.to_thread(next, batches, None):
-            await self._recorded(partial(learn, contents=contents))
+            await self._sender.recorded(partial(learn, contents=contents))
 
     async def _reuse_links(self) -> None:
         """Move rows back to a link that they had before; no request is needed for that."""
@@ -221,7 +217,7 @@ class Writer:
         if not moves or self._stop.requested:
             return
         now = self._clock.now()
-        late = await self._recorded(lambda c: reuse(c, moves, self._run_id, now))
+        late = await self._sender.recorded(lambda c: reuse(c, moves, self._run_id, now))
         names = {set_id: name for name, set_id in self._set_ids.items()}
         self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
 
@@ -230,7 +226,7 @@ class Writer:
         moves = iter(await asyncio.to_thread(self._plan.rekeys, self._set_ids))
         names = {set_id: name for name, set_id in self._set_ids.items()}
         while (batch := list(islice(moves, _REKEYED_AT_ONCE))) and not self._stop.requested:
-            late = await self._recorded(partial(self._rekey, batch))
+            late = await self._sender.recorded(partial(self._rekey, batch))
             self._moved += [(names[move.set_id], move.row_key) for move in late or ()]
 
     def _rekey(self, moves: list[KeyChange], connection: sa.Connection) -> list[KeyChange]:
@@ -245,7 +241,7 @@ class Writer:
     async def _make(self, batches: Iterator[list[Call]]) -> None:
         """Claim calls a batch at a time and send those that are ours."""
         ahead = calls_ahead(batches, self._throttle.rate)
-        async with self._attempts() as begun, aclosing(ahead):
+        async with self._sender.attempts() as begun, aclosing(ahead):
             async for calls in ahead:
                 if self._stop.requested:
                     return
@@ -256,7 +252,7 @@ class Writer:
         passing(Place.BEFORE_INTENT)
         # The intents are on disk before anything leaves, with their bodies: whoever goes on after a
         # crash sends the same bytes under the same key.
-        answers = await self._recorded(partial(self._claim_calls, calls))
+        answers = await self._sender.recorded(partial(self._claim_calls, calls))
         if answers is None:
             return []
         passing(Place.INTENDED)
@@ -280,39 +276,25 @@ class Writer:
             retry_rejected=self._plan.options.retry_rejected,
         )
 
-    def _attempts(self) -> Attempts[Sending]:
-        return Attempts(
-            self._throttle, most=MOST_FAILURES, grace=_GRACE_SECONDS, prepare=self._sender.mark
-        )
-
-    async def _recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
-        """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""
-        try:
-            return await self._journal.run(work)
-        except LedgerError as error:
-            self._throttle.end_for_ledger(error)
-            return None
-
     async def _wait_for_others(self) -> None:
         """Wait for rows that another run is sending, and take over what it leaves behind."""
-        set_ids = list(self._set_ids.values())
         while not self._stop.requested:
             calls, self._busy = self._busy, []
-            waiting = await self._recorded(lambda c: busy_elsewhere(c, set_ids, self._others(c)))
             # A run that died meanwhile leaves doubts. What they are settled to changes what the
             # other rows need; under a limit the rest is for another run.
             if await self._settle_doubts() and self._options.limit is None:
                 await self._plan_again()
+                self._done_before = self._metrics.done
                 await self._make(self._batches())
             elif calls:
                 await self._make(iter([calls]))
-            if not self._busy and not (waiting and self._plan.figures.doubts):
+            if not self._busy and not (self._others_settle and self._plan.figures.doubts):
                 break
-            await self._recorded(self._say_who_is_waited_for)
+            await self._sender.recorded(self._say_who_is_waited_for)
             await self._stop.sleep(_POLL_SECONDS)
         self._metrics.waiting = ""
         if self._awaited:
-            self._made_by_others = await self._recorded(self._count_made_by_others) or {}
+            self._made_by_others = await self._sender.recorded(self._count_made_by_others) or {}
 
     def _say_who_is_waited_for(self, connection: sa.Connection) -> None:
         living = living_runs(connection, self._me, self._clock.now())
@@ -331,54 +313,35 @@ class Writer:
     def _count_made_by_others(self, connection: sa.Connection) -> dict[str, int]:
         return made_by_others(connection, self._awaited, self._run_id, self._began)
 
-    def _others(self, connection: sa.Connection) -> list[str]:
-        """Return the living runs but this one."""
-        living = living_runs(connection, self._me, self._clock.now())
-        return [run_id for run_id in living if run_id != self._run_id]
-
-    async def _keep_lease(self) -> None:
-        """Renew the lease, and look whether somebody asked this run to stop."""
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            try:
-                asked = await self._journal.run(lambda c: renew(c, self._run_id, self._clock.now()))
-            except Exception:
-                # No end of the run. Should the lease lapse, another run may take operations over;
-                # then they can't be marked as sent here any more, and nothing leaves unmarked.
-                logger.exception("the run's lease could not be renewed")
-                continue
-            if asked:
-                self._stop.request(Reason.STOPPED)
-            if moved := self._journal.moved:
-                self._throttle.end_for_ledger(moved)
-            await self._save_rate()
-
-    async def _save_rate(self) -> None:
-        """Keep what was learned of the rate limit for the next run."""
-        fingerprint = self._sender.rule.api_key_fingerprint
-        learned = self._throttle.rate.learned
-        if fingerprint is None or learned is None or learned == self._kept_rate:
-            return
-        now = self._clock.now()
-        try:
-            await self._journal.run(lambda c: save_rate(c, fingerprint, learned, now))
-        except Exception:  # no reason to lose the lease, or not to record the run's end
-            logger.exception("what was learned of the rate limit could not be kept")
-        else:
-            self._kept_rate = learned
-
     async def _end(self) -> None:
         """Record how the run ended; when the ledger can't, its lease ends by itself."""
         circuits, now = self._throttle.circuits, self._clock.now()
         try:
             # The guard that ended the run must see the same rows again.
-            if circuits.end is None or circuits.end.kind is not EndKind.REFUSED:
-                missing, back = self._plan.missing_changes(self._set_ids)
-                await self._journal.run(lambda c: mark_missing(c, missing, back, now))
-            await self._save_rate()
-            await self._journal.run(lambda c: end_run(c, self._run_id, self._outcome(c), now))
+            refused = circuits.end is not None and circuits.end.kind is EndKind.REFUSED
+            changes = ([], []) if refused else self._plan.missing_changes(self._set_ids)
+            await self._lease.save_rate()
+
+            def ended(connection: sa.Connection) -> None:
+                mark_missing(connection, *changes, now)
+                if self._withdrew:
+                    drop_withdrawn(connection, self._set_ids.values())
+                outcome = self._outcome(connection)
+                end_run(connection, self._run_id, outcome, now, self._progress())
+
+            await self._journal.run(ended)
         except Exception:
             logger.exception("the end of the run could not be recorded")
+
+    def _progress(self) -> Progress | None:
+        if not self._plan.kind.is_catalog:
+            return None
+        return Progress(made=self._throttle.circuits.accepted, remaining=self._remaining())
+
+    def _remaining(self) -> int:
+        """Return how many of the plan's calls nobody has made."""
+        tried = self._metrics.done - self._done_before + sum(self._made_by_others.values())
+        return max(0, self._plan.figures.calls - tried)
 
     def _outcome(self, connection: sa.Connection) -> str:
         """Say why the run was stopped, or whether the catalog has all links that it may have."""
@@ -401,6 +364,7 @@ class Writer:
             forbidden=dict(circuits.forbidden),
             accepted=circuits.accepted,
             requests=self._metrics.requests,
+            remaining=self._remaining(),
             unrecorded=lines_of(self._journal.unrecorded),
             busy=[(call.link_set, call.row_key) for call in self._busy],
             moved=self._moved,

@@ -8,13 +8,17 @@ with the same key and the same bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import sqlalchemy as sa
 
 from incarts_pipeline.api import IncartsClient, endpoint_of, new_correlation_id
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.errors import LedgerError
 from incarts_pipeline.failpoints import Place, passing, passing_soon
+from incarts_pipeline.kinds import kind_for
 from incarts_pipeline.ledger import (
     LEASE_SECONDS,
     Journal,
@@ -25,13 +29,16 @@ from incarts_pipeline.ledger import (
     ReplayRule,
     Sent,
 )
-from incarts_pipeline.models import Answer, AnswerKind, State, kind_for
+from incarts_pipeline.models import Answer, AnswerKind, State
 from incarts_pipeline.outgoing import logger_of
-from incarts_pipeline.write.attempts import AttemptResult
+from incarts_pipeline.write.attempts import AttemptResult, Attempts
 from incarts_pipeline.write.throttle import Slot, Throttle
 
 logger = logger_of(__name__)
 
+T = TypeVar("T")
+
+GRACE_SECONDS = 20.0  # for what is in flight when the end is asked for
 # After so many failures of a kind a run gives up: a doubt is the next run's to go on with, and what
 # provably had no effect is pending.
 MOST_FAILURES = {AttemptResult.IN_DOUBT: 8, AttemptResult.NO_EFFECT: 12}
@@ -59,12 +66,25 @@ class Sender:
         known = list(operation.earlier_ids)
         return Sending(self, operation, operation.operation_state, known)
 
+    def attempts(self) -> Attempts[Sending]:
+        """Return what begins sendings as slots come free; those that leave together are marked."""
+        return Attempts(self.throttle, most=MOST_FAILURES, grace=GRACE_SECONDS, prepare=self.mark)
+
+    async def recorded(self, work: Callable[[sa.Connection], T]) -> T | None:
+        """Run a piece of the ledger's work; when it can't be recorded, end the run: None."""
+        try:
+            return await self.journal.run(work)
+        except LedgerError as error:
+            self.throttle.end_for_ledger(error)
+            return None
+
     async def mark(self, flight: Sequence[Sending]) -> Sequence[Sending]:
         """Mark the next attempt of each on disk; return those that may leave."""
         now = self.throttle.clock.now()
         allowed = [one for one in flight if one.may_be_sent(now)]
         if not allowed:
             return ()
+        self.client.prepare()
         marks = [one.next_attempt(now) for one in allowed]
         try:
             ours = await self.journal.mark_sent(marks)

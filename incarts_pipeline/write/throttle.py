@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -43,11 +43,16 @@ class Throttle:
     metrics: RunMetrics
     in_flight: ConcurrencyLimit
     waits: bool = False  # also for a quota that lasts longer than a run usually waits
+    news: asyncio.Event = field(default_factory=asyncio.Event)  # sooner than a wait said
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _acquired: int = 0  # slots
     _stale_before: float = float("-inf")  # monotonic seconds
     _released: asyncio.Event = field(default_factory=asyncio.Event)
     _departing: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        """Have the run's end wake who waits for the pace."""
+        self.stop.wakes(self.news)
 
     def slot(self, retailer: str, intent: str) -> Slot:
         """Return the slot of one request, not yet acquired."""
@@ -85,8 +90,17 @@ class Throttle:
                     return decided
                 if wait > 0:
                     self._say_why(wait, now)
-                    await self.stop.sleep(wait)
+                    await self._rest(wait)
             return 0
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep; but permits may come sooner than was told, and so may the run's end."""
+        self.news.clear()
+        if self.stop.requested:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.news.wait()
 
     def _permit(self, slots: Sequence[Slot], room: int, now: float) -> tuple[int, float]:
         """Let the first of the slots have a turn; return how many, and the seconds to the next."""
@@ -220,7 +234,8 @@ async def open_throttle(
     `learned` is what the ledger knows of the rate limit; `most` caps how many requests may be under
     way, None leaves that to the pace.
     """
-    async with pacing(settings, run_id, learned, clock, paces_at(settings.ledger, clock)) as rate:
+    news, open_pace = asyncio.Event(), paces_at(settings.ledger, clock)
+    async with pacing(settings, run_id, learned, clock, open_pace, news) as rate:
         yield Throttle(
             rate=rate,
             circuits=Circuits(),
@@ -229,6 +244,7 @@ async def open_throttle(
             metrics=metrics,
             in_flight=ConcurrencyLimit(most),
             waits=settings.wait,
+            news=news,
         )
 
 

@@ -40,6 +40,7 @@ from incarts_pipeline.settings import load_settings
         ("https://h/x;jsessionid=ABC", "https://h/x;jsessionid=…"),
         ("https://h/x?access_token[]=abc", "https://h/x?access_token[]=…"),
         ("s3://b/x?secret_key=a;bc", "s3://b/x?secret_key=…"),
+        ("delta+s3://b/x?access=abc&version=3", "delta+s3://b/x?access=…&version=3"),
     ],
 )
 def test_what_is_shown_of_a_uri(uri: str, seen: str) -> None:
@@ -56,6 +57,9 @@ def test_what_is_shown_of_a_uri(uri: str, seen: str) -> None:
         "s3://bucket/a@b/x?region=eu&endpoint_override=localhost",
         "https://shop.example/?promo_code=x#size=2",
         "s3://bucket/dt=1;x=2/y",
+        "delta+s3://bucket/links?region=eu&version=3",
+        "s3://bucket/v3.metadata.json?snapshot=8123",
+        "delta+abfss://container@account.dfs.core.windows.net/links",
         '{"to": "https://a.example:8443/x", "by": "bob@shop.example"}',
         "see https://a.example: ask bob@shop.example",
         "mailto:bob@shop.example",
@@ -73,6 +77,8 @@ def test_a_place_has_neither_credentials_nor_options() -> None:
     """What names a file is the same however it is signed."""
     assert uri_place("s3://u:p/w@bucket/x?region=y") == "s3://bucket/x"
     assert uri_place("data/x.csv?") == "data/x.csv?"
+    assert uri_place("delta:///data/links?version=3") == "delta:///data/links"
+    assert uri_place("delta+s3://u:p@bucket/x?region=y&version=3") == "delta+s3://bucket/x"
 
 
 def test_kept_credentials_are_hidden_alone() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from incarts_pipeline.api import client_of
@@ -14,13 +15,14 @@ from incarts_pipeline.api.probe import probe
 from incarts_pipeline.clock import Clock, Stamp
 from incarts_pipeline.display.summary import made_line
 from incarts_pipeline.errors import RefusedError
-from incarts_pipeline.ledger import replay_rule
+from incarts_pipeline.ledger import Process, claim_doubts, end_run, replay_rule, start_run
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
 from incarts_pipeline.settings import LedgerPlace, Settings, key_fingerprint
 from incarts_pipeline.sync import run_blocking
+from incarts_pipeline.write import run as writing
 from incarts_pipeline.write.circuit_breaker import EndKind
 from tests.support.clocks import LaterClock
 from tests.support.ledgers import said
@@ -73,6 +75,38 @@ def test_next_run_settles_a_doubt_first(run: Run, box: Sandbox) -> None:
     assert row()["status"] == "created"
     assert len({one.idempotency_key for one in box.requests()}) == 1
     assert (box.audit().links, box.audit().second_bodies) == (1, 0)
+
+
+def test_doubt_that_another_run_takes_on_meanwhile_is_waited_for(
+    run: Run, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that had it dies while this one waits, and a third is faster to take it on."""
+    box.fail_next("error_after", times=3)
+    assert run(products(1), until=1).exit_code() == 3
+    asked = 0
+
+    def claimed(
+        connection: sa.Connection, set_ids: list[int], run_id: str, living: dict[str, object]
+    ) -> object:
+        nonlocal asked
+        asked += 1
+        now = Clock().now()
+        if asked == 1:  # the dead run's lease has not lapsed
+            return []
+        if asked == 2:
+            start_run(connection, "faster", ["test"], Process.current(), now)
+            assert claim_doubts(connection, set_ids, "faster", living)
+            living["faster"] = None
+            return []
+        if asked == 3:
+            end_run(connection, "faster", "finished", now)
+            living.pop("faster")
+        return claim_doubts(connection, set_ids, run_id, living)
+
+    monkeypatch.setattr(writing, "claim_doubts", claimed)
+    assert run(products(1)).exit_code() == 0
+    assert row()["status"] == "created"
+    assert (box.audit().links, box.audit().duplicates) == (1, 0)
 
 
 def test_old_doubt_needs_review(

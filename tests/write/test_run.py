@@ -38,8 +38,8 @@ def test_heartbeat_survives_a_ledger_that_was_locked(
         raise LedgerLockedError("Another program holds the ledger locked.")
 
     failed = threading.Event()
-    monkeypatch.setattr("incarts_pipeline.write.run.RENEW_SECONDS", 0.05)
-    monkeypatch.setattr("incarts_pipeline.write.run.save_rate", fails)
+    monkeypatch.setattr("incarts_pipeline.write.lease.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.write.lease.save_rate", fails)
     with ThreadPoolExecutor(1) as thread:
         going = thread.submit(run, products(60), rate="adaptive", max_rps=5.0, max_duration=8.0)
         assert failed.wait(300)
@@ -231,7 +231,7 @@ def test_run_that_gave_rows_up_is_not_complete(
 ) -> None:
     """A set that was only begun may still grow by all the rest."""
     once_each = dict.fromkeys(MOST_FAILURES, 1)
-    monkeypatch.setattr("incarts_pipeline.write.run.MOST_FAILURES", once_each)
+    monkeypatch.setattr("incarts_pipeline.write.send.MOST_FAILURES", once_each)
     box.fail_next(kind, times=50, where="500001")
     assert run(products(2)).exit_code() in (3, 4)
     assert complete(settings) == set()

@@ -22,7 +22,7 @@ def _ledger_is_ill(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise LedgerError("The disk has an error.", fix="Mend it.")
 
-    monkeypatch.setattr(journal, "write_outcomes", fails)
+    monkeypatch.setattr(journal, "record", fails)
 
 
 @pytest.mark.parametrize(
