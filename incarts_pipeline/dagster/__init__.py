@@ -7,6 +7,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from incarts_pipeline.dagster.asset import build_incarts_links_asset, build_incarts_links_job
 from incarts_pipeline.dagster.component import IncartsLinksComponent
 from incarts_pipeline.dagster.config import LinksConfig, Mode
+from incarts_pipeline.dagster.engines import SparkTable
 from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.sources import DuckDbTable
 
@@ -16,6 +17,7 @@ __all__ = [
     "IncartsResource",
     "LinksConfig",
     "Mode",
+    "SparkTable",
     "build_incarts_links_asset",
     "build_incarts_links_job",
 ]

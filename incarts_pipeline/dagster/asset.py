@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from incarts_pipeline.dagster.checks import check_specs
 from incarts_pipeline.dagster.config import LinksConfig, config_schema, config_with
+from incarts_pipeline.dagster.engines import EngineKind, SparkTable, check_engine
 from incarts_pipeline.dagster.literals import no_secret
 from incarts_pipeline.dagster.resource import IncartsResource
 from incarts_pipeline.dagster.run import LinksRun, Source
@@ -23,7 +25,7 @@ POOL = "incarts"  # runs share one rate, so several at once gain nothing
 
 def build_incarts_links_asset(
     *,
-    catalog: str | Path | dg.EnvVar | dg.AssetKey | DuckDbTable,
+    catalog: str | Path | dg.EnvVar | dg.AssetKey | DuckDbTable | SparkTable,
     output: str | Path | dg.EnvVar,
     mapping: str | Path | Mapping[str, Any] | None = None,
     link_set: str | None = None,
@@ -32,6 +34,7 @@ def build_incarts_links_asset(
     partition_column: str | None = None,
     resource_key: str | None = None,
     pool: str | None = POOL,
+    engine: str | None = None,
     config: Mapping[str, object] | None = None,
 ) -> dg.AssetsDefinition:
     """Return an asset that makes a catalog's links and publishes links.parquet.
@@ -39,9 +42,11 @@ def build_incarts_links_asset(
     Args:
         catalog: a path or URI (`{partition}` in it is filled in), a DuckDB table, or the key of an
             upstream asset whose value is a DataFrame, an Arrow table or a path. A URI with
-            credentials is given as `dg.EnvVar`, and read when a run begins.
-        output: path or URI of links.parquet, or its `dg.EnvVar`. With partitions, `{partition}` in
-            it is filled in; without it each partition gets a folder of its own.
+            credentials is given as `dg.EnvVar`, and read when a run begins. With an engine, a path
+            of Parquet that it reads, a `SparkTable`, or an asset whose value is its kind of frame.
+        output: path or URI of links.parquet, or its `dg.EnvVar`; with a slash at its end, as text,
+            a folder for a table in many files; `delta://FOLDER` a Delta table. With partitions,
+            `{partition}` in it is filled in; without it each gets a folder of its own.
         mapping: a YAML file, or the same as a dict; None for a catalog in Incarts' own field names,
             which needs `link_set` and `unique_key`.
         link_set: the set that the links belong to; wins over the mapping's.
@@ -52,6 +57,8 @@ def build_incarts_links_asset(
             is a catalog of its own.
         resource_key: of an `IncartsResource`; None reads everything from the environment.
         pool: the concurrency pool, None for none.
+        engine: `spark` or `ray`, which prepares the rows and compares them where they are; None
+            does it in the run's process.
         config: other defaults for `LinksConfig`.
 
     Raises:
@@ -64,6 +71,8 @@ def build_incarts_links_asset(
         raise dg.DagsterInvalidDefinitionError(
             f"{spec.key.to_user_string()}: partition_column needs a spec with partitions_def."
         )
+    reads_on = _engine(engine)
+    check_engine(reads_on, str(catalog) if isinstance(catalog, Path) else catalog)
     source = Source(
         catalog=str(catalog) if isinstance(catalog, Path) else catalog,
         mapping=mapping,
@@ -72,6 +81,7 @@ def build_incarts_links_asset(
         link_set=link_set,
         unique_key=tuple(unique_key),
         partition_column=partition_column,
+        engine=reads_on,
     )
     key = spec.key
     config_type = config_with(dict(config or {}))
@@ -115,6 +125,14 @@ def build_incarts_links_job(name: str, *keys: dg.AssetKey | Sequence[str]) -> An
     )
 
 
+def _engine(name: str | None) -> EngineKind | None:
+    if name is not None and name not in list(EngineKind):
+        raise dg.DagsterInvalidDefinitionError(
+            f"There is no engine {name!r}: choose from {', '.join(EngineKind)}, or leave it out."
+        )
+    return None if name is None else EngineKind(name)
+
+
 def _chosen(config_type: type[LinksConfig], given: Mapping[str, Any]) -> LinksConfig:
     """Return a run's config; what Dagster doesn't check itself fails the step at once."""
     try:
@@ -132,7 +150,7 @@ def _no_secrets(
     config: Mapping[str, object] | None,
 ) -> None:
     """Refuse secrets in what Dagster shows, or what stands in the code."""
-    table = [catalog.database, catalog.table] if isinstance(catalog, DuckDbTable) else catalog
+    table = list(astuple(catalog)) if isinstance(catalog, DuckDbTable | SparkTable) else catalog
     no_secret("catalog", table, 'catalog=dg.EnvVar("CATALOG_URI")')
     no_secret("output", output, 'output=dg.EnvVar("OUTPUT_URI")')
     no_secret("config", config)

@@ -77,12 +77,14 @@ class Findings:
         import duckdb
 
         from incarts_pipeline.models import SUSPICIONS
+        from incarts_pipeline.publish import Output
 
         with duckdb.connect() as db:
             db.register("links", _read(links, _COLUMNS))
             # Copied once: a view over Arrow would be scanned by each of the queries.
             db.execute("CREATE TABLE l AS SELECT * FROM links")
-            [(rows, published)] = db.execute(_COUNTS).fetchall()
+            counts = _COUNTS_OF_DATASET if Output(links=links).is_dataset else _COUNTS
+            [(rows, published)] = db.execute(counts).fetchall()
             self.rows += rows
             self.published_rows += published
             db.register("rows", _doubtful(links))
@@ -204,12 +206,9 @@ def percent(share: float) -> str:
 
 
 def _read(links: str, columns: Sequence[str], filters: Any = None) -> pa.Table:
-    import pyarrow.parquet as pq
+    from incarts_pipeline.publish import read_published
 
-    from incarts_pipeline.publish import resolve
-
-    filesystem, path = resolve(links)
-    return pq.read_table(path, columns=list(columns), filesystem=filesystem, filters=filters)
+    return read_published(links, columns, filters)
 
 
 def _doubtful(links: str) -> pa.Table:
@@ -268,6 +267,11 @@ def _warning(
 
 _COUNTS = """
 SELECT COUNT(*), COUNT(DISTINCT catalog_row) FROM l
+"""
+# Each link set has a row for every catalog row; where it stands there, a dataset may know no more.
+_COUNTS_OF_DATASET = """
+SELECT COUNT(*), COALESCE((SELECT MIN(n) FROM (SELECT COUNT(*) AS n FROM l GROUP BY link_set)), 0)
+FROM l
 """
 
 # Texts are only put together for what is wrong: over all groups that would take seconds.

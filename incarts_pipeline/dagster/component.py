@@ -2,14 +2,16 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import dagster as dg
 import yaml
 
+from incarts_pipeline.catalog import delta_uri, is_delta_uri
 from incarts_pipeline.dagster.asset import POOL, build_incarts_links_asset, build_incarts_links_job
+from incarts_pipeline.dagster.engines import SparkTable
 from incarts_pipeline.dagster.literals import no_secret, resolved_place
 from incarts_pipeline.dagster.sources import DuckDbTable
 from incarts_pipeline.file_writer import write_file
@@ -30,7 +32,8 @@ class CatalogSource(dg.Resolvable):
 
     `path` is a path or URI of Parquet, CSV or JSON lines (relative ones start at the project's
     root); `asset` the key of an upstream asset whose value is a DataFrame, an Arrow table or a
-    path; `duckdb` a database file and `table` a table or view in it.
+    path; `duckdb` a database file and `table` a table or view in it. With an engine, `path` is of
+    Parquet, the asset's value its kind of frame, and `table` by itself one of Spark's.
     """
 
     path: OptionalPlace = None
@@ -108,6 +111,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
         freshness: by when the links must have been made.
         resource: the key of an `IncartsResource`; none reads the environment.
         pool: the concurrency pool.
+        engine: `spark` or `ray`, to prepare and compare the rows where they are.
         config: other defaults of the launchpad's values, thresholds of the checks among them.
     """
 
@@ -122,6 +126,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
     freshness: Freshness | None = None
     resource: str | None = None
     pool: str | None = POOL
+    engine: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
@@ -148,6 +153,7 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
             partition_column=self.partition_column,
             resource_key=self.resource,
             pool=self.pool,
+            engine=self.engine,
             config=self.config,
         )
         if self.freshness is not None:
@@ -174,8 +180,10 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
         )
         return dg.Definitions(assets=[links], jobs=[job], schedules=[nightly])
 
-    def _catalog(self, root: Path) -> str | dg.AssetKey | DuckDbTable:
+    def _catalog(self, root: Path) -> str | dg.AssetKey | DuckDbTable | SparkTable:
         source = self.catalog
+        if source.table and self.engine and not (source.path or source.asset or source.duckdb):
+            return SparkTable(source.table)
         # Dagster's YAML has no either-or, so it is checked here.
         given = [name for name in ("path", "asset", "duckdb") if getattr(source, name)]
         if len(given) != 1 or bool(source.duckdb) != bool(source.table):
@@ -192,4 +200,8 @@ class IncartsLinksComponent(dg.Component, dg.Resolvable):
 
 def _from(root: Path, place: str) -> str:
     """Return a place, from the project's root when it is a relative path."""
-    return place if "://" in place else str(root / place)
+    uri = delta_uri(place)
+    if "://" in uri.folder:
+        return place
+    path = f"{root / uri.folder}{'/' if uri.folder.endswith('/') else ''}"
+    return str(replace(uri, folder=path)) if is_delta_uri(place) else path

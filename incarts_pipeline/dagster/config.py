@@ -31,7 +31,10 @@ class LinksConfig(dg.Config):
 
     mode: Mode = Field(Mode.write, description="plan: look, send nothing; write: make the links.")
     limit: int | None = Field(
-        None, description="Make at most so many links (per partition), like 20; all for no limit."
+        None,
+        ge=0,
+        description="Make at most so many links (per partition), by priority, like 20: a pilot, or "
+        "a night's budget; all for no limit.",
     )
     max_duration: str | None = Field(None, description="Stop after this time, like 2h or 90s.")
     approve: str = Field(

@@ -28,8 +28,8 @@ Metadata = dict[str, Any]
 LEDGER = "incarts/ledger"  # which ledger a materialization was made from, and how far it had come
 _FAILURES = 10
 _VALUES = 3  # of one row, as they were and will be
-# Shares and rates can't be added up: the last partition's are shown.
-_NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second"}
+# Shares, rates and nights can't be added up: the last partition's are shown.
+_NOT_ADDED = {"incarts/share_429", "incarts/limit_per_second", "incarts/nights_left"}
 
 
 def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
@@ -49,6 +49,7 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
         **counts,
         "incarts/missing": sum(result.figures.missing.values()),
         "incarts/requests": result.written.requests,
+        "incarts/remaining": result.written.remaining,
         "incarts/share_429": refused / result.written.requests if result.written.requests else 0.0,
         "incarts/seconds": round(result.seconds, 3),
         "incarts/run_id": result.written.run_id,
@@ -59,6 +60,10 @@ def run_metadata(result: RunResult, metrics: RunMetrics) -> Metadata:
     if metrics.limit is not None:
         found["incarts/rate_limit"] = str(metrics.limit)
         found["incarts/limit_per_second"] = float(metrics.limit.rate)
+    if result.figures.catalog_version is not None:
+        found["incarts/catalog_version"] = result.figures.catalog_version
+    if result.nights_left is not None:
+        found["incarts/nights_left"] = result.nights_left
     if result.figures.scopes:
         found["incarts/scopes"] = ", ".join(sorted(result.figures.scopes))
     failures = failures_table(links)
@@ -114,7 +119,7 @@ def plan_line(plan: Plan) -> str:
     rows: Counter[tuple[str, str]] = Counter()
     for count in figures.counts:
         rows[count.action.value, count.reason.value] += count.rows
-    line = f"{_calls(figures)} for {figures.rows:,} rows"
+    line = "; ".join([f"{_calls(figures)} for {figures.rows:,} rows", *_nights(figures)])
     if rows:
         line += ": " + ", ".join(f"{n:,} {act} ({why})" for (act, why), n in rows.items())
     broken = problem_groups(plan)
@@ -132,10 +137,13 @@ def plan_text(figures: PlanFigures, partition: str | None) -> str:
         for count in figures.counts
     ]
     lines += _changed(figures)
+    if figures.catalog_version is not None:
+        lines.append(f"\nThe catalog is {figures.catalog_version}.")
     if figures.doubts:
         lines.append(f"\n{figures.doubts:,} calls in doubt would be settled first.")
     if figures.seconds is not None:
         lines.append(f"\n{_calls(figures)}, about {figures.seconds:,.0f} s.")
+    lines += [f"\nHeld to its limit and time, {line}." for line in _nights(figures)]
     if figures.scopes:
         lines.append(f"\nScopes needed: {in_markdown(', '.join(sorted(figures.scopes)))}.")
     lines += [f"\n{in_markdown(spelled(warning, Surface.DAGSTER))}" for warning in figures.warnings]
@@ -153,6 +161,12 @@ def _calls(figures: PlanFigures) -> str:
     from incarts_pipeline.display import calls_to_make
 
     return calls_to_make(figures, "call")
+
+
+def _nights(figures: PlanFigures) -> list[str]:
+    from incarts_pipeline.display import nights_lines
+
+    return nights_lines(figures)
 
 
 def _changed(figures: PlanFigures) -> list[str]:
@@ -176,21 +190,17 @@ def _changed(figures: PlanFigures) -> list[str]:
 def failures_table(links: str) -> str:
     """Return the first rows without a link of an output as a Markdown table, empty for none."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    from incarts_pipeline.publish import resolve
+    from incarts_pipeline.publish import published_batches
 
     names = ["catalog_row", "row_key", "status", "reason", "problems", "error_message"]
     failed = ["rejected", "in_doubt", "pending"]
-    filesystem, path = resolve(links)
     failed_rows: list[dict[str, Any]] = []
-    with filesystem.open_input_file(path) as source:
-        # Only these columns, and no further than needed.
-        for batch in pq.ParquetFile(source).iter_batches(columns=names):
-            wrong = batch.filter(pc.is_in(batch.column("status"), _array(failed)))
-            failed_rows += wrong.slice(0, _FAILURES - len(failed_rows)).to_pylist()
-            if len(failed_rows) >= _FAILURES:
-                break
+    for batch in published_batches(links, names):  # only these, and no further than needed
+        wrong = batch.filter(pc.is_in(batch.column("status"), _array(failed)))
+        failed_rows += wrong.slice(0, _FAILURES - len(failed_rows)).to_pylist()
+        if len(failed_rows) >= _FAILURES:
+            break
     if not failed_rows:
         return ""
     lines = []
@@ -209,16 +219,12 @@ def _array(values: Iterable[str]) -> pa.Array:
 
 def column_schema(links: str) -> dg.TableSchema:
     """Return the columns of an output, from its file, and what each means."""
-    import pyarrow.parquet as pq
+    from incarts_pipeline.publish import published_schema
 
-    from incarts_pipeline.publish import resolve
-
-    filesystem, path = resolve(links)
-    schema = pq.read_schema(path, filesystem=filesystem)
     return dg.TableSchema(
         [
             dg.TableColumn(field.name, str(field.type), MEANINGS.get(field.name, KEY_COLUMN))
-            for field in schema
+            for field in published_schema(links)
             if field.name
         ]
     )

@@ -13,7 +13,11 @@ from incarts_pipeline.dagster.literals import no_secret
 if TYPE_CHECKING:
     from incarts_pipeline.api import IncartsClient
     from incarts_pipeline.ledger import Overview
+    from incarts_pipeline.pipeline import RunResult
+    from incarts_pipeline.plan import PlanRequest
     from incarts_pipeline.settings import Settings
+    from incarts_pipeline.workers import EnqueueResult
+    from incarts_pipeline.write import WorkOptions, WorkResult
 
 
 class FromEnvironment(dg.Config):
@@ -118,3 +122,54 @@ class IncartsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from incarts_pipeline.maintenance import ledger_overview
 
         return ledger_overview(self.settings())
+
+    def enqueue(
+        self, request: PlanRequest, output: str, *, approve: str | None = None
+    ) -> EnqueueResult:
+        """Plan a catalog, and record what it calls for, for `work` in other processes.
+
+        Args:
+            request: what to plan.
+            output: where it is to be published, which may know of links that the ledger lost;
+                nothing is written.
+            approve: the digest of the plan that a guard may let through.
+
+        Raises:
+            IncartsError: as `incarts_pipeline.plan_catalog` and `enqueue_plan` raise.
+        """
+        from incarts_pipeline.pipeline import plan_catalog
+        from incarts_pipeline.sync import run_blocking
+        from incarts_pipeline.workers import enqueue_plan
+        from incarts_pipeline.write import WriteOptions
+
+        settings, options = self.settings(), WriteOptions(approved=approve)
+        with plan_catalog(request, settings) as plan:
+            return run_blocking(
+                lambda stop: enqueue_plan(plan, settings, output, options=options, stop=stop)
+            )
+
+    def work(self, options: WorkOptions | None = None) -> WorkResult:
+        """Carry out what is enqueued for the project, beside as many others as there are.
+
+        Raises:
+            IncartsError: as `incarts_pipeline.work` raises.
+        """
+        from incarts_pipeline.sync import run_blocking
+        from incarts_pipeline.workers import work
+
+        settings = self.settings()
+        return run_blocking(lambda stop: work(settings, options=options, stop=stop))
+
+    def publish(self, request: PlanRequest, output: str) -> RunResult:
+        """Plan a catalog, and write its tables from what the ledger says now; sends nothing.
+
+        Raises:
+            IncartsError: as `incarts_pipeline.plan_catalog` and `publish_plan` raise.
+        """
+        from incarts_pipeline.pipeline import plan_catalog
+        from incarts_pipeline.sync import run_blocking
+        from incarts_pipeline.workers import publish_plan
+
+        settings = self.settings()
+        with plan_catalog(request, settings) as plan:
+            return run_blocking(lambda _: publish_plan(plan, settings, output))

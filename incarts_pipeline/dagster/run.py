@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import dagster as dg
 from incarts_pipeline.dagster import metadata as md
 from incarts_pipeline.dagster.checks import Findings, content_version, rejects_of
 from incarts_pipeline.dagster.config import LinksConfig, Mode
+from incarts_pipeline.dagster.engines import EngineKind, SparkTable, engine_frame
 from incarts_pipeline.dagster.failures import failure_of, together, unfinished
 from incarts_pipeline.dagster.ledger_mark import check_ledger
 from incarts_pipeline.dagster.sources import (
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
 class Source:
     """What an asset reads and where it writes; a place may be in a variable."""
 
-    catalog: str | dg.EnvVar | dg.AssetKey | DuckDbTable
+    catalog: str | dg.EnvVar | dg.AssetKey | DuckDbTable | SparkTable
     mapping: str | Path | Mapping[str, Any] | None
     output: str | dg.EnvVar
     partitioned: bool
     link_set: str | None
     unique_key: Sequence[str]
     partition_column: str | None
+    engine: EngineKind | None = None
 
 
 @dataclass
@@ -67,8 +69,12 @@ class LinksRun:
         Raises:
             dagster.Failure: rows are pending, or nothing could be done; what was done is recorded.
         """
+        from incarts_pipeline.write import less_garbage_collection
+
         try:
-            yield from self._work(settings_of, value)
+            # Beside all that Dagster has loaded, each look for garbage takes long.
+            with less_garbage_collection():
+                yield from self._work(settings_of, value)
         except dg.Failure as failure:  # as a line of its own, before Dagster's stack traces
             self.context.log.error("%s", failure.description)
             raise
@@ -119,7 +125,7 @@ class LinksRun:
         """Say what a run would do, as an observation of the asset."""
         for partition in self._partitions():
             with self._planned(settings, value, partition) as whole:
-                plan = whole.within(self.config.limit)
+                plan = self._held_to(whole)
                 line, text = md.plan_line(plan), md.plan_text(plan.figures, partition)
                 numbers = {
                     f"incarts/plan/{action.value}": rows
@@ -237,7 +243,6 @@ class LinksRun:
         """Plan and write one partition, look at what came out, and add it to what is done."""
         from incarts_pipeline.pipeline import apply_plan
         from incarts_pipeline.plan import refuse
-        from incarts_pipeline.settings import parse_duration
         from incarts_pipeline.sync import run_blocking
         from incarts_pipeline.write import RunMetrics, WriteOptions
 
@@ -246,13 +251,12 @@ class LinksRun:
         # Read before the run writes over it.
         before = rejects_of(place)
         with self._to_write(settings, value, partition) as whole:
-            plan = whole.within(self.config.limit)
+            plan = self._held_to(whole)
             approved = self._approved(plan)
             refuse(plan.figures, approved)
-            longest = self.config.max_duration
             options = WriteOptions(
-                limit=self.config.limit,
-                max_duration=parse_duration(longest) if longest else None,
+                limit=plan.figures.limit,
+                max_duration=plan.figures.max_duration,
                 approved=approved,
             )
             # Only now: a plan that a guard refuses leaves nothing behind.
@@ -280,6 +284,13 @@ class LinksRun:
             self._note(findings, place, before, plan)
         return result
 
+    def _held_to(self, whole: Plan) -> Plan:
+        """Return a plan as the config's limit and time let the run carry it out."""
+        from incarts_pipeline.settings import parse_duration
+
+        longest = self.config.max_duration
+        return whole.within(self.config.limit, parse_duration(longest) if longest else None)
+
     def _note(self, findings: Findings, place: str, before: Any, plan: Plan) -> None:
         """Look at a partition's output, beside what was read of its catalog."""
         chosen = plan.chosen
@@ -302,21 +313,32 @@ class LinksRun:
         store = self.context.instance
         return set(partitions.get_partition_keys(dynamic_partitions_store=store))
 
-    def _planned(self, settings: Settings, value: Any, partition: str | None) -> Plan:
+    def _planned(
+        self, settings: Settings, value: Any, partition: str | None, place: str | None = None
+    ) -> Plan:
         from incarts_pipeline.pipeline import plan_catalog
 
-        return plan_catalog(self._request(value, partition), settings)
+        source, request = self.source, self._request(partition)
+        if source.engine is not None:
+            from incarts_pipeline.dataframes import planned_on
+
+            frame = engine_frame(source.engine, source.catalog, value, partition)
+            return planned_on(frame, request, settings, whole=place is not None)
+        # A SparkTable has an engine, as `check_engine` asked when the asset was defined.
+        catalog = catalog_of(source.catalog, value, partition)  # type: ignore[arg-type]
+        return plan_catalog(replace(request, catalog=catalog), settings, output=place)
 
     def _to_write(self, settings: Settings, value: Any, partition: str | None) -> Plan:
         """Return what is carried out: the plan file's plan, where one is given."""
         if self.config.plan_file is None:
-            return self._planned(settings, value, partition)
+            place = with_partition(self._output, partition)
+            return self._planned(settings, value, partition, place)
         from incarts_pipeline.errors import RefusedError
         from incarts_pipeline.pipeline import plan_saved
         from incarts_pipeline.plan import load_plan
 
         saved = load_plan(with_partition(self.config.plan_file, partition))
-        if saved.request.partition != self._request(value, partition).partition:
+        if saved.request.partition != self._request(partition).partition:
             raise RefusedError(
                 f"The plan file {saved.file.path} is not of the partition {partition!r}.",
                 fix="Give the plan file of this partition; {partition} in its path is filled in.",
@@ -324,7 +346,8 @@ class LinksRun:
             )
         return plan_saved(saved, settings)
 
-    def _request(self, value: Any, partition: str | None) -> PlanRequest:
+    def _request(self, partition: str | None) -> PlanRequest:
+        """Return what is to be planned, but for the catalog."""
         from incarts_pipeline.models import Rekeyed
         from incarts_pipeline.plan import PlanRequest
         from incarts_pipeline.prepare import Partition
@@ -332,7 +355,7 @@ class LinksRun:
         source = self.source
         column = source.partition_column
         return PlanRequest(
-            catalog=catalog_of(source.catalog, value, partition),
+            catalog=None,
             mapping=None if source.mapping is None else plain_mapping(source.mapping),
             link_set=source.link_set,
             unique_key=source.unique_key,
@@ -357,7 +380,7 @@ class LinksRun:
             )
 
     def _lineage(self, schema: dg.TableSchema) -> md.Metadata:
-        mapping = self._request(None, None).mapping
+        mapping = self._request(None).mapping
         if not isinstance(self.source.catalog, dg.AssetKey) or mapping is None:
             return {}
         from incarts_pipeline.mapping import load_mapping

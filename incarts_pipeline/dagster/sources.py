@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from incarts_pipeline.catalog import delta_uri, is_delta_uri
 from incarts_pipeline.path_names import in_path
 
 PARTITION = "{partition}"
@@ -35,9 +36,7 @@ def catalog_of(
         partition: the partition's key, None without partitions.
     """
     if isinstance(source, dg.AssetKey):
-        # Dagster hands a mapping by partition when a step has several, and the value itself for
-        # one.
-        return value[partition] if isinstance(value, Mapping) and partition in value else value
+        return upstream_value(value, partition)
     if isinstance(source, DuckDbTable):
         import duckdb
 
@@ -45,6 +44,12 @@ def catalog_of(
         connection = duckdb.connect(source.database, read_only=True)
         return connection.table(source.table)
     return with_partition(given(source), partition)
+
+
+def upstream_value(value: Any, partition: str | None) -> Any:
+    """Return the value of an upstream asset that belongs to a partition."""
+    # Dagster hands a mapping by partition when a step has several, and the value itself for one.
+    return value[partition] if isinstance(value, Mapping) and partition in value else value
 
 
 def given(place: str | dg.EnvVar) -> str:
@@ -78,15 +83,27 @@ def with_partition(place: str, partition: str | None) -> str:
 
 
 def output_place(output: str, *, partitioned: bool) -> str:
-    """Return the output's path with a place for the partition: a folder, unless it names one."""
+    """Return the output's path with a place for the partition, unless it names one.
+
+    It is a folder: within that of a dataset or Delta table, or the one that a file is in.
+    """
     if not partitioned or PARTITION in output:
         return output
     # One file for all partitions would be written over by each of them.
-    folder, slash, name = output.rpartition("/")
-    return f"{folder}{slash}{PARTITION}/{name}"
+    uri, is_delta = delta_uri(output), is_delta_uri(output)
+    scheme, mark, rest = uri.folder.rpartition("://")
+    path, asked, options = rest.partition("?") if mark else (rest, "", "")
+    if is_delta or path.endswith("/") or (mark and "/" not in path):
+        path = f"{path.rstrip('/')}/{PARTITION}{'' if is_delta else '/'}"
+    else:
+        folder, slash, name = path.rpartition("/")
+        path = f"{folder}{slash}{PARTITION}/{name}"
+    place = f"{scheme}{mark}{path}{asked}{options}"
+    return str(replace(uri, folder=place)) if is_delta else place
 
 
 def make_folder(output: str) -> None:
     """Make a local output's folder."""
-    if "://" not in output:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
+    place = delta_uri(output).folder
+    if "://" not in place:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
