@@ -52,4 +52,15 @@ from .prepare import Partition as Partition
 from .qr_codes import apply_qr_codes as apply_qr_codes, plan_qr_codes as plan_qr_codes
 from .settings import Settings as Settings, load_settings as load_settings
 from .sync import run_blocking as run_blocking
-from .write import IfRunning as IfRunning, WriteOptions as WriteOptions
+from .workers import (
+    EnqueueResult as EnqueueResult,
+    enqueue_plan as enqueue_plan,
+    publish_plan as publish_plan,
+    work as work,
+)
+from .write import (
+    IfRunning as IfRunning,
+    WorkOptions as WorkOptions,
+    WorkResult as WorkResult,
+    WriteOptions as WriteOptions,
+)

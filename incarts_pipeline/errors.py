@@ -10,6 +10,7 @@ IncartsError
 ├── LedgerError              the ledger can't be used
 │   ├── LedgerLockedError
 │   ├── LedgerForeignError   bound to another base URL, or made by a newer version
+│   ├── LedgerMovedError     it is, or was, moved to another place
 │   └── LedgerDamagedError
 ├── PublishError             links.parquet can't be written
 ├── MissingExtraError        an optional package isn't installed
@@ -216,6 +217,17 @@ class LedgerLockedError(LedgerError):
 
 class LedgerForeignError(LedgerError):
     """The ledger belongs to another base URL or to a newer version."""
+
+
+class LedgerMovedError(LedgerError):
+    """The ledger was moved to another place, or is being moved.
+
+    `place` is the other one, without a password; None where only that is known.
+    """
+
+    def __init__(self, message: str, *, fix: str | None = None, place: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.place = place
 
 
 class LedgerDamagedError(LedgerError):

@@ -18,13 +18,12 @@ from incarts_pipeline.dataframes import (
     write_links,
 )
 from incarts_pipeline.errors import MissingExtraError
+from incarts_pipeline.installation import install_line
 
 try:
     import pandas as pd
 except ModuleNotFoundError as missing:
-    raise MissingExtraError(
-        "df.incarts needs pandas.", fix="pip install 'incarts-pipeline[pandas]'"
-    ) from missing
+    raise MissingExtraError("df.incarts needs pandas.", fix=install_line("pandas")) from missing
 
 
 @pd.api.extensions.register_dataframe_accessor("incarts")

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from incarts_pipeline.catalog import Catalog, open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import RefusedError, raising_ours
 from incarts_pipeline.failpoints import Place, passing
+from incarts_pipeline.kinds import LINKS, Kind
 from incarts_pipeline.ledger import (
     LedgerReader,
     ReplayRule,
     clock_of,
-    ensure_sets,
-    join_partition,
     keep_word,
-    next_sequence,
     prepare_file,
+    read_facts,
     replay_rule,
     transaction,
+    was_alone,
 )
 from incarts_pipeline.mapping import Mapping, accepting, check_told, default_mapping, own_columns
-from incarts_pipeline.models import LINKS, Kind, Limits, Status
+from incarts_pipeline.models import Limits, Status
 from incarts_pipeline.plan import (
     NamedPath,
     Plan,
@@ -39,19 +37,17 @@ from incarts_pipeline.plan import (
     PlanRequest,
     SavedPlan,
     as_saved,
-    check_apart,
-    check_signer,
     dead_destinations,
     make_plan,
     paths_read,
     refuse,
 )
-from incarts_pipeline.prepare import Chosen
+from incarts_pipeline.prepare import Chosen, DeadDestinations
 from incarts_pipeline.prepare.prepare import prepare
 from incarts_pipeline.rate_limit import ExpectedPace, expected_pace
+from incarts_pipeline.run_start import check_plan, facts_of_run, note_sets
 from incarts_pipeline.schemas import link_request_schema
 from incarts_pipeline.settings import (
-    ClientSettings,
     LedgerPlace,
     PlanSettings,
     Settings,
@@ -84,6 +80,16 @@ class RunResult:
     kind: Kind = LINKS
     read: Sequence[NamedPath] = ()
 
+    @property
+    def nights_left(self) -> int | None:
+        """The nights until all calls are made, if each makes as many as this run was held to.
+
+        None where nothing held it, it makes none, or no pace was known to tell it by.
+        """
+        if self.figures.nights in (None, 1):
+            return None
+        return math.ceil(self.written.remaining / self.figures.to_make)
+
     def exit_code(self, fail_on: Sequence[Status] = (Status.IN_DOUBT,)) -> int:
         """Return the shell's exit code: 0 settled, 1 nothing made, 3 `fail_on`, 4 pending.
 
@@ -101,8 +107,19 @@ class RunResult:
 
 @raising_ours
 @traced("incarts.plan")
-def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | None = None) -> Plan:
+def plan_catalog(
+    request: PlanRequest,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    output: str | Path | None = None,
+    exact: bool = False,
+) -> Plan:
     """Read the catalog, prepare its link requests and plan them against the ledger; sends nothing.
+
+    With an `output` that is a dataset (a folder), only rows that changed since it was published are
+    planned, beside the numbers of all others: the plan is equal to the byte. It can be applied to
+    that output alone. `exact` plans all rows, whatever is known of them.
 
     Raises:
         CatalogError: the catalog can't be read.
@@ -114,8 +131,64 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
     catalog, mapping = opened(request, known.limits)
     dead = dead_destinations(mapping)
     ledger = LedgerReader(known.ledger, base_url=known.base_url)
+    options = options_of(request, known, mapping, ledger, dead)
+    chosen = Chosen(request.partition, catalog.schema, mapping)
+    night = None
+    if output is not None and request.partition is None and not mapping.first_of_key:
+        # Who only plans doesn't wait for what publishes.
+        from incarts_pipeline.publish import night_of
+
+        night = night_of(
+            str(output), catalog, mapping, chosen, options, known.limits, ledger, exact=exact
+        )
+    try:
+        rows = chosen.of(catalog.batches(), catalog.warnings) if night is None else night.rows()
+        plan = make_plan(
+            link_request_schema(mapping.key_fields(catalog.schema)),
+            prepare(
+                rows,
+                mapping,
+                schema=catalog.schema,
+                project_id=options.project_id,
+                limits=known.limits,
+                dead=dead,
+            ),
+            catalog=catalog,
+            kind=LINKS,
+            ledger=ledger,
+            options=options,
+            now=clock_of(known.ledger, clock or Clock()).now(),
+            read=paths_read(
+                settings,
+                catalog=request.catalog,
+                catalog_format=request.catalog_format or mapping.read.format,
+                mapping=request.mapping,
+                hold_dead=mapping.hold_dead,
+            ),
+            chosen=chosen,
+            quiet=night.quiet(options.link_sets) if night is not None else None,
+        )
+    except BaseException:
+        if night is not None:
+            night.close()
+        raise
+    if night is None:
+        return plan
+    night.note_unsettled(plan.unsettled_keys())
+    return dataclasses.replace(plan, seen=night, output=str(output) if night.is_part else None)
+
+
+def options_of(
+    request: PlanRequest,
+    known: PlanSettings,
+    mapping: Mapping,
+    ledger: LedgerReader,
+    dead: DeadDestinations | None,
+) -> PlanOptions:
+    """Return what a plan depends on beside the catalog and the ledger."""
     rule = replay_rule(known)
-    options = PlanOptions(
+    pace, is_learned = pace_of(known, ledger, rule)
+    return PlanOptions(
         project_id=known.project_id,
         link_sets=tuple(mapping.link_sets()),
         on_change=mapping.on_change.as_policies(),
@@ -128,34 +201,9 @@ def plan_catalog(request: PlanRequest, settings: Settings, *, clock: Clock | Non
         allow_empty=request.allow_empty,
         rekeyed=request.rekeyed,
         accepted=mapping.accept,
-        pace=pace_of(known, ledger, rule),
+        pace=pace,
+        is_pace_learned=is_learned,
         partition=request.partition.value if request.partition else None,
-    )
-    chosen = Chosen(request.partition, catalog.schema, mapping)
-    requests = prepare(
-        chosen.of(catalog.batches(), catalog.warnings),
-        mapping,
-        schema=catalog.schema,
-        project_id=options.project_id,
-        limits=known.limits,
-        dead=dead,
-    )
-    return make_plan(
-        link_request_schema(mapping.key_fields(catalog.schema)),
-        chosen.renumbered(requests),
-        catalog=catalog,
-        kind=LINKS,
-        ledger=ledger,
-        options=options,
-        now=clock_of(known.ledger, clock or Clock()).now(),
-        read=paths_read(
-            settings,
-            catalog=request.catalog,
-            catalog_format=request.catalog_format or mapping.read.format,
-            mapping=request.mapping,
-            hold_dead=mapping.hold_dead,
-        ),
-        chosen=chosen,
     )
 
 
@@ -199,7 +247,7 @@ async def apply_plan(
         PublishError: the table can't be written; what was answered is in the ledger.
     """
     # Who only plans doesn't wait for what sends and publishes.
-    from incarts_pipeline.publish import Output, Owner, check_output
+    from incarts_pipeline.publish import Output, still_stands
     from incarts_pipeline.publish.publish import publish
     from incarts_pipeline.write import (
         RunMetrics,
@@ -211,28 +259,27 @@ async def apply_plan(
 
     began = time.monotonic()
     options = options or WriteOptions()
+    plan = plan.within(options.limit, options.max_duration)
     refuse(plan.figures, options.approved)
     known = settings.for_client()
-    if plan.kind.is_catalog:
-        check_signer(plan.signed_by, known.require_signature)
-    _check_target(plan, known)
     ledger, tables = known.ledger, Output(links=str(output))
-    reader = LedgerReader(ledger, base_url=known.base_url)
-    owner = Owner(
-        base_url=known.base_url,
-        project_id=plan.options.project_id,
-        link_sets=plan.options.link_sets,
-    )
+    if plan.output not in (None, str(output)):
+        raise RefusedError(
+            f"The plan looks at what changed since {plan.output} was published, and can't be "
+            f"published as {output}.",
+            fix="Plan it for the output that it goes to.",
+            guard="another_target",
+        )
     read = (*plan.read, *paths_read(settings))
-    check_apart(tables.paths_of(plan.kind), read)
-    check_output(plan.kind, tables, reader, owner)
-    if plan.fingerprint is not None:
-        plan.fingerprint.check()
+    owner = check_plan(plan, known, known.base_url, tables, read)
+    # What others wrote since a part was planned, it doesn't see; the next night then looks at all.
+    sees_all = plan.seen is None or not plan.is_part or still_stands(ledger, tables, plan.seen.base)
     engine = prepare_file(ledger, known.base_url)
     try:
         with transaction(engine, ledger) as connection:
             keep_word(connection, trusted_host(known.api_key, host_of(known.base_url)))
-            set_ids, sequence = _begin(plan, connection)
+            set_ids, sequence = note_sets(plan, connection)
+            ledger_id = read_facts(connection)["ledger_id"]
         with span("incarts.write"):
             written = await carry_out(
                 plan,
@@ -253,8 +300,8 @@ async def apply_plan(
                 ledger=ledger,
                 set_ids=set_ids,
                 left=left_over(written, options),
-                facts=owner.facts
-                | _facts(plan, LedgerReader(ledger).ledger_id, sequence, written.run_id),
+                confirms=sees_all and (not plan.is_part or _was_alone(ledger, written.run_id)),
+                facts=owner.facts | facts_of_run(plan, ledger_id, sequence, written.run_id),
             )
     finally:
         engine.dispose()  # last: whoever closes the file as the last one brings its log into it
@@ -279,48 +326,22 @@ async def apply_plan(
     )
 
 
-def _check_target(plan: Plan, settings: ClientSettings) -> None:
-    """Refuse settings that lead elsewhere than those that the plan was made with."""
-    made_for = plan.options.base_url or settings.base_url, plan.ledger.file
-    if made_for != (settings.base_url, settings.ledger):
-        raise RefusedError(
-            f"The plan was made for {made_for[0]} with the ledger {made_for[1]}; the settings are "
-            f"for {settings.base_url} with {settings.ledger}.",
-            fix="Use the settings that the plan was made with, or plan again.",
-            guard="another_target",
-        )
+def _was_alone(ledger: LedgerPlace, run_id: str) -> bool:
+    return LedgerReader(ledger).read(lambda connection: was_alone(connection, run_id))
 
 
-def _begin(plan: Plan, connection: sa.Connection) -> tuple[dict[str, int], int]:
-    """Note in the ledger what is about to be done; return the sets' ids, and the sequence."""
-    # What its rows are known by is told by the table that lists them all.
-    keys = [field.name for field in plan.key_fields] if plan.kind.is_catalog else []
-    options = plan.options
-    set_ids = ensure_sets(connection, options.project_id, options.link_sets, keys, plan.kind)
-    sequence = next_sequence(connection)
-    for rows in plan.moved_rows(set_ids):
-        join_partition(connection, rows, options.partition or "")
-    return set_ids, sequence
+def pace_of(
+    settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule
+) -> tuple[ExpectedPace | None, bool]:
+    """Return the pace that a plan may count on, None when nobody knows, and whether it is learned.
 
-
-def _facts(plan: Plan, ledger_id: str, sequence: int, run_id: str) -> dict[str, str]:
-    """Return what a published table says of itself, beside whose it is."""
-    facts = {
-        "ledger_id": ledger_id,
-        "ledger_sequence": str(sequence),
-        "run_id": run_id,
-        "key_columns": json.dumps([field.name for field in plan.key_fields]),
-    }
-    partition = plan.options.partition
-    return facts if partition is None else facts | {"partition": partition}
-
-
-def pace_of(settings: PlanSettings, ledger: LedgerReader, rule: ReplayRule) -> ExpectedPace | None:
-    """Return the pace that a plan may count on, None when nobody knows."""
+    One that is neither learned nor said is the ceiling's.
+    """
     if settings.rate == "adaptive":
-        return expected_pace(settings.max_rps, ledger.learned(rule.api_key_fingerprint))
+        learned = ledger.learned(rule.api_key_fingerprint)
+        return expected_pace(settings.max_rps, learned), learned is not None
     number = settings.rate.removeprefix("fixed:")
-    return None if number == "none" else ExpectedPace(float(number), float(number))
+    return None if number == "none" else ExpectedPace(float(number), float(number)), True
 
 
 def _default_mapping(request: PlanRequest, catalog: Catalog) -> Mapping:

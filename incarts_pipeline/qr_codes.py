@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from incarts_pipeline.catalog import open_catalog
 from incarts_pipeline.clock import Clock
 from incarts_pipeline.errors import raising_ours
+from incarts_pipeline.kinds import QR_CODES
 from incarts_pipeline.ledger import (
     LedgerReader,
     existing_ledger,
@@ -16,7 +17,7 @@ from incarts_pipeline.ledger import (
     links_in_use,
     replay_rule,
 )
-from incarts_pipeline.models import QR_CODES, Policy
+from incarts_pipeline.models import Policy
 from incarts_pipeline.pipeline import RunResult, apply_plan, pace_of
 from incarts_pipeline.plan import GROUPS, Plan, PlanOptions, QrRequest, make_plan, paths_read
 from incarts_pipeline.prepare import choose_mapping, code_requests, request_schema
@@ -82,6 +83,7 @@ def plan_qr_codes(request: QrRequest, settings: Settings, *, clock: Clock | None
 
 def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -> PlanOptions:
     rule = replay_rule(settings)
+    pace, is_learned = pace_of(settings, ledger, rule)
     return PlanOptions(
         project_id=settings.project_id,
         link_sets=(),
@@ -90,7 +92,8 @@ def _options(request: QrRequest, settings: PlanSettings, ledger: LedgerReader) -
         base_url=settings.base_url,
         retry_rejected=request.retry_rejected,
         scopes=settings.scopes,
-        pace=pace_of(settings, ledger, rule),
+        pace=pace,
+        is_pace_learned=is_learned,
     )
 
 

@@ -20,9 +20,10 @@ from incarts_pipeline.identity import (
     qr_content_hash,
     qr_row_key,
 )
+from incarts_pipeline.kinds import QR_CODES
 from incarts_pipeline.maintenance.review import row_history
 from incarts_pipeline.maintenance.status import ledger_overview, stop_runs
-from incarts_pipeline.models import QR_CODES, Reason, Status
+from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import (
     plan_catalog,
 )
@@ -271,7 +272,7 @@ def test_stop_is_heard(
     run: Run, make: Make, box: Sandbox, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`incarts stop` ends a run over codes too: it publishes, and the rest is pending."""
-    monkeypatch.setattr("incarts_pipeline.write.run.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("incarts_pipeline.write.lease.RENEW_SECONDS", 0.05)
     run(products(8))
     with ThreadPoolExecutor(1) as thread:
         going = thread.submit(make, rate="fixed:5")

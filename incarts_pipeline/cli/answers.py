@@ -11,11 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from incarts_pipeline.cli.ledger_answers import (
+    BackupAnswer,
+    LedgerCheckAnswer,
+    MoveAnswer,
+    RestoreAnswer,
+)
 from incarts_pipeline.cli.run_answers import (
     Answer,
     ChangedValue,
     EarlyEnd,
     ErrorAnswer,
+    ForbiddenLinks,
     PlanAnswer,
     RunAnswer,
 )
@@ -78,6 +85,7 @@ class SetCounts:
     in_doubt: int
     needs_review: int
     rejected: int
+    enqueued: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +106,40 @@ class StopAnswer(Answer):
     """Of `stop`: the runs that were asked."""
 
     asked: Sequence[RunningRun]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueAnswer(Answer):
+    """Of `apply --enqueue`: the links and doubts left to workers, and the rows that weren't."""
+
+    run_id: str
+    digest: str
+    enqueued: int
+    doubts: int
+    behind_doubts: int
+    in_doubt: int
+    busy: int
+    moved: int
+    stopped: Reason | None
+    seconds: float
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkAnswer(Answer):
+    """Of `work`: what became of what this worker settled, and what is left, whoever is at it."""
+
+    run_id: str
+    link_sets: Sequence[str]
+    settled: Mapping[State, int]
+    left: Mapping[State, int]
+    requests: int
+    stopped: Reason | None
+    end: EarlyEnd | None
+    forbidden: Sequence[ForbiddenLinks]
+    unrecorded: Sequence[str]
+    seconds: float
+    exit_code: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,37 +350,14 @@ class CheckAnswer(Answer):
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupAnswer(Answer):
-    """Of `ledger backup`: the copy, and its rows by table."""
-
-    file: str
-    rows: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreAnswer(Answer):
-    """Of `ledger restore`; `held` keys were sent after the backup was made."""
-
-    file: str
-    rows: Mapping[str, int]
-    held: int
-    moved_aside: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerCheckAnswer(Answer):
-    """Of `ledger check`."""
-
-    ok: bool
-    damage: Sequence[str]
-
-
 # By the command's name; whatever was asked for, an error has the shape of `error`.
 ANSWERS: Mapping[str, type[Answer]] = {
     "init": InitAnswer,
     "plan": PlanAnswer,
     "apply": RunAnswer,
+    "apply --enqueue": EnqueueAnswer,
+    "work": WorkAnswer,
+    "publish": RunAnswer,
     "rekey": RunAnswer,
     "import": ImportAnswer,
     "status": StatusAnswer,
@@ -354,5 +373,6 @@ ANSWERS: Mapping[str, type[Answer]] = {
     "ledger backup": BackupAnswer,
     "ledger restore": RestoreAnswer,
     "ledger check": LedgerCheckAnswer,
+    "ledger move": MoveAnswer,
     "error": ErrorAnswer,
 }

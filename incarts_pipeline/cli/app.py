@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -62,11 +64,15 @@ def _options(
         log_records.start(log_format)
 
 
-class _NoPandas:
-    """Import hook that finds no pandas.
+class _Imports:
+    """Import hook of the shell: what is not loaded, and what is not looked through at the end.
 
-    pyarrow imports it with the first array if it is there, and can do without: half a second for
-    nothing, as no frame comes into the shell.
+    pyarrow imports pandas with the first array if it is there, and can do without: half a second
+    for nothing, as no frame comes into the shell.
+
+    Python looks through all that is loaded for garbage when it ends, which takes a quarter of a
+    short command, though what is left goes with the process. DuckDB alone minds: its objects are
+    looked through, lest it tells of them on standard error.
     """
 
     @staticmethod
@@ -74,12 +80,21 @@ class _NoPandas:
         """Raise ModuleNotFoundError for pandas, and leave everything else to other hooks."""
         if name == "pandas":
             raise ModuleNotFoundError("the shell does without pandas", name=name)
+        if name == "duckdb":
+            gc.freeze()
+
+    @staticmethod
+    def end() -> None:
+        """Look through nothing more."""
+        if "duckdb" not in sys.modules:
+            gc.freeze()
 
 
 def main() -> None:
     """Run the command line and exit with the documented code."""
     if "pandas" not in sys.modules:
-        sys.meta_path.insert(0, _NoPandas)
+        sys.meta_path.insert(0, _Imports)
+        atexit.register(_Imports.end)
     screen.prepare()
     log_records.start()
     keep_secret(os.environ.get("INCARTS_API_KEY", "").strip())  # hidden from here on

@@ -59,6 +59,16 @@ ENTRIES = (
         says="Make the links and write links.parquet. Running it again sends nothing twice.",
     ),
     Entry(
+        name="work",
+        place="workers:work",
+        says="Make what is enqueued, beside any number of other workers. Publishes nothing.",
+    ),
+    Entry(
+        name="publish",
+        place="workers:publish",
+        says="Write links.parquet from what the ledger says of a catalog now. Sends nothing.",
+    ),
+    Entry(
         name="rekey",
         place="flow:rekey",
         says="Move links to rows whose key was spelled anew; what is in doubt is settled first.",
@@ -122,7 +132,7 @@ ENTRIES = (
     Entry(
         name="ledger",
         place="ledger:app",
-        says="Back the ledger up, put a backup in its place, and check it.",
+        says="Back the ledger up, put a backup in its place, check it, and move it elsewhere.",
     ),
     Entry(name="keys", place="keys:app", says="Keys that plans are signed with."),
     Entry(

@@ -62,6 +62,11 @@ EPILOGS: Mapping[str, Epilog] = {
     "apply": Epilog(
         example="incarts apply products.csv -m mapping.yaml -o a.parquet", exits=_OF_RUNS
     ),
+    "work": Epilog(example="incarts work --link-set nightly-walmart", exits=_OF_RUNS),
+    "publish": Epilog(
+        example="incarts publish catalog.csv -m mapping.yaml -o a.parquet",
+        exits={**_OF_RUNS, 4: "rows are pending: publish again once they are made"},
+    ),
     "rekey": Epilog(
         example="incarts rekey products.csv -m mapping.yaml -o a.parquet", exits=_OF_RUNS
     ),
@@ -110,6 +115,7 @@ EPILOGS: Mapping[str, Epilog] = {
         example="incarts ledger check",
         exits={0: "the ledger is intact", 1: "it is damaged, or there is none", 2: _USAGE},
     ),
+    "ledger move": _looks("incarts ledger move a.db postgresql://db.example/links"),
     "sandbox": Epilog(
         example="incarts sandbox --port 8020 --limit 300/10s",
         exits={0: "ended by Ctrl-C", 1: _FAILED, 2: _USAGE},

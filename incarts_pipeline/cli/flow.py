@@ -45,12 +45,30 @@ from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.write import SAMPLE_PER, IfRunning, WriteOptions
 
 if TYPE_CHECKING:
-    from incarts_pipeline.plan import Plan, PlanRequest, SavedPlan
+    from incarts_pipeline.plan import Plan, PlanFigures, PlanRequest, SavedPlan
     from incarts_pipeline.settings import Settings
 
-OutputOpt = Annotated[str, typer.Option("--output", "-o", help="Where links.parquet goes.")]
+OutputOpt = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Where links.parquet goes, or links/ for many files, or delta://links.",
+    ),
+]
+LimitOpt = Annotated[
+    int | None,
+    typer.Option("--limit", "--budget", min=0, help="Make at most so many links, by priority."),
+]
+EnqueueOpt = Annotated[
+    bool,
+    typer.Option("--enqueue", help="Only record what is to be made, for `incarts work`."),
+]
 YesOpt = Annotated[
     bool, typer.Option("--yes", "-y", help="Don't ask, as without a terminal; guards still stand.")
+]
+ExactOpt = Annotated[
+    bool, typer.Option("--exact", help="Plan every row, also of a folder's that are as they were.")
 ]
 ApproveOpt = Annotated[
     str | None, typer.Option("--approve", help="Let exactly the plan with this digest through.")
@@ -88,6 +106,13 @@ def plan(
         Path | None,
         typer.Option("--html", help="Write a page for whoever approves: every row, old and new."),
     ] = None,
+    limit: LimitOpt = None,
+    max_duration: MaxDurationOpt = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="The folder that it is for: look at what changed."),
+    ] = None,
+    exact: ExactOpt = False,
     max_rps: RateOpt = None,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
@@ -117,14 +142,17 @@ def plan(
         rekeyed=rekeyed,
         accept=tuple(accept or ()),
     )
-    saved = _saved(request)
+    seconds, saved = seconds_of(max_duration), saved_as(request)
     if saved is None and sign is not None and out is None:
         raise MappingError("Only a plan file is signed.", fix="Name one with --out.")
     if html is not None:
         from incarts_pipeline.display.reporting import check_places, write_plan_page
 
         check_places(None, html)
-    with _planned(request, settings, saved) as made:
+    # A plan file says what all rows ask for, and a page shows them.
+    is_whole = exact or out is not None or html is not None
+    with planned(request, settings, saved, output, exact=is_whole) as whole:
+        made = whole.within(limit, seconds)
         if saved is not None and sign is not None:
             out = out or Path(catalog)
             sign_plan(saved, sign, out)
@@ -137,7 +165,7 @@ def plan(
         show.tell_plan(made, as_json=as_json)
         if out is not None and not as_json:
             screen.say("carry it out with:")
-            screen.say_whole(f"  incarts apply {out} -o links.parquet")
+            screen.say_whole(f"  incarts apply {out} -o links.parquet{_budget(made.figures)}")
         raise typer.Exit(1 if made.figures.refusals else 0)
 
 
@@ -159,9 +187,7 @@ def apply(
     query: QueryOpt = None,
     yes: YesOpt = False,
     approve: ApproveOpt = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=0, help="Make at most so many links.")
-    ] = None,
+    limit: LimitOpt = None,
     sample_per: Annotated[
         str | None,
         typer.Option("--sample-per", help="Spread --limit over retailer,intent,link_set."),
@@ -191,16 +217,23 @@ def apply(
         str | None,
         typer.Option("--require-signature", help="Only a plan signed with this public key."),
     ] = None,
+    exact: ExactOpt = False,
+    enqueue: EnqueueOpt = False,
     ledger: LedgerOpt = None,
     target: TargetOpt = None,
     as_json: JsonOpt = False,
 ) -> None:
     """Make the links and write links.parquet. Running it again sends nothing twice."""
-    from incarts_pipeline.cli import running, show
+    from incarts_pipeline.cli import enqueueing, running, show
     from incarts_pipeline.display.reporting import apply_and_report, check_places
     from incarts_pipeline.plan import SUFFIX, PlanRequest, refuse
     from incarts_pipeline.publish import exists
 
+    if enqueue and report is not None:
+        raise MappingError(
+            "A report is written of what a run has made, and --enqueue makes nothing.",
+            fix="Leave --report out.",
+        )
     settings = settings_for(
         ledger, target, max_rps, rate, wait=wait, require_signature=require_signature
     )
@@ -232,17 +265,20 @@ def apply(
         approved=approve,
     )
     failing = statuses(fail_on)
-    settings.for_calls()
+    if not enqueue:
+        settings.for_calls()
     check_places(output, report)
     if adopt and exists(output):
         from incarts_pipeline.maintenance.import_links import import_links
 
         import_links(output, settings)
-    with _planned(request, settings, _saved(request)) as whole:
-        made = whole.within(limit)
+    with planned(request, settings, saved_as(request), output, exact=exact or enqueue) as whole:
+        made = whole.within(limit, options.max_duration)
         refuse(made.figures, approve)
         agreed = yes or catalog.endswith(SUFFIX)
         running.ask(made, yes=agreed, quiet=as_json, piped=catalog == "-")
+        if enqueue:
+            raise typer.Exit(enqueueing.enqueue(made, settings, output, options, as_json=as_json))
         result = running.run(
             lambda metrics, stop: apply_and_report(
                 made, settings, output, report=report, options=options, metrics=metrics, stop=stop
@@ -297,14 +333,23 @@ def rekey(
     )
 
 
-def _planned(request: PlanRequest, settings: Settings, saved: SavedPlan | None) -> Plan:
+def planned(
+    request: PlanRequest,
+    settings: Settings,
+    saved: SavedPlan | None,
+    output: str | None = None,
+    *,
+    exact: bool = False,
+) -> Plan:
     """Plan a catalog, or again what a plan file says."""
     from incarts_pipeline.pipeline import plan_catalog, plan_saved
 
-    return plan_catalog(request, settings) if saved is None else plan_saved(saved, settings)
+    if saved is not None:
+        return plan_saved(saved, settings)
+    return plan_catalog(request, settings, output=output, exact=exact)
 
 
-def _saved(request: PlanRequest) -> SavedPlan | None:
+def saved_as(request: PlanRequest) -> SavedPlan | None:
     """Return the plan file that was given as the catalog, None for another catalog.
 
     Raises:
@@ -320,6 +365,16 @@ def _saved(request: PlanRequest) -> SavedPlan | None:
             fix="Leave these options out, or plan again with them.",
         )
     return load_plan(str(request.catalog))
+
+
+def _budget(figures: PlanFigures) -> str:
+    """Return the options that hold a run to what a plan was held to; a plan file has neither."""
+    limit, seconds = figures.limit, figures.max_duration
+    told = (
+        "" if limit is None else f" --limit {limit}",
+        f" --max-duration {seconds:g}s" if seconds else "",
+    )
+    return "".join(told)
 
 
 def _sample_per(text: str | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import typer
 from incarts_pipeline.cli import screen
 from incarts_pipeline.cli.answers import RunningRun, SetCounts, StatusAnswer, StopAnswer
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
-from incarts_pipeline.models import KINDS, LINKS
+from incarts_pipeline.kinds import KINDS, LINKS
 
 if TYPE_CHECKING:
     from incarts_pipeline.ledger import LivingRun, Overview
@@ -43,6 +43,7 @@ def _status_answer(found: Overview) -> StatusAnswer:
                 links=one.links,
                 missing=one.missing,
                 **{state.value: one.states.get(state, 0) for state in OPEN_STATES},
+                enqueued=one.enqueued,
             )
             for one in found.sets
         ],

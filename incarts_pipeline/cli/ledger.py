@@ -1,4 +1,4 @@
-"""Commands `incarts ledger backup`, `restore` and `check`: the ledger's file, safely."""
+"""Commands `incarts ledger backup`, `restore`, `check` and `move`: the ledger, safely."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Annotated
 import typer
 
 from incarts_pipeline.cli import screen
-from incarts_pipeline.cli.answers import BackupAnswer, LedgerCheckAnswer, RestoreAnswer
+from incarts_pipeline.cli.ledger_answers import (
+    BackupAnswer,
+    LedgerCheckAnswer,
+    MoveAnswer,
+    RestoreAnswer,
+)
 from incarts_pipeline.cli.options import JsonOpt, LedgerOpt, TargetOpt, settings_for
 from incarts_pipeline.text import counted
 
 app = typer.Typer(
-    help="Back the ledger up, put a backup in its place, and check it.",
+    help="Back the ledger up, put a backup in its place, check it, and move it elsewhere.",
     no_args_is_help=True,
 )
 
@@ -86,3 +91,37 @@ def check(ledger: LedgerOpt = None, target: TargetOpt = None, as_json: JsonOpt =
         for line in found or [f"{settings.ledger} is intact"]:
             screen.say(line)
     raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def move(
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="The ledger: a file, or a database's URI.")
+    ],
+    destination: Annotated[
+        str, typer.Argument(metavar="TO", help="Where it goes; nothing may be there yet.")
+    ],
+    cancel: Annotated[
+        bool,
+        typer.Option("--cancel", help="Give up a move that has not ended: it stays at FROM."),
+    ] = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Move the ledger between a file and a database; from then on the old one is refused."""
+    from incarts_pipeline.maintenance import cancel_move, move_ledger
+
+    if cancel:
+        place = cancel_move(source, destination)
+        told = MoveAnswer(ledger=place, rows=None)
+        line = f"the move was given up: the ledger is {place}"
+    else:
+        moved = move_ledger(source, destination)
+        told = MoveAnswer(ledger=moved.place, rows=moved.rows)
+        line = (
+            f"{counted(moved.links, 'link')} \u2192 {moved.place}. Set INCARTS_LEDGER to it; the "
+            "old one is refused from now on."
+        )
+    if as_json:
+        screen.tell_json(told)
+    else:
+        screen.say(line)

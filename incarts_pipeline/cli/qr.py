@@ -70,7 +70,7 @@ def qr(
         bool, typer.Option("--yes", "-y", help="Don't ask, as without a terminal.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=0, help="Make at most so many codes.")
+        int | None, typer.Option("--limit", "--budget", min=0, help="Make at most so many codes.")
     ] = None,
     max_duration: MaxDurationOpt = None,
     max_rps: RateOpt = None,
@@ -118,7 +118,7 @@ def qr(
     if not plan_only:
         settings.for_calls()
     with plan_qr_codes(request, settings) as made:
-        plan = made.within(limit)
+        plan = made.within(limit, options.max_duration)
         if plan_only:
             show.tell_plan(plan, _WHAT, as_json=as_json)
             raise typer.Exit(1 if plan.figures.refusals else 0)

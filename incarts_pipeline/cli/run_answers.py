@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,12 @@ class ChangedCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAnswer(Answer):
-    """Of `plan`, and of `qr --plan-only`; `seconds` is the expected time, null when unknown."""
+    """Of `plan`, and of `qr --plan-only`; `seconds` is the expected time, null when unknown.
+
+    `nights` of `to_make` calls each make all, null when a night makes none, or no pace is known
+    that says how many; `last_night` is the day of the last one if this is the first.
+    `catalog_version` is that of a lake table.
+    """
 
     digest: str
     rows: int
@@ -143,6 +149,9 @@ class PlanAnswer(Answer):
     problems: Sequence[ProblemCount]
     refusals: Sequence[GuardRefusal]
     seconds: float | None
+    nights: int | None
+    last_night: dt.date | None
+    catalog_version: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,15 +183,22 @@ class ForbiddenLinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAnswer(Answer):
-    """Of `apply` and `rekey` (`links` names the table) and of `qr` (`qr_codes` does)."""
+    """Of `apply` and `rekey` (`links` names the table) and of `qr` (`qr_codes` does).
+
+    `remaining` calls are left to later runs, which are `nights_left` with the same limit or time;
+    null where there was none. `catalog_version` is that of a lake table.
+    """
 
     run_id: str
     digest: str
+    catalog_version: str | None = None
     links: str | None = None
     qr_codes: str | None = None
     statuses: Mapping[Status, int]
     reasons: Sequence[StatusCount]
     requests: int
+    remaining: int
+    nights_left: int | None
     missing: Mapping[str, int]
     warnings: Sequence[str]
     made_by_others: Mapping[str, int]

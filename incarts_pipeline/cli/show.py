@@ -30,7 +30,10 @@ from incarts_pipeline.display import (
     changed_lines,
     figures_lines,
     forbidden_lines,
+    last_night,
+    left_lines,
     made_line,
+    pending_rows,
     problem_groups,
 )
 from incarts_pipeline.models import Action, Reason, Status
@@ -136,6 +139,9 @@ def plan_answer(made: Plan) -> PlanAnswer:
             GuardRefusal(guard=r.guard, message=r.message, fix=r.fix) for r in figures.refusals
         ],
         seconds=figures.seconds,
+        nights=figures.nights,
+        last_night=last_night(figures.nights) if figures.nights else None,
+        catalog_version=figures.catalog_version,
     )
 
 
@@ -222,6 +228,7 @@ def run_answer(result: RunResult, fail_on: Sequence[Status], what: str) -> RunAn
     return RunAnswer(
         run_id=written.run_id,
         digest=result.figures.digest,
+        catalog_version=result.figures.catalog_version,
         links=tables.get("links"),
         qr_codes=tables.get("qr_codes"),
         statuses=published.by_status,
@@ -230,6 +237,8 @@ def run_answer(result: RunResult, fail_on: Sequence[Status], what: str) -> RunAn
             for (status, reason), n in published.counts.items()
         ],
         requests=written.requests,
+        remaining=written.remaining,
+        nights_left=result.nights_left,
         missing=result.figures.missing,
         warnings=result.figures.warnings,
         made_by_others=written.made_by_others,
@@ -281,9 +290,20 @@ def _result_lines(result: RunResult, what: str) -> Iterator[Line]:
     if written.unrecorded:
         yield [("answered, but not recorded in the ledger:", "bold red")]
         yield from ([f"  {one}"] for one in written.unrecorded)
-    if result.published.by_status[Status.PENDING]:
+    yield from ([f"{line}."] for line in left_lines(result))
+    pending = pending_rows(result)
+    if pending.others:
         first = "once that is put right, " if written.is_blocked else ""
         yield [f"Rows are pending: {first}run the same command again to go on."]
+    if pending.not_enqueued:
+        rows = counted(pending.not_enqueued, "row is", "rows are")
+        yield [
+            f"{rows} not enqueued: `incarts apply --enqueue` does that, with the same catalog, "
+            "options and output."
+        ]
+    if pending.enqueued:
+        rows = counted(pending.enqueued, "row waits", "rows wait")
+        yield [f"{rows} for a worker: run `incarts work`, then publish again."]
     if result.published.by_status[Status.IN_DOUBT]:
         yield [
             "Rows are in doubt: run again soon to settle them. Ones that need review are never "

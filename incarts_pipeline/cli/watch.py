@@ -15,6 +15,7 @@ from incarts_pipeline.clock import from_micros
 from incarts_pipeline.text import duration
 
 if TYPE_CHECKING:
+    from incarts_pipeline.ledger import Task
     from incarts_pipeline.maintenance import Watched
 
 _SECONDS = 2.0  # between two looks
@@ -98,6 +99,13 @@ def _title(found: Watched) -> str:
     return f"{found.ledger} at {found.at:%H:%M:%S} UTC{running}"
 
 
+def _task(task: Task) -> str:
+    """Return what a run is there for, unless it is what most are."""
+    from incarts_pipeline.ledger import Task
+
+    return "" if task is Task.APPLY else f"{task.value}, "
+
+
 def _rows(found: Watched) -> Sequence[Sequence[screen.Part]]:
     return [
         (
@@ -108,7 +116,7 @@ def _rows(found: Watched) -> Sequence[Sequence[screen.Part]]:
             f"{one.per_second:,.3g}",
             f"{one.in_flight:,}",
             ", ".join(f"{n:,}× {what}" for what, n in one.errors.items()),
-            f"pid {one.run.pid} on {one.run.host}",
+            f"{_task(one.run.task)}pid {one.run.pid} on {one.run.host}",
         )
         for one in found.runs
     ]

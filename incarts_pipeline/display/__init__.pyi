@@ -14,7 +14,11 @@ from .summary import (
     changed_lines as changed_lines,
     figures_lines as figures_lines,
     forbidden_lines as forbidden_lines,
+    last_night as last_night,
+    left_lines as left_lines,
     made_line as made_line,
+    nights_lines as nights_lines,
+    pending_rows as pending_rows,
     problem_groups as problem_groups,
 )
 from .tones import TONES as TONES, Tone as Tone

@@ -1,4 +1,4 @@
-"""Remedies: what each reason, broken rule and answer means, and what to do, in one table for all.
+"""Remedies: what each reason and broken rule means, and what to do, in one table for all.
 
 The shell, the cards and the run report say the same, because they say it from here; the docs'
 troubleshooting page has the same codes, with more words. The keys are closed sets; tests see to it
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from incarts_pipeline.models import SUSPICIONS, NoteCode, ProblemCode, Reason, Status
 from incarts_pipeline.text import Option, OptionText
@@ -28,9 +27,9 @@ class Fix:
     done: str = ""
 
 
-_RUN_AGAIN = "Run the same again to go on; nothing is made twice."
+RUN_AGAIN = "Run the same again to go on; nothing is made twice."
 # Which of the two it is, only Incarts' own records can tell.
-_REVIEW = (
+REVIEW = (
     "Look it up with `incarts review list`; then `incarts review adopt KEY LINK_ID` if the link "
     "exists, or `incarts review recreate KEY` if it doesn't."
 )
@@ -63,7 +62,7 @@ REASONS: Mapping[Reason, Fix] = {
         meaning="sent, answer unknown",
         fix="Run again soon: it is settled first, under its own key and bytes.",
     ),
-    Reason.NEEDS_REVIEW: Fix(meaning="may exist at Incarts; needs a person", fix=_REVIEW),
+    Reason.NEEDS_REVIEW: Fix(meaning="may exist at Incarts; needs a person", fix=REVIEW),
     Reason.EARLIER_IN_DOUBT: Fix(
         meaning="older content is in doubt",
         fix="Settle the older content first: run again soon, or see `incarts review list`.",
@@ -151,13 +150,20 @@ REASONS: Mapping[Reason, Fix] = {
     ),
     Reason.NO_PRODUCTS: Fix(meaning="no link wanted"),
     Reason.OVER_LIMIT: Fix(
-        meaning="over the limit given", fix=f"{_RUN_AGAIN} A higher limit does more."
+        meaning="over the limit given", fix=f"{RUN_AGAIN} A higher limit does more."
     ),
-    Reason.OUT_OF_TIME: Fix(meaning="out of the time given", fix=_RUN_AGAIN),
-    Reason.STOPPED: Fix(meaning="the run was stopped", fix=_RUN_AGAIN),
+    Reason.OUT_OF_TIME: Fix(meaning="out of the time given", fix=RUN_AGAIN),
+    Reason.STOPPED: Fix(meaning="the run was stopped", fix=RUN_AGAIN),
     Reason.CIRCUIT_OPEN: Fix(
         meaning="the run had to end early",
         fix="See why the run ended, put that right, and run again: nothing is made twice.",
+    ),
+    Reason.ENQUEUED: Fix(
+        meaning="waits for a worker",
+        fix="Run `incarts work`, as often and on as many hosts as you like; then publish again.",
+    ),
+    Reason.NOT_ENQUEUED: Fix(
+        meaning="not enqueued since it was planned", fix="Enqueue again, or apply."
     ),
     Reason.CLAIMED_ELSEWHERE: Fix(
         meaning="another run is sending it", fix="Run again when the other run is over."
@@ -237,7 +243,11 @@ PROBLEMS: Mapping[str, Fix] = {
     ProblemCode.WRONG_RETAILER: Fix(
         meaning="the intent belongs to another retailer", fix="Change the intent or the retailer."
     ),
-    ProblemCode.WRONG_CASE: Fix(meaning="not in lower case", fix="Write it in lower case."),
+    ProblemCode.WRONG_CASE: Fix(
+        meaning="not in lower case, or white space around it",
+        fix="Write it as the message does, or in the mapping, as a constant, where all rows are "
+        "the same.",
+    ),
     ProblemCode.NEEDED: Fix(
         meaning="the intent can't do without a field", fix="Fill the field, or map it."
     ),
@@ -303,123 +313,11 @@ PROBLEMS: Mapping[str, Fix] = {
     NoteCode.SHARED_LINK: Fix(meaning="another row that leads to the same has this link as well"),
 }
 
-# By HTTP status; 300 stands for every redirect, 500 for every server error without its own line.
-STATUSES: Mapping[int, Fix] = {
-    300: Fix(
-        meaning="redirected: not the API", fix="Set INCARTS_API_BASE_URL to where it really is."
-    ),
-    400: Fix(
-        meaning="malformed request", fix="Correct what the message names; see the row's fields."
-    ),
-    401: Fix(
-        meaning="API key missing or invalid",
-        fix="Set INCARTS_API_KEY to a valid key of this target.",
-    ),
-    403: Fix(
-        meaning="the key may not do this",
-        fix="Use a key that may use the project (INCARTS_PROJECT_ID) and has the scopes that the "
-        "plan names.",
-    ),
-    404: Fix(meaning="not found", fix="Check INCARTS_API_BASE_URL, or the id."),
-    405: Fix(meaning="not the API's endpoint", fix="Check INCARTS_API_BASE_URL, without /v1."),
-    409: Fix(
-        meaning="conflict: the key or the identifier is in use",
-        fix=f"A link may exist already. {_REVIEW}",
-    ),
-    413: Fix(
-        meaning="the request is too large", fix="Shorten products, options or metadata of the row."
-    ),
-    415: Fix(meaning="not the API's endpoint", fix="Check INCARTS_API_BASE_URL, without /v1."),
-    422: Fix(
-        meaning="breaks a business rule of Incarts or the retailer",
-        fix="Correct what the message names; the row is tried again once it has changed.",
-    ),
-    429: Fix(
-        meaning="rate limited", fix="Nothing: the pipeline slows down and tries again by itself."
-    ),
-    500: Fix(
-        meaning="trouble at Incarts or on the way; the link may have been made",
-        fix=REASONS[Reason.ANSWER_UNKNOWN].fix,
-    ),
-    503: Fix(
-        meaning="Incarts is not available; the link may have been made",
-        fix=REASONS[Reason.ANSWER_UNKNOWN].fix,
-    ),
-}
-
 # Statuses of rows for which a run did what their reason asks for.
 _DONE = frozenset({Status.CREATED, Status.REPLACED, Status.REUSED, Status.REKEYED})
-
-# Answers that may come after the link was made, as `answers` reads them.
-_IN_DOUBT = frozenset({303, 408, 421, 425, 499})
-
-# Codes of our own where no HTTP status says it.
-CODES: Mapping[str, Fix] = {
-    "not_sent": Fix(
-        meaning="the request never left", fix="Check the network and INCARTS_API_BASE_URL."
-    ),
-    "answer_lost": Fix(
-        meaning="the answer was lost on the way", fix=REASONS[Reason.ANSWER_UNKNOWN].fix
-    ),
-    "kept_back": Fix(
-        meaning="the run ended, a 429 came, or the process stood still before the request left",
-        fix=_RUN_AGAIN,
-    ),
-    "too_old": Fix(
-        meaning="too long ago to trust that Incarts still knows its key",
-        fix=f"{_REVIEW} Sooner runs, or a longer INCARTS_IDEMPOTENCY_WINDOW on Incarts' word, "
-        "settle such rows by themselves.",
-    ),
-    "key_rotated": Fix(
-        meaning="sent under another API key",
-        fix=f"Run with the key that it was sent under, if it is still valid. Else: {_REVIEW}",
-    ),
-    "clock_jumped": Fix(meaning="the clock was changed: its age can't be trusted", fix=_REVIEW),
-    "imported": Fix(meaning="in doubt in the table that was imported", fix=_REVIEW),
-}
-
-
-def of_status(status: int) -> Fix:
-    """Return what an HTTP status means for a link and what to do."""
-    if status in STATUSES:
-        return STATUSES[status]
-    # Unknown server errors too: whoever sends one may have made the link.
-    if status in _IN_DOUBT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return STATUSES[500]
-    if 300 <= status < 400:
-        return STATUSES[300]
-    return Fix(meaning=f"unexpected status {status}", fix=STATUSES[404].fix)
-
-
-def of_forbidden(project_id: str) -> str:
-    """Return what to do where Incarts answers 403; it doesn't always say which of them it is."""
-    return (
-        f"Check the project {project_id} (INCARTS_PROJECT_ID), and the key's access to it and "
-        "its scopes."
-    )
 
 
 def came_to(status: Status, reason: Reason) -> str:
     """Return in words why a row has its status once a run is over: what happened, or didn't."""
     own = REASONS[reason]
     return own.done if status in _DONE and own.done else own.meaning
-
-
-def of_row(reason: Reason, *, http_status: int | None = None, error_code: str | None = None) -> Fix:
-    """Return what a row's reason means and what to do, as exactly as its last answer allows.
-
-    Args:
-        reason: the row's reason.
-        http_status: of its last answer, None for none.
-        error_code: Incarts' or ours, None for none.
-    """
-    # The last answer says it more exactly where there was one.
-    own = REASONS[reason]
-    if reason is Reason.REFUSED_BY_API and http_status is not None:
-        return of_status(http_status)
-    if reason is Reason.NEEDS_REVIEW and (http_status == HTTPStatus.CONFLICT):
-        return STATUSES[409]
-    if reason in (Reason.NEEDS_REVIEW, Reason.ANSWER_UNKNOWN) and error_code in CODES:
-        said = CODES[error_code or ""]
-        return Fix(meaning=f"{own.meaning}: {said.meaning}", fix=said.fix)
-    return own

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from incarts_pipeline.display.remedies import PROBLEMS, REASONS, came_to, of_row
+from incarts_pipeline.display.answer_remedies import of_row
+from incarts_pipeline.display.remedies import PROBLEMS, REASONS, came_to
 from incarts_pipeline.models import SUSPICIONS, Reason, Severity, Status, severity_of
 from incarts_pipeline.text import Surface, spelled
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from incarts_pipeline.display.remedies import REASONS, of_forbidden
+from incarts_pipeline.display.answer_remedies import of_forbidden
+from incarts_pipeline.display.remedies import REASONS
 from incarts_pipeline.models import SUSPICIONS, Action, Reason, Severity, Status
 from incarts_pipeline.plan import figure_queries
 from incarts_pipeline.text import counted, duration
@@ -59,7 +61,11 @@ def problem_groups(made: Plan, most: int = 20) -> list[ProblemGroup]:
 
 def figures_lines(figures: PlanFigures, what: str = "link") -> list[str]:
     """Return a plan's numbers as lines; `what` it makes."""
-    lines = [_to_make(figures, what)]
+    lines = [_to_make(figures, what), *nights_lines(figures)]
+    if figures.catalog_version is not None:
+        lines.append(f"the catalog is {figures.catalog_version}")
+    if figures.enqueued:
+        lines.append(f"{figures.enqueued:,} of them are enqueued already, for `incarts work`")
     if figures.doubts:
         lines.append(f"{figures.doubts:,} in doubt to settle first, under their own keys")
     for name, n in figures.missing.items():
@@ -69,6 +75,45 @@ def figures_lines(figures: PlanFigures, what: str = "link") -> list[str]:
         needed = ", ".join(f"{scope} ({n:,})" for scope, n in figures.scopes.items())
         lines.append(f"scopes needed: {needed}")
     return lines
+
+
+def nights_lines(figures: PlanFigures) -> list[str]:
+    """Return in how many nights all is made if each makes as many; nothing where one is enough.
+
+    A limit may be a night's budget as well as a pilot's: which of them it is, nobody said.
+    """
+    if figures.nights is None or figures.nights <= 1:
+        return []
+    last = last_night(figures.nights)
+    when = f", the last on {last:%Y-%m-%d}" if last else ""
+    return [
+        f"one such run a night makes all in {figures.nights:,} nights{when}; a run that nothing "
+        "holds makes all of them"
+    ]
+
+
+def left_lines(run: RunResult) -> list[str]:
+    """Return how many links a run left to later ones, and how many nights these will be."""
+    if not run.written.remaining:
+        return []
+    told = f"{counted(run.written.remaining, run.kind.noun)} left to make"
+    nights = run.nights_left
+    if nights is None:
+        return [told]
+    last = last_night(nights + 1)
+    when = f", the last on {last:%Y-%m-%d}" if last else ""
+    return [
+        f"{told}: {counted(nights, 'more night')} of {run.figures.to_make:,}{when}, or a run that "
+        "nothing holds"
+    ]
+
+
+def last_night(nights: int) -> dt.date | None:
+    """Return the day of the last of so many nights from today on; None beyond the calendar."""
+    try:
+        return dt.datetime.now().astimezone().date() + dt.timedelta(days=nights - 1)
+    except OverflowError:
+        return None
 
 
 def changed_lines(figures: PlanFigures) -> list[str]:
@@ -92,7 +137,7 @@ def calls_to_make(figures: PlanFigures, what: str = "link") -> str:
 def _to_make(figures: PlanFigures, what: str) -> str:
     line = f"{calls_to_make(figures, what)} to make"
     if figures.to_make < figures.calls:
-        line += " (the run's limit)"
+        line += f" ({held_to(figures)})"
     elif shared := _sharing(figures):
         rows = counted(figures.calls + shared, "row")
         line += f" for {rows} ({shared:,} {'shares' if shared == 1 else 'share'} another row's)"
@@ -100,6 +145,16 @@ def _to_make(figures: PlanFigures, what: str) -> str:
     if figures.seconds is not None and figures.seconds >= 1:
         line += f", about {duration(figures.seconds)}"
     return line
+
+
+def held_to(figures: PlanFigures) -> str:
+    """Return what keeps a run from making all."""
+    if figures.to_make == figures.limit or figures.max_duration is None:
+        return "the run's limit"
+    told = f"what {duration(figures.max_duration)} are expected to be enough for"
+    if figures.guessed_rate is None:
+        return told
+    return f"{told} at the ceiling of {figures.guessed_rate:g} a second: no pace is known yet"
 
 
 def _sharing(figures: PlanFigures) -> int:
@@ -112,9 +167,29 @@ def _sharing(figures: PlanFigures) -> int:
 def made_line(run: RunResult, what: str = "link") -> str:
     """Return what a run sent, and what it made where rows share links."""
     counts, made = run.published.by_status, run.written.accepted
+    # What workers or another run have made is no part of it.
     rows = counts[Status.CREATED] + counts[Status.REPLACED]
-    shared = f"{counted(made, what)} for {counted(rows, 'row')}, " if rows > made else ""
+    rows -= sum(run.written.made_by_others.values())
+    shared = f"{counted(made, what)} for {counted(rows, 'row')}, " if rows > made > 0 else ""
     return f"{shared}{counted(run.written.requests, 'request')} in {run.seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingRows:
+    """Rows that are pending, by what makes them: a worker, enqueuing, or the same run again."""
+
+    enqueued: int
+    not_enqueued: int
+    others: int
+
+
+def pending_rows(run: RunResult) -> PendingRows:
+    """Count a run's pending rows by what makes them."""
+    counts = run.published.counts
+    enqueued = counts.get((Status.PENDING, Reason.ENQUEUED), 0)
+    not_enqueued = counts.get((Status.PENDING, Reason.NOT_ENQUEUED), 0)
+    others = run.published.by_status[Status.PENDING] - enqueued - not_enqueued
+    return PendingRows(enqueued=enqueued, not_enqueued=not_enqueued, others=others)
 
 
 def forbidden_lines(run: RunResult) -> list[str]:

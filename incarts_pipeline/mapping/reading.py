@@ -24,7 +24,11 @@ def read_text(source: Path, most_bytes: int) -> str:
         return read_small(source, most_bytes)
     except FileNotFoundError as error:
         path = source.absolute()
-        raise MappingError(f"There is no mapping file {path}.{suggest_file(path)}") from error
+        raise MappingError(
+            f"There is no mapping file {path}.{suggest_file(path)}",
+            fix="Name one that is there, or let `incarts init` or suggest_mapping make one of your "
+            "table.",
+        ) from error
     except UnicodeDecodeError as error:
         raise MappingError(
             f"The mapping file {source} is not UTF-8 text.", fix="Save it as UTF-8."

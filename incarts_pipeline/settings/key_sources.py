@@ -20,6 +20,7 @@ from typing import IO
 from pydantic import SecretStr
 
 from incarts_pipeline.errors import MissingExtraError, SettingsError
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.outgoing import (
     MASK,
     SecretBytes,
@@ -267,7 +268,7 @@ def _looked_up(entry: str) -> SecretKey:
     except ImportError as error:
         raise MissingExtraError(
             f"INCARTS_API_KEY_KEYRING needs {error.name}.",
-            fix="pip install 'incarts-pipeline[keyring]'",
+            fix=install_line("keyring"),
         ) from error
     service, _, user = entry.partition(":")
     problem = ""

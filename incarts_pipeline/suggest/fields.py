@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import pyarrow.types as pt
@@ -10,12 +11,13 @@ from incarts_pipeline.mapping import Preset
 from incarts_pipeline.models import Intent
 from incarts_pipeline.suggest import words
 from incarts_pipeline.suggest.findings import Finding
-from incarts_pipeline.suggest.profile import ColumnProfile, Profile
+from incarts_pipeline.suggest.profile import ADDRESS, MOSTLY, ColumnProfile, Profile, quoted
 from incarts_pipeline.text import counted
 
 NAME_CHARACTERS = 160  # the API's bound
 _NAMED = 0.7  # of the values: where the name says what a column is, looks need only not gainsay it
-_SMALL = r"^\s*[1-9]\d{0,2}\s*$"
+_FIVE = r"^\s*\d{5}\s*$"
+_SMALL = r"^\s*[1-9]\d{0,2}(\.0+)?\s*$"  # as pandas writes them, too
 
 
 def name_of(profile: Profile, preset: Preset | None) -> Finding:
@@ -66,26 +68,27 @@ def other_fields(profile: Profile, intent: object) -> Iterator[Finding]:
     if intent == Intent.ADD_TO_CART.value or isinstance(intent, dict):
         yield from _products(profile)
         yield from _location(profile)
-    for column in profile.worded(words.FALLBACK):
-        if column.is_address:
-            why = "By its name and its addresses."
-            yield Finding(field="link.fallback_url", value={"column": column.name}, why=why)
+    pages = [column for column in profile.worded(words.FALLBACK) if not column.is_image]
+    for column in _likeliest(pages, ADDRESS, MOSTLY):
+        why = "By its name and its addresses."
+        found = Finding(field="link.fallback_url", value={"column": column.name}, why=why)
+        yield from _if_mostly(found, column, ADDRESS, "addresses", MOSTLY)
     yield from _tracking(profile)
     if isinstance(intent, dict):
         yield from _tags(profile)
 
 
 def _products(profile: Profile) -> Iterator[Finding]:
-    for column in profile.worded(words.QUANTITY)[:1]:
-        if column.share(_SMALL) >= _NAMED:
-            yield Finding(
-                field="link.products.quantity",
-                value={"column": column.name, "default": 1},
-                why="How many go into the cart; 1 where the cell is empty.",
-                doubt="if it counts what is in stock, take the line out: each link takes 1."
-                if _is_stock(column)
-                else None,
-            )
+    for column in _likeliest(profile.worded(words.QUANTITY), _SMALL):
+        found = Finding(
+            field="link.products.quantity",
+            value={"column": column.name, "default": 1},
+            why="How many go into the cart; 1 where the cell is empty.",
+            doubt="if it counts what is in stock, take the line out: each link takes 1."
+            if _is_stock(column)
+            else None,
+        )
+        yield from _if_mostly(found, column, _SMALL, "whole numbers from 1 to 999")
     for column in profile.worded(words.BACKUPS)[:1]:
         yield Finding(
             field="link.products.backup_product_ids",
@@ -94,21 +97,52 @@ def _products(profile: Profile) -> Iterator[Finding]:
         )
 
 
+def _likeliest(
+    columns: Sequence[ColumnProfile], pattern: str, share: float = _NAMED
+) -> Sequence[ColumnProfile]:
+    """Return the first of the columns that looks as it should, else the first, in a list."""
+    return sorted(columns, key=lambda column: column.share(pattern) < share)[:1]
+
+
+def _if_mostly(
+    found: Finding, column: ColumnProfile, pattern: str, what: str, share: float = _NAMED
+) -> Iterator[Finding]:
+    """Yield a guess at a column that is named for it; only offered, and why, if it looks otherwise.
+
+    Args:
+        found: the guess.
+        column: the column that it is about; nothing is said of one without a value.
+        pattern: what its values look like.
+        what: the same in words.
+        share: of the values that have to, from 0 to 1.
+    """
+    other = column.unlike(pattern)
+    if column.share(pattern) >= share:
+        yield found
+    elif other is not None:
+        rest = f"{1 - column.share(pattern):.0%} of the values of {column.name!r}"
+        doubt = f"not mapped: {rest} aren't {what}, like {quoted(other)}. Put them right, and take "
+        doubt += "the # before the line away."
+        yield dataclasses.replace(found, doubt=doubt, is_offer=True)
+
+
 def _is_stock(column: ColumnProfile) -> bool:
-    return column.share(r"^\s*(?:1?\d|2[0-4])\s*$") < 0.9
+    return column.share(r"^\s*(?:1?\d|2[0-4])(?:\.0+)?\s*$") < 0.9
 
 
 def _location(profile: Profile) -> Iterator[Finding]:
-    codes = [c for c in profile.worded(words.ZIP_CODE) if c.share(r"^\s*\d{5}\s*$") >= _NAMED]
-    for code in codes[:1]:
-        yield Finding(
+    codes = _likeliest(profile.worded(words.ZIP_CODE), _FIVE)
+    for code in codes:
+        found = Finding(
             field="link.location.zip_code",
             value={"column": code.name},
             why="Where the shopper is; turns on Walmart's choice of the store.",
         )
-        for store in profile.worded(words.STORE)[:1]:
-            value = {"column": store.name}
-            yield Finding(field="link.location.store_id", value=value, why="The store.")
+        yield from _if_mostly(found, code, _FIVE, "ZIP codes of five digits")
+    is_told = any(code.share(_FIVE) >= _NAMED for code in codes)
+    for store in profile.worded(words.STORE)[:1] if is_told else ():
+        value = {"column": store.name}
+        yield Finding(field="link.location.store_id", value=value, why="The store.")
 
 
 def _tracking(profile: Profile) -> Iterator[Finding]:
@@ -140,10 +174,9 @@ def _split(column: ColumnProfile, mark: str) -> dict[str, object]:
 def at_the_top(profile: Profile) -> Iterator[Finding]:
     """Yield keys that stand beside the link: what is urgent, and what is in print."""
     for column in profile.worded(words.PRIORITY[:1])[:1]:
-        if column.mostly(r"^\s*-?[\d.]+\s*$"):
-            yield Finding(
-                field="priority", value={"column": column.name}, why="Higher numbers go first."
-            )
+        why = "Higher numbers go first."
+        found = Finding(field="priority", value={"column": column.name}, why=why)
+        yield from _if_mostly(found, column, r"^\s*-?[\d.]+\s*$", "numbers", MOSTLY)
     for column in profile.worded(words.PINNED)[:1]:
         yield Finding(
             field="pinned",

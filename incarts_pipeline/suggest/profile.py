@@ -18,7 +18,7 @@ MOSTLY = 0.8  # of the rows: what they are is what the column is, and the others
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _APART = re.compile(r"[^a-z0-9]+")
-_URL = r"(?i)^\s*https?://"
+ADDRESS = r"(?i)^\s*https?://"
 _IMAGE = r"(?i)^\s*https?://\S+\.(?:jpe?g|png|webp|gif|avif|svg)(?:\W|$)"
 WHOLE = r"^\s*\d+\s*$"
 _NUMBER = r"^\s*[-+]?\d[\d.,\s]*$"
@@ -65,6 +65,12 @@ class ColumnProfile:
         found = self.counts.filter(pc.match_substring_regex(self.values, pattern))
         return float((pc.sum(found).as_py() or 0) / max(pc.sum(self.counts).as_py() or 0, 1))
 
+    def unlike(self, pattern: str) -> str | None:
+        """Return the first value that lacks an RE2 pattern, None where all have it."""
+        found = pc.invert(pc.match_substring_regex(self.values, pattern))
+        others = self.values.filter(found)
+        return others[0].as_py() if len(others) else None
+
     def mostly(self, pattern: str) -> bool:
         """Say whether nearly all values have a pattern: a few broken cells hide nothing."""
         return self.share(pattern) >= MOSTLY
@@ -72,7 +78,7 @@ class ColumnProfile:
     @property
     def is_address(self) -> bool:
         """Whether the values are pages on the web, not pictures."""
-        return self.mostly(_URL) and not self.mostly(_IMAGE)
+        return self.mostly(ADDRESS) and not self.mostly(_IMAGE)
 
     @property
     def is_image(self) -> bool:
@@ -99,7 +105,7 @@ class ColumnProfile:
     @property
     def is_label(self) -> bool:
         """Whether the values could be names: short texts of letters, without markup."""
-        if not self.mostly(_LETTERS) or self.mostly(_URL) or self.is_price:
+        if not self.mostly(_LETTERS) or self.mostly(ADDRESS) or self.is_price:
             return False
         return self.length <= 160 and self.share(_MARKUP) < 0.2
 

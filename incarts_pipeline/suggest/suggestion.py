@@ -29,6 +29,11 @@ _ENDINGS = re.compile(
     r"(?:\.(?:csv|tsv|txt|json|jsonl|ndjson|xml|rss|xlsx?|parquet|gz|zst|bz2))+$", re.I
 )
 _SAID = "Said by you."
+_FRAME = "the "  # begins the name of a table without one
+_NAMELESS = (
+    "every frame gets this name unless you say link_set=; rows of another one with the same keys "
+    "would replace these links."
+)
 SHOP_EXAMPLE = "https://www.your-shop.com"
 _GOES_TO = ("link.retailer", "link.intent", "link.custom_url", "link.products", "link.options")
 # Without these there is no link.
@@ -172,7 +177,9 @@ def suggestion_for(
     to = destination_of(look.profile, look.preset, title)
     fields = list(_fields(look.profile, look.preset, to))
     key, rows = _key(look, to, fields)
-    guesses = [*extra, _link_set(_slug(title)), *key, *_rows(look), *fields]
+    nameless = _NAMELESS if title.startswith(_FRAME) else None
+    named = _link_set(_slug(title), doubt=nameless)
+    guesses = [*extra, named, *key, *_rows(look), *fields]
     findings = _with_misfits(guesses, catalog.schema)
     return Suggestion(
         title=title,
@@ -257,13 +264,13 @@ def _address_column(findings: Sequence[Finding]) -> str | None:
 
 
 def _slug(title: str) -> str:
-    stem = _ENDINGS.sub("", title).removeprefix("the ")
+    stem = _ENDINGS.sub("", title).removeprefix(_FRAME)
     return re.sub(r"[^0-9a-z]+", "-", stem.lower()).strip("-") or "products"
 
 
-def _link_set(name: str, more: str = "") -> Finding:
+def _link_set(name: str, more: str = "", doubt: str | None = None) -> Finding:
     why = f"Names this family of links. Renaming it makes every link anew. {more}"
-    return Finding(field="link_set", value=name, why=why)
+    return Finding(field="link_set", value=name, why=why, doubt=doubt)
 
 
 def _place(finding: Finding) -> tuple[int, int]:

@@ -23,7 +23,7 @@ ENCODINGS = ("ascii", "cp437", "latin-1", "cp1252")
 # Files whose signs are looked for in values, or drawn in a page of UTF-8, and never printed.
 OF_VALUES = {
     *("encoding_evidence.py", "characters.py", "problems.py", "stand_ins.py", "profile.py"),
-    "engine.py",
+    *("engine.py", "bulk_write.py"),
 }
 
 Narrow = Callable[..., tuple[int, str]]

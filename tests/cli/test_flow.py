@@ -375,6 +375,37 @@ def test_a_terminal_is_asked_even_when_the_output_is_piped(
     assert box.audit().requests == 0
 
 
+def test_budget(shell: Shell, catalog: str, box: Sandbox) -> None:
+    """A plan says in how many nights all are made; each night makes its part, and then all are."""
+    _, out, _ = shell("plan", catalog, *NO_MAPPING, "--budget", "5", "--out", "some.incarts")
+    assert "5 of 12 links to make (the run's limit)" in out
+    assert "one such run a night makes all in 3 nights, the last on 20" in out
+    assert "incarts apply some.incarts -o links.parquet --limit 5" in out
+    _, out, _ = shell("plan", catalog, *NO_MAPPING, "--limit", "5", "--json")
+    planned = json.loads(out)
+    assert (planned["to_make"], planned["calls"], planned["nights"]) == (5, 12, 3)
+    assert box.audit().requests == 0
+    apply = ("apply", catalog, "-o", "links.parquet", *NO_MAPPING, "--budget", "5")
+    code, _, err = shell(*apply, "--report", "run.html")
+    assert (code, "7 links left to make: 2 more nights of 5, the last on 20" in err) == (4, True)
+    assert "Night by night" in Path("run.html").read_text()
+    code, out, _ = shell(*apply, "--json")
+    ran = json.loads(out)
+    assert (code, ran["remaining"], ran["nights_left"]) == (4, 2, 1)
+    code, out, _ = shell(*apply, "--json")
+    ran = json.loads(out)
+    assert (code, ran["remaining"], ran["nights_left"]) == (0, 0, None)
+    assert box.audit().links == 12
+
+
+def test_budget_in_time(shell: Shell, catalog: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time is reckoned with the pace that is known."""
+    monkeypatch.setenv("INCARTS_RATE", "fixed:2")
+    _, out, _ = shell("plan", catalog, *NO_MAPPING, "--max-duration", "2s")
+    assert "4 of 12 links to make (what 2 s are expected to be enough for)" in out
+    assert "makes all in 3 nights" in out
+
+
 def test_the_question_is_about_what_the_run_does(settings: Settings) -> None:
     """Links in doubt, links to make of how many, links that move; never about 0 links."""
     request = PlanRequest(catalog=products(3), link_set="test", unique_key=("sku",))

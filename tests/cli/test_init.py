@@ -192,3 +192,32 @@ def test_a_plan_without_a_mapping_names_what_is_missing(shell: Shell) -> None:
     for missing in ("--unique-key", "--link-set", '"name"', '"retailer"', '"intent"'):
         assert missing in err
     assert "incarts init" in err
+
+
+def test_columns_that_look_otherwise_than_they_are_called_are_named(shell: Shell) -> None:
+    """What is called a quantity and is text in 40 % of the rows isn't dropped without a word."""
+    qty = ["1", "two", "3", "2", "a box"]
+    rows = [f"{n},T{n},https://www.walmart.com/ip/{n:08},{qty[n % 5]},1234" for n in range(1, 21)]
+    Path("a.csv").write_text("\n".join(["sku,title,url,qty,zip", *rows]), encoding="utf-8")
+    code, out, err = shell("init", "a.csv")
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "look at link.products.quantity: not mapped: 40% of the values of 'qty'" in said
+    assert 'like "two"' in said
+    assert "look at link.location.zip_code: not mapped: 100% of the values of 'zip'" in said
+    assert "# quantity: {column: qty, default: 1}" in written()
+    [mapping] = [load_mapping(Path("mapping.yaml"))]
+    assert mapping.link is not None
+    assert mapping.link.products is not None
+    assert mapping.link.products.quantity is None
+    assert mapping.link.location is None
+    # As it says: once they are right, the line counts.
+    Path("mapping.yaml").write_text(written().replace("# quantity:", "quantity:"), encoding="utf-8")
+    assert load_mapping(Path("mapping.yaml")).link.products.quantity is not None  # type: ignore[union-attr]
+
+
+def test_a_column_without_a_value_is_no_doubt(shell: Shell) -> None:
+    """An empty column says nothing, whatever it is called."""
+    rows = [f"{n},T{n},https://www.walmart.com/ip/{n:08}," for n in range(1, 21)]
+    Path("a.csv").write_text("\n".join(["sku,title,url,qty", *rows]), encoding="utf-8")
+    assert "quantity" not in shell("init", "a.csv")[1]

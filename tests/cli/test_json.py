@@ -26,7 +26,8 @@ def takes_json(command: click.Command) -> bool:
 
 def test_each_command_has_its_answer() -> None:
     """What takes --json has a class, a file and a line in the docs; so has an error."""
-    commands = {name for name, command in COMMANDS.items() if takes_json(command)} | {"error"}
+    commands = {name for name, command in COMMANDS.items() if takes_json(command)}
+    commands |= {"error", "apply --enqueue"}
     assert ANSWERS.keys() == commands
     assert {path.name for path in FOLDER.iterdir()} == {file_of(name).name for name in commands}
     told = [
@@ -66,6 +67,9 @@ def test_all_answers_of_a_day(shell: Shell, catalog: str, box: Sandbox) -> None:
         ("plan", catalog, *NO_MAPPING),
         ("apply", catalog, "-o", "links.parquet", *NO_MAPPING),
         ("rekey", catalog, "-o", "links.parquet", *NO_MAPPING),
+        ("apply", catalog, "-o", "links.parquet", "--enqueue", *NO_MAPPING),
+        ("work",),
+        ("publish", catalog, "-o", "links.parquet", *NO_MAPPING),
         ("qr", "links.parquet", "--identifier", "shelf", "--plan-only"),
         ("qr", "links.parquet", "--identifier", "shelf"),
         ("status",),
@@ -82,6 +86,7 @@ def test_all_answers_of_a_day(shell: Shell, catalog: str, box: Sandbox) -> None:
         ("ledger", "restore", "backup.db"),
         ("import", "links.parquet"),
         ("init", catalog, "--url", "https://shop.example.com/p/{sku}"),
+        ("ledger", "move", "incarts-ledger.db", "moved.db"),
     ):
         code, out, err = shell(*arguments, *json_of)
         assert code in (0, 1), (arguments, err)

@@ -122,10 +122,10 @@ def test_text_that_is_no_mapping_is_refused() -> None:
 def test_a_file_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
     """The message has the whole path, and a file of a similar name if there is one."""
     missing = tmp_path / "maping.yaml"
-    assert str(refused(str(missing))) == f"There is no mapping file {missing}."
+    assert refused(str(missing)).message == f"There is no mapping file {missing}."
     (tmp_path / "mapping.yaml").touch()
     meant = f'There is no mapping file {missing}. Did you mean "mapping.yaml"?'
-    assert str(refused(str(missing))) == meant
+    assert refused(str(missing)).message == meant
     assert str(Path.cwd() / "no-such-file.yaml") in str(refused("no-such-file.yaml"))
     assert "no-folder" in str(refused("no-folder/mapping.yaml"))
 

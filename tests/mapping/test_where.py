@@ -40,13 +40,11 @@ def rows(changes: dict[str, Any], partition: Partition | None = None) -> list[in
     mapping = load_mapping({**BASE, **changes})
     mapping.check(TABLE.schema)
     chosen = Chosen(partition, TABLE.schema, mapping)
-    batches = list(chosen.of(TABLE.to_batches(max_chunksize=2)))
-    count = sum(batch.num_rows for batch in batches)
-    requests = pa.record_batch({"catalog_row": pa.array(range(count), pa.int64())})
-    [numbered] = chosen.renumbered([requests])
-    taken = TABLE.take(numbered["catalog_row"])
-    assert pa.Table.from_batches(batches, TABLE.schema).equals(taken)
-    return numbered["catalog_row"].to_pylist()
+    placed = list(chosen.of(TABLE.to_batches(max_chunksize=2)))
+    numbers = [row for one in placed for row in one.rows.to_pylist()]
+    taken = TABLE.take(pa.array(numbers, pa.int64()))
+    assert pa.Table.from_batches([one.batch for one in placed], TABLE.schema).equals(taken)
+    return numbers
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from incarts_pipeline.errors import MissingExtraError, SettingsError
+from incarts_pipeline.installation import install_line
 from incarts_pipeline.settings import Settings, key_sources, load_settings
 from incarts_pipeline.settings.key_sources import is_open_to_others
 
@@ -325,7 +326,7 @@ def test_a_keyring_that_cannot_be_opened() -> None:
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package, the error is the command that installs it."""
     monkeypatch.setitem(sys.modules, "keyring", None)
-    with pytest.raises(MissingExtraError, match=r"incarts-pipeline\[keyring\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("keyring"))):
         load_settings(api_key_keyring="incarts").known_key()
 
 

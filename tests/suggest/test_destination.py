@@ -186,13 +186,37 @@ def test_words_that_only_sound_like_intents_are_no_intents() -> None:
 
 @pytest.mark.parametrize(
     ("quantities", "mapped"),
-    [([1, 2, 3], True), (["100 ML", "1", "2"], False), ([0, 0, 0], False), ([1.5, 2, 3], False)],
+    [
+        ([1, 2, 3], True),
+        (["1.0", "2.0", "1.0"], True),
+        (["100 ML", "1", "2"], False),
+        ([0, 0, 0], False),
+        ([1.5, 2, 3], False),
+    ],
     ids=str,
 )
 def test_quantities_are_counts_and_not_amounts(quantities: list[Any], mapped: bool) -> None:
-    """`quantity` is how many go into the cart only where it counts something."""
+    """`quantity` is how many go into the cart only where it counts something; else it is named."""
     made = suggest(title=["a1", "b2", "c3"], url=PAGES["walmart"], quantity=quantities)
-    assert (said(made, "products.quantity") is not None) is mapped
+    found = made.finding("link.products.quantity")
+    assert found is not None
+    assert found.is_offer is not mapped
+    assert ("not mapped" in (found.doubt or "")) is not mapped
+
+
+def test_of_columns_with_one_meaning_the_one_that_looks_right_is_mapped() -> None:
+    """Wherever it stands, and the other is not offered beside it."""
+    made = suggest(
+        title=["a1", "b2", "c3"],
+        url=PAGES["walmart"],
+        quantity=["100 ML", "a few", "box"],
+        qty=[1, 2, 3],
+        fallback=["none", "none", "none"],
+        fallback_url=[f"https://shop.example/{i}" for i in range(3)],
+    )
+    assert said(made, "products.quantity") == {"column": "qty", "default": 1}
+    assert said(made, "fallback_url") == {"column": "fallback_url"}
+    assert not any("not mapped" in (one.doubt or "") for one in made.findings)
 
 
 def test_quantities_that_may_be_stock_are_doubted() -> None:

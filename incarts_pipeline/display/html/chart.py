@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from incarts_pipeline.display.html.html import Element, el
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 26, 24  # room for labels and legend, in SVG units
 # Seconds that people count in: up to half a day, then whole days.
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
+_DAYS_NAMED = 8  # dates that fit below a chart
 _LATENCY_TICKS = tuple(m * 10.0**e for e in range(-3, 3) for m in (1, 2, 5))
 
 
@@ -50,18 +52,45 @@ def over_time(title: str, width: float, series: Sequence[Series], *, wide: bool 
         series: the first one lies at the bottom.
         wide: whether it takes the whole width of the page.
     """
-    n = max((len(one.values) for one in series), default=0)
+    right = max(max((len(one.values) for one in series), default=0), 1) * width
+    times = _time_ticks(right, 12 if wide else 6)
+    return _against(title, width, series, [(t, clock(t)) for t in times], right=right, wide=wide)
+
+
+def by_day(title: str, first: dt.date, series: Sequence[Series]) -> Element:
+    """Draw series against the calendar; value `i` is that of the `i`-th day.
+
+    Args:
+        title: shown above, and read by screen readers.
+        first: the day of the first values.
+        series: the first one lies at the bottom.
+    """
+    n = max((len(one.values) for one in series), default=1)
+    step = math.ceil(n / _DAYS_NAMED)
+    marks = [(i + 0.5, f"{first + dt.timedelta(days=i):%d %b}") for i in range(0, n, step)]
+    return _against(title, 1.0, series, marks, right=float(n), wide=False)
+
+
+def _against(
+    title: str,
+    width: float,
+    series: Sequence[Series],
+    marks: Sequence[tuple[float, str]],
+    *,
+    right: float,
+    wide: bool,
+) -> Element:
+    """Draw series whose values each take `width` of an axis from 0 to `right` with these marks."""
     tallest = max((v for one in series for v in one.values if v is not None), default=0.0)
     ticks = round_ticks(tallest, whole=all(one.shape == "bars" for one in series))
     frame = _Frame(
         width=960 if wide else 460,
         height=250 if wide else 210,
-        right=max(n, 1) * width,
+        right=right,
         top=ticks[-1],
     )
-    times = _time_ticks(frame.right, 12 if wide else 6)
     drawn = [shape for one in series for shape in _shapes(frame, one, width)]
-    parts = [*_y_axis(frame, ticks), *_x_axis(frame, [(t, clock(t)) for t in times]), *drawn]
+    parts = [*_y_axis(frame, ticks), *_x_axis(frame, marks), *drawn]
     return _figure(title, frame, [*parts, *(_legend(series) if len(series) > 1 else ())], wide=wide)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from incarts_pipeline.display import remedies
+from incarts_pipeline.display import answer_remedies, remedies
 from incarts_pipeline.models import SUSPICIONS, NoteCode, Reason, Status
 
 FAILED = (Status.REJECTED, Status.IN_DOUBT, Status.HELD, Status.PENDING)
@@ -112,7 +112,7 @@ def _group(flat: pa.Table, key: Mapping[str, object], examples: int) -> Group:
     else:
         status = http_status if isinstance(http_status, int) else None
         said = str(code) if code is not None else None
-        fix = remedies.of_row(reason, http_status=status, error_code=said)
+        fix = answer_remedies.of_row(reason, http_status=status, error_code=said)
         what = " ".join(str(part) for part in (reason.value, status, said) if part is not None)
     return Group(
         status=Status(str(key["status"])),

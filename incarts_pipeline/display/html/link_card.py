@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from incarts_pipeline.display.answer_remedies import of_row
 from incarts_pipeline.display.html.codes import code_element, encoded
 from incarts_pipeline.display.html.html import Child, Element, el, fragment, link, said
 from incarts_pipeline.display.html.parts import badge, note
-from incarts_pipeline.display.remedies import of_row
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.text import Surface, spelled

@@ -46,6 +46,12 @@ def warned(warnings: Iterable[str]) -> Iterator[Element]:
         yield note("ic-warn", el("b", "Warning: "), said(spelled(warning, Surface.PYTHON)))
 
 
+def versioned(version: str | None) -> Iterator[Element]:
+    """Show which version of a lake table was read."""
+    if version is not None:
+        yield note("ic-calm", f"The catalog is {version}.")
+
+
 def facts(*pairs: tuple[str, str]) -> Element:
     """Show figures large, their names small."""
     shown = (el("div", el("dt", name), el("dd", value)) for name, value in pairs)

@@ -13,10 +13,16 @@ from incarts_pipeline.display.html.parts import (
     note,
     number,
     table,
+    versioned,
     warned,
 )
 from incarts_pipeline.display.remedies import REASONS
-from incarts_pipeline.display.summary import ProblemGroup, calls_to_make, problem_groups
+from incarts_pipeline.display.summary import (
+    ProblemGroup,
+    calls_to_make,
+    nights_lines,
+    problem_groups,
+)
 from incarts_pipeline.models import Action, Severity
 from incarts_pipeline.outgoing import visible
 from incarts_pipeline.plan import ChangedRows, Count, Example, Plan, PlanFigures
@@ -117,6 +123,8 @@ def plan_facts(figures: PlanFigures) -> Element:
         ("links to make", number(figures.to_make) + _of(figures)),
         ("expected time", _time(figures)),
     ]
+    if figures.nights is not None and figures.nights > 1:
+        shown.append(("nights, if each makes as many", number(figures.nights)))
     # Not among the links to make: these were sent before.
     if figures.doubts:
         shown.append(("in doubt, settled first", number(figures.doubts)))
@@ -167,7 +175,8 @@ def _outcome(figures: PlanFigures) -> Element:
     ]
     well = len(parts) == 1
     told = el("b", f"{'; '.join(parts)}.")
-    return note("ic-good" if well else "ic-warn", told, " No guard stands in the way.")
+    nights = [f" {line[0].upper()}{line[1:]}." for line in nights_lines(figures)]
+    return note("ic-good" if well else "ic-warn", told, " No guard stands in the way.", *nights)
 
 
 def _changed(figures: PlanFigures, count: Count) -> ChangedRows | None:
@@ -280,4 +289,5 @@ def needs(figures: PlanFigures) -> Iterator[Element]:
                 said(name),
                 " without a row in the catalog: kept, and listed in the missing table.",
             )
+    yield from versioned(figures.catalog_version)
     yield from warned(figures.warnings)

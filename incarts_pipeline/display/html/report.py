@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from incarts_pipeline.display import remedies
+from incarts_pipeline.display import answer_remedies, remedies
 from incarts_pipeline.display.html.chart import Series, latencies, milliseconds, over_time
 from incarts_pipeline.display.html.failures import FAILED, failure_groups
 from incarts_pipeline.display.html.html import Child, Element, el, page, said
+from incarts_pipeline.display.html.nights import nights_section
 from incarts_pipeline.display.html.parts import facts, note, number, table
 from incarts_pipeline.display.html.plan_card import counts_table, needs, plan_facts, verdict
 from incarts_pipeline.display.html.result_card import (
@@ -20,6 +21,7 @@ from incarts_pipeline.display.html.result_card import (
     run_facts,
     status_table,
 )
+from incarts_pipeline.ledger import Night
 from incarts_pipeline.pipeline import RunResult
 from incarts_pipeline.plan import PlanFigures
 from incarts_pipeline.text import duration
@@ -39,7 +41,8 @@ class Reported:
     """What a report is made from.
 
     `result` is None when the run ended by an error, which `error` then tells; `failed` has the
-    columns of links.parquet, at least the rows that failed; `at` is when the report was made.
+    columns of links.parquet, at least the rows that failed; `at` is when the report was made;
+    `nights` are those of the link sets so far, this one included.
     """
 
     link_sets: tuple[str, ...]
@@ -50,6 +53,7 @@ class Reported:
     failed: pa.Table | None = None
     error: str | None = None
     approved: str | None = None
+    nights: Sequence[Night] = ()
 
 
 def run_report(run: Reported) -> str:
@@ -62,6 +66,7 @@ def run_report(run: Reported) -> str:
         *_outcome(run),
         el("h2", "What was planned, and why"),
         *_planned(run),
+        *(nights_section(run.result, run.nights) if run.result else ()),
         *_over_time(run.metrics.timeline),
         *_latency(run.metrics.latencies),
         *_answers(run.metrics),
@@ -186,9 +191,9 @@ def _answers(metrics: RunMetrics) -> Iterator[Element]:
 def _meaning(what: str) -> tuple[str, str]:
     # Errors are counted by HTTP status, or by our code where there was no answer.
     if what.isdecimal():
-        fix = remedies.of_status(int(what))
+        fix = answer_remedies.of_status(int(what))
     else:
-        fix = remedies.CODES.get(what, remedies.Fix(meaning=""))
+        fix = answer_remedies.CODES.get(what, remedies.Fix(meaning=""))
     return fix.meaning, fix.fix
 
 

@@ -17,9 +17,11 @@ from incarts_pipeline.display.html.parts import (
     note,
     number,
     table,
+    versioned,
     warned,
 )
 from incarts_pipeline.display.remedies import REASONS, came_to
+from incarts_pipeline.display.summary import left_lines
 from incarts_pipeline.ledger import Label
 from incarts_pipeline.models import Reason, Status
 from incarts_pipeline.pipeline import RunResult
@@ -54,6 +56,8 @@ def result_card(
             ),
             run_facts(run),
             *endings(run),
+            *(note("ic-calm", f"{line}.") for line in left_lines(run)),
+            *versioned(run.figures.catalog_version),
             *warned(run.figures.warnings),
             status_table(run.published.counts),
             *_failures(rows),
