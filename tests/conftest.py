@@ -30,6 +30,9 @@ from tests.support.runs import Make, Run, run_until
 hypothesis_settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+hypothesis_settings.register_profile(
+    "few", hypothesis_settings.get_profile("ci"), max_examples=20, deadline=None
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -167,11 +170,12 @@ def run(settings: Settings, tmp_path: Path) -> Run:
             planning = {"link_set": "test", "unique_key": ("sku",)} | planning
         request = PlanRequest(catalog=catalog, **planning)  # type: ignore[arg-type]
         options = WriteOptions(**keywords)  # type: ignore[arg-type]
+        place = output if "://" in output else f"{tmp_path}/{output}"
         with plan_catalog(request, used) as plan:
             return run_until(
                 until,
                 lambda stop, metrics: apply_plan(
-                    plan, used, tmp_path / output, options=options, stop=stop, metrics=metrics
+                    plan, used, place, options=options, stop=stop, metrics=metrics
                 ),
             )
 

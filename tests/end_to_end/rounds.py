@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -21,9 +22,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from incarts_pipeline.errors import IncartsError
-from incarts_pipeline.ledger import History, existing_ledger, reading
-from incarts_pipeline.maintenance import backup_ledger, restore_ledger
+from incarts_pipeline.errors import IncartsError, RefusedError
+from incarts_pipeline.ledger import LEASE_SECONDS, History, existing_ledger, reading
+from incarts_pipeline.maintenance import backup_ledger, import_links, restore_ledger
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox.process import SandboxProcess
@@ -91,6 +92,7 @@ class Place:
             read_timeout=2.0,
         )
         self.before = box.audit()
+        self.guard: str | None = None  # what refused the last run that was refused
 
     def catalog(self, n: int) -> pa.Table:
         """Return `n` products of the round's own."""
@@ -107,7 +109,8 @@ class Place:
                 return run_blocking(
                     lambda stop: apply_plan(plan, self.settings, output, options=options, stop=stop)
                 ).exit_code()
-        except IncartsError:
+        except IncartsError as error:
+            self.guard = getattr(error, "guard", None)
             return 1
 
     def night(self, n: int) -> BaseProcess:
@@ -195,7 +198,7 @@ def damaged(
 def _get_out(place: Place, box: SandboxProcess, damage: Damage, wrong: list[str]) -> int:
     """Do what the runbook says until a run ends well; return how many rows were settled by hand."""
     rescued = [file for file in place.folder.glob("*.rescued-*") if ".log-" not in file.name]
-    elsewhere, held = place.folder / "elsewhere.db", 0
+    elsewhere, held, is_restored = place.folder / "elsewhere.db", 0, False
     for _ in range(_MOST_RUNS):
         code = place.apply(_ALL)
         if code == 0:
@@ -206,10 +209,27 @@ def _get_out(place: Place, box: SandboxProcess, damage: Damage, wrong: list[str]
             (place.folder / "second.db").unlink()
         elif damage is Damage.RENAMED and not rescued:
             elsewhere.rename(place.ledger)
+        elif is_restored and place.guard == "rolled_back":  # a run published before it noticed
+            import_links(place.folder / "links.parquet", place.settings)
         else:
-            restore_ledger(rescued[0] if rescued else place.backup, place.settings)
+            is_restored = True
+            _restore(rescued[0] if rescued else place.backup, place.settings)
     wrong.append(f"exit code {code} in the end")
     return held
+
+
+def _restore(backup: Path, settings: Settings) -> None:
+    """Restore a ledger; this process is alive, so a run of it that left no end has its lease."""
+    until = time.monotonic() + LEASE_SECONDS + 5
+    while True:
+        try:
+            restore_ledger(backup, settings)
+        except RefusedError as error:
+            if error.guard != "running" or time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def children_killed(box: SandboxProcess, folder: Path, times: int, dice: random.Random) -> Count:

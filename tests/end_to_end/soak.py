@@ -1,6 +1,7 @@
 """`make soak`: faults of every kind for as long as one likes; prints what was seen.
 
     python -m tests.end_to_end.soak --minutes 10 --kills 200 --foreign 10 --damages 100
+    python -m tests.end_to_end.soak --store postgres --kills 100 --restarts 50 --shared 3600
 
 Exits 1 when anything was wrong, duplicated, lost, forgotten or undone, and says how to see it
 again. What must be refused, and is, is counted beside.
@@ -16,10 +17,17 @@ import time
 from pathlib import Path
 
 from incarts_pipeline.failpoints import Place
-from incarts_pipeline.sandbox.config import Faults, SandboxConfig
+from incarts_pipeline.sandbox.config import Faults, Limit, LimitKind, SandboxConfig
 from incarts_pipeline.sandbox.process import SandboxProcess
-from tests.end_to_end import rounds
-from tests.end_to_end.simulation.campaign import Findings, on_sqlite, pure_on_all_cores
+from incarts_pipeline.settings import DatabasePlace
+from tests.end_to_end import host_rounds, postgres_rounds, rounds
+from tests.end_to_end.simulation.campaign import (
+    Findings,
+    on_postgres,
+    on_sqlite,
+    pure_on_all_cores,
+)
+from tests.support import postgres
 from tests.support.chaos import Damage
 from tests.support.fault_proxy import FOREIGN
 from tests.support.processes import kill_and_run_again
@@ -27,6 +35,7 @@ from tests.support.processes import kill_and_run_again
 _ROWS = 40
 _PURE_BATCH = 50_000
 _SQLITE_BATCH = 500
+_POSTGRES_BATCH = 20
 
 
 def simulate(seconds: float, first: int, folder: Path) -> Findings:
@@ -101,6 +110,45 @@ def damage(times: int, seed: int, folder: Path) -> list[str]:
     return wrong + count.wrong
 
 
+def on_a_database(minutes: float, kills: int, restarts: int, seed: int, folder: Path) -> list[str]:
+    """Do the same with a ledger in PostgreSQL, and with its server; say what is wrong."""
+    dice, found, wrong = random.Random(seed), Findings(), []
+    with postgres.server() as server:  # one that syncs nothing: these crashes are simulated
+        until, first = time.monotonic() + minutes * 60, seed
+        while time.monotonic() < until:
+            batch = range(first, first + _POSTGRES_BATCH)
+            found.add(on_postgres(batch, DatabasePlace(uri=server.uri(), name="simulated")))
+            first += _POSTGRES_BATCH
+    print(f"on PostgreSQL: {found}", flush=True)
+    with postgres_rounds.database() as server, SandboxProcess(SandboxConfig(latency=0.03)) as box:
+        if kills:
+            killed, count = postgres_rounds.runs_killed(box, server, folder, kills, dice)
+            print(f"runs killed: {killed}: {count}", flush=True)
+            wrong += count.wrong
+        if restarts:
+            stopped, backends, count = postgres_rounds.servers_stopped(
+                box, server, folder, restarts, dice
+            )
+            print(f"servers stopped: {stopped}, backends killed: {backends}: {count}", flush=True)
+            wrong += count.wrong
+    return wrong + [f"seed {number}" for number in found.problems]
+
+
+def on_two_hosts(rows: int, folder: Path) -> list[str]:
+    """Let workers on two hosts share a limit of 40 a second; say what is wrong."""
+    limit = Limit(kind=LimitKind.BUCKET, requests=40, seconds=1.0)
+    wrong: list[str] = []
+    with (
+        postgres_rounds.database() as server,
+        SandboxProcess(SandboxConfig(limits=(limit,), latency=0.03)) as box,
+    ):
+        place = DatabasePlace(uri=server.uri())
+        for name, came in host_rounds.shared_limit(box, place, folder, rows).items():
+            print(f"workers on two hosts, {name}: {came}", flush=True)
+            wrong += [f"{name}: {said}" for said in came.wrong]
+    return wrong
+
+
 def main() -> int:
     """Run all parts and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -109,10 +157,18 @@ def main() -> int:
     parser.add_argument("--foreign", type=int, default=3, help="runs with each kind of answers")
     parser.add_argument("--rows", type=int, default=100, help="in each of these")
     parser.add_argument("--damages", type=int, default=20, help="ledgers with each kind of damage")
+    parser.add_argument("--restarts", type=int, default=50, help="of a database's server")
+    parser.add_argument("--shared", type=int, default=0, help="links by workers on two hosts")
+    parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--seed", type=int, default=1_000_000, help="where the seeds begin")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="incarts-soak-") as folder:
         own = Path(folder)
+        if asked.store == "postgres":
+            wrong = on_a_database(asked.minutes, asked.kills, asked.restarts, asked.seed, own)
+            wrong += on_two_hosts(asked.shared, own) if asked.shared else []
+            print(*wrong, sep="\n")
+            return bool(wrong)
         found = simulate(asked.minutes * 60, asked.seed, own)
         wrong = kill(asked.kills, asked.seed, own)
         wrong += answer(asked.foreign, asked.rows, own)

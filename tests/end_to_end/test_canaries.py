@@ -384,6 +384,7 @@ PLACES_OF_FILES = (
 )
 
 
+@pytest.mark.parametrize("secret", [KEY], ids=["shaped"], indirect=True)  # not what is looked for
 @pytest.mark.parametrize("place", PLACES_OF_FILES)
 def test_credentials_in_a_uri_are_shown_nowhere(go: Go, secret: str, place: str) -> None:
     """Whatever takes a path or a URI shows neither its user nor its password nor its tokens."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import sqlite3
 import subprocess
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from incarts_pipeline.errors import LedgerDamagedError, LedgerError, LedgerLockedError
 from incarts_pipeline.sandbox import Sandbox
+from tests.support import mounts
 from tests.support.processes import NO_MAPPING, start, wait_for_links
 from tests.support.runs import Run, products
 from tests.support.sqlite_files import opened
@@ -27,13 +27,8 @@ _ARGUMENTS = ("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--max
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
     """A small file system of its own, where the machine allows one to be mounted."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with mounts.mounted(tmp_path / "small", "1m") as place:
+        yield place
 
 
 def everything_is_there_once(box: Sandbox, rows: int = ROWS) -> None:

@@ -13,6 +13,7 @@ import pytest
 from incarts_pipeline.failpoints import Place
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Faults, SandboxConfig
+from incarts_pipeline.settings import DatabasePlace
 from tests.support.processes import NO_MAPPING, kill_and_run_again, start, wait_until_stopped
 from tests.support.runs import products
 
@@ -38,6 +39,18 @@ def faulty() -> Iterator[Sandbox]:
 def test_killed_at_a_place(faulty: Sandbox, tmp_path: Path, failpoint: str) -> None:
     """SIGKILL there, run again: every row has one link, and the server made no other."""
     recovery = kill_and_run_again(faulty, tmp_path, ROWS, failpoint=failpoint)
+    assert recovery.was_killed
+    assert recovery.wrong == []
+
+
+@pytest.mark.parametrize("place", Place)
+def test_killed_at_a_place_on_postgres(
+    faulty: Sandbox, database: DatabasePlace, tmp_path: Path, place: Place
+) -> None:
+    """The same with a ledger in PostgreSQL, whose backend is left alone with its transaction."""
+    recovery = kill_and_run_again(
+        faulty, tmp_path, ROWS, failpoint=f"{place}:1", ledger=database.uri
+    )
     assert recovery.was_killed
     assert recovery.wrong == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.csv as pacsv
@@ -15,21 +14,11 @@ import pytest
 from incarts_pipeline.failpoints import Place
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.settings import DatabasePlace
+from tests.support.hosts import command
 from tests.support.ledgers import said
 from tests.support.runs import products
 
 ROWS = 60
-# A host as another one sees it: a clock of its own, and a boot that nobody else has.
-HOST = """
-import sys, time
-name, shift = sys.argv.pop(1), float(sys.argv.pop(1))
-told = time.time
-time.time = lambda: told() + shift
-from incarts_pipeline import clock
-clock.machine_boot_id = lambda: name
-from incarts_pipeline.cli import main
-main()
-"""
 
 
 def host(
@@ -49,7 +38,7 @@ def host(
     }
     arguments = ["catalog.csv", "-o", "links.parquet", "--unique-key", "sku", "--link-set", "test"]
     return subprocess.Popen(
-        [sys.executable, "-c", HOST, name, str(shift), "apply", *arguments, "--yes"],
+        command(name, shift, "apply", *arguments, "--yes"),
         env=os.environ | environment,
         cwd=folder,
         text=True,

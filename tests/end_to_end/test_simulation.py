@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from incarts_pipeline.settings import DatabasePlace
 from tests.end_to_end.simulation.__main__ import tell
-from tests.end_to_end.simulation.campaign import Careless, careless, on_sqlite, pure_on_all_cores
+from tests.end_to_end.simulation.campaign import (
+    Careless,
+    careless,
+    on_postgres,
+    on_sqlite,
+    pure_on_all_cores,
+)
 from tests.end_to_end.simulation.carelessness import (
     ALL,
     believes_all,
@@ -56,6 +63,13 @@ def test_a_thousand_schedules_on_sqlite(tmp_path: Path) -> None:
     found = on_sqlite(range(1_000), tmp_path / "simulated.db")
     assert not found.problems, str(found)
     assert found.schedules == 1_000
+
+
+def test_a_hundred_schedules_on_postgres(database: DatabasePlace) -> None:
+    """Its statements, too: they end where the model does."""
+    found = on_postgres(range(100), database)
+    assert not found.problems, str(found)
+    assert found.schedules == 100
 
 
 @pytest.mark.parametrize(

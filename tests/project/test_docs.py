@@ -149,11 +149,13 @@ def test_shell_block_runs(newcomer: dict[str, str], box: Sandbox) -> None:
 def test_python_block_runs(
     newcomer: dict[str, str], box: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The README's Python code makes the links of a frame."""
+    """The README's Python code makes the links of a frame, and none when it is run again."""
     Path("mapping.yaml").unlink()  # the first line makes one
     [code] = blocks("python")
     names: dict[str, Any] = {"frame": FRAME}
     exec(code, names)
     assert "3 links to make" in capsys.readouterr().out
-    assert names["frame"]["link_id"].notna().all()
+    assert names["linked"]["link_id"].notna().all()
+    exec(code, names)
+    assert "0 links to make" in capsys.readouterr().out
     assert (box.audit().links, box.audit().duplicates) == (3, 0)

@@ -19,7 +19,7 @@ def test_import_is_light() -> None:
     """Importing the library loads neither Dagster nor the sandbox, nor any kind of frame."""
     code = (
         "import incarts_pipeline, sys;"
-        "heavy = {'dagster', 'starlette', 'uvicorn', 'segno', 'pyspark'};"
+        "heavy = {'dagster', 'starlette', 'uvicorn', 'segno', 'pyspark', 'ray'};"
         "heavy |= {'pandas', 'polars', 'IPython'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

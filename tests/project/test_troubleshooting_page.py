@@ -50,7 +50,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 NOT_CODES = {
     "Intent", "Policy", "TooLong", "IfRunning", "Rekeyed",
     "AnswerKind", "Claim", "FrameKind", "Proof", "LimitKind", "ValueKind", "WindowKind", "Outcome",
-    "Phase", "Place", "LogFormat",
+    "Phase", "Place", "LogFormat", "Task", "What", "EngineKind",
 }  # fmt: skip
 # Values of documented enums that are never shown.
 SILENT = {Replay.ALLOWED.value}
@@ -225,6 +225,7 @@ def messages(*names: str) -> set[str]:
                 "LedgerLockedError",
                 "LedgerForeignError",
                 "LedgerDamagedError",
+                "LedgerMovedError",
                 "LedgerForgottenError",
             ),
         ),

@@ -32,13 +32,13 @@ from incarts_pipeline.rate_limit.signals import Outcome, Signal
 from incarts_pipeline.sandbox import Sandbox, SandboxConfig
 from incarts_pipeline.schemas import LINKS
 from incarts_pipeline.settings import Settings, load_settings
-from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write.circuit_breaker import End, EndKind
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import WriteOptions
 from incarts_pipeline.write.result import WriteResult
 from tests.support.rates.limiters import Fixed
 from tests.support.rates.simulator import Simulation
+from tests.support.runs import run_until
 
 SCRIPT = "<script>document.title='run'</script>"
 IMAGE = '"><img src=x onerror="document.title=\'run\'">'
@@ -130,12 +130,19 @@ def _request(table: pa.Table) -> PlanRequest:
 
 
 def _run(table: pa.Table, settings: Settings, folder: Path, approved: str | None) -> RunResult:
-    options = WriteOptions(approved=approved, max_duration=1.0)
+    options = WriteOptions(approved=approved)
     with plan_catalog(_request(table), settings) as plan:
-        return run_blocking(
-            lambda stop: apply_plan(
-                plan, settings, folder / "links.parquet", options=options, stop=stop
-            )
+        # Once all have been asked for, and one again, what still isn't answered is left.
+        return run_until(
+            plan.figures.calls + 2,
+            lambda stop, metrics: apply_plan(
+                plan,
+                settings,
+                folder / "links.parquet",
+                options=options,
+                metrics=metrics,
+                stop=stop,
+            ),
         )
 
 

@@ -30,7 +30,7 @@ def _is_moment(value: object) -> bool:
 
 def file_of(command: str) -> Path:
     """Return the file of a command's schema."""
-    return FOLDER / f"{command.replace(' ', '-')}.schema.json"
+    return FOLDER / f"{command.replace(' --', '-').replace(' ', '-')}.schema.json"
 
 
 @cache
@@ -55,6 +55,8 @@ def check_answer(arguments: Sequence[str], out: str) -> None:
     command = "error" if "error" in said else next(one for one in words if one in ANSWERS)
     if command == "qr" and "--plan-only" in arguments:
         command = "plan"
+    if command == "apply" and "--enqueue" in arguments:
+        command = "apply --enqueue"
     schema = deepcopy(json.loads(file_of(command).read_text(encoding="utf-8")))
     for one in _objects(schema):
         one["additionalProperties"] = False  # what is printed is told

@@ -6,7 +6,21 @@ from pathlib import Path
 
 from tests.support.sqlite_files import opened
 
-VERSION_5 = """
+VERSION_8 = """
+DROP INDEX operation_enqueued;
+ALTER TABLE operation DROP COLUMN turn;
+ALTER TABLE operation DROP COLUMN enqueued_by;
+ALTER TABLE operation DROP COLUMN for_history;
+ALTER TABLE run DROP COLUMN task;
+ALTER TABLE run DROP COLUMN "partition";
+ALTER TABLE run DROP COLUMN made;
+ALTER TABLE run DROP COLUMN remaining;
+UPDATE meta SET value = '8' WHERE name = 'schema_version';
+"""
+
+VERSION_5 = (
+    VERSION_8
+    + """
 DROP INDEX link_disputed;
 ALTER TABLE link DROP COLUMN proof;
 ALTER TABLE link DROP COLUMN status;
@@ -20,6 +34,7 @@ CREATE INDEX operation_closed ON operation (set_id, row_key)
     WHERE state IN ('rejected', 'abandoned');
 UPDATE meta SET value = '5' WHERE name = 'schema_version';
 """
+)
 
 
 _WATCHED = ("operation", "body", "link", "row", "member")

@@ -138,16 +138,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(**settings: str) -> Iterator[Server]:
-    """Run a server while the block lasts; unless said otherwise it syncs nothing to the disk."""
+def server(
+    *, within: Path | None = None, log: Path | None = None, **settings: str
+) -> Iterator[Server]:
+    """Run a server while the block lasts; unless said otherwise it syncs nothing to the disk.
+
+    Its data is in a new folder `within` another one, its write-ahead log in `log`, in small files.
+    """
     found = programs()
     assert found is not None
-    folder = Path(tempfile.mkdtemp(prefix="incarts-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="incarts-pg-", dir=within))
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, _USER, "nogroup")
         one = Server(programs=found, folder=folder, port=free_port())
-        make(one, {"fsync": "off", **settings})
+        apart = () if log is None else ("--waldir", str(log), "--wal-segsize", "1")  # megabyte
+        make(one, {"fsync": "off", **settings}, *apart)
         one.start()
         try:
             yield one
@@ -158,8 +164,8 @@ def server(**settings: str) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make(one: Server, settings: Mapping[str, str]) -> None:
-    """Make a server's data, with the role `owner`, who may do all."""
+def make(one: Server, settings: Mapping[str, str], *options: str) -> None:
+    """Make a server's data with options of initdb, and the role `owner`, who may do all."""
     password = one.folder / "password"
     password.write_text("pass-word-1")
     password.chmod(0o644)
@@ -167,7 +173,7 @@ def make(one: Server, settings: Mapping[str, str]) -> None:
         [
             *(str(one.programs / "initdb"), "-D", str(one.folder / "data"), "-U", "owner"),
             *("--auth=scram-sha-256", f"--pwfile={password}", "-E", "UTF8", "--locale=C.UTF-8"),
-            "--no-sync",
+            *("--no-sync", *options),
         ]
     )
     configure(one, settings)

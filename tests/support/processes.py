@@ -154,7 +154,13 @@ class Recovery:
 
 
 def kill_and_run_again(
-    box: Box, folder: Path, n: int, *, failpoint: str = "", after: float | None = None
+    box: Box,
+    folder: Path,
+    n: int,
+    *,
+    failpoint: str = "",
+    after: float | None = None,
+    ledger: str = "incarts-ledger.db",
 ) -> Recovery:
     """Kill a run over `n` rows at a failpoint, or `after` seconds; then run until all is settled.
 
@@ -162,7 +168,7 @@ def kill_and_run_again(
     """
     pacsv.write_csv(products(n), folder / "catalog.csv")
     before = box.audit()
-    first = _apply(box, folder, failpoint)
+    first = _apply(box, folder, ledger, failpoint)
     try:
         first.communicate(timeout=_WAIT if after is None else after)
     except subprocess.TimeoutExpired:
@@ -172,7 +178,7 @@ def kill_and_run_again(
     for attempt in range(4):
         if attempt:
             box.reconfigure(faults=0.0)
-        again = _apply(box, folder)
+        again = _apply(box, folder, ledger)
         _, said = again.communicate(timeout=_WAIT)
         codes.append(again.returncode)
         if again.returncode == 0:
@@ -187,11 +193,10 @@ def kill_and_run_again(
     )
 
 
-def _apply(box: Box, folder: Path, failpoint: str = "") -> subprocess.Popen[str]:
-    arguments = ("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING)
-    return start(
-        box, *arguments, "--max-in-flight", "8", "--json", folder=folder, failpoint=failpoint
-    )
+def _apply(box: Box, folder: Path, ledger: str, failpoint: str = "") -> subprocess.Popen[str]:
+    arguments = ("apply", "catalog.csv", "-o", "links.parquet", *NO_MAPPING, "--json")
+    more = ("--max-in-flight", "8", "--ledger", ledger)
+    return start(box, *arguments, *more, folder=folder, failpoint=failpoint)
 
 
 def _wrong(before: Audit, after: Audit, folder: Path, n: int) -> list[str]:

@@ -20,6 +20,7 @@ from incarts_pipeline.dagster import IncartsResource, LinksConfig
 from incarts_pipeline.dagster.checks import content_version
 from incarts_pipeline.dagster.columns import MEANINGS
 from incarts_pipeline.dagster.metadata import summed
+from incarts_pipeline.maintenance import move_ledger
 from incarts_pipeline.sandbox import Sandbox
 from incarts_pipeline.sandbox.config import Limit
 from incarts_pipeline.schemas import LINKS, PROBLEMS
@@ -56,6 +57,22 @@ def test_links_are_made_once_and_recorded(
     logs = instance.all_logs(instance.get_runs()[-1].run_id)
     assert len([one for one in logs if not one.is_dagster_event]) <= 3  # whatever the rows
     assert (box.audit().links, box.audit().duplicates) == (30, 0)
+
+
+def test_a_dataset_is_an_output(materialize: Materialize, box: Sandbox) -> None:
+    """Metadata, checks, failures and version are as of a table in one file."""
+    catalog = write_catalog(products(30, quantity=[0] + [1] * 29))
+    made = {}
+    for output in ("links/", "links.parquet", "delta://warehouse/links"):
+        results = [materialize(links_asset(catalog, output=output)) for _ in range(2)]
+        found = metadata_of(results[1])
+        assert {name for name, one in checks_of(results[1]).items() if not one.passed} == set()
+        assert "000000" in str(metadata_of(results[0])["first failures"])
+        version = content_version(output)
+        made[output] = found["incarts/unchanged"], found["dagster/column_schema"], version
+    assert made["links/"] == made["links.parquet"] == made["delta://warehouse/links"]
+    assert Path("links/_manifest.json").exists()
+    assert box.audit().links == 29
 
 
 def test_rekeyed_rows_are_held_and_moved(
@@ -206,6 +223,8 @@ def test_a_plan_says_values_and_the_runs_own_number(
     assert "- 30 of 30 products.retailer_product_id: +1" in [
         line.replace("\\", "") for line in told
     ]
+    nights = "Held to its limit and time, one such run a night makes all in 5 nights, the last on "
+    assert any(line.startswith(nights) for line in told)
     assert any(line.startswith("| 000000 |") and "| 500000 | 500001 |" in line for line in told)
     refused = failure_of(materialize(asset))
     assert "000000  products[0].retailer_product_id  500000 → 500001" in refused
@@ -370,6 +389,19 @@ def test_folder_that_was_rolled_back_is_refused(
     failed = materialize(links_asset(write_catalog(products(8))))
     assert f"The last materialization of {KEY.to_user_string()} was" in failure_of(failed)
     assert "wipe the asset's materializations" in failure_of(failed)
+    assert box.audit().links == 8
+
+
+def test_ledger_that_was_moved(
+    materialize: Materialize, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old place is refused and says where it went; materializations fit the new one."""
+    materialize(links_asset(write_catalog(products(6))))
+    move_ledger("incarts-ledger.db", "new.db")
+    more = links_asset(write_catalog(products(8)))
+    assert "was moved to" in failure_of(materialize(more))
+    monkeypatch.setenv("INCARTS_LEDGER", "new.db")
+    assert materialize(more).success
     assert box.audit().links == 8
 
 

@@ -19,6 +19,7 @@ from incarts_pipeline.dagster import (
     build_incarts_links_asset,
     build_incarts_links_job,
 )
+from incarts_pipeline.dagster.component import _from
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:dagster")
 
@@ -59,6 +60,20 @@ def test_six_lines_are_enough() -> None:
     assert (spec.group_name, spec.kinds) == ("incarts", {"incarts", "parquet"})
 
 
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("data/links.parquet", "/shop/data/links.parquet"),
+        ("data/links/", "/shop/data/links/"),
+        ("delta://data/links", "delta:///shop/data/links"),
+        ("delta+s3://bucket/links", "delta+s3://bucket/links"),
+    ],
+)
+def test_places_are_found_from_the_projects_root(place: str, found: str) -> None:
+    """A folder stays one, and a Delta table, too."""
+    assert _from(Path("/shop"), place) == found
+
+
 def test_schedule_can_wait_to_be_switched_on() -> None:
     """`running: false` leaves it to a person in the UI."""
     schedule = MINIMAL["schedule"] | {"running": False}
@@ -87,11 +102,22 @@ def test_spec_freshness_and_partitions_can_be_given() -> None:
     assert spec.freshness_policy is not None
 
 
+def test_catalog_may_be_an_engine_s() -> None:
+    """A table by its name alone, or a path that the engine reads."""
+    for catalog in ({"table": "shop.products"}, {"path": "products/"}):
+        attributes = MINIMAL | {"catalog": catalog, "engine": "spark"}
+        found = definitions(attributes).resolve_asset_graph().get_all_asset_keys()
+        assert dg.AssetKey(["incarts", "summer"]) in found
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"catalog": {}}, "one of path, asset, or duckdb"),
         ({"catalog": {"duckdb": "w.duckdb"}}, "one of path, asset, or duckdb"),
+        ({"engine": "flink"}, "no engine 'flink'"),
+        ({"engine": "ray", "catalog": {"table": "shop.products"}}, "needs engine: spark"),
+        ({"engine": "spark", "catalog": {"duckdb": "a", "table": "b"}}, "DuckDB table"),
         ({"config": {"limt": 3}}, "limt"),
         ({"mapping": "nowhere.yaml", "link_set": None}, "nowhere.yaml"),
         ({"mapping": "nowhere.yaml", "asset": {"key": "shop/links"}}, "nowhere.yaml"),

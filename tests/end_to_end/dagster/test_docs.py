@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::Warning:dagster")
 
 PAGE = ROOT / "docs" / "dagster.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-SIX, GUARD, PARTITIONS, INSTANCE = (yaml.safe_load(block) for block in blocks("yaml", PAGE))
+SIX, GUARD, PARTITIONS, ENGINE, INSTANCE = (yaml.safe_load(block) for block in blocks("yaml", PAGE))
 MAPPING = """
 link_set: shop
 unique_key: [sku]
@@ -109,6 +109,12 @@ def test_partitions_load() -> None:
     [spec] = definitions(PARTITIONS["attributes"]).resolve_all_asset_specs()
     assert spec.partitions_def is not None
     assert spec.partitions_def.get_partition_keys() == ["walmart", "target"]
+
+
+def test_engine_loads() -> None:
+    """The example with an engine is a component as well."""
+    [spec] = definitions(ENGINE["attributes"]).resolve_all_asset_specs()
+    assert spec.key.path == ["incarts", "shop"]
 
 
 def test_config_and_checks_are_named_as_they_are() -> None:

@@ -79,7 +79,9 @@ def launch(project: Path, box: Sandbox, shop: str, failpoint: str = "") -> subpr
 
 def test_two_partitions_at_once_share_one_rate(project: Path, box: Sandbox) -> None:
     """Together they send no more than one run would, so a limit between that and twice it holds."""
-    box.reconfigure(limits=[Limit(kind="sliding_log", requests=RATE + 5, seconds=1.0)])
+    # Over 3 s, as a machine that is busy lets what it held up go at once.
+    between = 1.5 * RATE
+    box.reconfigure(limits=[Limit(kind="sliding_log", requests=int(between * 3), seconds=3.0)])
     started = [launch(project, box, shop, f"{Place.BEFORE_INTENT}:1:stop") for shop in SHOPS]
     try:
         # Each waits for the other before its first call.
@@ -104,7 +106,8 @@ def test_two_partitions_at_once_share_one_rate(project: Path, box: Sandbox) -> N
     began, ended = max(map(min, times.values())), min(map(max, times.values()))
     together = [at for found in times.values() for at in found if began <= at <= ended]
     assert ended - began > 2.0, "they were not at work at the same time"
-    assert len(together) <= RATE * (ended - began) + 3
+    # All that was held up before they were both at work may go at first.
+    assert len(together) <= 1.15 * RATE * (ended - began) + RATE / 4
     both = [sum(began <= at <= ended for at in found) for found in times.values()]
     assert min(both) > len(together) / 4, "one of them went short"
 

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from incarts_pipeline.dagster import DuckDbTable
+from incarts_pipeline.dagster.sources import output_place
 from tests.end_to_end.dagster.conftest import (
     Materialize,
     links_asset,
@@ -61,3 +62,28 @@ def test_duckdb_table_is_the_catalog(materialize: Materialize) -> None:
         db.execute("CREATE TABLE marts.products AS SELECT * FROM incoming")
     asset = links_asset(DuckDbTable("warehouse.duckdb", "marts.products"))
     assert metadata_of(materialize(asset))["incarts/created"] == 4
+
+
+@pytest.mark.parametrize(
+    ("output", "placed"),
+    [
+        ("links.parquet", "{partition}/links.parquet"),
+        ("data/links.parquet", "data/{partition}/links.parquet"),
+        ("/data/links.parquet", "/data/{partition}/links.parquet"),
+        ("links/", "links/{partition}/"),
+        ("links/{partition}.parquet", "links/{partition}.parquet"),
+        ("s3://bucket/links.parquet", "s3://bucket/{partition}/links.parquet"),
+        ("s3://bucket/links.parquet?a=b/c", "s3://bucket/{partition}/links.parquet?a=b/c"),
+        ("s3://bucket/links/?a=b/c", "s3://bucket/links/{partition}/?a=b/c"),
+        ("s3://bucket", "s3://bucket/{partition}/"),
+        ("delta://links", "delta://links/{partition}"),
+        ("delta:///data/links/", "delta:///data/links/{partition}"),
+        ("delta+s3://bucket", "delta+s3://bucket/{partition}"),
+        ("delta+s3://bucket/links?a=b/c", "delta+s3://bucket/links/{partition}?a=b/c"),
+        ("delta+file:///data/links", "delta+file:///data/links/{partition}"),
+    ],
+)
+def test_a_partitions_place(output: str, placed: str) -> None:
+    """Below the host, within a folder, and before the options."""
+    assert output_place(output, partitioned=True) == placed
+    assert output_place(output, partitioned=False) == output

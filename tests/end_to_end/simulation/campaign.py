@@ -13,9 +13,11 @@ import sqlalchemy as sa
 
 from incarts_pipeline.ledger.database import prepare_file
 from incarts_pipeline.ledger.queries import ensure_sets
+from incarts_pipeline.settings import DatabasePlace, LedgerPlace
 from tests.end_to_end.simulation import checks
 from tests.end_to_end.simulation.ledgers import Known, Ledger
 from tests.end_to_end.simulation.memory_ledger import MemoryLedger
+from tests.end_to_end.simulation.postgres_ledger import PostgresLedger
 from tests.end_to_end.simulation.server import FAULTS, Fault
 from tests.end_to_end.simulation.sqlite_ledger import SqliteLedger
 from tests.end_to_end.simulation.world import World, calm, review, schedule
@@ -38,6 +40,15 @@ class Findings:
         self.links += other.links
         self.problems |= other.problems
         self.counts += other.counts
+
+    def tell(self, seed: int, world: World, wrong: list[str]) -> None:
+        """Count a world that was played to its end, and keep what is wrong."""
+        self.schedules += 1
+        self.links += len(world.server.links)
+        self.counts.update(world.befell)
+        self.counts["requests"] += world.requests
+        if wrong:
+            self.problems[seed] = wrong
 
     def __str__(self) -> str:
         befell = ", ".join(f"{name} {n:,}" for name, n in self.counts.most_common())
@@ -65,17 +76,8 @@ def pure(seeds: Iterable[int]) -> Findings:
     """Play schedules on the model."""
     found = Findings()
     for seed in seeds:
-        _count(found, seed, world := World(seed, MemoryLedger()), play(world))
+        found.tell(seed, world := World(seed, MemoryLedger()), play(world))
     return found
-
-
-def _count(found: Findings, seed: int, world: World, wrong: list[str]) -> None:
-    found.schedules += 1
-    found.links += len(world.server.links)
-    found.counts.update(world.befell)
-    found.counts["requests"] += world.requests
-    if wrong:
-        found.problems[seed] = wrong
 
 
 def pure_on_all_cores(first: int, last: int) -> Findings:
@@ -90,27 +92,47 @@ def pure_on_all_cores(first: int, last: int) -> Findings:
 
 def on_sqlite(seeds: Iterable[int], file: Path) -> Findings:
     """Play schedules on real SQLite, each also on the model: both must end alike."""
-    found = Findings()
-    engine = prepare_file(file, "https://api.incarts.example")
+    engine = _prepared(file)
     sa.event.listen(engine, "connect", without_fsync)
-    engine.dispose()
-    with engine.begin() as connection:
-        ensure_sets(connection, "demo", ["s"], ["sku"])
+    found = Findings()
     for seed in seeds:
         ledger = SqliteLedger(engine, file)
-        world = World(seed, ledger)
-        model = World(seed, MemoryLedger())
-        wrong = play(world)
-        play(model)
-        if (ours := _ends(world.ledger)) != (theirs := _ends(model.ledger)):
-            wrong.append(f"SQLite ends with {ours}, the model with {theirs}")
-        _count(found, seed, world, wrong)
+        _play_on_both(found, seed, World(seed, ledger), World(seed, MemoryLedger()))
         ledger.close()
     engine.dispose()
     return found
 
 
-def _ends(ledger: Ledger) -> list[tuple[object, ...]]:
+def on_postgres(seeds: Iterable[int], place: DatabasePlace) -> Findings:
+    """Play schedules on PostgreSQL as `on_sqlite` does; no database is rolled back in them."""
+    engine = _prepared(place)
+    found = Findings()
+    for seed in seeds:
+        world = World(seed, PostgresLedger(engine), rolls_back=False)
+        _play_on_both(found, seed, world, World(seed, MemoryLedger(), rolls_back=False))
+    engine.dispose()
+    return found
+
+
+def _prepared(place: LedgerPlace) -> sa.Engine:
+    engine = prepare_file(place, "https://api.incarts.example")
+    with engine.begin() as connection:
+        ensure_sets(connection, "demo", ["s"], ["sku"])
+    engine.dispose()
+    return engine
+
+
+def _play_on_both(found: Findings, seed: int, world: World, model: World) -> None:
+    wrong = play(world)
+    play(model)
+    if (ours := ends(world.ledger)) != (theirs := ends(model.ledger)):
+        wrong.append(f"the database ends with {ours}, the model with {theirs}")
+    found.tell(seed, world, wrong)
+
+
+def ends(ledger: Ledger) -> list[tuple[object, ...]]:
+    """Return all that two ledgers of one world must agree in."""
+
     def end(op: Known) -> tuple[object, ...]:
         return op.key, op.state, sorted(op.links)
 

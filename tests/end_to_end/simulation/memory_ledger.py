@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from incarts_pipeline.clock import Stamp
 from incarts_pipeline.identity import idempotency_key, key_digest
+from incarts_pipeline.kinds import LINKS
 from incarts_pipeline.ledger import claims
 from incarts_pipeline.ledger.attempts import Outcome, Sent
 from incarts_pipeline.ledger.claims import Call, Claim, Operation
 from incarts_pipeline.ledger.rekeying import KeyChange
 from incarts_pipeline.ledger.state_machine import DOUBTFUL_STATES, OPEN_STATES, OperationState
-from incarts_pipeline.models import LINKS, Answer, AnswerKind, Link, Proof, State
+from incarts_pipeline.models import Answer, AnswerKind, Link, Proof, State
 from tests.end_to_end.simulation.ledgers import SET_ID, Known, Row
 
 _MOST_LINKS_OF_OTHERS = 8
@@ -36,6 +37,8 @@ class _Op:
     earlier_ids: tuple[str, ...] = ()
     links: dict[str, Proof | None] = field(default_factory=dict)
     of_others: int = 0  # answers with links of other rows
+    turn: int | None = None  # while it is enqueued
+    for_history: bool = False
 
     @property
     def state(self) -> State:
@@ -125,6 +128,9 @@ class MemoryLedger:
                 if marks > op.operation_state.attempts:
                     op.goes_into(State.NEEDS_REVIEW)
                     op.epoch += 1
+        for op in self._in.ops.values():  # by a plan that isn't the newest, perhaps
+            if op.turn is not None and op.state is State.INTENDED:
+                op.turn, op.run_id = None, None
         self._in.commits = self._witnessed
         self._changed()
 
@@ -374,4 +380,5 @@ def _operation(op: _Op) -> Operation:
         epoch=op.epoch,
         operation_state=op.operation_state,
         earlier_ids=op.earlier_ids,
+        for_history=op.for_history,
     )

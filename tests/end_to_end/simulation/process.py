@@ -34,14 +34,14 @@ def run(world: World, me: Process) -> Iterator[str]:
         return
     yield from _settle_doubts(world, me)
     for row_key, body in sorted(world.catalog.items()):
-        yield from _rekey(world, me, row_key, body)
+        yield from move_link(world, me, row_key, body)
     rows = sorted(world.catalog.items())
-    yield from _at_once(world, [_make(world, me, row_key, body) for row_key, body in rows])
+    yield from at_once(world, [_make(world, me, row_key, body) for row_key, body in rows])
     yield from _settle_doubts(world, me)
     me.ended = True
 
 
-def _at_once(world: World, tasks: list[Iterator[str]]) -> Iterator[str]:
+def at_once(world: World, tasks: list[Iterator[str]]) -> Iterator[str]:
     """Let tasks go on in an order that the dice decide, over the same connection."""
     while tasks:
         task = tasks[int(world.chance() * len(tasks))]
@@ -59,11 +59,11 @@ def _settle_doubts(world: World, me: Process) -> Iterator[str]:
             row = world.ledger.row(operation.row_key)
             wanted = world.catalog.get(operation.row_key)
             stays = wanted is not None and row.content_hash == content_hash(wanted)
-            tasks.append(_carry(world, me, replace(operation, for_history=stays)))
-        yield from _at_once(world, tasks)
+            tasks.append(carry(world, me, replace(operation, for_history=stays)))
+        yield from at_once(world, tasks)
 
 
-def _rekey(world: World, me: Process, row_key: str, body: bytes) -> Iterator[str]:
+def move_link(world: World, me: Process, row_key: str, body: bytes) -> Iterator[str]:
     """Move the link of a row that a person said is this one, while neither has gone on."""
     old_key = world.rekeyed.get(row_key)
     if old_key is None or old_key in world.catalog:
@@ -83,23 +83,23 @@ def content_hash(body: bytes | None) -> bytes | None:
 def _make(world: World, me: Process, row_key: str, body: bytes) -> Iterator[str]:
     for _ in range(3):
         row = world.ledger.row(row_key)
-        past = _past(row, body)
+        past = past_link(row, body)
         yield "planned"
         if past is not None:
             world.ledger.reuse(row_key, past, row.op_id, me.run_id, world.now(me))
             return
-        if not _wants_call(row, body):
+        if not wants_call(row, body):
             return
         call = call_for(row_key, body, row.op_id)
         claim, operation = world.ledger.claim(call, me.run_id, world.living(me), world.now(me))
         yield "claimed"
         if operation is not None:
-            yield from _carry(world, me, operation)
+            yield from carry(world, me, operation)
         if claim is not Claim.BUSY:
             return
 
 
-def _past(row: Row, body: bytes) -> int | None:
+def past_link(row: Row, body: bytes) -> int | None:
     """Return the operation of an earlier link with this content, when the row may go back to it."""
     wanted = content_hash(body)
     if row.content_hash == wanted or any(op.state in _DOUBTS for op in row.operations):
@@ -108,7 +108,7 @@ def _past(row: Row, body: bytes) -> int | None:
     return max((o.op_id for o in done if o.links - o.disputed), default=None)
 
 
-def _wants_call(row: Row, body: bytes) -> bool:
+def wants_call(row: Row, body: bytes) -> bool:
     wanted = content_hash(body)
     if row.content_hash == wanted or any(op.state in _DOUBTS for op in row.operations):
         return False
@@ -117,7 +117,7 @@ def _wants_call(row: Row, body: bytes) -> bool:
     )
 
 
-def _carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
+def carry(world: World, me: Process, operation: Operation) -> Iterator[str]:
     """Send one operation until it is settled or this run's patience ends."""
     operation_state = operation.operation_state
     attempts = list(operation.earlier_ids)

@@ -43,7 +43,7 @@ def _milliseconds(limiter: Limiter) -> Hint:
     return hint
 
 
-def _policy(factor: float = 1.0, unit: float = 1.0, *, whole: bool = True) -> Callable[..., Hint]:
+def _policy(factor: float = 1.0, unit: float = 1.0) -> Callable[..., Hint]:
     """Return RateLimit and RateLimit-Policy with a limit times `factor`, in `unit` seconds."""
 
     def of(limiter: Limiter) -> Hint:
@@ -54,8 +54,6 @@ def _policy(factor: float = 1.0, unit: float = 1.0, *, whole: bool = True) -> Ca
             left = limiter.left(at)
             used = limiter.rate * window - left.remaining
             policy = Policy(
-                limit=limit,
-                window=window * unit if whole else None,
                 remaining=max(round(limit - used), 0) if isinstance(limiter, Windowed) else None,
                 reset=math.ceil(left.reset * unit),
             )
@@ -73,7 +71,7 @@ def _two(limiter: Limiter) -> Hint:
     def hint(at: float, accepted: bool) -> Hints:
         nonlocal used
         used += accepted
-        quota = Policy(limit=100_000, window=_DAY, remaining=100_000 - used, reset=_DAY - at % _DAY)
+        quota = Policy(remaining=100_000 - used, reset=_DAY - at % _DAY)
         return Hints(policies=(quota, *first(at, accepted).policies))
 
     return hint
@@ -86,7 +84,6 @@ HINTS: dict[str, Callable[[Limiter], Hint]] = {
     "Retry-After: 1 always": _constant(1.0),
     "Retry-After in ms": _milliseconds,
     "policy": _policy(),
-    "policy without window": _policy(whole=False),
     "policy of half": _policy(0.5),
     "policy of a tenth": _policy(0.1),
     "policy in ms": _policy(unit=1e3),

@@ -244,6 +244,17 @@ class Ban(Around):
         return False
 
 
+class Outage(Around):
+    """A limit, and a time in which all is refused."""
+
+    def __init__(self, limiter: Limiter, since: float, until: float) -> None:
+        super().__init__(limiter)
+        self.since, self.until = since, until
+
+    def take(self, now: float) -> bool:
+        return not self.since <= now < self.until and self.limiter.take(now)
+
+
 class Replicas:
     """Servers that count by themselves; each request meets one of them by chance."""
 
@@ -338,6 +349,9 @@ LIMITERS = {
     "4 in flight": lambda: InFlight(4, 0.12),
     "20 in flight": lambda: InFlight(20, 0.5),
     "4 replicas of 150/60 s": lambda: Replicas(*(Fixed(150, 60) for _ in range(4))),
+    "4 anchored replicas of 150/60 s": lambda: Replicas(
+        *(Fixed(150, 60, anchored=True) for _ in range(4))
+    ),
     "4 replicas of 12/s": lambda: Replicas(*(Bucket(12, 24) for _ in range(4))),
     "1 % by chance": lambda: Noisy(Unlimited(100), 0.01),
     "0.1 % by chance": lambda: Noisy(Unlimited(100), 0.001),
@@ -345,6 +359,11 @@ LIMITERS = {
     "600/60 s, ban": lambda: Ban(Fixed(600, 60), prolongs=False),
     "600/60 s, ban that tries prolong": lambda: Ban(Fixed(600, 60)),
     "bucket 50/s, ban that tries prolong": lambda: Ban(Bucket(50, 100)),
+    "anchored 600/60 s, ban": lambda: Ban(Fixed(600, 60, anchored=True), prolongs=False),
+    "sliding log 600/60 s, ban": lambda: Ban(SlidingLog(600, 60), prolongs=False),
+    "10 per 1 s, ban": lambda: Ban(Fixed(10, 1), prolongs=False),
+    "bucket 10/s, ban": lambda: Ban(Bucket(10, 20), prolongs=False),
+    "600/60 s, ban of 300 s": lambda: Ban(Fixed(600, 60), prolongs=False, seconds=300.0),
     "600/60 s counts refused": lambda: Counting(600, 60),
     "10/s + 5000/h": lambda: Stacked(Fixed(10, 1), Fixed(5000, 3600)),
     "100/min + 1000/h": lambda: Stacked(Fixed(100, 60), Fixed(1000, 3600)),

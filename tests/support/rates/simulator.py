@@ -32,6 +32,7 @@ class Result:
     refused: list[float] = field(default_factory=list)
     failed: list[float] = field(default_factory=list)
     by_worker: dict[int, list[float]] = field(default_factory=dict)  # when sent
+    hopeless: list[float] = field(default_factory=list)  # when a lease would have ended a run
 
     def use(self, rate: float, since: float, until: float) -> float:
         """Return the share of a budget that was used between two instants."""
@@ -106,7 +107,7 @@ class Simulation:
         self._saved_every, self._exchanges = saved_every, 0
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = 0
-        self._now, self._under_way = 0.0, 0
+        self.now, self._under_way = 0.0, 0
         self._workers: list[_Worker] = []
         for i in range(workers):
             spread = 0.5 + i / (workers - 1) if workers > 1 else 1.0
@@ -130,7 +131,7 @@ class Simulation:
         worker = _Worker(number=number, pacer=pacer, latency=latency, free=in_flight)
         self._workers.append(worker)
         self.result.by_worker[number] = []
-        self._at(self._now, lambda now: self._ask(worker, now))
+        self._at(self.now, lambda now: self._ask(worker, now))
         return number
 
     def kill(self, number: int) -> None:
@@ -140,9 +141,9 @@ class Simulation:
     def run(self, seconds: float) -> Result:
         """Go on until `seconds`."""
         while self._events and self._events[0][0] <= seconds:
-            self._now, _, happen = heapq.heappop(self._events)
-            happen(self._now)
-        self._now = seconds
+            self.now, _, happen = heapq.heappop(self._events)
+            happen(self.now)
+        self.now = seconds
         return self.result
 
     def _at(self, when: float, happen: Callable[[float], None]) -> None:
@@ -231,6 +232,8 @@ class Simulation:
     def _exchange(self, worker: _Worker, report: Report, now: float, back: float) -> None:
         assert self.shared is not None
         lease = self.shared.exchange(report, now)
+        if lease.hopeless is not None:
+            self.result.hopeless.append(now)
         self._exchanges += 1
         if self._exchanges % self._saved_every == 0:
             self.shared = _STATE.validate_json(_STATE.dump_json(self.shared))
