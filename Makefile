@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PANDAS2 := .venv-pandas2
 FLOORS := .venv-floors
+SPARK := .venv-spark
 # Both cores; tests share nothing, so they may go to whoever is free.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The theme would tell of its successor in every build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 PYTHONS := 3.11 3.12 3.13
-BENCHMARKS := startup prepare ledger rate transports nightly
+BENCHMARKS := startup prepare ledger ledger_postgres rate transports nightly
 
 # pip's settings for an index, a proxy or a mirror stay in force; those that would install
 # outside of .venv don't.
@@ -18,7 +19,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-all test-pythons check check-floors check-pandas2 dist docs \
+.PHONY: help setup demo ui test test-all test-pythons setup-pythons check check-floors check-pandas2 check-spark dist docs \
   pins soak bench bench-quick clean
 .DELETE_ON_ERROR:
 
@@ -31,6 +32,7 @@ help:
 	@echo "make test-pythons  run the fast tests on each other Python that is here, of $(PYTHONS)"
 	@echo "make check        format, lint, types, imports, docs, and all tests"
 	@echo "make check-pandas2  run the tests of frames with pandas 2.2, in a venv of its own"
+	@echo "make check-spark  run the tests of Spark frames on Spark itself, which needs Java"
 	@echo "make check-floors  run the tests of the flow with the lowest versions that are allowed"
 	@echo "make pins         write constraints.txt anew; ARGS=--upgrade takes the newest versions"
 	@echo "make dist         build wheel, sdist, bill of materials and checksums into dist"
@@ -68,7 +70,7 @@ test-all: $(STAMP)
 
 # Each in a venv of its own. pyenv has commands also for versions that are not chosen, so they are
 # tried, not looked for. One that isn't here is told and left out.
-test-pythons:
+test-pythons setup-pythons:
 	@set -e; for version in $(PYTHONS); do \
 	  if $(BIN)/python --version 2>/dev/null | grep -q "^Python $$version\."; then \
 	    echo "== Python $$version is $(VENV)'s: make test runs its tests"; continue; fi; \
@@ -76,7 +78,7 @@ test-pythons:
 	    if "$$python" -c '' 2>/dev/null; then found=$$python; break; fi; done; \
 	  if [ -z "$$found" ]; then echo "== Python $$version isn't here: skipped"; continue; fi; \
 	  echo "== Python $$version"; \
-	  $(MAKE) --no-print-directory test PYTHON="$$found" VENV=.venv-$$version; done
+	  $(MAKE) --no-print-directory $(@:-pythons=) PYTHON="$$found" VENV=.venv-$$version; done
 
 # pytest comes last, so that its summary is what one sees. Its random data are the same each time:
 # `make test` looks further.
@@ -98,6 +100,21 @@ $(PANDAS2)/.installed: pyproject.toml constraints.txt
 	@$(PANDAS2)/bin/python -m pip install -qq -c $(PANDAS2)/constraints.txt \
 	  -e . 'pandas==2.2.*' \
 	  hypothesis nbclient ipykernel polars pytest pytest-timeout
+	@touch $@
+
+# The pinned environment has Spark's client alone, as Spark itself takes 470 MB. Here it stands
+# before the client, in a venv that has all else from the pinned one.
+check-spark: $(SPARK)/.installed
+	$(SPARK)/bin/python -m pytest tests/test_spark.py -k "not sail" $(ARGS)
+
+$(SPARK)/.installed: $(STAMP)
+	@$(BIN)/python -m venv --clear --without-pip $(SPARK)
+	@$(BIN)/python -m uv pip install --quiet --system-certs --python $(SPARK)/bin/python \
+	  "$$(sed -n 's/^pyspark-client\(==[^ ]*\).*/pyspark\1/p' constraints.txt)"
+	@$(BIN)/python -c 'import sys, sysconfig; from pathlib import Path; \
+	  [site] = Path(sys.argv[1]).glob("lib/python*/site-packages"); \
+	  pinned = sysconfig.get_path("purelib"); \
+	  (site / "pinned.pth").write_text(f"import site; site.addsitedir({pinned!r})\n")' $(SPARK)
 	@touch $@
 
 # With the lowest versions that pyproject.toml allows; what the tests themselves need is as pinned,
