@@ -225,9 +225,9 @@ def has_open(connection: sa.Connection, set_ids: Collection[int]) -> bool:
 
 
 def busy_elsewhere(
-    connection: sa.Connection, set_ids: Collection[int], living: Collection[str]
+    connection: sa.Connection, set_ids: Collection[int], living: Collection[str], before: Stamp
 ) -> bool:
-    """Say whether a living run has something of these sets in doubt or in flight."""
+    """Say whether a living run has something of these sets in doubt or in flight since `before`."""
     found = connection.scalar(
         sa.select(_O.op_id)
         .where(
@@ -235,6 +235,7 @@ def busy_elsewhere(
             tables.SET_ID.in_(set_ids),
             _O.state.in_([state.value for state in DOUBTFUL_STATES]),
             _O.run_id.in_(list(living)),
+            _O.first_sent_at < before.micros,
         )
         .limit(1)
     )

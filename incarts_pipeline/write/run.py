@@ -180,9 +180,12 @@ class Writer:
         hold_disputed(connection, set_ids, self._clock.now())
         found = claim_doubts(connection, set_ids, self._run_id, living)
         # Asked in the same transaction: a doubt is either ours now or another's, whoever ends or
-        # claims next.
+        # claims next. What the other sent only after this run began is none of the plan's doubts:
+        # else a run would wait as long as another is at work in the set.
         others = [run_id for run_id in living if run_id != self._run_id]
-        self._others_settle = not found and busy_elsewhere(connection, set_ids, others)
+        self._others_settle = not found and busy_elsewhere(
+            connection, set_ids, others, before=self._began
+        )
         return found
 
     def _living(self, connection: sa.Connection) -> dict[str, LivingRun]:

@@ -51,7 +51,7 @@ def looks_at(engine: sa.Engine, work: Callable[[sa.Connection], object]) -> list
     "work",
     [
         lambda c: claim_doubts(c, [1], "r2", ["r1"]),
-        lambda c: busy_elsewhere(c, [1], ["r1"]),
+        lambda c: busy_elsewhere(c, [1], ["r1"], NOW),
         lambda c: cases(c, ReplayRule(window=86_400.0, api_key_fingerprint=None), NOW),
         lambda c: overview(c, {}, NOW, {}),
     ],
@@ -77,6 +77,16 @@ def test_disputed_links_are_found_without_looking_at_all_that_is_done(engine: sa
     assert len(planned) == 3
     for step in (held, planned[-1]):
         assert "INTEGER PRIMARY KEY" in step
+
+
+def test_only_what_was_sent_before_is_waited_for(engine: sa.Engine) -> None:
+    """What a living run has sent since is none of an earlier plan's doubts."""
+    send(engine, ours(engine, call(), "r1"), "r1")
+    later = replace(NOW, wall=NOW.wall + 1)
+    with engine.connect() as connection:
+        assert busy_elsewhere(connection, [1], ["r1"], later)
+        assert not busy_elsewhere(connection, [1], ["r1"], NOW)
+        assert not busy_elsewhere(connection, [1], ["r2"], later)
 
 
 def test_living_run_keeps_its_claim(engine: sa.Engine) -> None:
