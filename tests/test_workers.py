@@ -40,7 +40,7 @@ from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.workers import EnqueueResult, enqueue_plan, publish_plan, work
 from incarts_pipeline.write import WorkOptions, WorkResult, WriteOptions, work as working
 from tests.support.ledgers import said
-from tests.support.runs import Run, products
+from tests.support.runs import Run, products, run_until
 
 MAPPING: dict[str, Any] = {
     "link_set": "test",
@@ -88,14 +88,16 @@ def enqueue(settings: Settings) -> Enqueue:
 
 @pytest.fixture
 def worker(settings: Settings) -> Work:
-    """Work on what is enqueued."""
+    """Work on what is enqueued; with `until`, out of time after so many requests."""
 
-    def go(**options: Any) -> WorkResult:
+    def go(until: int | None = None, **options: Any) -> WorkResult:
         used = settings.model_copy(
             update={k: options.pop(k) for k in list(options) if k in Settings.model_fields}
         )
         asked = WorkOptions(**options)
-        return run_blocking(lambda stop: work(used, options=asked, stop=stop))
+        return run_until(
+            until, lambda stop, metrics: work(used, options=asked, metrics=metrics, stop=stop)
+        )
 
     return go
 
@@ -224,7 +226,7 @@ def test_a_doubt_is_settled_before_a_change(
     """A row that is in doubt and changed is settled first; enqueued again, its change is made."""
     enqueue(products(3))
     box.reconfigure(faults=Faults(lost_before=1.0))
-    assert worker(max_duration=0.3).exit_code() in (3, 4)
+    assert worker(until=3).exit_code() in (3, 4)
     box.reconfigure(faults=Faults())
     changed = products(3, quantity=[2] * 3)
     first = enqueue(changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.write.metrics import RunMetrics
 from incarts_pipeline.write.options import WriteOptions
 
+Result = TypeVar("Result")
 Run = Callable[..., RunResult]
 Make = Callable[..., RunResult]  # the same, of QR codes
 
@@ -35,11 +37,11 @@ def products(n: int, **columns: list[object]) -> pa.Table:
 
 
 def run_until(
-    requests: int | None, work: Callable[[Stop, RunMetrics], Awaitable[RunResult]]
-) -> RunResult:
+    requests: int | None, work: Callable[[Stop, RunMetrics], Awaitable[Result]]
+) -> Result:
     """Run something; end it as --max-duration does, once it has begun so many requests."""
 
-    async def ended(stop: Stop) -> RunResult:
+    async def ended(stop: Stop) -> Result:
         metrics = RunMetrics()
 
         async def watch() -> None:

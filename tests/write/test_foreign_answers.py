@@ -66,7 +66,7 @@ def test_refusal_that_comes_twice_leaves_a_doubt(run: Run) -> None:
 def test_link_of_something_else_is_never_taken(run: Run, trick: Trick, echoes: bool) -> None:
     """A link of another project or retailer is no link of the row, which stays in doubt."""
     with swapping(SwappingServer(trick=trick, echoes=echoes)) as server:
-        run(products(4), base_url=server.base_url, max_duration=0.5)
+        run(products(4), base_url=server.base_url, until=4)
     table = pq.read_table("links.parquet")
     assert table["link_id"].null_count == 4
     assert set(table["status"].to_pylist()) <= {"in_doubt", "pending"}
@@ -86,7 +86,7 @@ def test_these_tricks_deceive_whoever_believes_answers(
 def test_one_id_for_all_rows_is_one_rows_at_most(run: Run) -> None:
     """Who is answered with a link that another row has stays in doubt, whatever the echo."""
     with swapping(SwappingServer(trick=Trick.ONE_ID)) as server:
-        run(products(4), base_url=server.base_url, max_duration=0.5)
+        run(products(4), base_url=server.base_url, until=4)
     table = pq.read_table("links.parquet")
     assert table["link_id"].null_count == 3
     assert sorted(table["status"].to_pylist())[1:] == ["in_doubt"] * 3
@@ -99,7 +99,7 @@ def test_one_id_that_nothing_proves_is_nobodys(run: Run) -> None:
     Who has it already is disputed; those that are answered at once don't get it.
     """
     with swapping(SwappingServer(trick=Trick.ONE_ID, echoes=False, tells=())) as server:
-        run(products(4), base_url=server.base_url, max_duration=0.5)
+        run(products(4), base_url=server.base_url, until=4)
     table = pq.read_table("links.parquet")
     assert set(table["status"].to_pylist()) == {"in_doubt"}
     assert set(table["error_code"].to_pylist()) <= {"link_of_another_row", "link_disputed"}
@@ -133,7 +133,7 @@ def test_code_of_another_link_is_never_taken(run: Run, make: Make) -> None:
     with swapping(SwappingServer()) as server:
         run(products(2), base_url=server.base_url)
         server.trick = Trick.OTHER_LINK
-        make(base_url=server.base_url, max_duration=0.5)
+        make(base_url=server.base_url, until=2)
     table = pq.read_table("qr_codes.parquet")
     assert table["qr_code_id"].null_count == 2
     assert set(table["error_code"].drop_null().to_pylist()) == {"foreign_content"}
