@@ -20,7 +20,12 @@ from incarts_pipeline.ledger import LedgerReader
 from incarts_pipeline.models import Rekeyed
 from incarts_pipeline.pipeline import RunResult, apply_plan, plan_catalog
 from incarts_pipeline.plan import PlanRequest
-from incarts_pipeline.publish import Output, buckets as buckets_module, read_published
+from incarts_pipeline.publish import (
+    Output,
+    buckets as buckets_module,
+    parts_of_history,
+    read_published,
+)
 from incarts_pipeline.publish.dataset import intact
 from incarts_pipeline.publish.publish import publish
 from incarts_pipeline.sandbox import Sandbox
@@ -124,10 +129,10 @@ def unplaced(table: pa.Table) -> list[dict[str, Any]]:
     return sorted(rows.to_pylist(), key=repr)
 
 
-def history() -> list[dict[str, Any]]:
+def history(output: Output) -> list[dict[str, Any]]:
     """Return the dataset's history: of each key the rows of the newest part."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for part in sorted(Path("links/_history").iterdir(), key=lambda one: one.stem[-6:]):
+    for part in parts_of_history(output):
         rows = pq.read_table(part).to_pylist()
         for key in {row["idempotency_key"] for row in rows}:
             found[key] = [row for row in rows if row["idempotency_key"] == key]
@@ -139,7 +144,7 @@ def check_equal(output: Output = LINKS) -> None:
     assert unplaced(read_published(output.links)) == unplaced(pq.read_table("whole.parquet"))
     missing = pq.read_table("links/_missing/missing.parquet")
     assert missing.equals(pq.read_table("whole.missing.parquet"))
-    assert history() == sorted(pq.read_table("whole.history.parquet").to_pylist(), key=repr)
+    assert history(output) == sorted(pq.read_table("whole.history.parquet").to_pylist(), key=repr)
     manifest = intact(output)
     assert manifest is not None
     rows = read_published(output.links).to_pylist()
