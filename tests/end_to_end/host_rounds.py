@@ -34,7 +34,7 @@ _WAIT = 900.0
 _AT_IT = "state IN ('intended', 'sent', 'in_doubt') AND run_id = :run_id"
 _IN_TRANSACTION = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND xact_start < clock_timestamp() - interval '0.9 s'"""
-_ANSWERED = """SELECT run_id, answered_at, kind FROM attempt
+_ANSWERED = """SELECT run_id, answered_at, kind, http_status, error_code, error_message FROM attempt
     WHERE run_id IN (SELECT run_id FROM run WHERE task = 'work')"""
 
 
@@ -197,14 +197,14 @@ class Round:
 
     def _came(self, lasting: Sequence[str]) -> Came:
         times: dict[str, list[int]] = defaultdict(list)
-        doubts = 0
-        for run_id, at, kind in said(self.place, _ANSWERED):
+        doubts = []
+        for run_id, at, kind, *told in said(self.place, _ANSWERED):
             if run_id in lasting:
-                doubts += kind in (None, "unknown")
+                doubts += [(kind, *told)] if kind in (None, "unknown") else []
                 times[run_id] += [at] if kind == "link" else []
         since, until = max(map(min, times.values())), min(map(max, times.values()))
         after = self._box.audit()
-        doubted = [f"{doubts} requests in doubt of workers that lasted"] if doubts else []
+        doubted = [f"in doubt of workers that lasted: {doubts}"] if doubts else []
         return Came(
             links=after.links - self._before.links,
             requests=after.requests - self._before.requests,
