@@ -241,8 +241,8 @@ def test_part_has_the_plan_of_all(seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=80)
 @given(seed=st.integers(0, 2**32))
 def test_part_has_the_plan_of_all_in_many_nights(seed: int) -> None:
-    """The same, in hundreds of random nights."""
+    """The same, in more random nights."""
     _check(seed)
