@@ -4,8 +4,8 @@
 
 For each limit, without any hint, with 1 and with 8 workers of unequal latency: the share of the
 budget that was used and the share of 429s in the steady state, the 429s before it, Jain's index of
-what the workers sent, and what was learned; then how long a changed limit takes to be ridden again,
-the worst of many instants at which it may change. Needs `os.fork`, so Linux or macOS.
+what the workers sent, and what was learned; use and 429s by the round trip; then how long a changed
+limit takes to be ridden again, the worst of many instants. Needs `os.fork`, so Linux or macOS.
 The limits and the simulator are those of the tests.
 """
 
@@ -28,7 +28,7 @@ from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Shared
 from tests.support.rates.hints import HINTS
 from tests.support.rates.limiters import LIMITERS, Bucket, scale
-from tests.support.rates.simulator import Simulation
+from tests.support.rates.simulator import JITTERS, Simulation, no_jitter
 
 WARM = 300.0  # seconds
 _MAIN = (
@@ -38,6 +38,8 @@ _MAIN = (
     "sliding counter 600/60 s",
     "bucket 50/s burst 100",
 )
+_DISTANT = (*_MAIN[:3], "bucket 50/s burst 100", "bucket 5/s burst 2", "10 per 1 s")
+_ROUND_TRIPS = (0.02, 0.08, 0.2, 0.4, 1.0)  # seconds
 _FROM, _CYCLE, _INSTANTS = 600.0, 180.0, 24  # seconds; a cycle of probes is no longer
 _TAIL = 540.0  # seconds that a changed limit is ridden on
 _STEP = 5.0  # seconds
@@ -83,6 +85,24 @@ def hinted(seconds: float) -> None:
                     f"{result.refusals(WARM):8.2%}{early:8,}",
                     flush=True,
                 )
+
+
+def distant(seconds: float) -> None:
+    """Print use and 429s by the round trip, and where each request is late by chance."""
+    print(f"\n{'limit':26}{'round trip':>12}{'late':>20}{'use':>9}{'429s':>8}{'before':>8}")
+    late = {"": no_jitter, **JITTERS}
+    cells = [(name, trip, "") for name in _DISTANT for trip in _ROUND_TRIPS]
+    cells += [(name, 0.08, jitter) for name in _DISTANT for jitter in JITTERS]
+    for name, trip, jitter in cells:
+        limiter = LIMITERS[name]()
+        simulation = Simulation(limiter, ours(), latency=trip, jitter=late[jitter])
+        result = simulation.run(seconds)
+        early = sum(at <= WARM for at in result.refused)
+        print(
+            f"{name:26}{trip:12.2f}{jitter:>20}{result.use(limiter.rate, WARM, seconds):9.2%}"
+            f"{result.refusals(WARM):8.2%}{early:8,}",
+            flush=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -194,6 +214,7 @@ def main() -> None:
     else:
         steady(list(LIMITERS), options.seconds)
         hinted(options.seconds)
+        distant(options.seconds)
         changes()
     if options.picture:
         draw(options.picture)

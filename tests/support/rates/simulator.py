@@ -18,10 +18,22 @@ from incarts_pipeline.rate_limit.worker import Slots
 from tests.support.rates.limiters import InFlight, Limiter
 
 Hint = Callable[[float, bool], Hints]
+Jitter = Callable[[random.Random], float]
 
 _IN_FLIGHT = 256  # requests under way at once, over all workers
 _STEP = 1.0  # seconds, to which it is told since when a limit is ridden
 _STATE = TypeAdapter(Shared)
+
+# Seconds that a request leaves late, and as many again that it is late on its way, by chance.
+JITTERS: dict[str, Jitter] = {
+    "0 to 50 ms": lambda dice: dice.uniform(0.0, 0.05),
+    "10 ms, heavy tail": lambda dice: min(0.005 * dice.paretovariate(1.5), 0.5),
+}
+
+
+def no_jitter(_dice: random.Random) -> float:
+    """Return no delay."""
+    return 0.0
 
 
 @dataclass(slots=True)
@@ -75,6 +87,8 @@ class _Worker:
 class Simulation:
     """One run of the simulation; `latency` is the round trip in seconds, on average.
 
+    `jitter` comes on top of it twice: as senders leave, and on the way there.
+
     `rows` is how many requests there are in all, None for ever more; a share of `failing` is
     answered by a 5xx, which the limit counts if `failures_count`.
 
@@ -90,6 +104,7 @@ class Simulation:
         *,
         workers: int = 1,
         latency: float = 0.08,
+        jitter: Jitter = no_jitter,
         seed: int = 1,
         hint: Hint = lambda _at, _accepted: NO_HINTS,
         saved_every: int = 500,
@@ -103,7 +118,7 @@ class Simulation:
         self._works = limiter.seconds if isinstance(limiter, InFlight) else 0.0
         self.shared = pacer if isinstance(pacer, Shared) else None
         self._pacer = pacer
-        self._dice = random.Random(seed)
+        self._dice, self._jitter = random.Random(seed), jitter
         self._saved_every, self._exchanges = saved_every, 0
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = 0
@@ -174,8 +189,10 @@ class Simulation:
 
     def _send(self, worker: _Worker, now: float) -> None:
         self.result.by_worker[worker.number].append(now)
-        sent = now + self._dice.uniform(0.0, 0.002)  # the ledger's mark comes in between
+        # The ledger's mark comes in between.
+        sent = now + self._dice.uniform(0.0, 0.002) + self._jitter(self._dice)
         there, back = (worker.latency * self._dice.uniform(0.35, 0.65) for _ in range(2))
+        there += self._jitter(self._dice)
 
         self._under_way += 1
 
