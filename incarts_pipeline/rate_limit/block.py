@@ -36,6 +36,7 @@ class Block:
 
     began: float
     last_refused: float
+    stopped: float = 0.0  # when that was heard
     first_gap: float = FIRST_GAP
     canary_at: float = 0.0
     canary_sent: float | None = None

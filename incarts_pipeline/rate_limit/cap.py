@@ -17,6 +17,7 @@ _CHANCE = 1e-6  # that refusals above a number show no cap
 _TIMES, _APART = 3, 0.5  # they came, more than so many seconds apart
 _ON_THE_WAY = 5.0  # times as many that passed above it: they met it when it wasn't full
 _MISSED = 0.1  # of them, that were refused below it
+_WORKS = 1.25  # times what a refused one takes: a cap is on what works, and work takes time
 _FORGET = 20_000  # answers after which older ones count half
 _TOO_MANY, _STRIKES = 0.008, 3  # share of refusals, and so many, that lower the cap by one
 _REST, _LONGEST_REST = 150, 9_600  # accepted requests until one more is tried; doubled if in vain
@@ -91,6 +92,7 @@ class Cap:
     refused: list[float] = field(default_factory=list)
     times: int = 0  # how often some were refused
     refused_at: float = NEVER
+    took: float = 0.0  # seconds, a refused one, on average
     since: float = 0.0  # when this cap was set
     good: int = 0  # accepted with this cap
     bad: int = 0  # refused
@@ -107,13 +109,18 @@ class Cap:
     def saw(self, sent_at: float, now: float, round_trip: float, *, refused: bool) -> int | None:
         """Take in an answer while no cap is known; return one that is shown now."""
         self.overlaps.add(sent_at, now, refused=refused)
+        if refused:
+            took = now - sent_at
+            self.took += (took - self.took) * (0.1 if self.took else 1.0)
         settled = self.overlaps.settled(now - max(_ANSWERED * round_trip, _SOONEST))
         for in_flight, was_refused in settled:
             self._count(min(in_flight, _HIGHEST), refused=was_refused)
         if refused and sent_at > self.refused_at + _APART:
             self.times, self.refused_at = self.times + 1, sent_at
         is_new = any(was_refused for _, was_refused in settled)
-        return self.shown() if is_new and self.times >= _TIMES else None
+        if not is_new or self.times < _TIMES or round_trip < _WORKS * self.took:
+            return None
+        return self.shown()
 
     def _count(self, in_flight: int, *, refused: bool) -> None:
         while len(self.accepted) <= in_flight:

@@ -31,6 +31,7 @@ class Chance:
     doubt: int | None = None  # the count at the last one that stopped nobody
     margin: float = 1.0  # times the pace: lowered while that makes refusals fewer
     noise: float = 0.0  # share of refusals that no pace makes fewer
+    step: float = 1.0  # times the pace, by which it was lowered last
     share_before: float | None = None  # of refusals, before the pace was lowered
     accepted: int = 0  # since when the share is watched
     refused: int = 0
@@ -88,9 +89,10 @@ class Chance:
         share = bad / (good + bad)
         before, self.share_before = self.share_before, None
         if before is not None and share > _HELPED * before:
-            self.noise, self.margin = max(share, before), min(1.0, self.margin / _LOWER)
+            self.noise, self.margin = max(share, before), min(1.0, self.margin / self.step)
         elif share > max(_TOO_MANY, 1.5 * self.noise) and self.margin > _LOWEST:
-            self.share_before, self.margin = share, self.margin * _LOWER
+            self.step = min(_LOWER, 1.0 - share)
+            self.share_before, self.margin = share, self.margin * self.step
         elif share < max(_FEW, self.noise):
             self.margin = min(1.0, self.margin * _HIGHER)
         self.accepted, self.refused = accepted, refused

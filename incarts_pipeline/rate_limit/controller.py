@@ -19,7 +19,7 @@ from typing import ClassVar
 from incarts_pipeline.rate_limit.ban import Ban
 from incarts_pipeline.rate_limit.block import FIRST_GAP, PATIENCE, Block
 from incarts_pipeline.rate_limit.cap import Cap
-from incarts_pipeline.rate_limit.course import CRUISE, Course
+from incarts_pipeline.rate_limit.course import CRUISE, LONG_WAIT, Course
 from incarts_pipeline.rate_limit.flow import Flow
 from incarts_pipeline.rate_limit.limit import NO_TIME, Learned, LimitKind, Phase, Wait
 from incarts_pipeline.rate_limit.models import MARGIN
@@ -81,7 +81,7 @@ class RateController(Course):
     def permit(self, now: float) -> float:
         """Do as `ask`, but leave it to the caller to keep to the cap."""
         if self.began is None:
-            self.began = self.since = now
+            self.began = self.since = self.steady_from = now
             self.next_at = max(self.next_at, now)
         if self.block is not None:
             return self.block.ask(now)
@@ -164,7 +164,7 @@ class RateController(Course):
         """Note that nobody wanted to send for a while: what goes on since then proves nothing."""
         if self.began is None:
             return
-        self.under_way = 0
+        self.under_way, self.steady_from = 0, now
         if self.block is not None:
             self.block.watched_from = now  # patience begins anew
             return
@@ -221,7 +221,11 @@ class RateController(Course):
             if self.phase is not Phase.START or self.chance.is_usual:
                 gap = min(max(1.0 / self.speed, 0.02), 1.0)
             block = self.block = Block(
-                began=sent_at, last_refused=sent_at, watched_from=sent_at, first_gap=gap
+                began=sent_at,
+                last_refused=sent_at,
+                watched_from=sent_at,
+                stopped=now,
+                first_gap=gap,
             )
         elif canary:
             block.was_refused(sent_at)
@@ -245,6 +249,8 @@ class RateController(Course):
         self.block = None
         self.ignore_before = now  # until here nobody knew that sending goes on
         self.next_at = sent_at + 1.0 / self.speed
+        if sent_at - block.began > LONG_WAIT:
+            self.steady_from = now
         if not self.learns:
             return
         if self.models.ban is not None:
@@ -296,7 +302,7 @@ class RateController(Course):
     def _learn(self, block: Block, sent_at: float, now: float, *, is_long: bool) -> None:
         is_full = isinstance(self.models.best(), Window) and self.models.explains(block)
         rode = block.began - self.since if self.phase is Phase.CRUISE else 0.0
-        self.models.unblocked(block, sent_at, is_long=is_long, rate=self.speed, rode=rode)
+        self.models.unblocked(block, sent_at, now, is_long=is_long, rate=self.speed, rode=rode)
         is_alone = not block.tries and not is_long and not is_full
         if self.phase is Phase.PROBE and is_alone and self._is_noise():
             return
@@ -338,7 +344,14 @@ class RateController(Course):
     def _settle(self, is_long: bool, now: float) -> None:
         models = self.models
         best = models.best()
-        if isinstance(best, Flow) and models.ban is None and not best.is_settled:
+        if best is not models.pacing():
+            if is_long or self.phase is not Phase.MEASURE:
+                self._cruise(now, self.rest if self.phase is Phase.PROBE else None)
+            else:
+                # The first limit was met on the way to the second one.
+                inner = models.inner()
+                self._go(Phase.MEASURE, inner * CRUISE if inner else self.rate, now)
+        elif isinstance(best, Flow) and models.ban is None and not best.is_settled:
             rides = is_long or self.phase is Phase.CRUISE
             if rides and best.assumed is not None and best.count < _FEW:
                 self._cruise(now)

@@ -27,6 +27,9 @@ _SOON = 15.0  # seconds in which a probe is to tell
 _COST = 0.002  # share of requests that probing may have refused
 _REST, _LONGEST_REST = 90.0, 14_400.0  # seconds; or 1.5 windows
 _SLOW, _DOUBTED = 0.1, 8  # requests a second; so many accepted ones in a row speak against it
+_AVERAGED, _TELLING, _LIKELY = 180.0, 60.0, 2.5  # seconds, at least so many; times the average
+_FEW_ACCEPTED = 60  # requests in that time, of which an average says nothing
+LONG_WAIT = 65.0  # seconds blocked, after which it begins anew
 _DEAREST = 3  # refusals that a probe counts for
 
 
@@ -57,6 +60,7 @@ class Course:
     trial_count: int = 0  # accepted until then
     trial_refused: int = 0  # since
     chance: Chance = field(default_factory=Chance)
+    steady_from: float = 0.0  # since when it was sent without a long wait
     slack: float = 0.0  # requests above the estimate that prove nothing in this probe
     rest: float = 0.0  # seconds until the next probe
     given_back: int = 0  # permits of requests of which nobody knows; no more than were accepted
@@ -111,7 +115,7 @@ class Course:
                 self._watch(self.rate)
         elif self.phase is Phase.MEASURE:
             if elapsed > _UP_AFTER and self._used(elapsed):
-                self._go(Phase.MEASURE, self.rate * (1.0 + _LARGEST), now)
+                self._rise(_LARGEST, now)
         elif self.phase is Phase.CRUISE:
             self._watch((self.models.rate() or self.rate) * CRUISE)
             if elapsed > self.rest:
@@ -159,7 +163,9 @@ class Course:
     def _measure(self, flow: Flow, now: float) -> None:
         """Send a little faster than the rough rate, so that the limit is met again."""
         lift = min(max(max(flow.count, 1) ** -0.5, _STEP), _LARGEST)
-        self._go(Phase.MEASURE, max(flow.rate or 0.5, 0.001) * (1.0 + lift), now)
+        self.chance.margin = 1.0  # of the rate before
+        rate = self._credible(flow.rate or 0.5, now)
+        self._go(Phase.MEASURE, max(rate, 0.001) * (1.0 + lift), now)
 
     def _cruise(self, now: float, last: float | None = None) -> None:
         """Go on just below the limit; after a probe the rest grows with what the probe cost."""
@@ -175,6 +181,8 @@ class Course:
             cost = min(max(self._hits(), 1), _DEAREST) / _COST / rate
             self.rest = max(cost, longest) if length else max(2.0 * cost, min(2.0 * last, longest))
             self.rest = min(self.rest, max(longest, _LONGEST_REST))
+        if self.models.ban is None:
+            rate = self._credible(rate, now)
         self._go(Phase.CRUISE, rate * CRUISE * self.chance.margin, now)
 
     def _ridden(self) -> float:
@@ -236,9 +244,26 @@ class Course:
 
     def _climb(self, now: float) -> None:
         """Look for a limit that is higher than what is believed, in small steps at first."""
-        if isinstance(self.models.best(), Flow):
+        if isinstance(self.models.pacing(), Flow):
             self.models.flow.restart(rate=self.speed)
-        self._go(Phase.MEASURE, self.rate * (1.0 + _STEP), now)
+        self._rise(_STEP, now)
+
+    def _rise(self, step: float, now: float) -> None:
+        """Go faster; a second limit is looked for below the first one, once that is measured."""
+        rate, inner = self.rate * (1.0 + step), self.models.inner()
+        if inner is not None:
+            rate = max(min(rate, inner * CRUISE), self.rate)
+        self._go(Phase.MEASURE, self._credible(rate, now), now)
+
+    def _credible(self, rate: float, now: float) -> float:
+        """Return a rate, or what is closest to it of what the last minutes make likely."""
+        since, best = max(self.steady_from, now - _AVERAGED), self.models.best()
+        is_proven = isinstance(best, Window) and best.standing >= PROVEN
+        accepted = self.models.history.since(since)
+        if is_proven or now - since < _TELLING or accepted < _FEW_ACCEPTED:
+            return rate
+        average = accepted / (now - since)
+        return max(min(rate, _LIKELY * average), average / _LIKELY)
 
     def _watch(self, rate: float) -> None:
         """Go slower while that makes refusals fewer, whatever it is that they come from."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 ENOUGH = 300  # acknowledgements between exhaustions that settle a rate
-_SLOW_SECONDS, _SLOW = 30.0, 60  # and what does for a slow one
+_SLOW_SECONDS, _SLOW = 10.0, 60  # and what does for a slow one
 _MOST, _LONGEST = 60, 3_000  # instants, and acknowledgements, that are kept
 _MISCOUNT = 6.0  # requests by which a count between two instants may be wrong
+_UP = 2.0
+_KEEPS = 0.5  # seconds of what it gives, that every limit has room for
 _FEWEST = 40  # that show whether the rate changed
 
 
@@ -21,9 +23,12 @@ class Flow:
 
     empties: list[tuple[float, int]] = field(default_factory=list)
     assumed: float | None = None  # a rate that was sustained, until one is measured
+    weight: int = 0  # acknowledgements that it stood on, and still does
     burst: float = 0.0  # requests that it can have in hand
-    first: tuple[float, int] | None = None  # seconds, and requests, until it was exhausted first
+    met: float | None = None  # when it was exhausted first
+    first: tuple[float, float] | None = None  # seconds, and requests, in which it gave its burst
     standing: float = 0.0
+    lost: float = 0.0  # seconds in which nobody asked for what it gave, and it couldn't keep it
 
     @property
     def count(self) -> int:
@@ -38,18 +43,20 @@ class Flow:
     @property
     def rate(self) -> float | None:
         """What it gives, None while nobody knows."""
-        if self.seconds > 0 and self.count >= 1:
-            return self.count / self.seconds
-        return self.assumed
+        if self.seconds <= 0 or self.count < 1:
+            return self.assumed
+        known = self.weight / self.assumed if self.assumed else 0.0
+        return (self.count + self.weight) / (self.seconds + known)
 
     @property
     def is_settled(self) -> bool:
         """Whether the rate stands on enough to be ridden."""
         slow = self.seconds > _SLOW_SECONDS and self.count > _SLOW
-        return self.count >= ENOUGH or slow
+        return self.count + self.weight >= ENOUGH or slow
 
     def empty(self, at: float, accepted: int) -> None:
         """Note that the server was exhausted; a limit that changed is measured anew from there."""
+        at -= self.lost
         if self.empties and at <= self.empties[-1][0]:
             return
         self.empties.append((at, accepted))
@@ -63,16 +70,18 @@ class Flow:
         for i in reversed(range(len(self.empties) - 1)):
             since, before = self.empties[i]
             count, seconds = accepted - before, at - since
-            if count >= _FEWEST and abs(count / seconds / whole - 1.0) * count > _MISCOUNT:
+            off = (count / seconds / whole - 1.0) * count
+            if count >= _FEWEST and (off > _UP or off < -_MISCOUNT):
                 del self.empties[:i]
+                self.weight = 0
                 return
 
     def restart(
         self, at: float | None = None, accepted: int = 0, rate: float | None = None
     ) -> None:
         """Measure anew, from an instant at which it was exhausted if there is one."""
-        self.empties = [] if at is None else [(at, accepted)]
-        self.assumed = rate
+        self.empties = [] if at is None else [(at - self.lost, accepted)]
+        self.assumed, self.weight = rate, 0
 
     def unused(self, now: float, accepted: int) -> float:
         """Return what was not made use of since it was empty, the rate taken at its highest."""
@@ -81,7 +90,12 @@ class Flow:
             return self.burst
         since, before = self.empties[-1]
         most = rate * (1.0 + 3.0 / max(self.count, ENOUGH))
-        return most * (now - since) - (accepted - before)
+        return most * (now - self.lost - since) - (accepted - before)
+
+    def rested(self, seconds: float) -> None:
+        """Take in that nobody sent for so long: what it gave above its burst is lost."""
+        if self.rate:
+            self.lost += max(0.0, seconds - max(self.burst / self.rate, _KEEPS))
 
     def saved(self, now: float, accepted: int) -> float:
         """Return how many it may have in hand."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 _MOST = 300  # bins
 _FINEST = 0.02  # seconds
 _SHARE = 0.0025  # of its age, that a bin is wide at most; doubled when there are too many
+_BURST = 60.0  # seconds in which what a limit has in hand is used up
 _LONGEST = 90_000.0  # seconds that are kept: a day, and a little
 
 
@@ -55,6 +56,17 @@ class History:
             else:
                 break
         return found
+
+    def most_above(self, rate: float, until: float) -> tuple[float, float]:
+        """Return the seconds up to an instant in which most was accepted above a rate, and it."""
+        best, count = (0.0, 0.0), 0.0
+        for first, last, n in reversed(self.bins):
+            if first < until - _BURST:
+                break
+            if last <= until:
+                count += n
+                best = max(best, (until - first, count), key=lambda it: it[1] - rate * it[0])
+        return best
 
     def nth_newest(self, n: float) -> float | None:
         """Return when the n-th newest was accepted, None when there are fewer."""

@@ -12,7 +12,7 @@ from functools import partial
 from incarts_pipeline.rate_limit.ban import Ban, could_last
 from incarts_pipeline.rate_limit.block import PATIENCE, Block, Guess
 from incarts_pipeline.rate_limit.cap import Cap
-from incarts_pipeline.rate_limit.flow import Flow
+from incarts_pipeline.rate_limit.flow import ENOUGH, Flow
 from incarts_pipeline.rate_limit.history import History
 from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.rate_limit.signals import Hints
@@ -29,6 +29,7 @@ _MIXED_TRIES = 2  # refused in a row, until it is waited for where servers count
 _RODE = 3.0  # windows that were ridden, after which a longer block is another limit's
 _REFUTED = 2.0  # times a budget: what let so many through is no such window
 _OVERFULL = 1.2  # times a budget: what let so many through has another one, or another length
+_MEASURED = 20  # acknowledgements by which the first limit's rate keeps the search for a second
 _TELLING = 10.0  # requests between two blocks that prove a rate
 
 
@@ -80,6 +81,13 @@ class Models:
         one = self.pacing()
         return None if one is None else one.rate
 
+    def inner(self) -> float | None:
+        """Return the rate of the first limit, where a second one paces and it is measured."""
+        best = self.best()
+        if best is None or best is self.pacing():
+            return None
+        return None if isinstance(best, Flow) and best.count < _MEASURED else best.rate
+
     def learned(self, burst: float | None) -> Learned | None:
         """Return what a later controller may begin with."""
         best, rate = self.best(), self.rate()
@@ -102,7 +110,7 @@ class Models:
             self.cap.begin(learned.budget or 1, 0.0)
         elif learned.window is None:
             self.flow.assumed, self.flow.burst = learned.rate, float(learned.budget or 0)
-            self.flow.standing = PROVEN
+            self.flow.standing, self.flow.weight = PROVEN, ENOUGH
         else:
             for one in self.windows:
                 one.shortest, one.longest = 0.99 * learned.window - 0.01, learned.window
@@ -137,8 +145,11 @@ class Models:
             opens = one.opens(self.history, block.began, block.last_refused)
             if opens is None or one.standing < -PROVEN:
                 continue
-            sure = one.standing >= PROVEN or one is best or one in self.outer
-            held = self._held(one, block)
+            sure, held = one.standing >= PROVEN or one is best, self._held(one, block)
+            if one in self.outer:
+                # Unless it is just full, one try shows whether it was the first limit.
+                sure &= held <= 1.01 * one.budget + MARGIN
+                sure |= one.standing >= 0 and block.tries > 0
             is_full = held >= _SURELY_FULL * one.budget - MARGIN
             is_full &= held <= _REFUTED * one.budget
             sure &= is_full and not (self.mixed and block.tries < _MIXED_TRIES)
@@ -217,15 +228,16 @@ class Models:
             self.flow.standing = max(self.flow.standing, PROVEN)
 
     def unblocked(
-        self, block: Block, passed: float, *, is_long: bool, rate: float, rode: float
+        self, block: Block, passed: float, now: float, *, is_long: bool, rate: float, rode: float
     ) -> None:
-        """Take in a block that ended when a canary that left at `passed` was accepted.
+        """Take in a block that ended when a canary that left at `passed` was accepted by `now`.
 
         `rate` is the pace that met it, `rode` the seconds for which the limit was ridden before.
         """
         self.judge_told(block, passed)
         if not is_long:
             self._exhausted(block)
+            self.flow.rested(now - block.stopped)
             self._short(block, passed)
             return
         lasts = self._ban(block, passed)
@@ -236,7 +248,7 @@ class Models:
         self.mixed = max(self.mixed - 1, 0)
         tier = self._tier(passed - block.began, rode)
         for one in tier:
-            one.saw(self.history, block.began, block.last_refused, passed)
+            one.saw(self.history, block.began, block.last_refused, passed, anew=tier is self.outer)
         if tier is self.windows:
             if self.flow.is_settled:
                 self.flow.standing = judged(self.flow.standing, WRONG)
@@ -260,15 +272,17 @@ class Models:
         flow, count = self.flow, self.history.total - block.accepted_after
         if flow.empties and flow.rate is not None and flow.count >= MARGIN:
             since, before = flow.empties[-1]
-            expected, found = flow.rate * (block.began - since), count - before
+            expected, found = flow.rate * (block.began - flow.lost - since), count - before
             right = abs(found - expected) <= MARGIN + 0.05 * expected
             credit = min(1.0, expected / _TELLING)  # a few are foretold by chance
             flow.standing = judged(flow.standing, credit if right else -1.0)
         flow.empty(block.began, count)
         flow.empty(block.last_refused, count)
-        if flow.first is None:
-            flow.first = (block.began - (self.history.first or 0.0), count)
+        if flow.met is None:
+            flow.met = block.began
         if flow.rate is not None:
+            if flow.first is None:
+                flow.first = self.history.most_above(flow.rate, flow.met)
             flow.burst = max(flow.first[1] - flow.rate * flow.first[0], 0.0)
 
     def _short(self, block: Block, passed: float) -> None:

@@ -19,6 +19,7 @@ _USUAL_S = tuple(sorted(float(one) for one in _USUAL))
 _FOREVER = 1e9
 _SURPRISE = 0.5  # of a budget that is hardly believed: less can't fill it
 _FEWEST = 4  # requests in a window: what gives fewer at once gives evenly
+_EDGES, _LEAST_LENGTH = 7, 5.0  # windows less one between two edges at most, and seconds of one
 _SHARP, _SHARPEST = 0.002, 0.1  # of a length, and seconds, to which an edge is to be known
 
 
@@ -108,8 +109,13 @@ class Window:
         oldest = history.nth_newest(min(self.budget, history.total))
         return None if oldest is None else oldest + length
 
-    def saw(self, history: History, full: float, refused: float, passed: float) -> None:
-        """Learn from a window that was full at `full`, still at `refused`, and open at `passed`."""
+    def saw(
+        self, history: History, full: float, refused: float, passed: float, *, anew: bool
+    ) -> None:
+        """Learn from a window that was full at `full`, still at `refused`, and open at `passed`.
+
+        Where that doesn't fit, `anew` says whether all that was believed is given up.
+        """
         held = self.held(history, full)
         low, high = self._bounds(history, refused, passed)
         low = max(low, refused - full)
@@ -127,6 +133,8 @@ class Window:
             self.shortest, self.longest = max(low, 0.01), high
         if fits or not known:
             self._fits(held)
+        elif anew:
+            self._begin_anew(history, full, refused, passed)
         if self.kind is not WindowKind.SLIDING:
             self._edge(refused, passed)
 
@@ -144,6 +152,20 @@ class Window:
             whole = max(1, round((low + high) / 2 / self.length))
             return low / whole, high / whole
         return low, high
+
+    def _begin_anew(self, history: History, full: float, refused: float, passed: float) -> None:
+        """Forget what was wrong: all of it, as a budget says nothing without its length.
+
+        Between two edges of an aligned window there may have been more: the most usual length is
+        taken of those that are longer than the block.
+        """
+        self.standing, least = min(self.standing, 0.0), max(refused - full, _LEAST_LENGTH)
+        if self.kind is WindowKind.ALIGNED and self.began is not None:
+            low, high = refused - self.began, passed - self.earliest
+            wholes = [n for n in range(1, _EDGES) if high / n > least] or [1]
+            whole = min(wholes, key=lambda n: rank(max(low / n, least), high / n))
+            self.shortest, self.longest = max(low / whole, refused - full), high / whole
+        self._fits(self.held(history, full))
 
     def _edge(self, refused: float, passed: float) -> None:
         """Place the window's begin between a refusal and the request that passed."""
@@ -171,6 +193,11 @@ def roundest(low: float, high: float) -> float:
         if found <= high + SLACK:
             return found
     return max((low + high) / 2, 0.01)
+
+
+def rank(low: float, high: float) -> int:
+    """Return how usual the most usual length is that lies above `low`, up to `high`; 0 is most."""
+    return next((at for at, usual in enumerate(_USUAL) if low < usual <= high + SLACK), len(_USUAL))
 
 
 def is_usual(low: float, high: float) -> bool:

@@ -65,7 +65,8 @@ def test_a_try_that_was_too_early_is_followed_by_later_ones() -> None:
 
 def test_two_blocks_of_one_length_are_bans() -> None:
     """A second's limit whose refusals ban for a minute is taken for no limit of a minute."""
-    simulation = Simulation(BanLimiter(Fixed(10, 1), prolongs=False), Shared(RateController(100.0)))
+    limiter = BanLimiter(Fixed(10, 1), strikes=2, prolongs=False)
+    simulation = Simulation(limiter, Shared(RateController(100.0)))
     result = simulation.run(900.0)
     assert simulation.controller.models.ban is not None
     assert result.use(10.0, 700.0, 900.0) >= 0.4

@@ -15,13 +15,18 @@ from tests.support.rates.limiters import Bucket, InFlight
 from tests.support.rates.simulator import Simulation
 
 
-def meets(cap: Cap, most: int, *, requests: int = 400) -> int | None:
-    """Send bursts of growing size to a server with room for so many; return the cap shown."""
+def meets(cap: Cap, most: int, *, requests: int = 400, refused_in: float = 0.02) -> int | None:
+    """Send bursts of growing size to a server with room for so many; return the cap shown.
+
+    What it lets through is answered after 0.1 s.
+    """
     now, sent, shown = 0.0, 0, None
     while sent < requests and shown is None:
         now, size = now + 1.0, 1 + int(now) % (most + 4)
         for i in range(size):
-            shown = shown or cap.saw(now + 0.001 * i, now + 0.1, 0.1, refused=i >= most)
+            sent_at, refused = now + 0.001 * i, i >= most
+            took = refused_in if refused else 0.1
+            shown = shown or cap.saw(sent_at, sent_at + took, 0.1, refused=refused)
         sent += size
     return shown
 
@@ -30,6 +35,11 @@ def test_refusals_above_a_number_show_a_cap() -> None:
     """How many were under way is known once the answers are in, whoever sent them."""
     assert meets(Cap(), 8) == 8
     assert meets(Cap(), 3) == 3
+
+
+def test_what_takes_no_time_to_work_on_is_no_cap() -> None:
+    """Answers that take as long whether refused or not are on the way all the time."""
+    assert meets(Cap(), 8, refused_in=0.1) is None
 
 
 def test_refusals_at_any_number_show_none() -> None:

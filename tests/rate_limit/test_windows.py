@@ -16,7 +16,7 @@ def test_an_edge_that_is_roughly_known_is_halved_by_each_try() -> None:
     )
     assert window.opens(history, 130.0) == pytest.approx(162.0)
     assert window.opens(history, 130.0, refused=162.0) == pytest.approx(163.0)
-    window.saw(history, 130.0, 162.0, 163.0)
+    window.saw(history, 130.0, 162.0, 163.0, anew=False)
     assert window.opens(history, 190.0) == pytest.approx(222.5)
     window.began, window.earliest = 163.0, 162.95
     assert window.opens(history, 190.0) == pytest.approx(223.0)
