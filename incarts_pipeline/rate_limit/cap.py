@@ -31,6 +31,7 @@ class Flights:
     """The requests of one sender that are under way."""
 
     count: int = 0
+    held: int = 0  # refused, whose place stays empty
     heard_at: float = 0.0
 
     def leave(self, now: float) -> None:
@@ -39,18 +40,23 @@ class Flights:
             self.heard_at = now
         self.count += 1
 
-    def arrive(self, now: float) -> int:
-        """Note an answer; return how many were under way until then."""
+    def arrive(self, now: float, *, refused: bool) -> int:
+        """Note an answer; return how many were under way until then.
+
+        The server was full as it refused one, and is until one ends: sent again at once it would
+        be refused again, many times before anybody hears of it.
+        """
         before, self.count, self.heard_at = self.count, max(0, self.count - 1), now
+        self.held = self.held + 1 if refused and self.count else 0
         return before
 
     def is_full(self, most: int | None, now: float) -> bool:
         """Say whether no more may leave; answers that never come hold nobody up for long."""
-        if most is None or self.count < most:
+        if most is None or self.count + self.held < most:
             return False
         if now - self.heard_at > LEASE:
-            self.count = 0
-        return self.count >= most
+            self.count = self.held = 0
+        return self.count + self.held >= most
 
 
 @dataclass(slots=True)

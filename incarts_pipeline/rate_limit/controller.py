@@ -138,7 +138,8 @@ class RateController(Course):
         `full` says whether its sender had as many under way as it may; None: as counted here.
         """
         if full is None:
-            full = self.flights.arrive(now) >= (self.models.cap.most or 0)
+            refused = signal.outcome is Outcome.REFUSED
+            full = self.flights.arrive(now, refused=refused) >= (self.models.cap.most or 0)
         # Where slots are leased, the process that reports knows whether its slot was the canary's.
         if canary is None:
             canary = self.block is not None and self.block.is_canary(sent_at)

@@ -73,18 +73,17 @@ class Slots:
         """Remember an answer until it is told; say whether that may be due sooner now."""
         canary = self._canary_from is not None and sent_at >= self._canary_from
         most = self._lease.most if self._lease else None
-        full = self._flights.arrive(now) >= (most or 0)
+        refused = signal.outcome is Outcome.REFUSED
+        full = self._flights.arrive(now, refused=refused) >= (most or 0)
         self._heard.append(Heard(signal, sent_at, now, canary, full))
         if canary:
             self._canary_from = None
         # The slots in hand were leased before anybody knew of the limit: let go of at once, without
         # waiting for the next lease.
-        refused = signal.outcome is Outcome.REFUSED and (
-            self._lease is None or not self._lease.most
-        )
-        if refused and not self._canary_slot:
+        stops = refused and not most
+        if stops and not self._canary_slot:
             self._slots.clear()
-        self._urgent |= canary or refused
+        self._urgent |= canary or stops
         return self._urgent or len(self._heard) == 1
 
     @property

@@ -134,6 +134,32 @@ def test_answers_that_never_come_hold_nobody_up() -> None:
     assert not flights.is_full(1, 6.0)
 
 
+def test_a_refusal_frees_no_place_until_one_ends() -> None:
+    """The server is full until then: what is sent at once is refused again, and again."""
+    flights = Flights()
+    for _ in range(3):
+        flights.leave(0.0)
+    flights.arrive(0.1, refused=True)
+    assert flights.is_full(3, 0.1)
+    flights.arrive(0.2, refused=False)
+    assert not flights.is_full(3, 0.2)
+    flights.leave(0.2)
+    flights.leave(0.2)
+    assert flights.is_full(3, 0.2)
+    # An answer that never comes holds this up no longer than it would by itself.
+    flights.arrive(0.3, refused=True)
+    assert flights.is_full(3, 5.2)
+    assert not flights.is_full(3, 5.4)
+
+
+def test_one_that_is_refused_alone_may_go_again() -> None:
+    """No other of this sender is under way whose end would show that there is room."""
+    flights = Flights()
+    flights.leave(0.0)
+    flights.arrive(0.1, refused=True)
+    assert not flights.is_full(1, 0.1)
+
+
 def test_a_learned_cap_is_kept_to_at_once() -> None:
     """A later run has no more under way than an earlier one found to be fine."""
     known = Learned(kind=LimitKind.IN_FLIGHT, rate=60.0, budget=3)
