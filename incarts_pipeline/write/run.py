@@ -97,6 +97,7 @@ class Writer:
         self._awaited: set[tuple[int, str]] = set()  # rows that another run was sending
         self._made_by_others: dict[str, int] = {}
         self._began: Stamp = sender.throttle.clock.now()
+        self._planned = self._began  # by when all that the plan has in doubt had been sent
         self._is_carried_out = False
         self._done_before = 0  # calls that were settled before the plan's own were begun
         self._withdrew = 0
@@ -180,11 +181,11 @@ class Writer:
         hold_disputed(connection, set_ids, self._clock.now())
         found = claim_doubts(connection, set_ids, self._run_id, living)
         # Asked in the same transaction: a doubt is either ours now or another's, whoever ends or
-        # claims next. What the other sent only after this run began is none of the plan's doubts:
+        # claims next. What the other sent only after the plan was made is none of its doubts:
         # else a run would wait as long as another is at work in the set.
         others = [run_id for run_id in living if run_id != self._run_id]
         self._others_settle = not found and busy_elsewhere(
-            connection, set_ids, others, before=self._began
+            connection, set_ids, others, before=self._planned
         )
         return found
 
@@ -199,6 +200,7 @@ class Writer:
         The plan's own queries run in a thread: the lease must be renewed meanwhile.
         """
         self._plan = await asyncio.to_thread(replan, self._plan, self._clock.now())
+        self._planned = self._clock.now()
         for refusal in self._plan.figures.refusals:
             if not refusal.is_within(self._approved):
                 self._throttle.end(

@@ -18,6 +18,7 @@ from incarts_pipeline.errors import RefusedError
 from incarts_pipeline.ledger import Process, claim_doubts, end_run, replay_rule, start_run
 from incarts_pipeline.models import Status
 from incarts_pipeline.pipeline import apply_plan, plan_catalog
+from incarts_pipeline.plan import Plan, replan
 from incarts_pipeline.plan.request import PlanRequest
 from incarts_pipeline.sandbox import ApiKey, Limit, Sandbox
 from incarts_pipeline.settings import LedgerPlace, Settings, key_fingerprint
@@ -75,6 +76,29 @@ def test_next_run_settles_a_doubt_first(run: Run, box: Sandbox) -> None:
     assert row()["status"] == "created"
     assert len({one.idempotency_key for one in box.requests()}) == 1
     assert (box.audit().links, box.audit().second_bodies) == (1, 0)
+
+
+def test_what_another_sends_until_a_plan_is_made_again_is_waited_for(
+    run: Run, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan made again counts among its doubts what another had sent by then."""
+    box.fail_next("error_after", times=3)
+    assert run(products(1), until=1).exit_code() == 3
+    planned: list[float] = []
+    asked: list[float] = []
+
+    def replanned(plan: Plan, now: Stamp) -> Plan:
+        planned.append(Clock().now().wall)
+        return replan(plan, now)
+
+    def busy(*_: object, before: Stamp) -> bool:
+        asked.append(before.wall)
+        return False
+
+    monkeypatch.setattr(writing, "replan", replanned)
+    monkeypatch.setattr(writing, "busy_elsewhere", busy)
+    assert run(products(1)).exit_code() == 0
+    assert asked[-1] >= planned[-1] > asked[0]
 
 
 def test_doubt_that_another_run_takes_on_meanwhile_is_waited_for(
