@@ -36,7 +36,12 @@ hypothesis_settings.register_profile(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by its folder, and let what is slow take its time on a busy machine."""
+    """Mark what is slow by its folder, and let what is slow take its time on a busy machine.
+
+    What shares a cluster comes first: who is free takes tests from the end of another's share, and
+    would start one of its own.
+    """
+    items.sort(key=lambda item: "cluster" not in getattr(item, "fixturenames", ()))
     for item in items:
         if ROOT / "tests" / "end_to_end" in item.path.parents:
             item.add_marker(pytest.mark.slow)

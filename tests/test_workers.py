@@ -39,7 +39,7 @@ from incarts_pipeline.settings import DatabasePlace, LedgerPlace, Settings
 from incarts_pipeline.sync import Stop, run_blocking
 from incarts_pipeline.workers import EnqueueResult, enqueue_plan, publish_plan, work
 from incarts_pipeline.write import WorkOptions, WorkResult, WriteOptions, work as working
-from tests.support.ledgers import said
+from tests.support.ledgers import ON_ONE_KIND, said
 from tests.support.runs import Run, products, run_until
 
 MAPPING: dict[str, Any] = {
@@ -126,6 +126,7 @@ def operations(ledger: LedgerPlace) -> list[Any]:
     return LedgerReader(ledger).read(lambda c: c.execute(query).all())
 
 
+@ON_ONE_KIND
 def test_publishing_says_how_to_go_on(
     enqueue: Enqueue, worker: Work, publish: Publish, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def test_three_steps_are_one_apply(
     assert ours.to_pylist() == theirs.to_pylist()
 
 
+@ON_ONE_KIND
 def test_nothing_is_enqueued_that_a_lost_ledger_knew(
     enqueue: Enqueue, run: Run, settings: Settings, box: Sandbox
 ) -> None:
@@ -310,6 +312,7 @@ def test_priority_decides_the_turn(enqueue: Enqueue, worker: Work, publish: Publ
     ]  # fmt: skip
 
 
+@ON_ONE_KIND
 def test_a_mass_change_is_approved_once(
     enqueue: Enqueue, worker: Work, publish: Publish, box: Sandbox
 ) -> None:
@@ -331,6 +334,7 @@ def test_a_mass_change_is_approved_once(
     assert box.audit().links == 80
 
 
+@ON_ONE_KIND
 def test_a_plan_file_is_enqueued_and_published(
     settings: Settings, worker: Work, box: Sandbox
 ) -> None:
@@ -450,6 +454,7 @@ def test_a_worker_waits_for_more(enqueue: Enqueue, settings: Settings, box: Sand
     assert asyncio.run(beside()).made == 3
 
 
+@ON_ONE_KIND
 def test_what_incarts_refuses_is_parked(
     enqueue: Enqueue, worker: Work, publish: Publish, box: Sandbox
 ) -> None:
@@ -465,6 +470,7 @@ def test_what_incarts_refuses_is_parked(
     assert told()["rejected", "refused_by_api"] == 1
 
 
+@ON_ONE_KIND
 def test_a_forbidden_kind_stays_enqueued(enqueue: Enqueue, worker: Work, box: Sandbox) -> None:
     """A 403 leaves that kind alone; the others are made, and the worker ends."""
     box.reconfigure(keys=(ApiKey(scopes=frozenset({"links:write", "retailers:walmart"})),))
@@ -481,6 +487,7 @@ def test_a_forbidden_kind_stays_enqueued(enqueue: Enqueue, worker: Work, box: Sa
     assert (worker().made, box.audit().links) == (20, 40)
 
 
+@ON_ONE_KIND
 def test_a_key_that_may_not_leaves_it_pending(enqueue: Enqueue, worker: Work, box: Sandbox) -> None:
     """Without the scope nothing is made, and what is enqueued stays so."""
     enqueue(products(4))

@@ -23,13 +23,13 @@ SELDOM = range(6_000)
 pytestmark = pytest.mark.no_cover  # as in `test_simulation`
 
 
-def test_ten_thousand_schedules() -> None:
+def test_five_thousand_schedules() -> None:
     """Nothing is duplicated, lost or forgotten, and no worker sends what was withdrawn."""
-    found = pure(range(10_000))
+    found = pure(range(5_000))
     assert not found.problems, str(found)
     befell = dict(found.counts)
-    assert min(befell[what] for what in ("apply", "enqueue", "work", "crash", "freeze")) > 5_000
-    assert befell["planned meanwhile"] > 1_000
+    assert min(befell[what] for what in ("apply", "enqueue", "work", "crash", "freeze")) > 2_500
+    assert befell["planned meanwhile"] > 500
 
 
 def test_three_hundred_schedules_on_sqlite(tmp_path: Path) -> None:

@@ -49,13 +49,13 @@ SWAPS = (Fault.SWAPPED, Fault.SWAPPED_BODY, Fault.LOST_AFTER)
 pytestmark = pytest.mark.no_cover
 
 
-def test_a_hundred_thousand_schedules() -> None:
+def test_twenty_thousand_schedules() -> None:
     """Nothing is duplicated, lost, forgotten or undone, and a review settles what is left."""
-    found = pure_on_all_cores(0, 100_000)
+    found = pure_on_all_cores(0, 20_000)
     assert not found.problems, str(found)
-    assert found.schedules == 100_000
+    assert found.schedules == 20_000
     befell = dict(found.counts)
-    assert min(befell.values()) > 1_000, f"a fault hardly ever happens: {befell}"
+    assert min(befell.values()) > 200, f"a fault hardly ever happens: {befell}"
 
 
 def test_a_thousand_schedules_on_sqlite(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_part_has_the_plan_of_all(seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32))
 def test_part_has_the_plan_of_all_in_many_nights(seed: int) -> None:
     """The same, in more random nights."""

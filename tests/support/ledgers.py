@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from incarts_pipeline.clock import Clock
@@ -16,6 +17,10 @@ from incarts_pipeline.ledger.claims import Call, Claim, Operation, claim_calls
 from incarts_pipeline.ledger.database import once
 from incarts_pipeline.models import Action, Answer, AnswerKind, Link, State
 from incarts_pipeline.settings import LedgerPlace
+
+# For what is so whatever a ledger is in: every statement has its tests in each kind of database,
+# and the simulation ends alike in both.
+ON_ONE_KIND = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 
 HOST = "https://api.incarts.example"
 NOW = Clock().now()

@@ -26,7 +26,7 @@ from incarts_pipeline.sync import run_blocking
 from incarts_pipeline.write import run as writing
 from incarts_pipeline.write.circuit_breaker import EndKind
 from tests.support.clocks import LaterClock
-from tests.support.ledgers import said
+from tests.support.ledgers import ON_ONE_KIND, said
 from tests.support.runs import Run, apply_at, products, row
 
 
@@ -43,6 +43,7 @@ def operation_of(ledger: LedgerPlace, row_key: str) -> tuple[object, ...]:
     return only
 
 
+@ON_ONE_KIND
 @pytest.mark.parametrize(
     "fault", ["lost_before", "lost_after", "error_before", "error_after", "half_answer", "no_id"]
 )
@@ -55,6 +56,7 @@ def test_one_fault_is_settled_within_the_run(run: Run, box: Sandbox, fault: str)
     assert (box.audit().links, box.audit().duplicates) == (1, 0)
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 @pytest.mark.parametrize("replay", ["same", "stored_errors"])
 def test_error_that_keeps_coming_stays_a_doubt(run: Run, box: Sandbox, replay: str) -> None:
@@ -312,6 +314,7 @@ def first_sent_at(ledger: LedgerPlace) -> int:
     return int(at)
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_doubt_that_outlasts_the_run_ends_it(run: Run, box: Sandbox) -> None:
     """Patience with one row is bounded: the run ends with exit 3 and the others' links."""
@@ -342,6 +345,7 @@ def test_pinned_row_keeps_its_link_whatever_comes_of_a_doubt(run: Run, box: Sand
     assert run(products(1, quantity=[2], pinned=[True])).written.requests == 0
 
 
+@ON_ONE_KIND
 def test_settled_doubts_are_not_told_as_rows_links(run: Run, box: Sandbox) -> None:
     """A doubt's own link is older content's: it and its row's new one are no two for one row."""
     in_doubt(box, run, products(1), "500000")
@@ -350,6 +354,7 @@ def test_settled_doubts_are_not_told_as_rows_links(run: Run, box: Sandbox) -> No
     assert made_line(result).startswith("2 requests in ")
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_guards_are_asked_again_once_doubts_are_settled(run: Run, box: Sandbox) -> None:
     """Changes that hid behind doubts don't slip past the mass-change guard."""
@@ -366,6 +371,7 @@ def test_guards_are_asked_again_once_doubts_are_settled(run: Run, box: Sandbox) 
     assert (box.audit().links, box.audit().duplicates) == (2 * n, 0)
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_a_guard_that_trips_after_doubts_trips_again(run: Run, box: Sandbox) -> None:
     """Rows that left aren't taken for missing by the run that the guard ended."""
@@ -383,6 +389,7 @@ def test_a_guard_that_trips_after_doubts_trips_again(run: Run, box: Sandbox) -> 
     assert box.audit().links == n
 
 
+@ON_ONE_KIND
 def test_run_that_ends_before_its_calls_is_published(run: Run, box: Sandbox) -> None:
     """A doubt meets a 401, so no call is looked at: the table is there, with a limit too."""
     in_doubt(box, run, products(1), "500000")

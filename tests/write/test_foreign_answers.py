@@ -8,11 +8,13 @@ import pytest
 
 from incarts_pipeline.api import client
 from incarts_pipeline.settings import Settings
-from tests.support.ledgers import said
+from tests.support.ledgers import ON_ONE_KIND, said
 from tests.support.runs import Make, Run, products
 from tests.support.swapping_server import SwappingServer, Trick, swapping
 
 ROWS = 120
+
+pytestmark = ON_ONE_KIND
 
 
 def wrong(server: SwappingServer, table: pa.Table) -> list[str]:

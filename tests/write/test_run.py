@@ -24,7 +24,7 @@ from incarts_pipeline.write.circuit_breaker import EndKind
 from incarts_pipeline.write.options import IfRunning
 from incarts_pipeline.write.run import Writer
 from incarts_pipeline.write.send import MOST_FAILURES
-from tests.support.ledgers import said
+from tests.support.ledgers import ON_ONE_KIND, said
 from tests.support.runs import Run, products, row
 
 
@@ -66,6 +66,7 @@ def test_kept_plan_moves_no_row_that_another_run_has_moved(
     assert row()["status"] == "reused"
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_rate_limit_is_waited_out(run: Run, box: Sandbox) -> None:
     """429s cost time, not links: each row has its link in the end."""
@@ -76,6 +77,7 @@ def test_rate_limit_is_waited_out(run: Run, box: Sandbox) -> None:
     assert (box.audit().links, box.audit().duplicates) == (60, 0)
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_used_up_limit_ends_the_run(run: Run, box: Sandbox) -> None:
     """A Retry-After of a day isn't waited out: exit 4, rows pending, and when to go on."""
@@ -88,6 +90,7 @@ def test_used_up_limit_ends_the_run(run: Run, box: Sandbox) -> None:
     assert result.published.by_status[Status.PENDING] == 3
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_learned_limit_is_kept_and_used(run: Run, settings: Settings, box: Sandbox) -> None:
     """What a run learned is in the ledger; the next plan reckons with it, and its run begins so."""
@@ -101,6 +104,7 @@ def test_learned_limit_is_kept_and_used(run: Run, settings: Settings, box: Sandb
     assert (box.audit().links, box.audit().duplicates) == (960, 0)
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_refused_rows_are_parked(run: Run, box: Sandbox) -> None:
     """A 422 rejects the row with the API's words, is not repeated, and can be retried on demand."""
@@ -117,6 +121,7 @@ def test_refused_rows_are_parked(run: Run, box: Sandbox) -> None:
     assert pq.read_table("links.parquet")["status"].to_pylist() == ["unchanged", "created"]
 
 
+@ON_ONE_KIND
 def test_one_missing_scope_stops_its_kind_only(run: Run, box: Sandbox) -> None:
     """A 403 for Instacart leaves Walmart's links to be made, and exits 4."""
     box.reconfigure(keys=(ApiKey(scopes=frozenset({"links:write", "retailers:walmart"})),))
@@ -175,6 +180,7 @@ def test_lease_of_a_clock_that_jumped(run: Run, settings: Settings, box: Sandbox
     assert (box.audit().links, box.audit().duplicates) == (2, 0)
 
 
+@ON_ONE_KIND
 def test_refusal_is_over_once_the_content_had_a_link(run: Run, box: Sandbox) -> None:
     """422, then a link at the second try, another content, and back: that link again."""
     box.reconfigure(max_quantity=3)
@@ -187,6 +193,7 @@ def test_refusal_is_over_once_the_content_had_a_link(run: Run, box: Sandbox) -> 
     assert (row()["status"], row()["link_id"], back.written.requests) == ("reused", made, 0)
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_retry_that_was_not_sent_goes_on_by_itself(run: Run, box: Sandbox) -> None:
     """A second try that a limit kept back is no refusal: the next plain run makes it."""
@@ -203,6 +210,7 @@ def test_retry_that_was_not_sent_goes_on_by_itself(run: Run, box: Sandbox) -> No
     assert row()["status"] == "created"
 
 
+@ON_ONE_KIND
 @pytest.mark.slow
 def test_stop_keeps_back_what_is_recorded_as_sent_but_has_not_left(run: Run, box: Sandbox) -> None:
     """Operations that wait for their turn are pending again at once: none of them is a doubt."""
@@ -225,6 +233,7 @@ def complete(settings: Settings) -> set[str]:
     return LedgerReader(settings.ledger).complete_sets()
 
 
+@ON_ONE_KIND
 @pytest.mark.parametrize("kind", ["error_after", "lost_before"])
 def test_run_that_gave_rows_up_is_not_complete(
     run: Run, settings: Settings, box: Sandbox, kind: str, monkeypatch: pytest.MonkeyPatch

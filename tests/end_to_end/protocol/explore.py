@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.end_to_end.protocol.rows import Row
 from tests.end_to_end.protocol.rules import Bounds, Rules
 from tests.end_to_end.protocol.steps import Play
 from tests.end_to_end.protocol.worlds import World, Worlds
@@ -18,6 +19,7 @@ class Explored:
     worlds: int
     transitions: int
     depth: int
+    rows: frozenset[Row]
     wrong: str = ""
     trace: Sequence[str] = ()
 
@@ -40,6 +42,7 @@ def explore(rules: Rules, bounds: Bounds, *, most: int | None = None) -> Explore
             worlds=len(found),
             transitions=transitions,
             depth=len(trace) or depths[-1],
+            rows=frozenset(worlds.row(one) for world in found for one in world.rows),
             wrong=wrong,
             trace=trace,
         )

@@ -28,6 +28,27 @@ T = TypeVar("T")
 
 _NOW = Clock().now()  # nothing depends on when a row was held
 
+# Made once: schedules ask them after each step.
+_o, _k, _r = tables.operation.c, tables.link.c, tables.row.c
+_ROW = sa.select(_r.op_id, _r.content_hash, _r.link_id).where(
+    _r.set_id == SET_ID, _r.row_key == sa.bindparam("key")
+)
+_OPERATIONS = (
+    sa.select(
+        _o.op_id,
+        _o.idempotency_key,
+        _o.row_key,
+        _o.content_hash,
+        _o.generation,
+        _o.state,
+        sa.func.aggregate_strings(_k.link_id, ","),
+        sa.func.aggregate_strings(_k.link_id, ",").filter(tables.IS_DISPUTED),
+    )
+    .outerjoin(tables.link, _k.op_id == _o.op_id)
+    .group_by(_o.op_id)
+    .order_by(_o.op_id)
+)
+
 
 class StatementLedger:
     """The statements; each of its databases adds what it knows outside of them."""
@@ -73,14 +94,7 @@ class StatementLedger:
 
     def row(self, row_key: str) -> Row:
         """Return what planning needs of a row."""
-        r = tables.row.c
-        found = self._do(
-            lambda c: c.execute(
-                sa.select(r.op_id, r.content_hash, r.link_id).where(
-                    r.set_id == SET_ID, r.row_key == row_key
-                )
-            ).first()
-        )
+        found = self._do(lambda c: c.execute(_ROW, {"key": row_key}).first())
         known = [op for op in self.operations() if op.row_key == row_key]
         if found is None:
             return Row(None, None, known, None)
@@ -96,24 +110,7 @@ class StatementLedger:
 
     def operations(self) -> list[Known]:
         """Return all operations."""
-        o, k = tables.operation.c, tables.link.c
-        rows: list[Any] = self._do(
-            lambda c: c.execute(
-                sa.select(
-                    o.op_id,
-                    o.idempotency_key,
-                    o.row_key,
-                    o.content_hash,
-                    o.generation,
-                    o.state,
-                    sa.func.aggregate_strings(k.link_id, ","),
-                    sa.func.aggregate_strings(k.link_id, ",").filter(tables.IS_DISPUTED),
-                )
-                .outerjoin(tables.link, k.op_id == o.op_id)
-                .group_by(o.op_id)
-                .order_by(o.op_id)
-            ).all()  # type: ignore[arg-type]
-        )
+        rows: list[Any] = self._do(lambda c: c.execute(_OPERATIONS).all())  # type: ignore[arg-type]
         return [
             Known(r[0], r[1], r[2], r[3], r[4], State(r[5]), _listed(r[6]), _listed(r[7]))
             for r in rows
