@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from incarts_pipeline.rate_limit.block import Block
 from incarts_pipeline.rate_limit.history import History
+from incarts_pipeline.rate_limit.lengths import is_usual, roundest
 
 _SHORTEST, _LONGEST = 20.0, 600.0  # seconds
 _BACK = 1 / 3  # of the way up that a ban leaves, in logarithms: it is dearer than to go slow
@@ -88,6 +90,32 @@ class Ban:
         if was_close:
             self.bad, self.is_raised = _HIGHER * pace, True
         return pace if self.is_close else float((pace * self.bad) ** 0.5)
+
+
+@dataclass(slots=True)
+class LongBlocks:
+    """How long the last long block lasted, in seconds: more than, and at most."""
+
+    last: tuple[float, float] | None = None
+
+    def ban_of(self, block: Block, passed: float, first: float) -> float | None:
+        """Return how long a ban takes that ended a block which nobody foretold; None for none.
+
+        `first` is when the first request was accepted.
+        """
+        before, lasted = self.last, (block.last_refused - block.began, passed - block.began)
+        self.last = lasted
+        if block.waited_for or block.is_told or not could_last(lasted[1]):
+            return None
+        if before is not None:
+            # As long as the one before, whatever was held.
+            is_same = max(before[0], lasted[0]) < min(before[1], lasted[1])
+            return lasted[1] if is_same else None
+        # Each try prolonged it, should that explain a usual time, and a window none.
+        gap = passed - block.last_refused
+        if is_usual(block.last_refused - first, passed - first) or not could_last(gap):
+            return None
+        return roundest(block.longest_gap, gap) if is_usual(block.longest_gap, gap) else None
 
 
 def could_last(seconds: float) -> bool:

@@ -8,17 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from incarts_pipeline.rate_limit.limit import NEVER
+
 LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 _POLL = 0.05  # seconds between looks while a canary is out
 FIRST_GAP = 0.1  # seconds
 _GROWTH = 2.0  # of the gap
-_FAST_UNTIL = 1.0  # seconds blocked, until which gaps grow like that
+_FAST_UNTIL, _FAST_TRIES = 1.0, 4  # seconds blocked, until which gaps grow like that
 _SHARE, _SHARE_LATER, _LATER = 0.25, 0.5, 60.0  # of the time blocked, and from when on
 PATIENCE = 900.0  # seconds that most runs wait; no ban is so long
-_CLOSE = 0.01  # of the time blocked, in which to try again after a guess that came too early
+_CLOSE = 0.01  # of the time blocked, that a gap is at least
 _MASS, _AMONG = 4, 9  # refused, and at most so many times as many that passed
 _SAME, _AGAIN = 2.0, 30.0  # seconds that one instant is told within, and for how long, to count
 _LATE = 0.02  # seconds after a predicted instant: what is early is refused
+
+
+TOLD = ("retry-after", "reset")  # how the names of guesses begin that headers told
 
 
 class Guess(NamedTuple):
@@ -49,9 +54,14 @@ class Block:
     hinted_from: float = 0.0  # since when it tells that instant
     waited_for: str = ""
     watched_from: float = 0.0  # since when somebody has been trying
-    close_gap: float = 0.0  # until the next try, after a guess came too early; doubled each time
+    foretold: float = NEVER  # when it should have ended
     longest_gap: float = 0.0  # between two tries of which the second was refused
     lost: float = 0.0  # seconds in which a canary was out that nobody heard of
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a header told when it ends."""
+        return any(way.startswith(TOLD) for way in self.guesses)
 
     @property
     def is_mass(self) -> bool:
@@ -104,21 +114,18 @@ class Block:
         if sure:
             best = max(sure, key=lambda guess: (guess.standing, -guess.at))
             self.canary_at, self.waited_for = best.at + _LATE, best.name
+            self.foretold = best.at
             return
-        self.canary_at, self.waited_for = now + self._gap(now), ""
-        near = min((guess.at for guess in ahead), default=self.canary_at)
-        if near < self.canary_at:
-            # Windows that begin with the clock end some time after what is guessed: not much.
-            self.canary_at, self.close_gap = near + _LATE, _CLOSE * (near - self.began)
+        near = min((guess.at + _LATE for guess in ahead), default=now + PATIENCE)
+        if near - self.began > PATIENCE and self.foretold < near < now + self._gap(now):
+            self.foretold = near
+        self.canary_at, self.waited_for = min(now + self._gap(now), near), ""
 
     def _gap(self, now: float) -> float:
         """Return a gap that grows: a bucket is open after a moment, a window after an hour."""
-        blocked = now - self.began
-        if blocked < _FAST_UNTIL or self.tries < 2:
+        # What should have ended just now ends soon.
+        blocked = now - max(self.began, self.foretold)
+        if blocked < _FAST_UNTIL and self.tries < _FAST_TRIES:
             return float(self.first_gap * _GROWTH**self.tries)
         share = _SHARE if blocked < _LATER else _SHARE_LATER
-        gap = max(blocked * share, FIRST_GAP)
-        if blocked < PATIENCE or not self.close_gap:
-            return gap
-        close, self.close_gap = self.close_gap, _GROWTH * self.close_gap
-        return min(gap, close)
+        return max(blocked * share, _CLOSE * (now - self.began), FIRST_GAP)

@@ -13,10 +13,7 @@ _TOLERANT = 3  # that meant nothing, after which one alone stops nobody
 _AGAIN, _RARE = 10, 0.005  # requests in which a second one does; fewer where more are usual
 _MOST_USUAL = 0.03  # share: what refuses more has a limit
 _SPREAD = 6.0  # times as many as are usual may come by chance, besides
-_TOO_MANY, _FEW = 0.004, 0.001  # share of refusals, from which to go slower, and below it faster
-_WATCHED, _TELLING = 400, 20  # requests, and refusals, that tell a share
-_HELPED = 0.75  # times the share before: what is left of it when going slower helped
-_LOWER, _HIGHER, _LOWEST = 0.97, 1.004, 0.8  # times the pace
+_WATCHED = 400  # requests that tell a share
 
 
 @dataclass(slots=True)
@@ -29,12 +26,6 @@ class Chance:
     usual: float = 0.0  # share of requests that is refused by chance, as far as is known
     tolerance: int = 0  # how many of the last ones meant nothing
     doubt: int | None = None  # the count at the last one that stopped nobody
-    margin: float = 1.0  # times the pace: lowered while that makes refusals fewer
-    noise: float = 0.0  # share of refusals that no pace makes fewer
-    step: float = 1.0  # times the pace, by which it was lowered last
-    share_before: float | None = None  # of refusals, before the pace was lowered
-    accepted: int = 0  # since when the share is watched
-    refused: int = 0
 
     @property
     def is_usual(self) -> bool:
@@ -71,29 +62,3 @@ class Chance:
     def is_a_limit(self) -> None:
         """Forget what meant nothing: it did mean something."""
         self.strays, self.tolerance = [], 0
-
-    def watch_from(self, accepted: int, refused: int, *, cruises: bool) -> None:
-        """Begin to watch the share of refusals at one pace."""
-        self.accepted, self.refused = accepted, refused
-        if not cruises:
-            self.share_before = None
-
-    def watch(self, accepted: int, refused: int) -> bool:
-        """Lower the margin while that helps, whatever refusals come from; say whether it changed.
-
-        Where it doesn't help, as many are refused by chance.
-        """
-        good, bad = accepted - self.accepted, refused - self.refused
-        if good < _WATCHED or (bad < _TELLING and good < 5 * _WATCHED):
-            return False
-        share = bad / (good + bad)
-        before, self.share_before = self.share_before, None
-        if before is not None and share > _HELPED * before:
-            self.noise, self.margin = max(share, before), min(1.0, self.margin / self.step)
-        elif share > max(_TOO_MANY, 1.5 * self.noise) and self.margin > _LOWEST:
-            self.step = min(_LOWER, 1.0 - share)
-            self.share_before, self.margin = share, self.margin * self.step
-        elif share < max(_FEW, self.noise):
-            self.margin = min(1.0, self.margin * _HIGHER)
-        self.accepted, self.refused = accepted, refused
-        return True

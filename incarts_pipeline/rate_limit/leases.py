@@ -143,7 +143,7 @@ class Shared:
 
     def _most(self, name: str, now: float) -> int | None:
         """Return a worker's share of what may be under way; what is left over goes in turns."""
-        most = self.controller.models.cap.most
+        most = self.controller.cap.most
         if most is None:
             return None
         names = sorted(one for one, at in self.workers.items() if now - at.wanted_at < _ALIVE)
@@ -158,7 +158,7 @@ class Shared:
         # looked for, less is leased.
         controller = self.controller
         is_safe = not controller.learns or controller.phase is Phase.CRUISE
-        is_safe |= controller.models.cap.most is not None
+        is_safe |= controller.cap.most is not None
         return HORIZON if is_safe else HORIZON * 0.3
 
     def _lease(
@@ -167,7 +167,7 @@ class Shared:
         """Return slots, whether they are the canary's, and the seconds until asking again."""
         # Who is ahead makes way for a moment, so that shares even out without a queue.
         lead = self.workers[report.worker].served - least
-        if lead > max(_LEAD, share * _ALIVE) and self.controller.models.cap.most is None:
+        if lead > max(_LEAD, share * _ALIVE) and self.controller.cap.most is None:
             return [], False, _MAKE_WAY
         horizon = self._horizon()
         most = min(report.wants, max(1, round(share * horizon)))

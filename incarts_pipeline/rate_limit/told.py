@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from incarts_pipeline.rate_limit.lengths import SLACK
 from incarts_pipeline.rate_limit.signals import Hints
-from incarts_pipeline.rate_limit.standing import RIGHT, SLACK, WRONG, judged
 
-_MOST = 2.0  # standing: servers' settings change
+_RIGHT, _WRONG, _MOST = 1.0, -2.0, 2.0  # standing, by one prediction, and at most
 _SHARP = 0.25  # of a wait: what was still refused so shortly before its end proves it
 _USED = 0.25  # standing that a prediction costs that nothing else was tried before
 _ROUNDED = 1.0  # seconds that servers round up by
@@ -45,9 +45,9 @@ class Told:
         is_late, is_early = at < refused - SLACK, passed < at - _ROUNDED - SLACK
         change = 0.0
         if is_late or is_early:
-            change = WRONG
+            change = _WRONG
         elif refused > max(began, at - max(_SHARP * (at - began), 1.5 * _ROUNDED)):
-            change = RIGHT
+            change = _RIGHT
         elif refused <= began:  # nothing was tried before it, so that it may be too long
             change = -_USED
-        self.standings[name] = judged(self.standing(name), change, _MOST)
+        self.standings[name] = max(-_MOST, min(_MOST, self.standing(name) + change))

@@ -68,15 +68,15 @@ def test_two_blocks_of_one_length_are_bans() -> None:
     limiter = BanLimiter(Fixed(10, 1), strikes=2, prolongs=False)
     simulation = Simulation(limiter, Shared(RateController(100.0)))
     result = simulation.run(900.0)
-    assert simulation.controller.models.ban is not None
+    assert simulation.controller.ban is not None
     assert result.use(10.0, 700.0, 900.0) >= 0.4
 
 
 def banned(ban: Ban, rate: float) -> RateController:
     """Return a controller that rides a rate beside a ban."""
     controller = RateController(100.0)
-    controller.models.ban = ban
-    controller.models.flow.restart(rate=rate)
+    controller.ban = ban
+    controller.meter.begin(rate)
     controller._cruise(0.0)
     return controller
 
@@ -112,10 +112,10 @@ def test_an_outage_is_no_ban_for_good() -> None:
     bucket = Bucket(2, 4)
     simulation = Simulation(Outage(bucket, 300.0, 396.0), Shared(RateController(100.0)))
     simulation.run(500.0)
-    assert simulation.controller.models.ban is not None
+    assert simulation.controller.ban is not None
     bucket.rate = 6.0
     result = simulation.run(2_500.0)
-    assert simulation.controller.models.ban is None
+    assert simulation.controller.ban is None
     assert result.use(6.0, 2_000.0, 2_500.0) >= 0.95
 
 
@@ -133,14 +133,14 @@ def test_a_pace_that_nobody_used_is_not_fine() -> None:
     for _ in range(100):
         now += max(controller.ask(now), 3.0)
         controller.answered(ACCEPTED, sent_at=now, now=now + 0.05)
-    assert controller.models.ban is not None
-    assert controller.models.ban.fine == 0.0
+    assert controller.ban is not None
+    assert controller.ban.fine == 0.0
 
 
 def test_a_hint_beside_a_ban_that_came_true_before_may_fail() -> None:
     """Ten minutes that are told of a ban of one are waited for a few times only."""
     controller = banned(Ban(60.0), 3.0)
-    controller.models.told.standings["retry-after"] = 2.0
+    controller.told.standings["retry-after"] = 2.0
     limiter = BanLimiter(Bucket(2, 4), prolongs=False)
     simulation = Simulation(
         limiter,
@@ -148,5 +148,5 @@ def test_a_hint_beside_a_ban_that_came_true_before_may_fail() -> None:
         hint=lambda _at, accepted: Hints(retry_after=None if accepted else 600.0),
     )
     result = simulation.run(8_000.0)
-    assert simulation.controller.models.told.standing("retry-after") < 1.0
+    assert simulation.controller.told.standing("retry-after") < 1.0
     assert result.use(2.0, 6_000.0, 8_000.0) >= 0.8
