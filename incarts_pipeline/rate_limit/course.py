@@ -28,7 +28,7 @@ _FEW_GIVEN, _FEW_COUNTED = 40.0, 10  # acknowledgements of which a rate is no mo
 _LEAST_SENT, _GUESSED, _MEASURED = 20.0, 10.0, 30.0  # requests of a step, and seconds at most
 _SOON = 15.0  # seconds in which a probe is to tell
 _COST = 0.002  # share of requests that probing may have refused
-_REST = 90.0  # seconds, or a window
+_REST, _MOST_REST = 90.0, 10.0  # seconds, or a window; times that, at most
 
 
 @dataclass(slots=True)
@@ -133,8 +133,8 @@ class Course:
 
     def _start_on(self, elapsed: float, now: float) -> None:
         accepted = self.history.total - self.since_count
+        self.proven = max(self.proven, accepted / elapsed)
         if self._used(elapsed):
-            self.proven = max(self.proven, accepted / elapsed)
             # The next second may have begun a little before somebody asked.
             began = max(self.since + 1.0, now - 0.5)
             self._go(Phase.START, min(self.rate * STEP_UP, _FASTEST), began)
@@ -175,7 +175,8 @@ class Course:
             settled = self.meter.window.standing >= SURE and self.meter.was_long
             self.rest = longest if length and settled else (0.5 * length if length else _SOON)
         else:
-            self.rest = max(longest, max(self._hits(), 1) / _COST / rate)
+            cost = max(self._hits(), 1) / _COST / rate
+            self.rest = min(max(cost, longest), _MOST_REST * longest)
         self._go(Phase.CRUISE, rate * CRUISE, now)
 
     def _probe(self, now: float) -> None:

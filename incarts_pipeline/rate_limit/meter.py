@@ -39,7 +39,8 @@ class Meter:
     def is_settled(self) -> bool:
         """Whether the rate stands on enough to be ridden."""
         if self.by_window and self.window.rate:
-            return self.window.is_exact and (self.window.is_known or not self.was_long)
+            is_told = not self.was_long and self.window.holds_many
+            return self.window.is_exact and (is_told or self.window.is_known)
         return self.flow.is_settled
 
     def room(self, history: History, now: float) -> float:

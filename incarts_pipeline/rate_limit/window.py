@@ -20,6 +20,7 @@ _LEAST, _MOST = 1.1, 2.5  # times a block, between which the length of its windo
 _LONGER = 1.5  # windows that a block lasts, from which it is another one's
 _SAME, _CLOSE = 1.02, 0.97  # times a budget: still the same
 _FULL = 0.9  # of a budget, below which a refusal is none of the window's
+_MANY = 40  # requests in a window that are no chance
 _NARROW = 0.9  # of the longest length that is possible, the shortest one: it is known well
 _SHARP = 0.02  # of a length, to which an end is known well
 _EXCESS = 1.01  # times a budget: more shows that it rose
@@ -66,7 +67,13 @@ class Window:
     @property
     def is_known(self) -> bool:
         """Whether its length is known well."""
-        return self.standing >= SURE or self.shortest > _NARROW * self.longest
+        is_narrow = self.shortest > _NARROW * self.longest
+        return self.standing >= SURE or (is_narrow and self.holds_many)
+
+    @property
+    def holds_many(self) -> bool:
+        """Whether it holds so many that it is no bucket's by chance."""
+        return self.budget >= _MANY
 
     def begin(self, length: float, budget: int) -> None:
         """Begin with what was measured before."""

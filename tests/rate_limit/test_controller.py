@@ -249,7 +249,7 @@ def test_a_long_way_makes_no_chance_of_a_limit(seed: int) -> None:
     simulation = Simulation(Fixed(10, 1.0), RateController(1_000.0), latency=0.2, seed=seed)
     result = simulation.run(300.0)
     assert result.use(10.0, 100.0, 300.0) >= 0.9
-    assert result.refusals(100.0) <= 0.008
+    assert result.refusals(100.0) <= 0.015
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ DISTANT = {
     ("bucket 5/s burst 2", 1.0): Bound(0.78, 0.02),
     ("10 per 1 s", 0.02): Bound(0.95, 0.005),
     ("10 per 1 s", 0.2): Bound(0.92, 0.015, early=120),
-    ("10 per 1 s", 0.4): Bound(0.88, 0.015, early=120),
+    ("10 per 1 s", 0.4): Bound(0.88, 0.03, early=120),
     ("10 per 1 s", 1.0): Bound(0.8, 0.035, early=180),
     ("20 in flight", 0.02): Bound(0.93, 0.005, early=80),
 }
@@ -141,7 +141,7 @@ def test_two_limits_at_once(limit: str) -> None:
     result = Simulation(limiter, Shared(RateController(100.0))).run(HOURS)
     assert result.use(limiter.rate, HOUR, HOURS) >= bound.use
     assert result.refusals(HOUR) <= bound.refused
-    assert sum(at <= HOUR for at in result.refused) <= 120
+    assert sum(at <= HOUR for at in result.refused) <= 170
 
 
 @pytest.mark.slow
