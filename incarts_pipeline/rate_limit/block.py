@@ -14,15 +14,13 @@ LEASE = 5.0  # seconds after which a canary that nobody heard of is given up
 _POLL = 0.05  # seconds between looks while a canary is out
 FIRST_GAP = 0.1  # seconds
 _GROWTH = 2.0  # of the gap
-_FAST_UNTIL, _FAST_TRIES = 1.0, 4  # seconds blocked, until which gaps grow like that
+_FAST_UNTIL, _FAST_TRIES = 1.0, 4  # seconds blocked, and tries, until which gaps grow like that
 _SHARE, _SHARE_LATER, _LATER = 0.25, 0.5, 60.0  # of the time blocked, and from when on
 PATIENCE = 900.0  # seconds that most runs wait; no ban is so long
 _CLOSE = 0.01  # of the time blocked, that a gap is at least
 _MASS, _AMONG = 4, 9  # refused, and at most so many times as many that passed
 _SAME, _AGAIN = 2.0, 30.0  # seconds that one instant is told within, and for how long, to count
 _LATE = 0.02  # seconds after a predicted instant: what is early is refused
-
-
 TOLD = ("retry-after", "reset")  # how the names of guesses begin that headers told
 
 
@@ -41,7 +39,6 @@ class Block:
 
     began: float
     last_refused: float
-    stopped: float = 0.0  # when that was heard
     first_gap: float = FIRST_GAP
     canary_at: float = 0.0
     canary_sent: float | None = None

@@ -8,7 +8,7 @@ pace at the sustained rate stays within fixed windows, sliding windows and token
                            └───────────────────┴───┼───────────────┴──────────┤
                                                    └────────────more──────────┘
 
-What a block teaches, and who is believed, is the models' to say.
+What a block teaches is the meter's to say, or that of the cap, the ban and chance.
 """
 
 from __future__ import annotations
@@ -233,7 +233,6 @@ class RateController(Course):
                 began=sent_at,
                 last_refused=sent_at,
                 watched_from=sent_at,
-                stopped=now,
                 first_gap=gap,
             )
         elif canary:
