@@ -29,7 +29,7 @@ _LEAST_SENT = 20.0  # requests of a step up
 _GUESSED, _MEASURED = 10.0, 30.0  # seconds that it takes at most, of a guess, and otherwise
 _SOON = 15.0  # seconds in which a probe is to tell
 _COST = 0.002  # share of requests that probing may have refused
-_REST, _MOST_REST = 90.0, 10.0  # seconds, or a window; times that, at most
+_REST, _MOST_REST = 90.0, 20.0  # seconds, or a window; times that, at most
 
 
 @dataclass(slots=True)

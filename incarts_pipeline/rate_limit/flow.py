@@ -14,7 +14,7 @@ from incarts_pipeline.rate_limit.history import History
 _ENOUGH = 300  # acknowledgements between exhaustions that settle a rate
 _SLOW_SECONDS, _SLOW = 10.0, 60  # and what does for a slow one
 _MOST, _LONGEST = 60, 3_000  # instants, and acknowledgements, that are kept
-_OUTWEIGHED = 10.0  # times the weight of what was assumed, from which that counts no more
+_OUTWEIGHED = 3.0  # times the weight of what was assumed, from which that counts no more
 _FEWEST = 40  # acknowledgements that show whether the rate changed
 _UP, _DOWN = 2.0, 6.0  # acknowledgements more, or fewer, than the rate explains, that show it
 _KEEPS = 0.5  # seconds of what it gives, that every limit has room for
