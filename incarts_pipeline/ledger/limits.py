@@ -41,9 +41,15 @@ def save_rate(
 def known_rates(connection: sa.Connection) -> dict[str, Learned]:
     """Return the limits that are known, by the fingerprints of their API keys."""
     rows = connection.execute(sa.select(_R.api_key_fingerprint, _R.learned))
-    return {row.api_key_fingerprint: _learned(row.learned) for row in rows}
+    found = {row.api_key_fingerprint: _learned(row.learned) for row in rows}
+    return {fingerprint: one for fingerprint, one in found.items() if one is not None}
 
 
-def _learned(text: str) -> Learned:
-    content = json.loads(text)
-    return Learned(**{**content, "kind": LimitKind(content["kind"])})
+def _learned(text: str) -> Learned | None:
+    """Return a limit that was kept, None for what is damaged: it can be learned again."""
+    try:
+        content = json.loads(text)
+        learned = Learned(**{**content, "kind": LimitKind(content["kind"])})
+        return learned if learned.is_sensible else None
+    except (ValueError, TypeError, KeyError):
+        return None

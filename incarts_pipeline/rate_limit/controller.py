@@ -62,7 +62,7 @@ class RateController(Course):
         meter, burst = self.meter, self.proven or None
         if meter.rate is None:
             return self.known
-        if meter.length is None:
+        if meter.length is None or meter.window.rate is None:
             held = int(meter.flow.burst) or None
             return Learned(kind=LimitKind.BUCKET, rate=meter.rate, budget=held, burst=burst)
         return Learned(

@@ -18,6 +18,9 @@ class LimitKind(StrEnum):
     OPEN = "open"  # no limit was met
 
 
+_LEAST, _MOST = 1e-6, 1e9  # requests a second, and seconds, of a limit that can be
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
     """What the limit was measured to be; `window` in seconds is None unless it is one.
@@ -31,6 +34,16 @@ class Learned:
     budget: int | None = None
     window: float | None = None
     burst: float | None = None
+
+    @property
+    def is_sensible(self) -> bool:
+        """Whether a limit can be so; what was kept somewhere may be damaged."""
+        is_window = self.kind is LimitKind.WINDOW
+        is_whole = self.budget is None or self.budget >= 1
+        numbers = [one for one in (self.rate, self.window, self.burst) if one is not None]
+        if not is_whole or not all(_LEAST < one < _MOST for one in numbers):
+            return False
+        return is_window == (self.window is not None) and not (is_window and self.budget is None)
 
     def __str__(self) -> str:
         if self.kind is LimitKind.OPEN:

@@ -6,7 +6,6 @@ in a new folder begins where the last one ended. Losing it costs a few refusals,
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,7 +35,7 @@ def remembered(base_url: str, fingerprint: str) -> Learned | None:
         learned = _learned().validate_json(memory_path(base_url, fingerprint).read_bytes())
     except (OSError, ValidationError):
         return None
-    return learned if 0 < learned.rate < math.inf else None
+    return learned if learned.is_sensible else None
 
 
 def remember(base_url: str, fingerprint: str, learned: Learned) -> None:

@@ -77,7 +77,8 @@ class Window:
 
     def begin(self, length: float, budget: int) -> None:
         """Begin with what was measured before."""
-        self.shortest, self.longest, self.budget = 0.99 * length - 0.01, length, budget
+        self.shortest, self.longest = max(0.99 * length - 0.01, 0.0), length
+        self.budget = budget
         self.standing = SURE
 
     def started(self, at: float) -> None:

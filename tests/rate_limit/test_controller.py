@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
+from pydantic import TypeAdapter
 
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.course import FIRST
@@ -348,3 +350,41 @@ def test_limit_that_is_never_met_is_remembered_as_open() -> None:
     result = Simulation(limiter, Shared(RateController(100.0, known))).run(600.0)
     assert result.use(limiter.rate, 60.0, 600.0) >= 0.98
     assert len(result.refused) <= 90
+
+
+SHARED = TypeAdapter(Shared)
+KNOWN = [
+    None,
+    HOURLY,
+    Learned(kind=LimitKind.WINDOW, rate=10.0, budget=1, window=1e-3),
+    Learned(kind=LimitKind.BUCKET, rate=1e-3),
+    Learned(kind=LimitKind.IN_FLIGHT, rate=10.0, budget=1),
+]
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=repr)
+def test_whatever_it_hears_it_goes_on(known: Learned | None) -> None:
+    """Answers and hints without sense, pauses, clocks that jump: a wait and a pace are numbers."""
+    for seed in range(20):
+        dice, now = random.Random(seed), 5.0
+        shared = Shared(RateController(dice.choice([None, 1.0, 100.0]), known))
+        for _ in range(300):
+            controller = shared.controller
+            now += dice.choice([1e5, 60.0, -0.5]) if dice.random() < 0.03 else 0.0
+            wait = controller.ask(now)
+            assert 0.0 <= wait < 1e9
+            if wait > 0:
+                now += wait
+                continue
+            outcome = dice.choices(list(Outcome), [6, dice.choice([0, 1, 6]), 0.3])[0]
+            policy = Policy(remaining=dice.choice([None, 0]), reset=dice.choice([None, 0.0, 1e12]))
+            hints = Hints(retry_after=dice.choice([None, -5.0, 1.0, 3e4]), policies=(policy,) * 9)
+            signal = Signal(outcome=outcome, hints=hints)
+            took = dice.choice([0.0, 0.05, 30.0])
+            controller.answered(signal, sent_at=now, now=now + took)
+            now += took
+            assert 0.0 < controller.speed < 1e12
+            found = controller.learned
+            assert found is None or found.is_sensible or found == known
+            if dice.random() < 0.02:
+                shared = SHARED.validate_json(SHARED.dump_json(shared))

@@ -31,7 +31,18 @@ def test_it_is_kept_for_each_host_and_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"kind": "window"}', '{"kind": "bucket", "rate": -1.0}']
+    "text",
+    [
+        "",
+        "{",
+        '{"kind": "window"}',
+        '{"kind": "bucket", "rate": -1.0}',
+        '{"kind": "window", "rate": 10.0, "budget": 600}',
+        '{"kind": "window", "rate": 10.0, "budget": 600, "window": -60.0}',
+        '{"kind": "window", "rate": 10.0, "budget": 600, "window": 60.0, "burst": NaN}',
+        '{"kind": "window", "rate": 10.0, "budget": 0, "window": 60.0}',
+        '{"kind": "bucket", "rate": 10.0, "window": Infinity}',
+    ],
 )
 def test_what_makes_no_sense_is_not_remembered(text: str) -> None:
     """A file that is damaged, or from another version, is as good as none."""
