@@ -23,12 +23,14 @@ from incarts_pipeline.rate_limit.course import CRUISE, Course
 from incarts_pipeline.rate_limit.lengths import SLACK, next_usual
 from incarts_pipeline.rate_limit.limit import NO_TIME, Learned, LimitKind, Phase, Wait
 from incarts_pipeline.rate_limit.meter import DOUBTED
+from incarts_pipeline.rate_limit.share import Share
 from incarts_pipeline.rate_limit.signals import Hints, Outcome, Signal
 from incarts_pipeline.rate_limit.window import MISCOUNT, SURE, Edge
 
 _CATCH_UP, _CATCH_UP_FIXED = 0.15, 0.05  # seconds that may be made up for after a late wake-up
 _AT_ONCE = 2.0  # seconds that a window's end is waited for without a try before it
 _LEAST_LONG = 1.0  # seconds; what gives again sooner gives evenly enough
+_AVERAGED, _LEAST_AVERAGED = 180.0, 60.0  # seconds of which the average is taken
 _POLL = 0.005  # seconds between looks while as many are under way as may be
 _GUESSED = 2.0  # acknowledgements that a rough rate counts for
 
@@ -60,6 +62,8 @@ class RateController(Course):
         if self.phase is Phase.START:
             return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
         meter, burst = self.meter, self.proven or None
+        if self.share is not None:
+            return Learned(kind=LimitKind.BUCKET, rate=self.share.pace)
         if meter.rate is None:
             return self.known
         if meter.length is None or meter.window.rate is None:
@@ -195,6 +199,8 @@ class RateController(Course):
             self.block.accepted_after += 1
         self.history.add(sent_at)
         self.meter.window.started(sent_at)
+        if self.share is not None:
+            self.rate = self.share.accepted(self.ceiling)
 
     def _is_capped(self, sent_at: float, now: float, *, full: bool, refused: bool) -> bool:
         """Say whether a refusal speaks of too many in flight: that stops nobody else."""
@@ -209,6 +215,7 @@ class RateController(Course):
                 return False
             cap.begin(shown, now)
             self.block = None
+            self.share = None
             self.meter.begin(None)
             self._go(Phase.START, self.rate, now)
             return True
@@ -220,6 +227,10 @@ class RateController(Course):
 
     def _refused(self, signal: Signal, sent_at: float, now: float, *, canary: bool) -> None:
         block = self.block
+        if self.share is not None:
+            self.rate = self.share.refused(is_blocked=block is not None)
+            if block is None and not self.share.is_all:
+                return
         if block is None:
             # Refusals of requests that left before the last block ended are that block's.
             if sent_at < self.ignore_before:
@@ -259,6 +270,10 @@ class RateController(Course):
         if not self.learns:
             return
         self._judge_told(block, sent_at)
+        if self.share is not None:
+            if sent_at - block.began > self._long():
+                self.rate = self.share.was_blocked(sent_at, self.history.total)
+            return
         if self.ban is not None:
             self.ban.ended(sent_at - block.last_refused, block.tries)
             pace = self.speed / CRUISE
@@ -274,10 +289,20 @@ class RateController(Course):
             self.meter.by_window
             and self.meter.window.foretold(block.began, block.last_refused, sent_at)
         )
+        if not is_end and self.cap.most is None and self._do_models_fail():
+            since = max(self.history.first or 0.0, now - _AVERAGED)
+            average = self.history.since(since) / max(now - since, _LEAST_AVERAGED)
+            self.share = Share(average)
+            self._go(Phase.CRUISE, average, now)
+            return
         if is_end or not self._is_stray(block):
             self._learn(block, sent_at, now, is_long=is_long)
         elif self.phase is Phase.PROBE and not self._is_noise():
             self._cruise(now, probed=True)  # more than by chance: it gives no more
+
+    def _do_models_fail(self) -> bool:
+        # Below a limit that is settled, a refusal says more than one on the way to it.
+        return self.breaks.show(self.history.total, 2 if self.phase is Phase.CRUISE else 1)
 
     def _judge_told(self, block: Block, passed: float) -> None:
         for way, at in block.guesses.items():
@@ -315,7 +340,8 @@ class RateController(Course):
         elif meter.is_settled:
             self._cruise(now)
         elif is_long:
-            self._measure(meter.rate or given / span, given, now, span)
+            known = min(given, meter.window.budget) if meter.by_window else given
+            self._measure(meter.rate or given / span, known, now, span)
         else:
             known = flow.count + flow.weight
             self._measure(meter.rate or given / span, known, now, meter.length or 0.0)
@@ -358,6 +384,8 @@ class RateController(Course):
     def _own_guesses(self, block: Block, now: float) -> list[Guess]:
         if self.ban is not None:
             return [Guess("ban", self.ban.over_at(block.last_refused, block.tries), 0.0, sure=True)]
+        if self.share is not None:
+            return []
         found, window = [], self.meter.window
         opens = window.opens(self.history, block.began, block.last_refused)
         if opens is not None:

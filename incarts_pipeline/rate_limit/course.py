@@ -14,6 +14,7 @@ from incarts_pipeline.rate_limit.chance import Chance
 from incarts_pipeline.rate_limit.history import History
 from incarts_pipeline.rate_limit.limit import NEVER, Learned, LimitKind, Phase
 from incarts_pipeline.rate_limit.meter import Meter
+from incarts_pipeline.rate_limit.share import Breaks, Share
 from incarts_pipeline.rate_limit.told import Told
 from incarts_pipeline.rate_limit.window import MISCOUNT, SURE
 
@@ -25,6 +26,7 @@ _STEP, _LARGEST = 0.05, 0.25  # of the pace, by which more is tried: at first, a
 _STEP_WINDOW = 0.03  # the same, of a window's
 _UP_AFTER = 3.0  # seconds of a step up
 _FEW_GIVEN, _FEW_COUNTED = 40.0, 10  # acknowledgements of which a rate is no more than a guess
+_WELL = 400.0  # acknowledgements that a rate counts for which was kept for long
 _LEAST_SENT = 20.0  # requests of a step up
 _GUESSED, _MEASURED = 10.0, 30.0  # seconds that it takes at most, of a guess, and otherwise
 _SOON = 15.0  # seconds in which a probe is to tell
@@ -60,6 +62,8 @@ class Course:
     ban: Ban | None = None
     long_blocks: LongBlocks = field(default_factory=LongBlocks)
     chance: Chance = field(default_factory=Chance)
+    breaks: Breaks = field(default_factory=Breaks)
+    share: Share | None = None
     slack: float = 0.0  # requests above the estimate that prove nothing in this probe
     hold: float = 0.0  # seconds until more is tried while measuring
     raise_by: float = 1.0 + _LARGEST  # times the pace, each time
@@ -103,7 +107,9 @@ class Course:
 
     def _pace(self, now: float) -> float:
         """Return the pace of the next request: a job that fits into what is left goes at once."""
-        if self.phase is not Phase.CRUISE or self.left is None or not self.proven:
+        if self.phase is not Phase.CRUISE or self.share is not None or not self.proven:
+            return self.speed
+        if self.left is None:
             return self.speed
         if self.left > _FITS * (self.meter.room(self.history, now) - self.under_way):
             return self.speed
@@ -114,6 +120,10 @@ class Course:
         """Change pace or phase when their time has come."""
         elapsed = now - self.since
         if not self.learns:
+            return
+        if self.share is not None:
+            if self.share.is_single:
+                self._measure_anew(self.share.pace, now)
             return
         if self.phase is Phase.START:
             if elapsed >= 1.0:
@@ -163,6 +173,13 @@ class Course:
             hold = 0.0 if is_guess else window / 4.0
         self.hold, self.raise_by = max(hold, _UP_AFTER), 2.0 if is_guess else 1.0 + _LARGEST
         self._go(Phase.MEASURE, max(rate, 0.001) * (1.0 + lift), now)
+
+    def _measure_anew(self, rate: float, now: float) -> None:
+        """Let models try again: the rate is known well, and how it is limited isn't."""
+        self.share, self.breaks = None, Breaks()
+        self.chance.is_a_limit()
+        self.meter.begin(rate)
+        self._measure(rate, _WELL, now, 0.0)
 
     def _cruise(self, now: float, *, probed: bool = False) -> None:
         """Go on just below the limit; after a probe the rest grows with what the probe cost."""
@@ -218,6 +235,8 @@ class Course:
                 meter.begin(self.rate)
                 self._cruise(now)
             else:
+                if length:
+                    meter.window.let_through(self.rate)
                 self._climb(now)
             return
         if elapsed <= lasts:

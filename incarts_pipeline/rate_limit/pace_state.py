@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from incarts_pipeline.rate_limit.leases import Lease, Report, Shared
 from incarts_pipeline.rate_limit.limit import Wait
 
-_LAYOUT = 7  # of the states; one of another layout is learned anew
+_LAYOUT = 8  # of the states; one of another layout is learned anew
 
 
 class Pace(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from incarts_pipeline.rate_limit.history import History
-from incarts_pipeline.rate_limit.lengths import SLACK, roundest
+from incarts_pipeline.rate_limit.lengths import SLACK, is_usual, roundest
 from incarts_pipeline.rate_limit.limit import Phase
 
 SURE, _MOST_SURE = 1.0, 5.0  # standing from which a length is believed, and the most
@@ -20,6 +20,7 @@ _LEAST, _MOST = 1.1, 2.5  # times a block, between which the length of its windo
 _LONGER = 1.5  # windows that a block lasts, from which it is another one's
 _SAME, _CLOSE = 1.02, 0.97  # times a budget: still the same
 _FULL = 0.9  # of a budget, below which a refusal is none of the window's
+_TOO_FULL = 10.0  # times a budget: it isn't what refuses
 _MANY = 40  # requests in a window that are no chance
 _NARROW = 0.9  # of the longest length that is possible, the shortest one: it is known well
 _SHARP = 0.02  # of a length, to which an end is known well
@@ -119,8 +120,14 @@ class Window:
         return at - min(edge.unsure, at - refused) / 2 if is_rough else at
 
     def is_sure(self, history: History, full: float) -> bool:
-        """Say whether it was full at an instant as far as is known, so that waiting is right."""
-        return self.slides or self.held(history, full) >= _FULL * self.budget
+        """Say whether it was full at an instant as far as is known, so that waiting is right.
+
+        One that held many times its budget is none.
+        """
+        length = self.length or 0.0
+        held = history.since(full - length) if self.slides else self.held(history, full)
+        is_full = self.slides or held >= _FULL * self.budget
+        return is_full and held < _TOO_FULL * self.budget
 
     def foretold(self, began: float, refused: float, passed: float) -> bool:
         """Say whether a block ended as the window did that was under way when it began."""
@@ -139,6 +146,12 @@ class Window:
         return is_believed and self.held(history, now) > _EXCESS * self.budget + MISCOUNT
 
     # What is learned.
+
+    def let_through(self, rate: float) -> None:
+        """Take in that it lets so many a second through: more, or its length was a guess."""
+        longest = self.budget / rate
+        if self.shortest < longest and not is_usual(self.shortest, self.longest):
+            self.longest = min(self.longest, longest)
 
     def refused_amid(self, history: History, at: float, *, rises: bool) -> None:
         """Take in a refusal long before its end; `rises` says whether more was looked for."""
