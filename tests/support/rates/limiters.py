@@ -352,6 +352,8 @@ LIMITERS = {
     "4 anchored replicas of 150/60 s": lambda: Replicas(
         *(Fixed(150, 60, anchored=True) for _ in range(4))
     ),
+    "4 sliding replicas of 150/60 s": lambda: Replicas(*(SlidingLog(150, 60) for _ in range(4))),
+    "3 replicas of 1000/60 s": lambda: Replicas(*(Fixed(1000, 60) for _ in range(3))),
     "4 replicas of 12/s": lambda: Replicas(*(Bucket(12, 24) for _ in range(4))),
     "1 % by chance": lambda: Noisy(Unlimited(100), 0.01),
     "0.1 % by chance": lambda: Noisy(Unlimited(100), 0.001),
