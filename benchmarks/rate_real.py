@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.limited_server import LimitedServer, Seen
 from tests.support.processes import start
 from tests.support.rates.hints import HINTS
-from tests.support.rates.limiters import Bucket, Fixed, InFlight, Limiter, SlidingLog
+from tests.support.rates.limiters import Bucket, Fixed, InFlight, Limiter, Replicas, SlidingLog
 from tests.support.runs import products
 
 
@@ -44,6 +44,7 @@ ROWS = {
     "bucket 50/s": Row(lambda: Bucket(50, 100), hint="Retry-After: 60 always"),
     "10 per 1 s": Row(lambda: Fixed(10, 1)),
     "8 in flight, 0.12 s each": Row(lambda: InFlight(8, 0.12), hint="Retry-After: 1 always"),
+    "2 replicas of 150/10 s": Row(lambda: Replicas(Fixed(150, 10), Fixed(150, 10))),
     "fixed 300/10 s, 10 % of 500s": Row(lambda: Fixed(300, 10), failing=0.1),
 }
 
