@@ -30,7 +30,6 @@ from incarts_pipeline.rate_limit.window import MISCOUNT, SURE, Edge
 _CATCH_UP, _CATCH_UP_FIXED = 0.15, 0.05  # seconds that may be made up for after a late wake-up
 _AT_ONCE = 2.0  # seconds that a window's end is waited for without a try before it
 _LEAST_LONG = 1.0  # seconds; what gives again sooner gives evenly enough
-_AVERAGED, _LEAST_AVERAGED = 180.0, 60.0  # seconds of which the average is taken
 _POLL = 0.005  # seconds between looks while as many are under way as may be
 _GUESSED = 2.0  # acknowledgements that a rough rate counts for
 
@@ -63,7 +62,7 @@ class RateController(Course):
             return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
         meter, burst = self.meter, self.proven or None
         if self.share is not None:
-            return Learned(kind=LimitKind.BUCKET, rate=self.share.pace)
+            return Learned(kind=LimitKind.SEVERAL, rate=self.share.pace)
         if meter.rate is None:
             return self.known
         if meter.length is None or meter.window.rate is None:
@@ -290,10 +289,8 @@ class RateController(Course):
             and self.meter.window.foretold(block.began, block.last_refused, sent_at)
         )
         if not is_end and self.cap.most is None and self._do_models_fail():
-            since = max(self.history.first or 0.0, now - _AVERAGED)
-            average = self.history.since(since) / max(now - since, _LEAST_AVERAGED)
-            self.share = Share(average)
-            self._go(Phase.CRUISE, average, now)
+            self.share = Share(self._average(now))
+            self._go(Phase.CRUISE, self.share.pace, now)
             return
         if is_end or not self._is_stray(block):
             self._learn(block, sent_at, now, is_long=is_long)

@@ -26,6 +26,7 @@ _STEP, _LARGEST = 0.05, 0.25  # of the pace, by which more is tried: at first, a
 _STEP_WINDOW = 0.03  # the same, of a window's
 _UP_AFTER = 3.0  # seconds of a step up
 _FEW_GIVEN, _FEW_COUNTED = 40.0, 10  # acknowledgements of which a rate is no more than a guess
+_AVERAGED, _LEAST_AVERAGED = 180.0, 60.0  # seconds of which an average is taken
 _WELL = 400.0  # acknowledgements that a rate counts for which was kept for long
 _LEAST_SENT = 20.0  # requests of a step up
 _GUESSED, _MEASURED = 10.0, 30.0  # seconds that it takes at most, of a guess, and otherwise
@@ -93,6 +94,8 @@ class Course:
                 else:
                     self.meter.window.begin(self.known.window, self.known.budget or 1)
                     self.meter.by_window = self.meter.was_long = True
+                if self.known.kind is LimitKind.SEVERAL:
+                    self.share = Share(self.known.rate)
                 self._cruise(0.0)
 
     @property
@@ -123,7 +126,7 @@ class Course:
             return
         if self.share is not None:
             if self.share.is_single:
-                self._measure_anew(self.share.pace, now)
+                self._measure_anew(now)
             return
         if self.phase is Phase.START:
             if elapsed >= 1.0:
@@ -174,10 +177,16 @@ class Course:
         self.hold, self.raise_by = max(hold, _UP_AFTER), 2.0 if is_guess else 1.0 + _LARGEST
         self._go(Phase.MEASURE, max(rate, 0.001) * (1.0 + lift), now)
 
-    def _measure_anew(self, rate: float, now: float) -> None:
+    def _average(self, now: float) -> float:
+        """Return what was accepted a second, all waits included."""
+        since = max(self.history.first or 0.0, now - _AVERAGED)
+        return self.history.since(since) / max(now - since, _LEAST_AVERAGED)
+
+    def _measure_anew(self, now: float) -> None:
         """Let models try again: the rate is known well, and how it is limited isn't."""
         self.share, self.breaks = None, Breaks()
         self.chance.is_a_limit()
+        rate = self._average(now)
         self.meter.begin(rate)
         self._measure(rate, _WELL, now, 0.0)
 

@@ -15,6 +15,7 @@ class LimitKind(StrEnum):
     WINDOW = "window"
     BUCKET = "bucket"
     IN_FLIGHT = "in_flight"  # requests that are under way at once
+    SEVERAL = "several"  # servers that count by themselves
     OPEN = "open"  # no limit was met
 
 
@@ -50,6 +51,8 @@ class Learned:
             return f"none met up to {self.rate:.3g} requests a second"
         if self.kind is LimitKind.IN_FLIGHT:
             return f"{self.budget} requests at once"
+        if self.kind is LimitKind.SEVERAL:
+            return f"about {self.rate:.3g} requests a second, of servers that count by themselves"
         if self.window is None:
             return f"about {self.rate:.3g} requests a second"
         return f"{self.budget:,} requests per {self.window:g} s"

@@ -8,14 +8,14 @@ import pytest
 
 from incarts_pipeline.rate_limit.controller import RateController
 from incarts_pipeline.rate_limit.leases import Shared
-from incarts_pipeline.rate_limit.limit import LimitKind
+from incarts_pipeline.rate_limit.limit import Learned, LimitKind
 from incarts_pipeline.rate_limit.share import Breaks, Share
 from tests.support.rates.limiters import Bucket, Fixed, Limiter, Replicas, SlidingLog, scale
 from tests.support.rates.simulator import Simulation
 
 
 def ride(share: Share, limiter: Limiter, seconds: float, since: float = 0.0) -> tuple[int, int]:
-    """Send evenly at its pace, one a second while all are refused; return how many passed or not."""
+    """Send at its pace, one a second while all are refused; return how many passed, and not."""
     now, accepted, refused, last = since, 0, 0, since
     while now < since + seconds:
         was_all = share.is_all
@@ -116,5 +116,28 @@ def test_servers_that_change_are_followed() -> None:
         assert result.refusals(since + 500.0) <= 0.03
     learned = simulation.controller.learned
     assert learned is not None
-    assert learned.kind is LimitKind.BUCKET
+    assert learned.kind is LimitKind.SEVERAL
     assert learned.rate == pytest.approx(limiter.rate, rel=0.15)
+
+
+def test_a_later_run_begins_with_what_was_learned() -> None:
+    """It keeps the share small from the first minute on; a single server shows there, too."""
+    limiter, known = four(Fixed), Learned(kind=LimitKind.SEVERAL, rate=9.3)
+    assert str(known) == "about 9.3 requests a second, of servers that count by themselves"
+    result = Simulation(limiter, Shared(RateController(100.0, known))).run(300.0)
+    assert result.use(limiter.rate, 0.0, 300.0) >= 0.9
+    assert result.refusals(0.0) <= 0.02
+    single = Bucket(10, 20)
+    simulation = Simulation(single, Shared(RateController(100.0, known)))
+    result = simulation.run(1_500.0)
+    assert simulation.controller.share is None
+    assert result.use(single.rate, 1_000.0, 1_500.0) >= 0.98
+    assert result.refusals(1_000.0) <= 0.005
+
+
+def test_a_job_that_fits_keeps_to_the_pace() -> None:
+    """Nobody knows what is left of servers that count by themselves: nothing goes at once."""
+    known = Learned(kind=LimitKind.SEVERAL, rate=9.3, burst=100.0)
+    controller = RateController(100.0, known, left=5)
+    assert controller.ask(0.0) == 0.0
+    assert controller.ask(0.0) == pytest.approx(1 / 9.3, rel=0.01)
