@@ -21,7 +21,7 @@ from incarts_pipeline.rate_limit.block import FIRST_GAP, PATIENCE, TOLD, Block, 
 from incarts_pipeline.rate_limit.cap import Cap
 from incarts_pipeline.rate_limit.course import CRUISE, Course
 from incarts_pipeline.rate_limit.lengths import SLACK, next_usual
-from incarts_pipeline.rate_limit.limit import NO_TIME, Learned, LimitKind, Phase, Wait
+from incarts_pipeline.rate_limit.limit import NO_TIME, Phase, Wait
 from incarts_pipeline.rate_limit.meter import DOUBTED
 from incarts_pipeline.rate_limit.share import Share
 from incarts_pipeline.rate_limit.signals import Hints, Outcome, Signal
@@ -48,33 +48,6 @@ class RateController(Course):
 
     # A state that was written when it had other fields means something else: it is made anew.
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    @property
-    def learned(self) -> Learned | None:
-        """What a later controller may begin with: the limit, or what was below it."""
-        most = self.cap.most
-        if most is not None:
-            # A machine that is busy makes less of a cap than it allows: what was reached counts.
-            rate = most / max(self.round_trip, 1e-3)
-            rate = min(rate, self.proven or rate)
-            return Learned(kind=LimitKind.IN_FLIGHT, rate=rate, budget=most)
-        if self.phase is Phase.START:
-            return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
-        meter, burst = self.meter, self.proven or None
-        if self.share is not None:
-            return Learned(kind=LimitKind.SEVERAL, rate=self.share.pace)
-        if meter.rate is None:
-            return self.known
-        if meter.length is None or meter.window.rate is None:
-            held = int(meter.flow.burst) or None
-            return Learned(kind=LimitKind.BUCKET, rate=meter.rate, budget=held, burst=burst)
-        return Learned(
-            kind=LimitKind.WINDOW,
-            rate=meter.rate,
-            budget=meter.window.budget,
-            window=meter.length,
-            burst=burst,
-        )
 
     # What senders ask.
 

@@ -99,6 +99,33 @@ class Course:
                 self._cruise(0.0)
 
     @property
+    def learned(self) -> Learned | None:
+        """What a later controller may begin with: the limit, or what was below it."""
+        most = self.cap.most
+        if most is not None:
+            # A machine that is busy makes less of a cap than it allows: what was reached counts.
+            rate = most / max(self.round_trip, 1e-3)
+            rate = min(rate, self.proven or rate)
+            return Learned(kind=LimitKind.IN_FLIGHT, rate=rate, budget=most)
+        if self.phase is Phase.START:
+            return Learned(kind=LimitKind.OPEN, rate=self.proven) if self.proven else None
+        meter, burst = self.meter, self.proven or None
+        if self.share is not None:
+            return Learned(kind=LimitKind.SEVERAL, rate=self.share.pace)
+        if meter.rate is None:
+            return self.known
+        if meter.length is None or meter.window.rate is None:
+            held = int(meter.flow.burst) or None
+            return Learned(kind=LimitKind.BUCKET, rate=meter.rate, budget=held, burst=burst)
+        return Learned(
+            kind=LimitKind.WINDOW,
+            rate=meter.rate,
+            budget=meter.window.budget,
+            window=meter.length,
+            burst=burst,
+        )
+
+    @property
     def pace(self) -> float | None:
         """Requests a second, while nothing is blocked; None for as many as there are."""
         return self.speed if self.learns or self.ceiling is not None else None

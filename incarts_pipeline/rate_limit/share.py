@@ -18,6 +18,8 @@ _SOONER, _LAST = 10.0, 200.0  # times the share of so many that was refused, tha
 _ALL = 4  # refusals in a row that say that nothing passes
 _APART, _FADES = 10, 0.8  # accepted between refusals that are no one event; of what lay between
 _QUIET, _RISE = 2.0, 0.1  # times the usual run without one, and by how much it rises in it then
+_LONG_QUIET = 120.0  # seconds without one, that say the same where few are sent
+_LEAST = 1 / 60  # requests a second: an outage leaves that much to begin with
 _MANY, _LOWER = 40, 0.75  # accepted between blocks, that tell a rate; of the pace, at least
 _STEP = 0.75  # of the pace, after which it is looked whether that helped
 _SAME, _PASSED = 0.85, 1.1  # of the share refused before, and times the one accepted: it didn't
@@ -62,7 +64,8 @@ class Share:
     before: float = 1.0  # share that was refused until that look
 
     def __post_init__(self) -> None:
-        """Look from the pace that it begins with."""
+        """Look from the pace that it begins with, which may be next to none after an outage."""
+        self.pace = max(self.pace, _LEAST)
         self.looked = self.looked or self.pace
 
     @property
@@ -78,7 +81,8 @@ class Share:
     @property
     def _quiet(self) -> float:
         """A run that is long enough to say that there may be more."""
-        return max(_QUIET * self.usual_run, 3.0 / _TARGET)
+        usual = max(_QUIET * self.usual_run, 3.0 / _TARGET)
+        return max(min(usual, _LONG_QUIET * self.pace), 1.0)
 
     def accepted(self, ceiling: float | None) -> float:
         """Take in one that passed; return the pace."""
@@ -101,7 +105,8 @@ class Share:
             self._judge()
             self.bad += 1
             self.recent += (1.0 - self.recent) / _LAST
-            self.pace *= 1.0 - _GAIN * (1.0 + _SOONER * self.recent)
+            lower = 1.0 - _GAIN * (1.0 + _SOONER * self.recent)
+            self.pace = max(lower * self.pace, _LEAST)
             if self.pace < _STEP * self.looked:
                 self._look_below()
         self.in_a_row += 1
@@ -116,7 +121,7 @@ class Share:
         is_told = accepted - before >= _MANY
         if is_told:
             given = (accepted - before) / (until - since)
-            self.pace = min(self.pace, max(given, _LOWER * self.pace))
+            self.pace = max(min(self.pace, max(given, _LOWER * self.pace)), _LEAST)
         if is_told or self.blocked is None:
             self.blocked = (until, accepted)
         self._look(1.0)

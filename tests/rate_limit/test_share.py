@@ -83,6 +83,25 @@ def test_refusals_that_no_pace_avoids_are_chance() -> None:
     assert share.pace > 20.0
 
 
+def test_what_an_outage_leaves_grows_again() -> None:
+    """Most are refused for ten minutes; half an hour later the pace is what it was.
+
+    It fell to next to none, and so few are sent then that a run says little.
+    """
+    share, limiter, dice = Share(9.3), four(Fixed), random.Random(4)
+    now = 0.0
+    while now < 600.0:
+        if dice.random() < 0.2 and limiter.take(now):
+            share.accepted(100.0)
+        else:
+            share.refused(is_blocked=False)
+        now += 1.0 / share.pace
+    assert share.pace < 0.5
+    ride(share, limiter, 2_400.0, since=now)
+    assert share.pace > 8.0
+    assert Share(1e-6).pace > 0.01
+
+
 def test_times_in_which_nothing_passes_lower_it() -> None:
     """What was accepted between two of them is about what there is; too few tell nothing."""
     share = Share(20.0)
